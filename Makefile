@@ -1,0 +1,45 @@
+# The only commands anyone types. Each one makes .venv when it is missing or out of date.
+export PYTHONSAFEPATH := 1
+PYTHON ?= python3.11
+STAMP := .venv/.stamp
+RUN := .venv/bin/transferbench
+SPEC = $(if $(TARGET),target=$(TARGET)) $(if $(SOURCE),source=$(SOURCE)) $(if $(METHODS),methods=$(METHODS)) \
+       $(if $(SEEDS),seeds=$(SEEDS)) $(if $(ON),on=$(ON)) $(if $(CLUSTER),cluster=$(CLUSTER)) $(ARGS)
+.DEFAULT_GOAL := help
+.PHONY: bench test check speed report data clean help
+
+bench: $(STAMP)  ## compare the methods: make bench [TARGET= SOURCE= METHODS= SEEDS= ARGS=]
+	@$(RUN) bench $(SPEC)
+
+test: $(STAMP)  ## run the tests (no network, CPU)
+	@OMP_NUM_THREADS=1 .venv/bin/pytest $(ARGS)
+
+check: $(STAMP)  ## lint and types
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@cd .venv && bin/mypy --config-file ../pyproject.toml
+
+speed: $(STAMP)  ## seconds a step and its parts
+	@.venv/bin/pytest benchmarks -o python_files='bench_*.py' --benchmark-only -s $(ARGS)
+
+report: $(STAMP)  ## tables, figures and one HTML page from the results
+	@$(RUN) report $(ARGS)
+
+data: $(STAMP)  ## the data sets that are known, and where they are
+	@$(RUN) data list $(ARGS)
+
+clean:  ## remove .venv, caches and figures; results stay
+	rm -rf .venv build *.egg-info figures .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: $(STAMP)  ## this text
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 10
+	@echo; echo "make bench TARGET=../my/images SOURCE=../other/images SEEDS=3 ARGS=\"recipe.steps=500 shots=10\""
+
+$(STAMP): pyproject.toml requirements.txt
+	@echo "setting up .venv (once, under a minute with a fast mirror)"
+	@$(PYTHON) -m venv .venv
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@VIRTUAL_ENV=.venv .venv/bin/uv pip install --quiet -r requirements.txt
+	@VIRTUAL_ENV=.venv .venv/bin/uv pip install --quiet --no-deps -e .
+	@touch $@

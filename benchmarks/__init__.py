@@ -1,0 +1,1 @@
+"""How a method is run and measured: configuration, loop, clock, record, command line."""

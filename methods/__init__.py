@@ -1,0 +1,1 @@
+"""The methods: one file is one method; `base` is the contract."""
