@@ -1,0 +1,93 @@
+"""Groups runs into comparisons: sets of runs in which only the method and the seed differ."""
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from .load import Run
+
+REFERENCE = "Fine-tuning"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs that may be compared, and what a reader has to know about them."""
+
+    source: str
+    target: str
+    bench: str
+    setting: str
+    metric: str
+    by_label: dict[str, list[Run]]  # each list ordered by seed, one run a seed
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def runs(self) -> list[Run]:
+        """Every run, by label and seed."""
+        return [run for runs in self.by_label.values() for run in runs]
+
+    @property
+    def reference(self) -> list[Run]:
+        """The fine-tuning runs that the others are measured against; empty where there are none."""
+        return [run for run in self.by_label.get(REFERENCE, []) if run.method == "finetune"]
+
+    @property
+    def slug(self) -> str:
+        """A name for files."""
+        return re.sub(r"[^A-Za-z0-9_.]+", "-", f"{self.source}-{self.target}-{self.bench}").strip("-.")
+
+
+def comparisons(runs: list[Run]) -> list[Comparison]:
+    """Return the comparisons in `runs`, ordered by target, source and bench."""
+    groups: dict[tuple[str, str, str], list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[run.target, run.source, run.bench].append(run)
+    return [compare(groups[key]) for key in sorted(groups)]
+
+
+def compare(runs: list[Run]) -> Comparison:
+    """Return the comparison of runs that share source, target and bench."""
+    first = runs[0]
+    by_label, repeated = latest(runs)
+    kept = [run for group in by_label.values() for run in group]
+    notes = [*repeated, *_notes(kept)]
+    if not any(run.label == REFERENCE and run.method == "finetune" for run in kept):
+        notes.append("There is no run of fine-tuning here, so differences from it are not given.")
+    return Comparison(first.source, first.target, first.bench, first.setting, first.metric, by_label, notes)
+
+
+def latest(runs: list[Run]) -> tuple[dict[str, list[Run]], list[str]]:
+    """Return the runs by label with one run a seed, the latest, and a note for each repeat left out."""
+    groups: dict[tuple[str, int], list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[run.label, run.seed].append(run)
+    by_label: dict[str, list[Run]] = defaultdict(list)
+    notes = []
+    for label, seed in sorted(groups):
+        group = sorted(groups[label, seed], key=lambda run: (run.record["ended"], run.digest))
+        by_label[label].append(group[-1])
+        if len(group) > 1:
+            left_out = ", ".join(run.digest for run in group[:-1])
+            notes.append(
+                f"{label}, seed {seed}: {len(group)} different runs; the latest, {group[-1].digest},"
+                f" is used and {left_out} left out."
+            )
+    return dict(by_label), notes
+
+
+def _notes(runs: list[Run]) -> list[str]:
+    """Return what makes the runs less comparable than their equal bench says."""
+    environments = [run.record["environment"] for run in runs]
+    devices = sorted({f"{item['device']} on {item['host']}" for item in environments})
+    commits = sorted({item["commit"][:10] for item in environments})
+    images = {(run.seed, run.record["fingerprints"].get("target", "")) for run in runs}
+    notes = []
+    if len(devices) > 1:
+        notes.append(f"The runs were made on {'; '.join(devices)}: compare seconds with care.")
+    if len(commits) > 1:
+        notes.append(f"The runs come from {len(commits)} commits: {', '.join(commits)}.")
+    if any(item["dirty"] for item in environments):
+        notes.append("Some runs were made with changes that are not committed.")
+    if len(images) > len({run.seed for run in runs}):
+        notes.append("The target's images are not the same in all runs of a seed (see their fingerprints).")
+    return notes

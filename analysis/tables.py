@@ -1,0 +1,158 @@
+"""The comparison table: one row a method, as numbers, as text and as Markdown."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from . import words
+from .comparison import REFERENCE, Comparison
+from .load import METRICS, Run, runs_frame
+from .stats import Difference, mean_interval, paired_difference
+
+STREAMS = ("target", "source", "holdout")
+METHOD_NOTE = (
+    "Scores are means over seeds on the test part, with 95 % t-intervals. Differences are paired with"
+    " fine-tuning by seed and, for accuracy, by test image (two-level bootstrap, 2,000 resamples); few seeds"
+    " make such intervals too narrow, and they are not corrected for the number of methods."
+    " s/step is the median over runs; images and seconds of training (preparation and steps) are means a run."
+)
+
+
+def comparison_table(comparison: Comparison) -> pd.DataFrame:
+    """Return one row a label, the best mean score first; scores in percent, times in seconds."""
+    reference = comparison.reference
+    base = runs_frame(reference)["seconds_per_step"].median() if reference else math.nan
+    rows = [_row(label, runs, reference, base) for label, runs in comparison.by_label.items()]
+    return pd.DataFrame(rows).sort_values(["score", "label"], ascending=[False, True], ignore_index=True)
+
+
+def _row(label: str, runs: list[Run], reference: list[Run], base_seconds: float) -> dict[str, Any]:
+    """Return the numbers of one label."""
+    frame = runs_frame(runs)
+    score, low, high = mean_interval(100 * frame["score"].to_numpy())
+    difference = difference_from(reference, label, runs)
+    step_seconds = frame["seconds_per_step"].median()
+    return {
+        "label": label,
+        "method": runs[0].method,
+        "metric": runs[0].metric,
+        "num_seeds": len(runs),
+        "seeds": " ".join(str(run.seed) for run in runs),
+        "score": score,
+        "score_low": low,
+        "score_high": high,
+        "difference": difference.points,
+        "difference_low": difference.low,
+        "difference_high": difference.high,
+        "difference_num_seeds": difference.num_seeds,
+        "difference_note": difference.note,
+        "seconds_per_step": step_seconds,
+        "step_ratio": step_seconds / base_seconds if base_seconds else math.nan,
+        **{f"images_{name}": frame[f"images_{name}"].mean() for name in STREAMS},
+        "train_seconds": frame["train_seconds"].mean(),
+        "pretraining_own_seconds": frame["pretraining_own_seconds"].mean(),
+        "pretraining_shared_seconds": frame["pretraining_shared_seconds"].mean(),
+    }
+
+
+def difference_from(reference: list[Run], label: str, runs: list[Run]) -> Difference:
+    """Return the difference of `runs` from fine-tuning; nan for fine-tuning itself."""
+    if not reference or label == REFERENCE:
+        return Difference(math.nan, math.nan, math.nan, 0)
+    return paired_difference(runs, reference)
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table as text: what a reader sees in the terminal and in the report."""
+    rows = [_readable_row(row) for row in table.to_dict("records")]
+    return pd.DataFrame(rows)
+
+
+def _readable_row(row: dict[str, Any]) -> dict[str, str]:
+    """Return the cells of one row as text."""
+    difference = words.estimate(row["difference"], row["difference_low"], row["difference_high"], sign=True)
+    return {
+        "method": row["label"],
+        "seeds": words.seeds([int(seed) for seed in row["seeds"].split()]),
+        f"{METRICS[row['metric']]}, %": words.estimate(row["score"], row["score_low"], row["score_high"]),
+        "from fine-tuning, points": "reference" if row["label"] == REFERENCE else difference,
+        "a step": words.duration(row["seconds_per_step"]),
+        "step, ratio": words.number(row["step_ratio"], decimals=2),
+        **{f"{name} images": words.count(row[f"images_{name}"]) for name in STREAMS},
+        "training": words.duration(row["train_seconds"]),
+        "pre-training": _pretraining(row["pretraining_shared_seconds"], row["pretraining_own_seconds"]),
+    }
+
+
+def _pretraining(shared_seconds: float, own_seconds: float) -> str:
+    """Return the seconds of pre-training, those that all methods share apart from the method's own."""
+    parts = [(shared_seconds, "shared"), (own_seconds, "own")]
+    return " + ".join(f"{words.duration(value)} {name}" for value, name in parts if value) or "none"
+
+
+def sentences(table: pd.DataFrame) -> list[str]:
+    """Return one sentence a method about its difference from fine-tuning; none without fine-tuning."""
+    if REFERENCE not in set(table["label"]):
+        return []
+    return [
+        words.sentence(
+            row["label"],
+            Difference(
+                row["difference"],
+                row["difference_low"],
+                row["difference_high"],
+                row["difference_num_seeds"],
+                row["difference_note"],
+            ),
+        )
+        for row in table.to_dict("records")
+        if row["label"] != REFERENCE
+    ]
+
+
+def title(comparison: Comparison) -> str:
+    """Return "source → target", or the target alone where no source images are used."""
+    if comparison.source == "none":
+        return f"{comparison.target}, without source images"
+    return f"{comparison.source} → {comparison.target}"
+
+
+def markdown(comparison: Comparison) -> str:
+    """Return heading, setting, table, sentences and notes of one comparison."""
+    table = comparison_table(comparison)
+    setting = comparison.setting or "all settings at their defaults"
+    notes = "\n".join(f"- {note}" for note in [*comparison.notes, METHOD_NOTE])
+    claims = "".join(f"- {claim}\n" for claim in sentences(table))
+    return (
+        f"## {title(comparison)}\n\n{setting} (bench {comparison.bench})\n\n"
+        f"{markdown_table(readable(table))}\n{claims}\nNotes:\n{notes}\n"
+    )
+
+
+def markdown_table(text: pd.DataFrame) -> str:
+    """Return a Markdown table whose source is aligned too; every column but the first is right-aligned."""
+    rows = [[_escaped(cell) for cell in row] for row in [list(text.columns), *text.to_numpy().tolist()]]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(text.columns))]
+    rule = [("-" * width) if i == 0 else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+    lines = []
+    for row in [rows[0], rule, *rows[1:]]:
+        cells = [
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append(f"| {' | '.join(cells)} |\n")
+    return "".join(lines)
+
+
+def _escaped(cell: str) -> str:
+    """Return the cell with what would end a Markdown cell or row taken out."""
+    return cell.replace("|", "\\|").replace("\n", " ")
+
+
+def write_table(comparison: Comparison, folder: Path) -> None:
+    """Write the comparison as Markdown, and its numbers in full precision as CSV."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{comparison.slug}.md").write_text(markdown(comparison), encoding="utf-8")
+    comparison_table(comparison).to_csv(folder / f"{comparison.slug}.csv", index=False, lineterminator="\n")

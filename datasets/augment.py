@@ -1,0 +1,61 @@
+"""Crops, mirror images and normalisation of whole batches, on the device.
+
+Pixels lie in the cache as squares into which the whole image was resized, with the image's own
+aspect ratio beside them: a crop is drawn in the geometry of the original. torchvision's v2
+transforms draw one crop for a whole batch; here each image gets its own, by one `roi_align`.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchvision.ops import roi_align
+
+MEAN_STD = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
+RATIO = (3 / 4, 4 / 3)  # aspect of a random crop, as in Inception's preprocessing
+
+
+@dataclass(frozen=True)
+class Augment:
+    """How pixels become the network's input; equal for every method of a comparison."""
+
+    image_size: int
+    crop_scale: float = 0.08  # smallest share of the area that a random crop keeps; 1: no crop
+    mirror: bool = True
+    central_share: float = 0.875  # the part of the shorter side that the central crop keeps
+    normalise: str = "imagenet"
+
+    def train(self, x: Tensor, aspect: Tensor, seed: int) -> Tensor:
+        """Crop, mirror and normalise each image at random [B,3,S,S] uint8 -> [B,3,size,size]."""
+        draw = torch.rand(len(x), 5, generator=torch.Generator().manual_seed(seed)).to(x.device)
+        area = self.crop_scale + (1 - self.crop_scale) * draw[:, 0]
+        low, high = (math.log(r) for r in RATIO)
+        ratio = torch.exp(low + (high - low) * draw[:, 1]) if self.crop_scale < 1 else aspect
+        width = (area * ratio / aspect).sqrt().clamp(max=1)
+        height = (area * aspect / ratio).sqrt().clamp(max=1)
+        x = self._crop(x, (1 - width) * draw[:, 2], (1 - height) * draw[:, 3], width, height)
+        if self.mirror:
+            x = torch.where((draw[:, 4] < 0.5)[:, None, None, None], x.flip(-1), x)
+        return self._normalised(x)
+
+    def central(self, x: Tensor, aspect: Tensor) -> Tensor:
+        """Take the single central crop [B,3,S,S] uint8 -> [B,3,size,size]."""
+        width = self.central_share * (1 / aspect).clamp(max=1)
+        height = self.central_share * aspect.clamp(max=1)
+        return self._normalised(self._crop(x, (1 - width) / 2, (1 - height) / 2, width, height))
+
+    def _crop(self, x: Tensor, left: Tensor, top: Tensor, width: Tensor, height: Tensor) -> Tensor:
+        """Resize the box that is given in shares of each image [B] to the network's input."""
+        side = x.shape[-1]
+        box = torch.stack((left, top, left + width, top + height), dim=1) * side
+        which = torch.arange(len(x), device=x.device, dtype=box.dtype)[:, None]
+        return roi_align(x.float(), torch.cat((which, box), dim=1), self.image_size, aligned=True)
+
+    def _normalised(self, x: Tensor) -> Tensor:
+        mean, std = (x.new_tensor(v)[:, None, None] * 255 for v in MEAN_STD[self.normalise])
+        return (x - mean) / std

@@ -1,0 +1,226 @@
+"""Labelled images and the batches without end that methods draw from them.
+
+Shape letters: N images of a split, B images of a batch, S side of the cached pixels.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import InputError
+from .augment import Augment
+from .pixels import Images, JoinedPixels, MemoryPixels, Pixels, Raw
+
+Batch = tuple[Tensor, Tensor]  # network input [B,3,H,W] and labels [B], both on the device
+
+
+def mix(*parts: object) -> int:
+    """Derive a seed from a seed and names or numbers, the same on every machine."""
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest) >> 1
+
+
+@dataclass(frozen=True)
+class Part:
+    """Encoded images and their labels [N]: what a data set file hands over."""
+
+    images: Images
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set with its parts: `train`, and `holdout` and `test` where it has them."""
+
+    name: str
+    classes: tuple[str, ...]
+    parts: Mapping[str, Part]
+    fingerprint: str
+    side: int  # shorter side of a typical image in pixels
+    mirror: bool = True  # whether a mirror image keeps its label
+
+    def part(self, name: str) -> Part:
+        """Get a part by name. Raises: InputError when the data set has no such part."""
+        if name not in self.parts:
+            raise InputError(
+                f"{self.name}: no '{name}' images; it has {', '.join(self.parts)}. "
+                f"Put class folders into {self.name}/{name}/"
+            )
+        return self.parts[name]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Labelled images of one part of one data set, ready to be drawn from."""
+
+    name: str
+    classes: tuple[str, ...]
+    pixels: Pixels
+    labels: Tensor  # [N], on the device
+    index: Tensor  # [N] rows of `pixels`, on the CPU
+    augment: Augment
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, those without an image counted too."""
+        return len(self.classes)
+
+    def subset(self, rows: Tensor) -> "Split":
+        """Keep these rows [M]."""
+        return replace(self, labels=self.labels[rows.to(self.labels.device)], index=self.index[rows.cpu()])
+
+    def shots(self, k: int, seed: int) -> "Split":
+        """Keep `k` images of each class; for one seed, few shots lie inside many.
+
+        Raises: InputError when a class has fewer images.
+        """
+        rows = []
+        labels = self.labels.cpu()
+        for c, name in enumerate(self.classes):
+            of_class = torch.nonzero(labels == c)[:, 0]
+            if len(of_class) < k:
+                raise InputError(f"shots={k}: class '{name}' of {self.name} has only {len(of_class)} images")
+            rows.append(of_class[_permutation(len(of_class), mix(seed, "shots", c))[:k]])
+        return self.subset(torch.cat(rows).sort().values)
+
+    def halves(self, seed: int) -> tuple["Split", "Split"]:
+        """Cut into two halves, class by class."""
+        labels = self.labels.cpu()
+        order = _permutation(len(self), mix(seed, "halves"))
+        order = order[torch.argsort(labels[order], stable=True)]
+        return self.subset(order[::2].sort().values), self.subset(order[1::2].sort().values)
+
+    def joined(self, other: "Split") -> "Split":
+        """Put the images of another part of the same data set behind these."""
+        return replace(
+            self,
+            name=f"{self.name}+{other.name}",
+            pixels=JoinedPixels(self.pixels, other.pixels),
+            labels=torch.cat((self.labels, other.labels)),
+            index=torch.cat((self.index, other.index + len(self.pixels))),
+        )
+
+    def stream(self, batch_size: int, seed: int, **options: Any) -> "Stream":
+        """Open batches without end: by epochs, or by `weights` with replacement."""
+        return Stream(self, batch_size, seed, **options)
+
+    def batches(self, batch_size: int) -> Iterator[Batch]:
+        """Go once through the split in order, as central crops; the last batch may be smaller."""
+        for rows in torch.arange(len(self)).split(batch_size):
+            raw, aspect = (part.to(self.device) for part in self.pixels.take(self.index[rows])())
+            yield self.augment.central(raw, aspect), self.labels[rows.to(self.labels.device)]
+
+
+class Stream:
+    """Batches without end: batch k depends on the seed and on k alone, so its state is k.
+
+    Args:
+        split: the images.
+        batch_size: images a batch.
+        seed: equal seeds draw equal batches.
+        weights: chance of each image [N], not normalised; then images are drawn with
+            replacement. Without it every epoch is a full shuffle.
+        augmented: random crops and mirror images, or else the central crop.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int,
+        seed: int,
+        *,
+        weights: Tensor | None = None,
+        augmented: bool = True,
+    ) -> None:
+        self.split, self.batch_size, self.augmented = split, batch_size, augmented
+        self.seed = mix(seed, split.name)
+        self.drawn = 0
+        self.num_images = 0
+        self._cumulative = None if weights is None else weights.cpu().double().cumsum(0)
+        self._next: tuple[int, Pending] | None = None
+
+    def state_dict(self) -> dict[str, int]:
+        """Give the whole state: how many batches and images were drawn."""
+        return {"drawn": self.drawn, "num_images": self.num_images}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go to a saved place."""
+        self.drawn, self.num_images = state["drawn"], state["num_images"]
+        self._next = None
+
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """Draw candidates: rows of the split [B] and their labels [B], no pixels."""
+        rows = self._rows(self.drawn)
+        self.drawn += 1
+        return rows, self.split.labels[rows.to(self.split.labels.device)]
+
+    def fetch(self, rows: Tensor) -> "Pending":
+        """Start to decode rows [B] of the batch that was drawn last."""
+        self.num_images += len(rows)
+        return self._pending(rows, self.drawn - 1)
+
+    def __next__(self) -> Batch:
+        ahead, self._next = self._next, None
+        rows, _ = self.draw()
+        batch = ahead[1] if ahead and ahead[0] == self.drawn - 1 else self._pending(rows, self.drawn - 1)
+        self.num_images += len(rows)
+        if not isinstance(self.split.pixels, MemoryPixels):  # decoding takes time: be one batch ahead
+            self._next = (self.drawn, self._pending(self._rows(self.drawn), self.drawn))
+        return batch.result()
+
+    def _pending(self, rows: Tensor, k: int) -> "Pending":
+        seed = mix(self.seed, "augment", k) if self.augmented else None
+        return Pending(self.split, rows, self.split.pixels.take(self.split.index[rows.cpu()]), seed)
+
+    def _rows(self, k: int) -> Tensor:
+        """Rows of batch k [B]: a function of the seed and k."""
+        if self._cumulative is not None:
+            generator = torch.Generator().manual_seed(mix(self.seed, "weighted", k))
+            u = torch.rand(self.batch_size, generator=generator, dtype=torch.double)
+            return torch.searchsorted(self._cumulative, u * self._cumulative[-1], right=True).clamp(
+                max=len(self.split) - 1
+            )
+        place = torch.arange(k * self.batch_size, (k + 1) * self.batch_size)
+        epoch = place // len(self.split)
+        rows = [
+            _permutation(len(self.split), mix(self.seed, e))[place[epoch == e] % len(self.split)]
+            for e in epoch.unique().tolist()
+        ]
+        return torch.cat(rows)
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A batch on its way: labels are known, pixels are being decoded."""
+
+    split: Split
+    rows: Tensor
+    wait: Callable[[], Raw]
+    augment_seed: int | None
+
+    def result(self) -> Batch:
+        """Wait for the pixels and augment them on the device."""
+        device = self.split.device
+        raw, aspect = (part.to(device, non_blocking=True) for part in self.wait())
+        augment = self.split.augment
+        x = (
+            augment.central(raw, aspect)
+            if self.augment_seed is None
+            else augment.train(raw, aspect, self.augment_seed)
+        )
+        return x, self.split.labels[self.rows.to(self.split.labels.device)]
+
+
+@lru_cache(maxsize=8)
+def _permutation(size: int, seed: int) -> Tensor:
+    return torch.randperm(size, generator=torch.Generator().manual_seed(seed))

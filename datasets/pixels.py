@@ -1,0 +1,119 @@
+"""Where pixels come from: encoded images, and decoded ones in memory or on demand.
+
+Shape letters: N images of a part, B images of a batch, S side of the pixels.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+Raw = tuple[Tensor, Tensor]  # uint8 pixels [B,3,S,S] and aspect ratios [B]
+
+
+class Images(Protocol):
+    """Encoded images of one part, in a fixed order."""
+
+    def __len__(self) -> int: ...
+    def decode(self, i: int, side: int) -> tuple[np.ndarray, float]:
+        """Give image `i` as uint8 [side,side,3] and its aspect ratio, width over height."""
+
+
+def square(image: Image.Image, side: int) -> tuple[np.ndarray, float]:
+    """Resize a whole image to uint8 [side,side,3]; gives its aspect ratio too."""
+    aspect = image.width / image.height
+    return np.asarray(image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)), aspect
+
+
+class ArrayImages:
+    """Images that lie in memory as uint8 [N,H,W] (grey) or [N,H,W,3]."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def decode(self, i: int, side: int) -> tuple[np.ndarray, float]:
+        """Give image `i` as uint8 [side,side,3] and its aspect ratio."""
+        return square(Image.fromarray(self.array[i]), side)
+
+
+class Pixels(Protocol):
+    """Pixels of a part at one size, from memory or decoded on demand."""
+
+    def __len__(self) -> int: ...
+    def take(self, index: Tensor) -> Callable[[], Raw]:
+        """Start to get these images; the function that is returned waits for them."""
+
+
+@dataclass(frozen=True)
+class MemoryPixels:
+    """Pixels decoded once: a uint8 tensor [N,3,S,S], often a memory map, and aspects [N]."""
+
+    pixels: Tensor
+    aspect: Tensor
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def take(self, index: Tensor) -> Callable[[], Raw]:
+        """Gather on the device where the pixels lie."""
+        index = index.to(self.pixels.device)
+        return lambda: (self.pixels[index], self.aspect[index])
+
+    def to(self, device: torch.device) -> "MemoryPixels":
+        """Move the pixels onto a device, once."""
+        return MemoryPixels(self.pixels.to(device), self.aspect.to(device))
+
+
+class DemandPixels:
+    """Pixels decoded each time they are asked for, by threads: for sources that no cache holds."""
+
+    def __init__(self, images: Images, side: int, num_threads: int) -> None:
+        self.images, self.side = images, side
+        self._threads = ThreadPoolExecutor(num_threads)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, index: Tensor) -> Callable[[], Raw]:
+        """Start decoding in the threads; returns at once."""
+        jobs: list[Future] = [self._threads.submit(self.images.decode, i, self.side) for i in index.tolist()]
+        return lambda: _stacked([job.result() for job in jobs])
+
+
+def _stacked(decoded: list[tuple[np.ndarray, float]]) -> Raw:
+    pixels = torch.from_numpy(np.stack([image for image, _ in decoded])).permute(0, 3, 1, 2)
+    return pixels.contiguous(), torch.tensor([aspect for _, aspect in decoded])
+
+
+@dataclass(frozen=True)
+class JoinedPixels:
+    """Two sets of pixels behind one index: the second follows the first."""
+
+    first: Pixels
+    second: Pixels
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def take(self, index: Tensor) -> Callable[[], Raw]:
+        """Get from both sides and put the images back into the order asked for."""
+        index = index.cpu()
+        late = index >= len(self.first)
+        sides = (self.first.take(index[~late]), self.second.take(index[late] - len(self.first)))
+        order = torch.argsort(torch.cat((torch.nonzero(~late)[:, 0], torch.nonzero(late)[:, 0])))
+
+        def joined() -> Raw:
+            parts = [side() for side in sides]
+            place = order.to(parts[0][0].device)
+            pixels, aspects = zip(*parts, strict=True)
+            return torch.cat(pixels)[place], torch.cat(aspects)[place]
+
+        return joined

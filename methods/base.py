@@ -1,0 +1,258 @@
+"""The contract: what a method is handed (Problem, Recipe), and what it must offer (Method)."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..datasets.base import Batch, Split
+from .network import Network
+
+Metrics = dict[str, Tensor]  # finite scalars, still on the device
+
+
+class Schedule(StrEnum):
+    """How the learning rate goes."""
+
+    warmup_cosine = "warmup_cosine"
+    milestones = "milestones"
+    constant = "constant"
+
+
+class OptimizerName(StrEnum):
+    """Optimisers that a recipe may name."""
+
+    sgd = "sgd"
+    adam = "adam"
+
+
+class Precision(StrEnum):
+    """Number format of forward passes; weights stay in float32."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+class Normalise(StrEnum):
+    """Mean and deviation that pixels are normalised by."""
+
+    imagenet = "imagenet"
+    half = "half"
+    none = "none"
+
+
+@dataclass
+class Recipe:
+    """What all methods of a comparison share, so that only the method differs.
+
+    Defaults: the L2TL paper, appendix A (Inception-V3).
+    """
+
+    steps: int = 20_000
+    batch_size: int = 256
+    optimizer: OptimizerName = OptimizerName.sgd
+    lr: float = 0.05  # the paper searches {.001, .005, .01, .05, .1, .15, .2, .4}: `tune=paper_grid`
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 4e-5
+    decay_biases: bool = False  # False: kernels only; norms are never decayed
+    schedule: Schedule = Schedule.warmup_cosine
+    warmup_share: float = 0.1  # 2,000 of 20,000 steps
+    milestones: list[int] = field(default_factory=list)  # steps at which the rate falls to a tenth
+    head_std: float = 0.01
+    image_size: int = 299
+    crop_scale: float = 0.08
+    mirror: bool = True  # where the data sets allow it
+    central_share: float = 0.875
+    normalise: Normalise = Normalise.half
+    precision: Precision = Precision.fp32
+    channels_last: bool = False
+    compile: bool = False
+    evaluations: int = 10  # points of the curve, and checkpoints
+
+    def rate(self, t: int) -> float:
+        """Give the learning rate of step t."""
+        if self.schedule is Schedule.constant:
+            return self.lr
+        if self.schedule is Schedule.milestones:
+            return self.lr * 0.1 ** sum(t >= m for m in self.milestones)
+        warmup = round(self.warmup_share * self.steps)
+        if t < warmup:
+            return self.lr * (t + 1) / warmup
+        return self.lr * 0.5 * (1 + math.cos(math.pi * (t - warmup) / max(1, self.steps - warmup)))
+
+    def optimise(self, net: nn.Module, decay_biases: bool | None = None) -> torch.optim.Optimizer:
+        """Make the optimiser of a network's trainable parameters."""
+        biases = self.decay_biases if decay_biases is None else decay_biases
+        decayed, plain = [], []
+        norms = {id(p) for m in net.modules() if _is_norm(m) for p in m.parameters(recurse=False)}
+        for parameter in net.parameters():
+            if parameter.requires_grad:
+                is_kernel = parameter.ndim > 1
+                wanted = id(parameter) not in norms and (is_kernel or biases)
+                (decayed if wanted else plain).append(parameter)
+        groups = [{"params": decayed, "weight_decay": self.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        groups = [g for g in groups if g["params"]]
+        if self.optimizer is OptimizerName.adam:
+            return torch.optim.Adam(groups, lr=self.lr)
+        return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov)
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return isinstance(module, nn.modules.batchnorm._BatchNorm | nn.LayerNorm | nn.GroupNorm)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """All that a method may see: there is no test split in it.
+
+    Attributes:
+        source: source images, or None.
+        target: target images to train on.
+        holdout: the target's validation part, for rewards; None when it is trained on.
+        recipe: what all methods share.
+        seed: of every draw.
+        device: where it runs.
+        network: makes a network whose encoder and source head start from the shared source
+            pre-training, or with `network(pretrained=False)` from random weights.
+        pretrain: runs, or finds, a source pre-training with other class weights and loads it
+            into a network: `pretrain(net, weights, settings)`.
+        controls: what a first stage learned and this run replays, or None.
+        score: the score that is reported, for methods that are guided by it.
+    """
+
+    source: Split | None
+    target: Split
+    holdout: Split | None
+    recipe: Recipe
+    seed: int
+    device: torch.device
+    network: Callable[..., Network]
+    pretrain: Callable[..., None]
+    controls: Mapping[str, Tensor] | None
+    score: str
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """Anything that saves and takes back what changes in it."""
+
+    def state_dict(self) -> Mapping[str, Any]: ...
+    def load_state_dict(self, state: Any) -> Any: ...
+
+
+class Method(ABC):
+    """One way to get from a pre-trained network to a target classifier.
+
+    A subclass is final. What changes is kept in attributes that are tensors or Stateful;
+    then saving and resuming need no code of their own.
+    """
+
+    Config: ClassVar[type]  # a dataclass of this method's own settings, with their only defaults
+    title: ClassVar[str]  # the row's name in tables
+    paper: ClassVar[str]
+    needs_source: ClassVar[bool] = False  # source images during the run
+    uses_pretraining: ClassVar[bool] = True
+    learns_controls: ClassVar[bool] = False  # a first stage learns what `protocol=trainval` replays
+
+    net: Network  # the network that is judged
+
+    @abstractmethod
+    def __init__(self, problem: Problem, config: Any) -> None:
+        """Build networks, optimisers and streams: cheap, no pass over data."""
+
+    def prepare(self) -> None:  # noqa: B027  (optional on purpose)
+        """Do what comes once before step 0; on the clock, skipped on resume."""
+
+    @abstractmethod
+    def step(self, t: int) -> Metrics:
+        """Advance one iteration; t in 0..recipe.steps-1."""
+
+    def predict(self, x: Tensor) -> Tensor:
+        """Give target logits [B,C_T] in evaluation mode; changes nothing."""
+        return self.net.target(x)
+
+    @classmethod
+    def label(cls, config: Any) -> str:
+        """Name the row of these settings."""
+        return cls.title
+
+    def class_weights(self) -> Tensor | None:
+        """Give the weight of each source class [C_S], where the method learns or sets one."""
+        return None
+
+    def controls(self) -> dict[str, Tensor]:
+        """Give what a second stage replays."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give all that changes."""
+        return saved(self)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take it back."""
+        restore(self, state)
+
+
+def saved(thing: object) -> dict[str, Any]:
+    """Collect every attribute that is a tensor or Stateful."""
+    state: dict[str, Any] = {}
+    for name, value in vars(thing).items():
+        if isinstance(value, Tensor):
+            state[name] = value.detach().clone()
+        elif isinstance(value, Stateful):
+            state[name] = value.state_dict()
+    return state
+
+
+def restore(thing: object, state: Mapping[str, Any]) -> None:
+    """Put the attributes back in place, so that optimisers keep their hold of the tensors."""
+    for name, value in state.items():
+        own = getattr(thing, name)
+        if isinstance(own, Tensor):
+            own.detach().copy_(value)
+        else:
+            own.load_state_dict(value)
+
+
+class _Parts:
+    """Where seconds by part go while a clock runs; nowhere otherwise."""
+
+    measure: Callable[[str], AbstractContextManager[None]] | None = None
+
+
+def part(name: str) -> AbstractContextManager[None]:
+    """Name a part of a step (data, target, source, reward, policy) for the clock."""
+    return nullcontext() if _Parts.measure is None else _Parts.measure(name)
+
+
+def update(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Take one step with the gradients that have been gathered, and drop them."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def train_step(
+    forward: Callable[[Tensor], Tensor],
+    stream: Iterator[Batch],
+    optimizer: torch.optim.Optimizer,
+    rate: float,
+    name: str = "target",
+) -> Metrics:
+    """Take one step of plain classification on the next batch of a stream."""
+    with part("data"):
+        x, y = next(stream)
+    with part(name):
+        loss = F.cross_entropy(forward(x), y)
+        loss.backward()
+        update(optimizer, rate)
+    return {"loss": loss.detach()}

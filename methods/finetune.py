@@ -1,0 +1,31 @@
+"""Fine-tuning: all weights of the source-pre-trained network are trained on the target.
+
+Source: Zhu et al.: Learning to Transfer Learn (arXiv 1908.11406), sections 3 and A.
+Departs from: nothing.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from .base import Method, Metrics, Problem, train_step
+
+
+class FineTune(Method):
+    """The baseline that every other method has to beat."""
+
+    title = "Fine-tuning"
+    paper = "arXiv 1908.11406"
+
+    @dataclass
+    class Config:
+        """No settings."""
+
+    def __init__(self, problem: Problem, config: Any) -> None:
+        self.recipe = problem.recipe
+        self.net = problem.network()
+        self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
+        self.optimizer = self.recipe.optimise(self.net)
+
+    def step(self, t: int) -> Metrics:
+        """Train on the next target batch."""
+        return train_step(self.net.target, self.target, self.optimizer, self.recipe.rate(t))

@@ -1,0 +1,177 @@
+"""L2TL: joint training on source and target, where a policy learns which source classes count.
+
+Source: Zhu, Arik, Yang, Pfister: Learning to Transfer Learn (arXiv 1908.11406), section 4,
+algorithm 1 and appendix A; the released code (google-research, `l2tl/`) by two presets.
+
+Departs from: (1) the sums of equation 1 are divided by their batch sizes, so that a learning
+rate means the same as in fine-tuning; (2) the policy's rate follows the number of steps
+(`policy_lr`); (3) ties among candidates are broken at random (`ties`); (4) a batch whose weights
+are all zero has a source loss of zero (the released code divides by zero).
+Not here: of the first, not runnable version of the code, the background class, the
+average over replicas, and the restarted-cosine and convex controls of the scale.
+
+Shape letters: M candidates (`multiplier` x B), B a batch, S source classes.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..datasets.base import mix
+from .base import Method, Metrics, Problem, part, update
+from .metrics import SCORES
+from .network import frozen_statistics
+from .policy import Policy
+from .policy_settings import (
+    TITLES,
+    Alpha,
+    Normaliser,
+    Reduction,
+    Replay,
+    Reward,
+    Settings,
+    Ties,
+    Weights,
+    policy_config,
+)
+
+
+class L2TL(Method):
+    """Learns a weight for each source class, and the scale of the source loss."""
+
+    title = "L2TL"
+    paper = "arXiv 1908.11406"
+    needs_source = True
+    learns_controls = True
+
+    Config = Settings
+
+    def __init__(self, problem: Problem, config: Any) -> None:
+        assert problem.source is not None
+        self.config = config
+        self.recipe = problem.recipe
+        self.seed = problem.seed
+        self.replays = problem.controls is not None
+        self.net = problem.network()
+        self.optimizer = self.recipe.optimise(self.net, config.decay_biases)
+        size = self.recipe.batch_size
+        self.source = problem.source.stream(size * config.multiplier, problem.seed)
+        self.target = problem.target.stream(size, problem.seed)
+        self.policy = Policy(
+            problem.source.num_classes, policy_config(config, self.recipe.steps), problem.seed, problem.device
+        )
+        self.walked = torch.ones((), device=problem.device)
+        if problem.controls is not None:
+            self.policy.freeze(problem.controls)
+        else:
+            if problem.holdout is None:
+                raise ValueError("L2TL needs holdout images for its rewards, or controls to replay")
+            self.holdout = problem.holdout.stream(
+                size * config.reward_multiplier, problem.seed, augmented=config.reward_augmented
+            )
+        self.score = problem.score if config.reward is Reward.score else str(config.reward)
+
+    def step(self, t: int) -> Metrics:
+        """Algorithm 1: one joint update, then one reward and one update of the policy."""
+        with part("policy"):
+            weight_S, scale, log_prob = self.sample()
+            rows, y = self.source.draw()  # labels alone
+            kept = select(weight_S[y], self.recipe.batch_size, self._tie_seed(t))
+            images = self.source.fetch(rows[kept.cpu()])  # decoding starts now
+        with part("data"):
+            x, y = next(self.target)
+        with part("target"):
+            target_loss = F.cross_entropy(self.net.target(x), y)
+            target_loss.backward()
+        with part("data"):
+            x, y = images.result()
+        with part("source"):
+            weight = torch.ones_like(weight_S) if self._code_uniform else weight_S
+            source_loss = self.source_loss(F.cross_entropy(self.net.source(x), y, reduction="none"), weight[y])
+            (self._scale_at(t, scale) * source_loss).backward()
+            update(self.optimizer, self.recipe.rate(t))
+        metrics = {"loss": target_loss.detach(), "source_loss": source_loss.detach(), "alpha": scale}
+        if self.replays:
+            return metrics
+        with part("data"):
+            x, y = next(self.holdout)
+        with part("reward"):
+            reward = self.reward(x, y)
+        with part("policy"):
+            advantage = torch.zeros_like(reward)
+            if t >= self.config.first_policy_step:
+                advantage = self.policy.reinforce(log_prob, reward)
+        return {**metrics, "reward": reward, "advantage": advantage}
+
+    def sample(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw this step's class weights [S], scale [] and log-probability []."""
+        weight_S, scale, log_prob = self.policy.sample()
+        if self.replays and self.config.replay is Replay.expected:
+            weight_S, scale = self.policy.expected()
+        if self.config.weights is Weights.uniform:
+            weight_S = torch.ones_like(weight_S)
+        if self.config.alpha is Alpha.walk:
+            self.walked = (self.walked + scale).clamp(0, 1)
+            scale = self.walked
+        return weight_S, scale, log_prob
+
+    def source_loss(self, loss_B: Tensor, weight_B: Tensor) -> Tensor:
+        """Weigh the losses of the images that were kept; zero when all weights are zero."""
+        num_weighted = (weight_B != 0).sum().clamp(min=1)
+        if self.config.normaliser is Normaliser.unit_mean:
+            weight_B = len(weight_B) * weight_B / weight_B.sum().clamp(min=1e-8)
+        elif self.config.normaliser is Normaliser.softmax:
+            weight_B = len(weight_B) * weight_B.softmax(0)
+        divisor = num_weighted if self.config.reduction is Reduction.nonzero else len(weight_B)
+        return (weight_B * loss_B).sum() / divisor
+
+    def reward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Judge the updated network on holdout images; no statistic moves."""
+        with torch.no_grad():
+            if self.config.reward_train_mode:
+                with frozen_statistics(self.net):
+                    logits = self.net.target(x)
+            else:
+                self.net.eval()
+                logits = self.net.target(x)
+                self.net.train()
+        if self.config.reward is Reward.negative_loss:
+            return -F.cross_entropy(logits, y)
+        return SCORES[self.score](logits, y)
+
+    @property
+    def _code_uniform(self) -> bool:
+        return self.config.weights is Weights.uniform_code
+
+    def _scale_at(self, t: int, scale: Tensor) -> Tensor | float:
+        return scale if t >= self.config.first_policy_step else 0.0
+
+    def _tie_seed(self, t: int) -> int | None:
+        return mix(self.seed, "ties", t) if self.config.ties is Ties.random else None
+
+    @classmethod
+    def label(cls, config: Any) -> str:
+        """Name the ablation."""
+        return TITLES[config.weights]
+
+    def class_weights(self) -> Tensor | None:
+        """Average 10,000 samples of the policy [S] (section 5.1); None for uniform weights."""
+        return None if self.config.weights is Weights.uniform else self.policy.mean_weights()
+
+    def controls(self) -> dict[str, Tensor]:
+        """Give the logits."""
+        return {
+            "weight_logits": self.policy.weight_logits.detach().cpu(),
+            "scale_logits": self.policy.scale_logits.detach().cpu(),
+        }
+
+
+def select(weight_M: Tensor, num_kept: int, tie_seed: int | None) -> Tensor:
+    """Keep the candidates with the largest weights [num_kept]; equal ones by a seed, or in order."""
+    order = torch.arange(len(weight_M))
+    if tie_seed is not None:
+        order = torch.randperm(len(weight_M), generator=torch.Generator().manual_seed(tie_seed))
+    order = order.to(weight_M.device)
+    return order[torch.argsort(weight_M[order], descending=True, stable=True)[:num_kept]]

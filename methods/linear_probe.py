@@ -1,0 +1,63 @@
+"""Linear probe: a linear head on the frozen encoder of the source-pre-trained network.
+
+Source: Alain & Bengio: Understanding intermediate layers (arXiv 1610.01644), as a baseline.
+Departs from: L-BFGS on cached features: here the head is trained by the recipe's optimiser on
+augmented images, with the same number of steps as every other method.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .base import Method, Metrics, Problem, train_step
+
+
+class LinearProbe(Method):
+    """How far the source's features go as they are."""
+
+    title = "Linear probe"
+    paper = "arXiv 1610.01644"
+
+    @dataclass
+    class Config:
+        """Which features the head sees."""
+
+        taps: int = 1  # 1: the last features; k > 1: the means of the last k stages' maps too
+
+    def __init__(self, problem: Problem, config: Any) -> None:
+        self.recipe = problem.recipe
+        self.taps = config.taps
+        self.net = problem.network().requires_grad_(False)
+        self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
+        self.head = self._head(problem)
+        self.optimizer = self.recipe.optimise(self.head)
+
+    def _head(self, problem: Problem) -> nn.Linear:
+        x, _ = next(problem.target.batches(1))
+        with torch.no_grad():
+            width = self.features(x).shape[1]
+        head = nn.Linear(width, problem.target.num_classes, device=problem.device)
+        nn.init.normal_(head.weight, std=self.recipe.head_std)
+        nn.init.zeros_(head.bias)
+        return head
+
+    def features(self, x: Tensor) -> Tensor:
+        """Images [B,3,H,W] to features [B,F] of the encoder in evaluation mode."""
+        self.net.eval()
+        with torch.no_grad():
+            last = self.net.features(x)
+            if self.taps == 1:
+                return last
+            maps = self.net.stages(x)[-self.taps : -1]
+            return torch.cat([m.float().mean((2, 3)) for m in maps] + [last], dim=1)
+
+    def step(self, t: int) -> Metrics:
+        """Train the head on the next target batch."""
+        forward = lambda x: self.head(self.features(x))  # noqa: E731
+        return train_step(forward, self.target, self.optimizer, self.recipe.rate(t))
+
+    def predict(self, x: Tensor) -> Tensor:
+        """Give target logits [B,C_T]."""
+        return self.head(self.features(x))

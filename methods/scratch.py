@@ -1,0 +1,32 @@
+"""From scratch: the same training as fine-tuning, from random weights.
+
+Source: the row "Random Init" of Zhu et al. (arXiv 1908.11406), table 6.
+Departs from: nothing. At an equal budget; more steps would narrow the gap (`recipe.steps`).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from .base import Method, Metrics, Problem, train_step
+
+
+class Scratch(Method):
+    """What the target images give alone."""
+
+    title = "From scratch"
+    paper = "arXiv 1908.11406"
+    uses_pretraining = False
+
+    @dataclass
+    class Config:
+        """No settings."""
+
+    def __init__(self, problem: Problem, config: Any) -> None:
+        self.recipe = problem.recipe
+        self.net = problem.network(pretrained=False)
+        self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
+        self.optimizer = self.recipe.optimise(self.net)
+
+    def step(self, t: int) -> Metrics:
+        """Train on the next target batch."""
+        return train_step(self.net.target, self.target, self.optimizer, self.recipe.rate(t))
