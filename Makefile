@@ -17,7 +17,8 @@ test: $(STAMP)  ## run the tests (no network, CPU)
 check: $(STAMP)  ## lint and types
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
-	@cd .venv && bin/mypy --config-file ../pyproject.toml
+	@mkdir -p .mypy_cache/tree && ln -sfn ../.. .mypy_cache/tree/transferbench
+	@cd .mypy_cache/tree && ../../.venv/bin/mypy --config-file ../../pyproject.toml
 
 speed: $(STAMP)  ## seconds a step and its parts
 	@.venv/bin/pytest benchmarks -o python_files='bench_*.py' --benchmark-only -s $(ARGS)

@@ -2,11 +2,22 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from .load import Run
 
 REFERENCE = "Fine-tuning"
+NO_RESULT = {
+    "seed",
+    "device",
+    "workers",
+    "threads",
+    "cluster",
+    "on",
+    "results",
+}  # cannot change a result
 
 
 @dataclass(frozen=True)
@@ -50,7 +61,8 @@ def compare(runs: list[Run]) -> Comparison:
     first = runs[0]
     by_label, repeated = latest(runs)
     kept = [run for group in by_label.values() for run in group]
-    notes = [*repeated, *_notes(kept)]
+    mixed = [note for label, group in by_label.items() for note in _mixed(label, group)]
+    notes = [*repeated, *mixed, *_notes(kept)]
     if not any(run.label == REFERENCE and run.method == "finetune" for run in kept):
         notes.append("There is no run of fine-tuning here, so differences from it are not given.")
     return Comparison(first.source, first.target, first.bench, first.setting, first.metric, by_label, notes)
@@ -75,12 +87,29 @@ def latest(runs: list[Run]) -> tuple[dict[str, list[Run]], list[str]]:
     return dict(by_label), notes
 
 
+def _mixed(label: str, runs: list[Run]) -> list[str]:
+    """Return a note if the runs of one label differ in a setting, so that their mean is of unlike things."""
+    configs = [dict(_settings(run.record["config"])) for run in runs]
+    names = sorted({name for config in configs for name in config if name.split(".")[-1] not in NO_RESULT})
+    differ = [name for name in names if len({repr(config.get(name)) for config in configs}) > 1]
+    return [f"{label}: its runs do not all have the same {', '.join(differ)}."] if differ else []
+
+
+def _settings(config: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every setting as (dotted name, value)."""
+    for name, value in config.items():
+        if isinstance(value, dict):
+            yield from _settings(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
+
+
 def _notes(runs: list[Run]) -> list[str]:
     """Return what makes the runs less comparable than their equal bench says."""
     environments = [run.record["environment"] for run in runs]
     devices = sorted({f"{item['device']} on {item['host']}" for item in environments})
     commits = sorted({item["commit"][:10] for item in environments})
-    images = {(run.seed, run.record["fingerprints"].get("target", "")) for run in runs}
+    images = {(run.seed, run.record["fingerprints"]["target"]) for run in runs}
     notes = []
     if len(devices) > 1:
         notes.append(f"The runs were made on {'; '.join(devices)}: compare seconds with care.")

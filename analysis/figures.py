@@ -5,11 +5,11 @@ replace the two by its own colours.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
+import seaborn as sns  # type: ignore[import-untyped]
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -20,6 +20,16 @@ from .comparison import REFERENCE
 from .stats import mean_interval
 
 INK, PAPER = "#1d2330", "#fefefe"
+HUES = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    9,
+    5,
+    7,
+)  # of seaborn's colour-blind palette, without its yellow and its pink: too pale
 MARKERS = "osD^v"
 DASHES = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
 NARROWEST = 4  # points: a range of scores below this is not blown up to the whole width
@@ -30,19 +40,20 @@ class Style(NamedTuple):
 
     colour: str
     marker: str
-    dash: str | tuple[int, tuple[int, ...]]
+    dash: Any  # a line style, as matplotlib takes it
 
 
 def styles(labels: Iterable[str]) -> dict[str, Style]:
     """Return a style for each label, fine-tuning first, told apart by colour-blind readers.
 
-    Markers and dashes change after each round of the ten colours. Call it once with all labels there
+    Markers and dashes change after each round of the colours. Call it once with all labels there
     are, so that a label looks the same in every figure.
     """
-    colours = sns.color_palette("colorblind").as_hex()
+    palette = sns.color_palette("colorblind").as_hex()
+    rounds = list(zip(MARKERS, DASHES, strict=True))
     ordered = sorted(set(labels), key=lambda label: (label != REFERENCE, label))
     return {
-        label: Style(colours[i % 10], MARKERS[i // 10 % len(MARKERS)], DASHES[i // 10 % len(DASHES)])
+        label: Style(palette[HUES[i % len(HUES)]], *rounds[i // len(HUES) % len(rounds)])
         for i, label in enumerate(ordered)
     }
 
@@ -56,17 +67,17 @@ def accuracy_figure(runs: pd.DataFrame, look: dict[str, Style], score_name: str)
         score_name: what the score is, for the axis.
     """
     means = accuracy_means(runs)
-    figure, axes = _blank(height=1.1 + 0.52 * len(means))
+    figure, axes = _blank(height=1.0 + 0.44 * len(means))
     if REFERENCE in set(means["label"]):
         centre = means.loc[means["label"] == REFERENCE, "score"].item()
         axes.axvline(centre, color=INK, alpha=0.45, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-    for place, mean in enumerate(means.itertuples()):
-        colour, marker, _ = look[str(mean.label)]
-        scores = 100 * runs.loc[runs["label"] == mean.label].sort_values("seed")["score"].to_numpy()
+    for place, mean in enumerate(means.to_dict("records")):
+        colour, marker, _ = look[mean["label"]]
+        scores = 100 * runs.loc[runs["label"] == mean["label"]].sort_values("seed")["score"].to_numpy()
         spread = place + 0.24 + 0.05 * (np.arange(len(scores)) % 3 - 1)
         axes.scatter(scores, spread, s=17, color=colour, alpha=0.6, linewidths=0, zorder=3)
-        axes.plot([mean.low, mean.high], [place] * 2, color=colour, linewidth=2.6, zorder=2)
-        axes.plot([mean.score], [place], marker, color=colour, markeredgecolor=PAPER, markersize=9, zorder=4)
+        axes.plot([mean["low"], mean["high"]], [place] * 2, color=colour, linewidth=2.6, zorder=2)
+        axes.plot(mean["score"], place, marker, color=colour, markeredgecolor=PAPER, markersize=9, zorder=4)
     _widen(axes)
     axes.set_yticks(range(len(means)), [str(label) for label in means["label"]])
     axes.set_ylim(len(means) - 0.45, -0.55)
@@ -95,7 +106,8 @@ def curve_figure(curve: pd.DataFrame, look: dict[str, Style], score_name: str) -
     """
     labels = [label for label in look if label in set(curve["label"])]
     percent = curve.assign(score=100 * curve["score"])
-    figure, axes = _blank(height=3.8)
+    ncols = max(1, 68 // (7 + max(map(len, labels))))  # what fits above the axes, in letters
+    figure, axes = _blank(height=3.3 + 0.2 * -(-len(labels) // ncols))
     lines = []
     for label in labels:
         own = percent[percent["label"] == label]
@@ -108,7 +120,7 @@ def curve_figure(curve: pd.DataFrame, look: dict[str, Style], score_name: str) -
     axes.set_ylabel(f"{score_name} on the holdout part, %")
     axes.grid(color=INK, alpha=0.12)
     axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
-    legend = figure.legend(handles=lines, loc="outside upper left", ncols=3, frameon=False, fontsize=10)
+    legend = figure.legend(handles=lines, loc="outside upper left", ncols=ncols, frameon=False, fontsize=10)
     for text in legend.get_texts():
         text.set_color(INK)
     return figure

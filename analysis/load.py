@@ -83,15 +83,17 @@ def parse_run(path: Path, record: dict[str, Any]) -> Run:
         if metric not in METRICS:
             raise InputError(f"{path}: metric {metric!r} is unknown; known: {', '.join(METRICS)}")
         same = ("source", "target", "bench", "setting", "label", "method", "seed", "digest", "metric")
-        return Run(
+        run = Run(
             path=path,
             score=float(record["test"][metric]),
             correct=_unpack(path, record.get("correct"), record["test"]["num_images"]),
             record=record,
             **{name: record[name] for name in same},
         )
-    except KeyError as error:
-        raise InputError(f"{path}: no field {error}; a record of format {FORMAT} has one") from error
+        _row(run), _points(run)  # what tables and curves read is there, or the file is named here
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: no whole record ({type(error).__name__}: {error})") from error
+    return run
 
 
 def _unpack(path: Path, packed: str | None, num_images: int) -> np.ndarray | None:
@@ -135,10 +137,11 @@ def _row(run: Run) -> dict[str, Any]:
         "train_seconds": seconds["prepare"] + seconds["step"],
         "pretraining_own_seconds": sum(item["seconds"] for item in own),
         "pretraining_shared_seconds": sum(item["seconds"] for item in shared),
-        **{f"images_{name}": record["images"].get(name, 0) for name in ("target", "source", "holdout")},
+        **{f"images_{name}": record["images"][name] for name in ("target", "source", "holdout")},
         "num_steps": record["num_steps"],
         "device": environment["device"],
         "host": environment["host"],
+        "fingerprint": record["fingerprints"]["target"],
         "commit": environment["commit"] + (" + changes" if environment["dirty"] else ""),
         "ended": record["ended"],
     }
@@ -146,7 +149,13 @@ def _row(run: Run) -> dict[str, Any]:
 
 def curve_frame(runs: list[Run]) -> pd.DataFrame:
     """Return one row a run and step at which the holdout part was scored."""
-    rows = [
+    rows = [point for run in runs for point in _points(run)]
+    return pd.DataFrame(rows, columns=["label", "seed", "step", "seconds", "score"])
+
+
+def _points(run: Run) -> list[dict[str, Any]]:
+    """Return the points of one run's curve."""
+    return [
         {
             "label": run.label,
             "seed": run.seed,
@@ -154,8 +163,6 @@ def curve_frame(runs: list[Run]) -> pd.DataFrame:
             "seconds": point["seconds"],
             "score": point["holdout"][run.metric],
         }
-        for run in runs
         for point in run.record["curve"]
         if point["holdout"] is not None
     ]
-    return pd.DataFrame(rows, columns=["label", "seed", "step", "seconds", "score"])

@@ -52,7 +52,8 @@ def paired_difference(a_runs: Sequence[Run], b_runs: Sequence[Run]) -> Differenc
     if not _same_images(pairs):
         return Difference(math.nan, math.nan, math.nan, len(pairs), "the test images are not the same")
     unpaired = len(a_runs) + len(b_runs) - 2 * len(pairs)
-    note = f"{unpaired} runs have no partner of the same seed" if unpaired else ""
+    have = "run has" if unpaired == 1 else "runs have"
+    note = f"{unpaired} {have} no partner of the same seed" if unpaired else ""
     deltas_SN = [
         a.correct.astype(np.int8) - b.correct.astype(np.int8)
         for a, b in pairs
@@ -63,7 +64,7 @@ def paired_difference(a_runs: Sequence[Run], b_runs: Sequence[Run]) -> Differenc
         return Difference(points, low, high, len(pairs), _join(note, "paired by seed only"))
     points, low, high = two_level_bootstrap(np.stack(deltas_SN))
     if len(pairs) == 1:
-        note = _join(note, "one seed: the interval covers the choice of test images, not of the seed")
+        note = _join(note, "the interval covers the choice of test images, not of the seed")
     return Difference(100 * points, 100 * low, 100 * high, len(pairs), note)
 
 
@@ -89,9 +90,7 @@ def two_level_bootstrap(
 def _same_images(pairs: Sequence[tuple[Run, Run]]) -> bool:
     """Return whether both runs of each pair saw the same data, and all were tested on as many images."""
     numbers = {run.record["test"]["num_images"] for pair in pairs for run in pair}
-    equal = all(
-        a.record["fingerprints"].get("target") == b.record["fingerprints"].get("target") for a, b in pairs
-    )
+    equal = all(a.record["fingerprints"]["target"] == b.record["fingerprints"]["target"] for a, b in pairs)
     return equal and len(numbers) == 1
 
 

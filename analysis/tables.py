@@ -14,9 +14,10 @@ from .stats import Difference, mean_interval, paired_difference
 STREAMS = ("target", "source", "holdout")
 METHOD_NOTE = (
     "Scores are means over seeds on the test part, with 95 % t-intervals. Differences are paired with"
-    " fine-tuning by seed and, for accuracy, by test image (two-level bootstrap, 2,000 resamples); few seeds"
-    " make such intervals too narrow, and they are not corrected for the number of methods."
-    " s/step is the median over runs; images and seconds of training (preparation and steps) are means a run."
+    " fine-tuning by seed and, for accuracy, by test image (two-level bootstrap, 2,000 resamples). Their"
+    " intervals are too narrow where there are two or three seeds that differ much, and are not corrected for"
+    " the number of methods. The time of a step is the median over runs; images and training (preparation and"
+    " steps) are means a run; pre-training is counted apart."
 )
 
 
@@ -66,8 +67,12 @@ def difference_from(reference: list[Run], label: str, runs: list[Run]) -> Differ
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table as text: what a reader sees in the terminal and in the report."""
-    rows = [_readable_row(row) for row in table.to_dict("records")]
-    return pd.DataFrame(rows)
+    return pd.DataFrame([_readable_row(row) for row in _rows(table)])
+
+
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a table as dictionaries."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def _readable_row(row: dict[str, Any]) -> dict[str, str]:
@@ -107,7 +112,7 @@ def sentences(table: pd.DataFrame) -> list[str]:
                 row["difference_note"],
             ),
         )
-        for row in table.to_dict("records")
+        for row in _rows(table)
         if row["label"] != REFERENCE
     ]
 

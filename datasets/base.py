@@ -75,6 +75,11 @@ class Split:
         """Number of classes, those without an image counted too."""
         return len(self.classes)
 
+    def fingerprint(self) -> str:
+        """Hash which images it holds, and their labels."""
+        content = self.index.numpy().tobytes() + self.labels.cpu().numpy().tobytes()
+        return hashlib.sha256(content).hexdigest()[:16]
+
     def subset(self, rows: Tensor) -> "Split":
         """Keep these rows [M]."""
         return replace(self, labels=self.labels[rows.to(self.labels.device)], index=self.index[rows.cpu()])

@@ -1,4 +1,7 @@
-"""Find a data set by name or path: each module of this folder with a `load` is one."""
+"""Find a data set by name or path: each other module of this folder is one.
+
+A module offers `load() -> Dataset`, or `images()`, `CLASSES` and `MIRROR` when it makes arrays.
+"""
 
 import difflib
 import importlib
@@ -8,10 +11,10 @@ from pathlib import Path
 
 from .. import InputError
 from . import __path__ as here
-from . import folder
+from . import embedded, folder
 from .base import Dataset
 
-MACHINERY = {"augment", "base", "cache", "catalog", "folder", "pixels"}
+MACHINERY = {"augment", "base", "cache", "catalog", "embedded", "folder", "pixels"}
 
 
 def names() -> list[str]:
@@ -26,7 +29,8 @@ def load(name: str, as_source: bool = False) -> Dataset:
     Raises: InputError for an unknown name, with the nearest known ones.
     """
     if name in names():
-        return importlib.import_module(f".{name}", __package__).load()
+        module = importlib.import_module(f".{name}", __package__)
+        return module.load() if hasattr(module, "load") else embedded.dataset(module)
     if Path(name).exists() or "/" in name or name.endswith(".tar"):
         return folder.load(Path(name), as_source)
     near = difflib.get_close_matches(name, names(), n=1)

@@ -29,7 +29,7 @@ FONTS = (
 )  # fmt: skip
 SEED = 0
 PER_CLASS = {"train": 50, "holdout": 10}
-CANVAS, POINTS = 128, 56  # a glyph of this size, turned and slanted, stays inside the canvas
+CANVAS, POINTS = 96, 56  # a glyph of this size, turned and slanted, stays inside the canvas
 SIDE, BLOCK = 8, 4  # the digits were scanned to 32x32 dots, and a pixel counts the inked ones of 4x4
 
 

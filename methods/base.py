@@ -3,7 +3,8 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -180,6 +181,11 @@ class Method(ABC):
         return self.net.target(x)
 
     @classmethod
+    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+        """Count the images of a step that are trained on, and that are only judged."""
+        return batch_size, 0
+
+    @classmethod
     def label(cls, config: Any) -> str:
         """Name the row of these settings."""
         return cls.title
@@ -222,15 +228,24 @@ def restore(thing: object, state: Mapping[str, Any]) -> None:
             own.load_state_dict(value)
 
 
-class _Parts:
-    """Where seconds by part go while a clock runs; nowhere otherwise."""
-
-    measure: Callable[[str], AbstractContextManager[None]] | None = None
+_measure: ContextVar[Callable[[str], AbstractContextManager[None]]] = ContextVar(
+    "measure", default=lambda name: nullcontext()
+)
 
 
 def part(name: str) -> AbstractContextManager[None]:
-    """Name a part of a step (data, target, source, reward, policy) for the clock."""
-    return nullcontext() if _Parts.measure is None else _Parts.measure(name)
+    """Name a part of a step (data, target, source, reward, policy) for the clock that runs."""
+    return _measure.get()(name)
+
+
+@contextmanager
+def measured_by(measure: Callable[[str], AbstractContextManager[None]]) -> Iterator[None]:
+    """Let a clock see the parts of the steps inside."""
+    token = _measure.set(measure)
+    try:
+        yield
+    finally:
+        _measure.reset(token)
 
 
 def update(optimizer: torch.optim.Optimizer, rate: float) -> None:

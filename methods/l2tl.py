@@ -152,6 +152,11 @@ class L2TL(Method):
         return mix(self.seed, "ties", t) if self.config.ties is Ties.random else None
 
     @classmethod
+    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+        """Count both halves, and the rewards."""
+        return 2 * batch_size, config.reward_multiplier * batch_size
+
+    @classmethod
     def label(cls, config: Any) -> str:
         """Name the ablation."""
         return TITLES[config.weights]

@@ -58,6 +58,11 @@ class LinearProbe(Method):
         forward = lambda x: self.head(self.features(x))  # noqa: E731
         return train_step(forward, self.target, self.optimizer, self.recipe.rate(t))
 
+    @classmethod
+    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+        """Count forward passes alone: the encoder is frozen."""
+        return 0, batch_size
+
     def predict(self, x: Tensor) -> Tensor:
         """Give target logits [B,C_T]."""
         return self.head(self.features(x))

@@ -148,13 +148,15 @@ class Network(nn.Module):
         """Tap the encoder after every stage: maps [B,C,h,w], from the first to the last."""
         return self.encoder.forward_intermediates(x)[1]  # type: ignore[operator]
 
-    def adopt(self, pretrained: "Network") -> None:
-        """Start from a source-pre-trained network: encoder, source head, and norms of both domains."""
-        self.encoder.load_state_dict(pretrained.encoder.state_dict())
-        self.source_head.load_state_dict(pretrained.source_head.state_dict())
-        self.source_statistics.load_state_dict(pretrained.source_statistics.state_dict())
-        for norm, own in zip(self.norms, self.source_statistics, strict=False):
-            norm.load_state_dict(own.state_dict(), strict=False)
+    def adopt(self, pretrained: Mapping[str, Tensor]) -> None:
+        """Start from a source-pre-trained network's state: encoder, source head, norms of both domains."""
+        own = {k: v for k, v in pretrained.items() if not k.startswith("target_head")}
+        missing, unexpected = self.load_state_dict(own, strict=False)
+        lost = [*unexpected, *(k for k in missing if not k.startswith("target_head"))]
+        if lost:
+            raise ValueError(f"pre-trained weights do not fit: {', '.join(lost[:3])}")
+        for norm, statistics in zip(self.norms, self.source_statistics, strict=False):
+            norm.load_state_dict(statistics.state_dict(), strict=False)
 
     def compile_encoder(self) -> None:
         """Run the encoder through torch.compile."""

@@ -1,0 +1,120 @@
+"""`bench` and `run`: plan, run what has no record, and show the table."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from .. import InputError
+from . import pool
+from .config import Request, RunConfig, compose_request, run_config, settings_of
+from .pose import device_of
+from .progress import Progress, in_words, name_of
+from .record import open_results
+from .suite import estimate_seconds, missing, plan_runnable, prepare_data, stages
+
+
+def bench(overrides: Sequence[str], dry_run: bool = False) -> int:
+    """Compare methods; gives the exit code. Raises: InputError before anything is run."""
+    console = Console(highlight=False, soft_wrap=True)
+    request = compose_request([o for o in overrides if not o.startswith("method.")])
+    _check_place(request)
+    results = Path(request.results)
+    configs, left_out = plan_runnable(request, overrides)
+    if left_out:
+        console.print(f"without source images not run: {', '.join(left_out)} (give source=PATH)")
+    if dry_run:
+        return _dry_run(configs, results, console)
+    open_results(results)
+    console.print(f"{configs[0].source_name} -> {configs[0].target_name}: {configs[0].words()}", markup=False)
+    failed = _run_missing(request, configs, results, console)
+    _show(configs, results, console)
+    for digest, error in failed.items():
+        console.print(f"failed: {digest}: {error}", markup=False)
+    return 1 if failed else 0
+
+
+def single(overrides: Sequence[str]) -> int:
+    """Run one method once, in this process. Raises: InputError before anything is run."""
+    import torch
+
+    from .run import run_one
+
+    given = dict(o.partition("=")[::2] for o in overrides)
+    method = given.get("method")
+    if method is None:
+        raise InputError("method: not given; as in `transferbench run target=digits method=l2tl seed=0`")
+    request = compose_request([o for o in overrides if not o.startswith("method.")])
+    _check_place(request)
+    config = run_config(request, method, settings_of(method, overrides), request.seed)
+    results = Path(request.results)
+    open_results(results)
+    prepare_data([config])
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    console = Console(highlight=False, soft_wrap=True)
+    run_one(config, results)
+    with Progress([config], results, console) as progress:
+        progress.report(config, None)
+    console.print(f"record: {config.folder(results) / 'record.json'}", markup=False)
+    return 0
+
+
+def _check_place(request: Request) -> None:
+    if request.on != "local":
+        raise InputError(f"on={request.on}: not known; known: local")
+    device_of(request.device)
+
+
+def _dry_run(configs: Sequence[RunConfig], results: Path, console: Console) -> int:
+    """Print every run with its state and a guess of its cost."""
+    waiting = [c for stage in stages(configs, results) for c in stage]
+    guess = estimate_seconds(waiting)
+    for config in {c.digest: c for c in [*waiting, *configs]}.values():
+        words = f"about {in_words(guess[config.digest])}" if config.digest in guess else "done"
+        console.print(f"{name_of(config):40} {config.folder(results)}  {words}", markup=False)
+    workers = pool.num_workers(0, "auto")
+    console.print(
+        f"{len(waiting)} runs to do, about {in_words(sum(guess.values()) / workers)} with {workers} workers "
+        "(from the time of one forward pass; specialists of DATL not counted)"
+    )
+    return 0
+
+
+def _run_missing(
+    request: Request, configs: Sequence[RunConfig], results: Path, console: Console
+) -> dict[str, str]:
+    """Run all that has no record, pre-trainings first; gives what failed."""
+    todo = stages(configs, results)
+    if not todo:
+        console.print(f"all {len(configs)} runs are done")
+        return {}
+    prepare_data(configs)
+    workers = pool.num_workers(request.workers, request.device)
+    failed: dict[str, str] = {}
+    with Progress([c for stage in todo for c in stage], results, console) as progress:
+        for stage in todo:
+            waiting = missing(stage, results)
+            pool.run_all(waiting, results, workers, progress.report, progress.tick)
+            failed = progress.failed
+    return failed
+
+
+def _show(configs: Sequence[RunConfig], results: Path, console: Console) -> None:
+    """Write the report, and print this comparison's table."""
+    from ..analysis.report import comparison_markdown, write_report
+
+    first = configs[0]
+    if len(missing(configs, results)) == len(configs):
+        return
+    page = results / "report" / "report.html"
+    newest = max(
+        (c.folder(results) / "record.json").stat().st_mtime
+        for c in configs
+        if (c.folder(results) / "record.json").exists()
+    )
+    if not page.exists() or page.stat().st_mtime < newest:
+        write_report(results, page.parent)
+    console.print()
+    console.print(comparison_markdown(results, first.source_name, first.target_name, first.bench), markup=False)
+    console.print(f"\nreport: {page}", markup=False)

@@ -1,0 +1,141 @@
+"""The command line: what was asked for, in one line each; all the work is elsewhere."""
+
+import argparse
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .. import InputError, __version__
+
+EXAMPLES = """examples:
+  transferbench bench                                    the embedded pair: all methods, five seeds
+  transferbench bench target=../my/images source=../photos seeds=3 shots=10
+  transferbench bench target=../my/images source=none pretrained=true backbone=resnet18
+  transferbench bench methods=finetune,l2tl method.num_actions=21 --dry-run
+  transferbench run target=digits method=l2tl seed=0 recipe.steps=500
+  transferbench status results=results
+  transferbench data doctor ../my/images
+  transferbench report results=results
+
+names of overrides: target source methods method seed seeds results shots backbone pretrained
+  checkpoint protocol (holdout|trainval) tune (off|paper_grid) bn (split|shared) score preset device
+  threads workers on recipe.<setting> source_recipe.<setting> method.<setting>
+exit codes: 0 done, 1 some run failed, 2 the request was wrong"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; gives the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.function(arguments)
+    except InputError as error:
+        return _say(str(error))
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on where this one ended", file=sys.stderr)
+        return 130
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _say(f"{error.filename or 'disk'}: no space left; free some, or set results=PATH")
+        if error.errno in (errno.EACCES, errno.EROFS):
+            return _say(f"{error.filename}: cannot be written; choose another place with results=PATH")
+        raise
+
+
+def _say(message: str) -> int:
+    print(f"transferbench: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="transferbench",
+        description="Which transfer method should I use, what does it gain, and what does it cost?",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+    for name, function, words in (
+        ("bench", _bench, "compare methods on a target, over seeds; runs only what has no record"),
+        ("run", _run, "one run of one method"),
+        ("status", _status, "what is done, running, failed or lost"),
+        ("report", _report, "tables, figures and one HTML page from the records; needs no torch"),
+        ("methods", _methods, "the methods with paper and needs"),
+    ):
+        command = commands.add_parser(
+            name,
+            help=words,
+            description=words,
+            epilog=EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_argument("overrides", nargs="*", metavar="name=value")
+        command.set_defaults(function=function)
+        if name == "bench":
+            command.add_argument("--dry-run", action="store_true", help="print the runs and what they may cost")
+    data = commands.add_parser("data", help="data sets: list them, prepare or check one")
+    data.add_argument("action", choices=("list", "prepare", "doctor"))
+    data.add_argument("name", nargs="?", help="a known name, a folder or a tar")
+    data.set_defaults(function=_data)
+    return parser
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from .bench import bench
+
+    return bench(arguments.overrides, dry_run=arguments.dry_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from .bench import single
+
+    return single(arguments.overrides)
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from .status import status
+
+    return status(_results_of(arguments.overrides))
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from ..analysis.report import write_report
+
+    results = _results_of(arguments.overrides)
+    page = write_report(results, results / "report")
+    print(f"report: {page}")
+    return 0
+
+
+def _methods(arguments: argparse.Namespace) -> int:
+    from .listing import print_methods
+
+    return print_methods()
+
+
+def _data(arguments: argparse.Namespace) -> int:
+    from . import listing
+
+    if arguments.action == "list":
+        return listing.print_datasets()
+    if arguments.name is None:
+        raise InputError(f"data {arguments.action}: which data set? give a name or a path")
+    return (listing.prepare if arguments.action == "prepare" else listing.doctor)(arguments.name)
+
+
+def _results_of(overrides: Sequence[str]) -> Path:
+    """Read `results=PATH`, the only override of commands that train nothing."""
+    results = Path("results")
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key != "results" or not value:
+            raise InputError(f"'{override}': expected results=PATH")
+        results = Path(value)
+    return results
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
+    sys.exit(main())

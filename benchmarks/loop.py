@@ -1,0 +1,115 @@
+"""The one loop: steps on the clock; evaluation, logging and checkpoints off it."""
+
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..datasets.base import Split, mix
+from ..methods.base import Method
+from .clock import Clock
+from .evaluate import evaluate
+from .record import append_line
+
+
+class Training:
+    """A method on its way, with all that a checkpoint holds.
+
+    Args:
+        method: what is trained.
+        clock: sees `prepare` and `step` alone.
+        holdout: what the curve is measured on, or None.
+        seed: of the global generator, set anew at each step.
+        folder: where checkpoint and curve lie.
+    """
+
+    def __init__(self, method: Method, clock: Clock, holdout: Split | None, seed: int, folder: Path) -> None:
+        self.method, self.clock, self.holdout, self.seed, self.folder = method, clock, holdout, seed, folder
+        self.step = 0
+        self.flops_per_step = 0
+        self.curve: list[dict[str, Any]] = []
+
+    def run(self, steps: int, evaluations: int, batch_size: int, beat: Callable[[int, Any], None]) -> None:
+        """Train to the end, from the last checkpoint if there is one."""
+        if not self._resume():
+            with self.clock.preparing():
+                self.method.prepare()
+        for stop in _stops(steps, evaluations):
+            if stop > self.step:
+                metrics = self._interval(stop, beat)
+                self._log(metrics, batch_size)
+                self._save()
+                beat(self.step, self.curve[-1])
+
+    def _interval(self, stop: int, beat: Callable[[int, Any], None]) -> dict[str, torch.Tensor]:
+        with self.clock.stepping(stop - self.step):
+            while self.step < stop:
+                torch.manual_seed(mix(self.seed, "step", self.step))
+                metrics = self._counted() if self.step == 0 else self.method.step(self.step)
+                self.step += 1
+                beat(self.step, None)
+        return metrics
+
+    def _counted(self) -> dict[str, torch.Tensor]:
+        """Take the first step and count its floating-point operations."""
+        with FlopCounterMode(display=False) as counter:
+            metrics = self.method.step(0)
+        self.flops_per_step = counter.get_total_flops()
+        return metrics
+
+    def _log(self, metrics: dict[str, torch.Tensor], batch_size: int) -> None:
+        scores = None if self.holdout is None else evaluate(self.method, self.holdout, batch_size)[0]
+        point = {
+            "step": self.step,
+            "seconds": self.clock.prepare + self.clock.step,
+            "holdout": scores,
+            "train": {k: v.item() for k, v in metrics.items()},
+        }
+        self.curve.append(point)
+        append_line(self.folder / "metrics.jsonl", point)
+
+    def _save(self) -> None:
+        """Write a draft, keep the previous checkpoint, and put the new one in place."""
+        state = {
+            "step": self.step,
+            "flops_per_step": self.flops_per_step,
+            "curve": self.curve,
+            "clock": self.clock.state_dict(),
+            "method": self.method.state_dict(),
+        }
+        draft, current, previous = (self.folder / f"{n}.pt" for n in ("draft", "checkpoint", "previous"))
+        torch.save(state, draft)
+        if current.exists():
+            os.replace(current, previous)
+        os.replace(draft, current)
+
+    def _resume(self) -> bool:
+        """Take up the newest checkpoint that is whole; cut the log where it ends."""
+        for name in ("checkpoint.pt", "previous.pt"):
+            path = self.folder / name
+            if not path.exists():
+                continue
+            try:
+                state = torch.load(path, map_location=self.clock.device, weights_only=True)
+            except (RuntimeError, EOFError, pickle.UnpicklingError):  # torn by a full disk
+                continue
+            self.method.load_state_dict(state.pop("method"))
+            self.clock.load_state_dict(state.pop("clock"))
+            for key, value in state.items():
+                setattr(self, key, value)
+            (self.folder / "metrics.jsonl").unlink(missing_ok=True)
+            for point in self.curve:
+                append_line(self.folder / "metrics.jsonl", point)
+            return True
+        (self.folder / "metrics.jsonl").unlink(missing_ok=True)
+        return False
+
+
+def _stops(steps: int, evaluations: int) -> list[int]:
+    """Spread the evaluations over the steps; the last one is at the end."""
+    count = min(steps, evaluations)
+    return [round(steps * (i + 1) / count) for i in range(count)]

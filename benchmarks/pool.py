@@ -1,0 +1,105 @@
+"""Run many configurations on this machine: one worker a GPU, or the cores shared out on a CPU."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from .. import InputError
+from .config import RunConfig
+
+Report = Callable[[RunConfig, str | None], None]  # a run ended, with its error or None
+
+
+def num_cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def num_workers(asked: int, device: str) -> int:
+    """Decide how many runs go at a time."""
+    import torch
+
+    if asked:
+        return asked
+    gpus = torch.cuda.device_count() if device in ("auto", "cuda") else 0
+    return gpus or num_cores()
+
+
+def run_all(
+    configs: Sequence[RunConfig], results: Path, workers: int, report: Report, tick: Callable[[], None]
+) -> None:
+    """Run all; a run that fails does not stop the others.
+
+    Args:
+        configs: what to run.
+        results: the results folder.
+        workers: runs at a time.
+        report: told of each run that ended.
+        tick: called twice a second while runs go on.
+    """
+    context = multiprocessing.get_context("spawn")
+    places = context.Queue()
+    for place in range(workers):
+        places.put(place)
+    waiting = list(configs)
+    while waiting:
+        threads = configs[0].threads or max(1, num_cores() // workers)
+        with ProcessPoolExecutor(
+            min(workers, len(waiting)), mp_context=context, initializer=_start_worker, initargs=(places, threads)
+        ) as pool:
+            jobs = {pool.submit(_work, c, results): c for c in waiting}
+            try:
+                broken = _gather(jobs, report, tick)
+            except KeyboardInterrupt:
+                pool.shutdown(wait=False, cancel_futures=True)
+                for process in list(pool._processes.values()):
+                    process.terminate()
+                raise
+        # A worker that was killed breaks the pool: what it broke is tried once more, alone.
+        waiting = [c for c in broken if workers > 1]
+        for c in broken if workers == 1 else ():
+            report(c, "its process was killed (out of memory?)")
+        workers = 1
+
+
+def _gather(
+    jobs: dict[Future[None], RunConfig], report: Report, tick: Callable[[], None]
+) -> list[RunConfig]:
+    """Wait for all jobs; gives those whose process was killed."""
+    broken = []
+    pending = set(jobs)
+    while pending:
+        done, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
+        tick()
+        for job in done:
+            error = job.exception()
+            if isinstance(error, BrokenProcessPool):
+                broken.append(jobs[job])
+            else:
+                report(jobs[job], None if error is None else _words(error))
+    return broken
+
+
+def _words(error: BaseException) -> str:
+    return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+
+
+def _start_worker(places: "multiprocessing.Queue[int]", threads: int) -> None:
+    """Give a worker its GPU, or its share of the cores."""
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    place = places.get()
+    if torch.cuda.is_available():
+        torch.cuda.set_device(place % torch.cuda.device_count())
+    torch.set_num_threads(threads)
+
+
+def _work(config: RunConfig, results: Path) -> None:
+    from .run import run_one
+
+    run_one(config, results)

@@ -1,0 +1,106 @@
+"""What a run leaves in its folder, written so that no moment of it can be torn."""
+
+import base64
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import InputError
+
+FORMAT = 1
+MARKER = "transferbench.json"
+ROOT = Path(__file__).parent.parent
+
+
+def open_results(results: Path) -> None:
+    """Make a results folder, or see that it is of this version.
+
+    Raises: InputError for a folder that another version wrote.
+    """
+    marker = results / MARKER
+    if marker.exists():
+        try:
+            found = json.loads(marker.read_text()).get("format")
+        except (json.JSONDecodeError, AttributeError):
+            found = "unreadable"
+        if found != FORMAT:
+            raise InputError(
+                f"results={results}: written in format {found}, this version writes {FORMAT}; "
+                "put new results elsewhere with results=PATH"
+            )
+        return
+    if results.exists() and not results.is_dir():
+        raise InputError(f"results={results}: not a folder")
+    results.mkdir(parents=True, exist_ok=True)
+    write_json(marker, {"format": FORMAT})
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write by draft and rename: the file is there whole, or not at all."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
+    try:
+        draft.write_text(json.dumps(content, indent=1, sort_keys=True))
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """Read a run's record; None when it is not done."""
+    path = folder / "record.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def packed(correct: np.ndarray) -> str:
+    """Pack which test images were right, as bits in base64."""
+    return base64.b64encode(np.packbits(correct).tobytes()).decode()
+
+
+def now() -> str:
+    """Give the time in UTC, as ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Describe the code and the machine."""
+    git = ["git", "-C", str(ROOT)]
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout
+    changes = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=False).stdout
+    libraries = ("torch", "torchvision", "timm", "numpy")
+    return {
+        "commit": commit.strip() or "unknown",
+        "dirty": bool(changes.strip()),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in libraries}},
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})",
+        "host": socket.gethostname(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Give the most memory used: of the device, or of the process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def append_line(path: Path, content: Mapping[str, Any]) -> None:
+    """Append one line of JSON and flush it."""
+    with path.open("a") as f:
+        f.write(json.dumps(content) + "\n")
+        f.flush()
+        os.fsync(f.fileno())

@@ -1,0 +1,261 @@
+"""One run, from its configuration to its record, with the runs that it rests on."""
+
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import InputError
+from ..methods import catalog as methods
+from ..methods.network import Network
+from ..methods.pretrain import Pretrain
+from . import record
+from .claim import Claim, read
+from .clock import Clock
+from .config import Protocol, Role, RunConfig, Tune
+from .evaluate import evaluate
+from .loop import Training
+from .pose import Posed, device_of, pose, without_target
+
+PAPER_GRID = [(lr, wd) for lr in (0.001, 0.005, 0.01, 0.05, 0.1, 0.15, 0.2, 0.4) for wd in (0.0, 4e-5)]
+TUNING_SEED = 10_000  # apart from the seeds that are reported
+WAIT_SECONDS = 1.0
+
+
+def pretraining(config: RunConfig) -> RunConfig | None:
+    """Give the shared source pre-training that a run starts from, or None."""
+    if config.source == "none" or not methods.load(config.method).uses_pretraining:
+        return None
+    return generalist(config)
+
+
+def generalist(config: RunConfig) -> RunConfig:
+    """Give the shared pre-training on the source as it comes."""
+    own = config.source_recipe
+    recipe = replace(
+        config.recipe,
+        steps=own.steps,
+        batch_size=own.batch_size,
+        lr=own.lr,
+        weight_decay=own.weight_decay,
+        milestones=own.milestones,
+        decay_biases=False,
+    )
+    published = config.pretrained or config.checkpoint is not None
+    seed = config.seed if own.seed is None else own.seed
+    return without_target(
+        config, recipe=recipe, settings=Pretrain.Config(head_only=published), seed=seed, tune=Tune.off
+    )
+
+
+def trials(config: RunConfig) -> list[RunConfig]:
+    """Give the runs that choose the learning rate and weight decay: as many for every method."""
+    if config.tune is Tune.off:
+        return []
+    plain = replace(config, role=Role.trial, tune=Tune.off, protocol=Protocol.holdout, seed=TUNING_SEED)
+    return [replace(plain, recipe=replace(config.recipe, lr=lr, weight_decay=wd)) for lr, wd in PAPER_GRID]
+
+
+def requirements(config: RunConfig) -> list[RunConfig]:
+    """List what can be run before a run, and is shared with others."""
+    base = pretraining(config)
+    return ([base] if base else []) + trials(config)
+
+
+def run_one(config: RunConfig, results: Path) -> dict[str, Any]:
+    """Run to the record, or find it; a run that another process works at is waited for.
+
+    Raises: InputError for bad input; any other error leaves `error.json` and is raised again.
+    """
+    folder = config.folder(results)
+    while (done := record.read(folder)) is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        claim = Claim(folder, config.recipe.steps)
+        if not claim.take():
+            time.sleep(WAIT_SECONDS)
+            continue
+        try:
+            (folder / "error.json").unlink(missing_ok=True)
+            record.write_json(folder / "config.json", {"role": str(config.role), **config.resolved()})
+            _run(config, results, folder, claim)
+        except Exception as error:
+            _leave_error(folder, error)
+            raise
+        finally:
+            claim.release()
+    return done
+
+
+def _leave_error(folder: Path, error: Exception) -> None:
+    content = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+    try:
+        record.write_json(folder / "error.json", {**content, "time": record.now()})
+    except OSError:  # a full disk: the error itself says so
+        return
+
+
+def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
+    started = record.now()
+    chosen, choice = _chosen(config, results)
+    rests_on: list[dict[str, Any]] = []
+    device = device_of(config.device)
+    clock = Clock(device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    posed = pose(
+        chosen,
+        load_weights=partial(_load_shared, config, results, rests_on),
+        pretrain=partial(_pretrain_specialist, config, results, rests_on, clock),
+        controls=_first_stage(chosen, results),
+    )
+    method = methods.load(config.method)(posed.problem, config.settings)
+    training = Training(method, clock, posed.curve, config.seed, folder)
+    recipe = chosen.recipe
+    training.run(recipe.steps, recipe.evaluations, recipe.batch_size, claim.beat)
+    done = _record(config, posed, training, started)
+    done |= {"choice": choice, "pretraining": rests_on}
+    if config.role in (Role.pretraining, Role.first_stage):
+        kept = method.net.state_dict() if config.role is Role.pretraining else method.controls()
+        _save_tensors(folder / "kept.pt", kept)
+    record.write_json(folder / "record.json", done)
+    for name in ("checkpoint.pt", "previous.pt", "draft.pt"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    draft = path.with_name(f"{path.name}.draft")
+    torch.save(dict(tensors), draft)
+    draft.replace(path)
+
+
+def _chosen(config: RunConfig, results: Path) -> tuple[RunConfig, dict[str, Any] | None]:
+    """Run the trials and take the learning rate and weight decay of the best."""
+    candidates = trials(config)
+    if not candidates:
+        return config, None
+    scores = [run_one(trial, results)["holdout"][config.score] for trial in candidates]
+    best = max(range(len(scores)), key=scores.__getitem__)
+    lr, wd = PAPER_GRID[best]
+    choice = {
+        "rule": f"best {config.score} after the last step on the half of the holdout that serves no rewards",
+        "num_trials": len(scores),
+        "seed": TUNING_SEED,
+        "lr": lr,
+        "weight_decay": wd,
+        "holdout": scores[best],
+    }
+    return replace(config, recipe=replace(config.recipe, lr=lr, weight_decay=wd)), choice
+
+
+def _first_stage(config: RunConfig, results: Path) -> Mapping[str, Tensor] | None:
+    """Learn on train with rewards of the holdout what `protocol=trainval` then replays."""
+    needed = config.protocol is Protocol.trainval and methods.load(config.method).learns_controls
+    if config.role is not Role.run or not needed:
+        return None
+    stage = replace(config, role=Role.first_stage, protocol=Protocol.holdout, tune=Tune.off)
+    run_one(stage, results)
+    return torch.load(stage.folder(results) / "kept.pt", map_location="cpu", weights_only=True)
+
+
+def _load_shared(config: RunConfig, results: Path, rests_on: list[dict[str, Any]], net: Network) -> None:
+    """Put the shared source pre-training into a network, where the run starts from it."""
+    is_specialist = config.role is Role.pretraining and config.settings.generalist
+    base = generalist(config) if is_specialist else pretraining(config)
+    if base is not None:
+        _adopt(base, results, rests_on, net, shared=True)
+
+
+def _pretrain_specialist(
+    config: RunConfig,
+    results: Path,
+    rests_on: list[dict[str, Any]],
+    clock: Clock,
+    net: Network,
+    *,
+    class_weights: list[float],
+    matcher: Any,
+    num_samples: int,
+    from_generalist: bool,
+    steps_share: float,
+) -> None:
+    """Run a source pre-training with class weights, off this run's clock: it has its own record."""
+    base = generalist(config)
+    settings = replace(
+        base.settings,
+        class_weights=class_weights,
+        matcher=matcher,
+        num_samples=num_samples,
+        generalist=base.digest if from_generalist else "",
+    )
+    steps = max(1, round(steps_share * base.recipe.steps))
+    special = replace(base, settings=settings, recipe=replace(base.recipe, steps=steps))
+    with clock.paused():
+        _adopt(special, results, rests_on, net, shared=False)
+
+
+def _adopt(
+    base: RunConfig, results: Path, rests_on: list[dict[str, Any]], net: Network, shared: bool
+) -> None:
+    done = run_one(base, results)
+    kept = torch.load(base.folder(results) / "kept.pt", map_location=next(net.parameters()).device, weights_only=True)
+    net.adopt(kept)
+    if done["digest"] not in [r["digest"] for r in rests_on]:
+        seconds = done["seconds"]["prepare"] + done["seconds"]["step"]
+        rests_on.append(
+            {"digest": done["digest"], "seconds": seconds, "steps": done["num_steps"], "shared": shared}
+        )
+
+
+def _record(config: RunConfig, posed: Posed, training: Training, started: str) -> dict[str, Any]:
+    """Judge the finished method on the test images, once, and gather all figures."""
+    method, clock, problem = training.method, training.clock, posed.problem
+    test, correct = (None, None)
+    if posed.test is not None:
+        test, correct = evaluate(method, posed.test, config.recipe.batch_size)
+    holdout = training.curve[-1]["holdout"] if training.curve else None
+    weight_S = method.class_weights()
+    source_classes = problem.source.classes if problem.source else ()
+    streams = {name: v for name, v in vars(method).items() if hasattr(v, "num_images")}
+    return {
+        "format": record.FORMAT,
+        "status": "done",
+        "role": str(config.role),
+        "label": type(method).label(config.settings),
+        "method": config.method,
+        "source": config.source_name,
+        "target": config.target_name,
+        "seed": config.seed,
+        "digest": config.digest,
+        "bench": config.bench,
+        "setting": config.words(),
+        "config": config.resolved(),
+        "metric": config.score,
+        "test": test,
+        "holdout": holdout,
+        "correct": None if correct is None else record.packed(correct),
+        "curve": training.curve,
+        "class_weights": None
+        if weight_S is None
+        else dict(zip(source_classes, weight_S.tolist(), strict=True)),
+        "seconds": {
+            "prepare": clock.prepare,
+            "step": clock.step,
+            "per_step_median": clock.per_step_median,
+            "parts": clock.parts,
+        },
+        "images": {n: streams[n].num_images if n in streams else 0 for n in ("target", "source", "holdout")},
+        "num_steps": training.step,
+        "peak_memory_bytes": record.peak_memory_bytes(problem.device),
+        "flops_per_step": training.flops_per_step,
+        "num_parameters": sum(p.numel() for p in method.net.parameters()),
+        "fingerprints": {**config.data, "splits": {n: s.fingerprint() for n, s in posed.splits.items()}},
+        "environment": record.environment(problem.device),
+        "started": started,
+        "ended": record.now(),
+    }

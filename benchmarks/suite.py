@@ -1,0 +1,88 @@
+"""What a comparison consists of: rows x seeds, the runs they rest on first, and what it may cost."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from ..datasets import catalog as datasets
+from ..methods import catalog as methods
+from .config import Request, RunConfig, rows, run_config, suite_rows
+from .pose import check_target, device_of, pose
+from .run import requirements
+
+
+def plan(request: Request, overrides: Sequence[str]) -> list[RunConfig]:
+    """List the runs of a comparison, seed by seed.
+
+    Raises: InputError for anything in the request that cannot be run.
+    """
+    check_target(datasets.load(request.target))
+    chosen = rows(request, overrides)
+    return [run_config(request, method, settings, seed) for seed in range(request.seeds) for method, settings in chosen]
+
+
+def plan_runnable(request: Request, overrides: Sequence[str]) -> tuple[list[RunConfig], list[str]]:
+    """Plan, but without a source leave out of the default rows what needs one; gives their names too."""
+    if request.methods or request.source != "none":
+        return plan(request, overrides), []
+    has_weights = request.pretrained or request.checkpoint is not None
+    keep, out = [], []
+    for name, row in suite_rows().items():
+        cls = methods.load(row["method"])
+        runs = not cls.needs_source and (has_weights or not cls.uses_pretraining)
+        (keep if runs else out).append(name)
+    return plan(replace(request, methods=",".join(keep)), overrides), out
+
+
+def stages(configs: Sequence[RunConfig], results: Path) -> list[list[RunConfig]]:
+    """Order what has no record yet: shared pre-trainings, then trials, then the runs themselves."""
+    waiting = missing(configs, results)
+    needed = [r for c in waiting for r in requirements(c)]
+    first = [r for r in needed if r.method == "pretrain"]
+    second = [r for r in needed if r.method != "pretrain"]
+    return [stage for s in (first, second, waiting) if (stage := missing(s, results))]
+
+
+def missing(configs: Sequence[RunConfig], results: Path) -> list[RunConfig]:
+    """Keep each configuration that has no record, once."""
+    unique = {c.digest: c for c in configs}
+    return [c for c in unique.values() if not (c.folder(results) / "record.json").exists()]
+
+
+def prepare_data(configs: Sequence[RunConfig]) -> None:
+    """Decode what the runs will read, before they fight over it.
+
+    Raises: InputError for an image that cannot be read, or too few images for the shots.
+    """
+    by_seed = {c.seed: c for c in configs}
+    for config in by_seed.values():
+        pose(config, load_weights=lambda net: None, pretrain=lambda *a, **k: None, controls=None)
+
+
+def estimate_seconds(configs: Sequence[RunConfig]) -> dict[str, float]:
+    """Guess the seconds of each run: a forward pass is timed, a trained image counts three."""
+    if not configs:
+        return {}
+    per_image = _forward_seconds(configs[0])
+    guess = {}
+    for c in configs:
+        trained, judged = methods.load(c.method).images_per_step(c.settings, c.recipe.batch_size)
+        guess[c.digest] = (3 * trained + judged) * c.recipe.steps * per_image
+    return guess
+
+
+def _forward_seconds(config: RunConfig) -> float:
+    """Time the forward pass of one batch, an image."""
+    posed = pose(config, load_weights=lambda net: None, pretrain=lambda *a, **k: None, controls=None)
+    net = posed.problem.network(pretrained=False)
+    count = min(config.recipe.batch_size, 64)
+    size = config.recipe.image_size
+    x = torch.randn(count, 3, size, size, device=posed.problem.device)
+    with torch.no_grad():
+        net.features(x)
+        begin = time.perf_counter()
+        net.features(x).sum().item()
+    return (time.perf_counter() - begin) / count

@@ -1,0 +1,41 @@
+"""Data sets that a module makes as arrays: made once, then kept in the cache."""
+
+import hashlib
+import inspect
+import os
+from types import ModuleType
+
+import matplotlib
+import numpy as np
+
+from . import cache
+from .base import Dataset, Part
+from .pixels import ArrayImages
+
+
+def dataset(module: ModuleType) -> Dataset:
+    """Make a data set of a module's `images()`, `CLASSES` and `MIRROR`."""
+    name = module.__name__.rsplit(".", 1)[-1]
+    recipe = inspect.getsource(module) + matplotlib.__version__  # its fonts are the source
+    key = hashlib.sha256(recipe.encode()).hexdigest()[:16]
+    kept = cache.folder() / f"{name}-{key}.npz"
+    if not kept.exists():
+        arrays = {
+            f"{part}-{what}": array
+            for part, pair in module.images().items()
+            for what, array in zip(("images", "labels"), pair, strict=True)
+        }
+        draft = kept.with_name(f"{kept.name}.{os.getpid()}.draft")
+        with draft.open("wb") as f:
+            np.savez(f, **arrays)  # type: ignore[arg-type]
+        draft.replace(kept)
+    with np.load(kept) as arrays_kept:
+        arrays = dict(arrays_kept)
+    parts = {
+        part: Part(ArrayImages(arrays[f"{part}-images"]), arrays[f"{part}-labels"])
+        for part in ("train", "holdout", "test")
+        if f"{part}-images" in arrays
+    }
+    digest = hashlib.sha256(b"".join(arrays[k].tobytes() for k in sorted(arrays))).hexdigest()[:16]
+    side = arrays["train-images"].shape[1]
+    return Dataset(name, tuple(module.CLASSES), parts, digest, side, module.MIRROR)
