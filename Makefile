@@ -21,7 +21,7 @@ check: $(STAMP)  ## lint and types
 	@cd .mypy_cache/tree && ../../.venv/bin/mypy --config-file ../../pyproject.toml
 
 speed: $(STAMP)  ## seconds a step and its parts
-	@.venv/bin/pytest benchmarks -o python_files='bench_*.py' --benchmark-only -s $(ARGS)
+	@.venv/bin/pytest benchmarks -o python_files='bench_*.py' -o python_functions='bench_*' --benchmark-only --benchmark-columns=median,iqr,rounds -s $(ARGS)
 
 report: $(STAMP)  ## tables, figures and one HTML page from the results
 	@$(RUN) report $(ARGS)

@@ -116,5 +116,7 @@ def _show(configs: Sequence[RunConfig], results: Path, console: Console) -> None
     if not page.exists() or page.stat().st_mtime < newest:
         write_report(results, page.parent)
     console.print()
-    console.print(comparison_markdown(results, first.source_name, first.target_name, first.bench), markup=False)
+    console.print(
+        comparison_markdown(results, first.source_name, first.target_name, first.bench), markup=False
+    )
     console.print(f"\nreport: {page}", markup=False)

@@ -35,7 +35,7 @@ class Claim:
         except FileExistsError:
             if living(self.path):
                 return False
-            os.replace(draft, self.path)
+            draft.replace(self.path)
         finally:
             draft.unlink(missing_ok=True)
         if json.loads(self.path.read_text())["token"] != self.token:  # another was quicker

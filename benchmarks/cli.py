@@ -74,7 +74,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("overrides", nargs="*", metavar="name=value")
         command.set_defaults(function=function)
         if name == "bench":
-            command.add_argument("--dry-run", action="store_true", help="print the runs and what they may cost")
+            command.add_argument(
+                "--dry-run", action="store_true", help="print the runs and what they may cost"
+            )
     data = commands.add_parser("data", help="data sets: list them, prepare or check one")
     data.add_argument("action", choices=("list", "prepare", "doctor"))
     data.add_argument("name", nargs="?", help="a known name, a folder or a tar")

@@ -13,7 +13,8 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from hydra.errors import ConfigCompositionException, HydraException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -21,11 +22,23 @@ from .. import InputError
 from ..datasets import catalog as datasets
 from ..methods import catalog as methods
 from ..methods.base import Recipe
-from ..methods.metrics import SCORES
 
 HERE = Path(__file__).parent
 SMALL_SIDE = 96  # images up to this side are met with the preset `small`
+OPEN = ("backbone_options", "method_defaults")  # hold names that no schema knows
 QUOTED = ("target", "source", "results", "checkpoint", "methods")  # may hold what Hydra's grammar does not
+TINY, MOST = 1e-300, 1e300  # not 0, not infinite
+LIMITS = (  # least and most
+    *((name, 1, MOST) for name in ("seeds", "shots")),
+    *((name, 0, MOST) for name in ("seed", "workers", "threads", "source_recipe.seed", "recipe.image_size")),
+    *((f"{r}.{name}", 1, MOST) for name in ("steps", "batch_size") for r in ("recipe", "source_recipe")),
+    *((f"{r}.lr", TINY, MOST) for r in ("recipe", "source_recipe")),
+    *((f"{r}.weight_decay", 0, MOST) for r in ("recipe", "source_recipe")),
+    *((f"recipe.{name}", TINY, 1) for name in ("crop_scale", "central_share")),
+    *((f"recipe.{name}", 0, 1) for name in ("momentum", "warmup_share")),
+    ("recipe.evaluations", 1, MOST),
+    ("recipe.head_std", 0, MOST),
+)
 NO_EFFECT = ("device", "threads")  # on a result: not in the digest
 
 
@@ -46,7 +59,7 @@ class Tune(StrEnum):
 class Norms(StrEnum):
     """Whether source and target share running statistics."""
 
-    split = "split"
+    split = "split"  # type: ignore[assignment]  # hides str.split, which nothing here needs
     shared = "shared"
 
 
@@ -59,7 +72,12 @@ class Role(StrEnum):
     first_stage = "first_stage"
 
 
-Score = StrEnum("Score", {name: name for name in SCORES if name != "top5"})  # type: ignore[misc]
+class Score(StrEnum):
+    """What methods are compared by."""
+
+    top1 = "top1"
+    mean_per_class = "mean_per_class"
+    auroc = "auroc"
 
 
 @dataclass
@@ -92,7 +110,7 @@ class Request:
     protocol: Protocol = Protocol.holdout
     tune: Tune = Tune.off
     bn: Norms = Norms.split
-    score: Score = Score.top1  # type: ignore[valid-type]
+    score: Score = Score.top1
     recipe: Recipe = field(default_factory=Recipe)
     source_recipe: SourceRecipe = field(default_factory=SourceRecipe)
     method_defaults: dict[str, Any] = field(default_factory=dict)
@@ -198,7 +216,9 @@ def compose_request(overrides: Iterable[str], method: str | None = None) -> Requ
     given = {o.split("=", 1)[0].lstrip("+~"): o.split("=", 1)[1] for o in overrides if "=" in o}
     preset = given.get("preset") or _preset_of(given.get("target", Request.target))
     if preset not in presets():
-        raise InputError(f"preset={preset}: not known; known: {', '.join(presets())}")
+        raise InputError(
+            f"preset={preset}: not known{_near(preset, presets())} Known: {', '.join(presets())}"
+        )
     words = [w for w in words if not w.startswith(("preset=", "method="))]
     _store()
     try:
@@ -207,7 +227,7 @@ def compose_request(overrides: Iterable[str], method: str | None = None) -> Requ
             config = compose("request", [f"+presets={preset}", f"preset={preset}", *chosen, *words])
         request = OmegaConf.to_object(config)
     except (HydraException, OmegaConfBaseException) as error:
-        raise InputError(_one_line(error, words)) from error
+        raise InputError(_one_line(error, words, _names(method))) from error
     assert isinstance(request, Request)
     return request
 
@@ -215,11 +235,11 @@ def compose_request(overrides: Iterable[str], method: str | None = None) -> Requ
 def _quoted(override: str) -> str:
     """Quote a value that may hold commas or blanks, which Hydra's grammar gives a meaning."""
     key, equals, value = override.partition("=")
-    if not equals:
+    if not equals or not re.fullmatch(r"\w+(\.\w+)*", key):
         raise InputError(f"'{override}': expected name=value, as recipe.steps=500")
     if key in QUOTED and value not in ("null", ""):
         value = "'" + value.strip("'\"").replace("'", "\\'") + "'"
-    return f"{key}={value}"
+    return f"{'++' if key.split('.')[0] in OPEN else ''}{key}={value}"
 
 
 def _preset_of(target: str) -> str:
@@ -230,35 +250,73 @@ def _preset_of(target: str) -> str:
     return "small" if dataset.side <= SMALL_SIDE else "paper"
 
 
-def _one_line(error: Exception, overrides: list[str]) -> str:
-    """Turn Hydra's answer into one line with the choices."""
-    text = str(error.__cause__ or error) if isinstance(error, ConfigCompositionException) else str(error)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    message = lines[0] if lines else type(error).__name__
-    key = re.search(r"[Kk]ey '([^']+)'|full_key: (\S+)", text)
-    if "not in" in message or "Could not override" in str(error):
-        name = _named(str(error), overrides)
-        near = difflib.get_close_matches(name, _names(), n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        return f"no setting '{name}'{hint} Settings: {', '.join(_names())}"
-    where = next((g for g in (key.groups() if key else ()) if g), _named(str(error), overrides))
-    return f"{where}: {message}"
+def _one_line(error: Exception, overrides: Iterable[str], names: list[str]) -> str:
+    """Turn Hydra's answer into one line: the setting, its value, and what would be right."""
+    text = f"{error.__cause__ or ''}\n{error}".strip()
+    given = dict(o.lstrip("+").partition("=")[::2] for o in overrides)
+    found = re.search(r"full_key: ([\w.]+)|argument '([\w.]+)|override '?\+*([\w.]+)", text)
+    where = next(filter(None, found.groups())) if found else ""
+    name = next((n for n in given if n == where or n.startswith(f"{where}.") and where), where)
+    if "Could not override" in text:
+        return _unknown(name, names)
+    if not name or "mbiguous value" in text:  # Hydra's grammar does not say which override it means
+        wrong = next((f"{n}={v}" for n, v in given.items() if n == name or not _readable(f"{n}={v}")), "")
+        return f"{wrong}: not readable; expected one value, in quotes if it holds any of {{}}[],'"
+    return f"{name}={given.get(name, '')}: expected {_expected(text)}"
 
 
-def _named(text: str, overrides: list[str]) -> str:
-    """Find which override an error speaks of."""
-    found = re.search(r"override '?([\w.]+)", text) or re.search(r"[Kk]ey '([\w.]+)'", text)
-    name = found.group(1).rstrip(".") if found else ""
-    return next((o.split("=")[0] for o in overrides if o.split("=")[0].endswith(name)), name)
+def _readable(override: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        return False
+    return True
 
 
-def _names() -> list[str]:
-    """List every name that can be overridden, except methods' own settings."""
+def _expected(text: str) -> str:
+    """Say what type or choice OmegaConf missed."""
+    if choices := re.search(r"expected one of \[(.*?)\]", text):
+        return f"one of {choices.group(1)}"
+    words = {
+        "converted to Integer": "a whole number",
+        "converted to Float": "a number",
+        "not a valid bool": "true or false",
+        "not a ListConfig": "a list, as [100,200]",
+        "to Dict[": "names and values, as {name: value}",
+        "is not a subclass of": "its settings one by one, as recipe.steps=500",
+    }
+    return next(
+        (right for part, right in words.items() if part in text), f"another value ({text.split(chr(10))[0]})"
+    )
+
+
+def _unknown(name: str, names: list[str]) -> str:
+    """Say that there is no such setting, with the nearest one, or else all of its kind."""
+    prefix, _, last = name.rpartition(".")
+    family = {n.rpartition(".")[2]: n for n in names if n.rpartition(".")[0] == prefix}
+    elsewhere = [n for n in names if n.rpartition(".")[2] == last]
+    near = difflib.get_close_matches(last, family, n=1)
+    if near or elsewhere:
+        return f"no setting '{name}'; did you mean '{family[near[0]] if near else elsewhere[0]}'?"
+    return f"no setting '{name}'. Known: {', '.join(family.values() or names)}"
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    """Suggest the nearest name, as the end of a sentence."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean '{near[0]}'?" if near else "."
+
+
+def _names(method: str | None) -> list[str]:
+    """List every name that can be overridden, with the method's own settings."""
+    kinds: dict[str, type] = {"recipe": Recipe, "source_recipe": SourceRecipe}
+    if method:
+        kinds["method"] = methods.load(method).Config
     names = []
     for f in fields(Request):
-        kind = {"recipe": Recipe, "source_recipe": SourceRecipe}.get(f.name)
+        kind = kinds.get(f.name)
         names += [f"{f.name}.{g.name}" for g in fields(kind)] if kind else [f.name]
-    return names + ["method.<setting>"]
+    return names
 
 
 def run_config(request: Request, method: str, settings: Any, seed: int) -> RunConfig:
@@ -267,7 +325,7 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
     Raises: InputError when the method needs what the request does not give.
     """
     target = datasets.load(request.target)
-    source = source_of(request)
+    source = source_of(request, method)
     _check(request, method, source)
     recipe = request.recipe
     if recipe.image_size == 0:
@@ -295,15 +353,16 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
     )
 
 
-def source_of(request: Request) -> str:
+def source_of(request: Request, method: str) -> str:
     """Give the source: what was asked for, or the embedded one for the embedded target."""
     if request.source is not None:
         return request.source
     if request.target == Request.target:
         return "glyphs"
+    needs = f"method={method} needs source images; " if methods.load(method).needs_source else ""
     raise InputError(
-        "source: not given; name a data set or a folder of images (source=PATH), "
-        "or source=none for none"
+        f"source: not given; {needs}give source=PATH, a folder with train/<class>/<image> "
+        f"or a known data set{'' if needs else ', or source=none for none'}"
     )
 
 
@@ -320,13 +379,20 @@ def _check(request: Request, method: str, source: str) -> None:
             f"method={method} starts from pre-trained weights and source=none; give source=PATH, "
             "or weights by pretrained=true or checkpoint=PATH"
         )
-    checks = {"seeds": request.seeds, "recipe.steps": request.recipe.steps}
-    checks |= {"recipe.batch_size": request.recipe.batch_size, "recipe.evaluations": request.recipe.evaluations}
-    checks |= {"source_recipe.steps": request.source_recipe.steps, "shots": request.shots or 1}
-    checks["recipe.lr"] = request.recipe.lr  # type: ignore[assignment]
-    for name, value in checks.items():
-        if value <= 0 and not (name == "shots" and request.shots is None):
-            raise InputError(f"{name}={value}: expected a positive number")
+    _check_numbers(request)
+
+
+def _check_numbers(request: Request) -> None:
+    """Refuse numbers that no run can have. Raises: InputError with the range."""
+    for key, low, high in LIMITS:
+        holder, _, name = key.rpartition(".")
+        value = getattr(getattr(request, holder) if holder else request, name)
+        if value is not None and not low <= value <= high:
+            what = "a whole number" if isinstance(value, int) else "a number"
+            least = {TINY: "above 0", 0: "of 0 or more"}.get(low, f"of {low} or more")
+            raise InputError(
+                f"{key}={value:g}: expected {what} {least}{'' if high == MOST else f', up to {high}'}"
+            )
 
 
 def suite_rows() -> dict[str, dict[str, Any]]:
@@ -351,17 +417,18 @@ def rows(request: Request, overrides: Iterable[str]) -> list[tuple[str, Any]]:
     for name in wanted:
         row = dict(known.get(name) or {"method": name})
         method = row.pop("method")
-        if name not in known and method not in methods.names():
-            choices = sorted({*known, *methods.names()} - {"pretrain"})
-            near = difflib.get_close_matches(name, choices, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
-            raise InputError(f"methods: no row '{name}'{hint} Known: {', '.join(choices)}")
+        choices = sorted({*known, *methods.names()} - {"pretrain"})
+        if name not in choices:
+            raise InputError(f"methods: no row '{name}'{_near(name, choices)} Known: {', '.join(choices)}")
         has = {f.name for f in fields(methods.load(method).Config)}
         mine = [o for o in own if o.split("=")[0].removeprefix("method.") in has]
         used.update(mine)
-        result.append((method, settings_of(method, [*others, *(f"method.{k}={v}" for k, v in row.items()), *mine])))
-    if lost := [o for o in own if o not in used]:
-        raise InputError(f"{lost[0].split('=')[0]}: none of {', '.join(wanted)} has this setting")
+        result.append(
+            (method, settings_of(method, [*others, *(f"method.{k}={v}" for k, v in row.items()), *mine]))
+        )
+    if lost := [o.split("=")[0] for o in own if o not in used]:
+        names = sorted({n for method, _ in result for n in _names(method) if n.startswith("method.")})
+        raise InputError(f"{_unknown(lost[0], names)} (methods: {', '.join(wanted)})")
     return result
 
 

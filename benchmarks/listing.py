@@ -12,7 +12,6 @@ from ..methods import catalog as methods
 from .config import suite_rows
 
 
-
 def print_methods() -> int:
     """List the methods."""
     table = Table(box=None)

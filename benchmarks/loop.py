@@ -1,6 +1,5 @@
 """The one loop: steps on the clock; evaluation, logging and checkpoints off it."""
 
-import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -84,8 +83,8 @@ class Training:
         draft, current, previous = (self.folder / f"{n}.pt" for n in ("draft", "checkpoint", "previous"))
         torch.save(state, draft)
         if current.exists():
-            os.replace(current, previous)
-        os.replace(draft, current)
+            current.replace(previous)
+        draft.replace(current)
 
     def _resume(self) -> bool:
         """Take up the newest checkpoint that is whole; cut the log where it ends."""

@@ -49,7 +49,10 @@ def run_all(
     while waiting:
         threads = configs[0].threads or max(1, num_cores() // workers)
         with ProcessPoolExecutor(
-            min(workers, len(waiting)), mp_context=context, initializer=_start_worker, initargs=(places, threads)
+            min(workers, len(waiting)),
+            mp_context=context,
+            initializer=_start_worker,
+            initargs=(places, threads),
         ) as pool:
             jobs = {pool.submit(_work, c, results): c for c in waiting}
             try:
@@ -66,9 +69,7 @@ def run_all(
         workers = 1
 
 
-def _gather(
-    jobs: dict[Future[None], RunConfig], report: Report, tick: Callable[[], None]
-) -> list[RunConfig]:
+def _gather(jobs: dict[Future[None], RunConfig], report: Report, tick: Callable[[], None]) -> list[RunConfig]:
     """Wait for all jobs; gives those whose process was killed."""
     broken = []
     pending = set(jobs)

@@ -171,7 +171,7 @@ def _network_maker(
             net.source_head.load_state_dict(classifier.state_dict())
         net = net.to(device)
         if recipe.channels_last:
-            net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            net = net.to(memory_format=torch.channels_last)
         if pretrained:
             load_weights(net)
         if recipe.compile:

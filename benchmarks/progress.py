@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from ..methods import catalog as methods
 from . import claim, record
 from .config import RunConfig
-from ..methods import catalog as methods
 
 QUIET_SECONDS = 30.0  # between two plain lines about runs that go on
 
@@ -25,7 +25,9 @@ class Progress:
         self.begin = time.time()
         self.num_done, self.failed = 0, dict[str, str]()
         self._spoke = self.begin
-        self._live = Live(console=console, transient=True, refresh_per_second=4) if console.is_terminal else None
+        self._live = (
+            Live(console=console, transient=True, refresh_per_second=4) if console.is_terminal else None
+        )
 
     def __enter__(self) -> "Progress":
         if self._live:
@@ -70,7 +72,7 @@ class Progress:
         return f"; about {in_words(left)} left for {rest} runs"
 
     def _running(self) -> list[tuple[str, ...]]:
-        rows = []
+        rows: list[tuple[str, ...]] = []
         for config in self.configs.values():
             beat = claim.read(config.folder(self.results) / "heartbeat")
             if beat:
@@ -87,7 +89,9 @@ class Progress:
         return rows
 
     def _table(self) -> Table:
-        table = Table(title=f"{self.num_done} of {len(self.configs)} runs done", box=None, title_justify="left")
+        table = Table(
+            title=f"{self.num_done} of {len(self.configs)} runs done", box=None, title_justify="left"
+        )
         for heading in ("run", "step", "time", "so far"):
             table.add_column(heading, min_width=8)
         for row in self._running():

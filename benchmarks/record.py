@@ -76,13 +76,17 @@ def environment(device: torch.device) -> dict[str, Any]:
     """Describe the code and the machine."""
     git = ["git", "-C", str(ROOT)]
     commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout
-    changes = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=False).stdout
+    changes = subprocess.run(
+        [*git, "status", "--porcelain"], capture_output=True, text=True, check=False
+    ).stdout
     libraries = ("torch", "torchvision", "timm", "numpy")
     return {
         "commit": commit.strip() or "unknown",
         "dirty": bool(changes.strip()),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in libraries}},
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})",
+        "device": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"cpu ({platform.machine()})",
         "host": socket.gethostname(),
         "threads": torch.get_num_threads(),
     }

@@ -11,12 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import InputError
 from ..methods import catalog as methods
 from ..methods.network import Network
 from ..methods.pretrain import Pretrain
 from . import record
-from .claim import Claim, read
+from .claim import Claim
 from .clock import Clock
 from .config import Protocol, Role, RunConfig, Tune
 from .evaluate import evaluate
@@ -203,7 +202,9 @@ def _adopt(
     base: RunConfig, results: Path, rests_on: list[dict[str, Any]], net: Network, shared: bool
 ) -> None:
     done = run_one(base, results)
-    kept = torch.load(base.folder(results) / "kept.pt", map_location=next(net.parameters()).device, weights_only=True)
+    kept = torch.load(
+        base.folder(results) / "kept.pt", map_location=next(net.parameters()).device, weights_only=True
+    )
     net.adopt(kept)
     if done["digest"] not in [r["digest"] for r in rests_on]:
         seconds = done["seconds"]["prepare"] + done["seconds"]["step"]

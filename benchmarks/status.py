@@ -31,7 +31,9 @@ def status(results: Path) -> int:
     """Print the state of every run. Raises: InputError for a folder without runs."""
     folders = sorted(p.parent for p in results.glob("*/*/*/config.json"))
     if not folders:
-        raise InputError(f"results={results}: no runs there; `transferbench bench results={results}` makes some")
+        raise InputError(
+            f"results={results}: no runs there; `transferbench bench results={results}` makes some"
+        )
     console = Console(highlight=False, soft_wrap=True)
     table = Table(box=None)
     for heading in ("run", "state", ""):

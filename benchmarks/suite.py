@@ -10,7 +10,7 @@ import torch
 from ..datasets import catalog as datasets
 from ..methods import catalog as methods
 from .config import Request, RunConfig, rows, run_config, suite_rows
-from .pose import check_target, device_of, pose
+from .pose import check_target, pose
 from .run import requirements
 
 
@@ -21,7 +21,11 @@ def plan(request: Request, overrides: Sequence[str]) -> list[RunConfig]:
     """
     check_target(datasets.load(request.target))
     chosen = rows(request, overrides)
-    return [run_config(request, method, settings, seed) for seed in range(request.seeds) for method, settings in chosen]
+    return [
+        run_config(request, method, settings, seed)
+        for seed in range(request.seeds)
+        for method, settings in chosen
+    ]
 
 
 def plan_runnable(request: Request, overrides: Sequence[str]) -> tuple[list[RunConfig], list[str]]:
@@ -29,7 +33,8 @@ def plan_runnable(request: Request, overrides: Sequence[str]) -> tuple[list[RunC
     if request.methods or request.source != "none":
         return plan(request, overrides), []
     has_weights = request.pretrained or request.checkpoint is not None
-    keep, out = [], []
+    keep: list[str] = []
+    out: list[str] = []
     for name, row in suite_rows().items():
         cls = methods.load(row["method"])
         runs = not cls.needs_source and (has_weights or not cls.uses_pretraining)

@@ -38,6 +38,8 @@ class Augment:
         ratio = torch.exp(low + (high - low) * draw[:, 1]) if self.crop_scale < 1 else aspect
         width = (area * ratio / aspect).sqrt().clamp(max=1)
         height = (area * aspect / ratio).sqrt().clamp(max=1)
+        width = width.maximum(self.crop_scale / height).clamp(max=1)  # one that was cut off at one side
+        height = height.maximum(self.crop_scale / width)  # grows along the other
         x = self._crop(x, (1 - width) * draw[:, 2], (1 - height) * draw[:, 3], width, height)
         if self.mirror:
             x = torch.where((draw[:, 4] < 0.5)[:, None, None, None], x.flip(-1), x)

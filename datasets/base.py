@@ -174,6 +174,9 @@ class Stream:
         self.num_images += len(rows)
         return self._pending(rows, self.drawn - 1)
 
+    def __iter__(self) -> "Stream":
+        return self
+
     def __next__(self) -> Batch:
         ahead, self._next = self._next, None
         rows, _ = self.draw()

@@ -4,9 +4,12 @@ The folder is `$TRANSFERBENCH_CACHE` (default `~/.cache/transferbench`); a part 
 than `$TRANSFERBENCH_CACHE_GB` (default 20) is decoded on demand instead.
 """
 
+import errno
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -23,51 +26,76 @@ CHUNK = 512  # images decoded between two writes
 def folder() -> Path:
     """Give the cache folder, made when missing."""
     path = Path(os.environ.get("TRANSFERBENCH_CACHE", "~/.cache/transferbench")).expanduser()
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"TRANSFERBENCH_CACHE={path}: cannot be made ({error.strerror}); expected a folder to write to"
+        ) from error
     return path
 
 
 def pixels(dataset: Dataset, part: str, side: int) -> Pixels:
     """Get the pixels of a part at `side`, decoding them unless the cache has them.
 
-    Raises: InputError when an image cannot be read.
+    Raises: InputError when an image cannot be read, or the disk is full.
     """
     images = dataset.part(part).images
-    if len(images) * side * side * 3 > float(os.environ.get("TRANSFERBENCH_CACHE_GB", "20")) * 1e9:
+    if len(images) * side * side * 3 > _budget_bytes():
         return DemandPixels(images, side, num_threads=os.cpu_count() or 1)
-    stem = folder() / f"{dataset.name}-{part}-{side}px-{dataset.fingerprint}"
-    files = (stem.with_suffix(".pixels.npy"), stem.with_suffix(".aspect.npy"))
+    stem = f"{dataset.name}-{part}-{side}px-{dataset.fingerprint}"
+    files = (folder() / f"{stem}.pixels.npy", folder() / f"{stem}.aspect.npy")
     if not all(f.exists() for f in files):
         _decode(images, side, files, f"decoding {dataset.name} {part}")
     array, aspect = (np.load(f, mmap_mode="c") for f in files)
     return MemoryPixels(torch.from_numpy(array), torch.from_numpy(np.array(aspect)))
 
 
-def _decode(images: Images, side: int, files: tuple[Path, Path], words: str) -> None:
-    """Write the pixels into drafts that are renamed when whole, so that processes do not fight."""
-    drafts = [f.with_name(f"{f.name}.{os.getpid()}.draft") for f in files]
+def _budget_bytes() -> float:
+    given = os.environ.get("TRANSFERBENCH_CACHE_GB", "20")
     try:
-        array = np.lib.format.open_memmap(
-            drafts[0], mode="w+", dtype=np.uint8, shape=(len(images), 3, side, side)
-        )
-        aspect = np.empty(len(images), np.float32)
-        starts = range(0, len(images), CHUNK)
-        bar = track(starts, words, console=Console(stderr=True), transient=True, disable=len(starts) < 8)
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
-            for start in bar:
-                rows = range(start, min(start + CHUNK, len(images)))
-                for i, (image, ratio) in zip(
-                    rows, threads.map(lambda i: images.decode(i, side), rows), strict=True
-                ):
-                    array[i], aspect[i] = image.transpose(2, 0, 1), ratio
-        array.flush()
+        return float(given) * 1e9
+    except ValueError:
+        raise InputError(f"TRANSFERBENCH_CACHE_GB={given}: expected a number, as 20") from None
+
+
+def _decode(images: Images, side: int, files: tuple[Path, Path], words: str) -> None:
+    """Write the pixels into drafts that are renamed when whole, so that writers do not fight."""
+    drafts = [f.with_name(f"{f.name}.{uuid4().hex}.draft") for f in files]
+    try:
+        with drafts[0].open("wb") as f:  # no memory map: on a full disk it would kill the process
+            shape = (len(images), 3, side, side)
+            np.lib.format.write_array_header_1_0(f, {"descr": "|u1", "fortran_order": False, "shape": shape})
+            aspects = []
+            for pixels, aspect in _chunks(images, side, words):
+                f.write(pixels.tobytes())
+                aspects.append(aspect)
         with drafts[1].open("wb") as f:
-            np.save(f, aspect)
+            np.save(f, np.concatenate(aspects))
         for draft, final in zip(drafts, files, strict=True):
             draft.replace(final)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError(
+            f"{drafts[0].parent}: no space left for decoded images; free some, or set TRANSFERBENCH_CACHE "
+            "to another folder, or TRANSFERBENCH_CACHE_GB=0 to do without"
+        ) from error
     finally:
         for draft in drafts:
             draft.unlink(missing_ok=True)
+
+
+def _chunks(images: Images, side: int, words: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Decode by threads: pixels uint8 [n,3,S,S] and aspects float32 [n] of the next images."""
+    starts = range(0, len(images), CHUNK)
+    bar = track(starts, words, console=Console(stderr=True), transient=True, disable=len(starts) < 8)
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for start in bar:
+            rows = range(start, min(start + CHUNK, len(images)))
+            decoded = list(threads.map(lambda i: images.decode(i, side), rows))
+            pixels = np.stack([image for image, _ in decoded]).transpose(0, 3, 1, 2)
+            yield pixels, np.array([aspect for _, aspect in decoded], np.float32)
 
 
 def unreadable(images: Images) -> list[str]:

@@ -31,10 +31,10 @@ def load(name: str, as_source: bool = False) -> Dataset:
     if name in names():
         module = importlib.import_module(f".{name}", __package__)
         return module.load() if hasattr(module, "load") else embedded.dataset(module)
-    if Path(name).exists() or "/" in name or name.endswith(".tar"):
+    if name and Path(name).exists() or "/" in name or name.endswith(".tar"):
         return folder.load(Path(name), as_source)
     near = difflib.get_close_matches(name, names(), n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
+    hint = f"; did you mean '{near[0]}'?" if near else "."
     raise InputError(
         f"no data set '{name}'{hint} Known: {', '.join(names())}, or a path to images "
         "(`transferbench data list`)"

@@ -27,7 +27,7 @@ def dataset(module: ModuleType) -> Dataset:
         }
         draft = kept.with_name(f"{kept.name}.{os.getpid()}.draft")
         with draft.open("wb") as f:
-            np.savez(f, **arrays)  # type: ignore[arg-type]
+            np.savez(f, **arrays)
         draft.replace(kept)
     with np.load(kept) as arrays_kept:
         arrays = dict(arrays_kept)

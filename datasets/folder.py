@@ -44,9 +44,12 @@ class Entry:
 
     def read(self) -> bytes:
         """Read the encoded bytes."""
-        with self.file.open("rb") as f:
-            f.seek(self.offset)
-            return f.read(self.num_bytes)
+        try:
+            with self.file.open("rb") as f:
+                f.seek(self.offset)
+                return f.read(self.num_bytes)
+        except OSError as error:
+            raise InputError(f"{self.file}: cannot be read ({error.strerror})") from error
 
 
 class FileImages:
@@ -87,13 +90,17 @@ def load(path: Path, as_source: bool = False) -> Dataset:
         raise InputError(f"{path}: no images; expected split/class/image, class/image or a tar of that")
     name = (tar or path.resolve()).stem
     depth = {len(Path(e.path).parts) for e in entries}
-    if depth == {3} and all(Path(e.path).parts[0].lower() in PART_NAMES for e in entries):
-        parts = _given_parts(entries)
-    elif depth == {2}:
+    strange = [e.path for e in entries if Path(e.path).parts[0].lower() not in PART_NAMES]
+    if depth == {3} and not strange:
+        parts = _given_parts(path, entries)
+    elif depth == {2} and strange:
         parts = _drawn_parts(entries, SOURCE_SHARES if as_source else TARGET_SHARES, name)
     else:
-        raise InputError(f"{path}: expected split/class/image with splits train, val, test, or class/image")
-    classes = tuple(sorted({_class_of(e) for e in parts.get("train", [])}))
+        found = min(strange or [e.path for e in entries if len(Path(e.path).parts) != 3])
+        raise InputError(
+            f"{path}: expected split/class/image with splits train, val, test, or class/image; found {found}"
+        )
+    classes = tuple(sorted({_class_of(e) for e in parts["train"]}))
     label_of = {c: i for i, c in enumerate(classes)}
     _check_classes(name, classes, parts)
     return Dataset(
@@ -113,7 +120,7 @@ def _tar_in(path: Path) -> Path | None:
     if not path.exists():
         raise InputError(f"{path}: no such folder or tar")
     tars = [path] if path.is_file() else sorted(path.glob("*.tar*"))
-    if not tars or (path.is_dir() and any(p.is_dir() for p in path.iterdir())):
+    if not tars or (path.is_dir() and any(p.is_dir() and not p.name.startswith(".") for p in path.iterdir())):
         return None
     if len(tars) > 1 or tars[0].suffix != ".tar":
         raise InputError(f"{path}: expected one uncompressed .tar, found {', '.join(t.name for t in tars)}")
@@ -138,31 +145,40 @@ def _tar_entries(tar: Path) -> list[Entry]:
 
 
 def _tree_entries(path: Path) -> list[Entry]:
-    """List the images of a folder. Raises: InputError for a class folder without images."""
+    """List the images of a folder, in the order that a tar of it has.
+
+    Raises: InputError for a class folder without images, or a link that leads nowhere.
+    """
     entries = []
-    for root, folders, files in os.walk(path):
-        folders.sort()
+    for root, folders, files in os.walk(path, followlinks=True):
+        folders[:] = [f for f in folders if not f.startswith(".")]
         place = Path(root)
         images = [place / f for f in sorted(files) if _is_image(f)]
         depth = len(place.relative_to(path).parts)
         if depth and not folders and not images:
             raise InputError(f"{place}: empty class folder; put images into it or remove it")
-        entries += [Entry(f.relative_to(path).as_posix(), f, 0, f.stat().st_size) for f in images]
-    return entries
+        for f in images:
+            if not f.exists():
+                raise InputError(f"{f}: leads to no file; put the image there or remove the link")
+            entries.append(Entry(f.relative_to(path).as_posix(), f, 0, f.stat().st_size))
+    return sorted(entries, key=lambda e: e.path)
 
 
 def _is_image(path: str) -> bool:
-    return Path(path).suffix.lower() in SUFFIXES and not Path(path).name.startswith(".")
+    place = Path(path)
+    return place.suffix.lower() in SUFFIXES and not any(p.startswith(".") for p in place.parts)
 
 
 def _class_of(entry: Entry) -> str:
     return Path(entry.path).parts[-2]
 
 
-def _given_parts(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
+def _given_parts(path: Path, entries: Sequence[Entry]) -> dict[str, list[Entry]]:
     parts: dict[str, list[Entry]] = {}
     for entry in entries:
         parts.setdefault(PART_NAMES[Path(entry.path).parts[0].lower()], []).append(entry)
+    if "train" not in parts:
+        raise InputError(f"{path}: no 'train' images; put class folders into {path}/train/")
     return parts
 
 
@@ -179,16 +195,18 @@ def _drawn_parts(entries: Sequence[Entry], shares: dict[str, float], name: str) 
                 f"{name}: class '{_class_of(of_class[0])}' has {len(of_class)} images; "
                 f"a drawn split needs {len(shares)} or more"
             )
-        ends = np.cumsum([max(1, round(s * len(of_class))) for s in list(shares.values())[1:]])
-        for part, piece in zip([*list(shares)[1:], "train"], np.split(of_class, ends), strict=True):
-            parts[part] += list(piece)
+        for part, share in list(shares.items())[1:]:
+            count = max(1, round(share * len(of_class)))
+            parts[part] += of_class[:count]
+            del of_class[:count]
+        parts["train"] += of_class
     return {part: sorted(es, key=lambda e: e.path) for part, es in parts.items()}
 
 
 def _check_classes(name: str, classes: tuple[str, ...], parts: dict[str, list[Entry]]) -> None:
     for part, entries in parts.items():
         unknown = sorted({_class_of(e) for e in entries} - set(classes))
-        if unknown and "train" in parts:
+        if unknown:
             raise InputError(f"{name}/{part}: class '{unknown[0]}' has no folder with images in {name}/train")
 
 

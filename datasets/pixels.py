@@ -85,12 +85,14 @@ class DemandPixels:
     def take(self, index: Tensor) -> Callable[[], Raw]:
         """Start decoding in the threads; returns at once."""
         jobs: list[Future] = [self._threads.submit(self.images.decode, i, self.side) for i in index.tolist()]
-        return lambda: _stacked([job.result() for job in jobs])
+        return lambda: _stacked([job.result() for job in jobs], self.side)
 
 
-def _stacked(decoded: list[tuple[np.ndarray, float]]) -> Raw:
-    pixels = torch.from_numpy(np.stack([image for image, _ in decoded])).permute(0, 3, 1, 2)
-    return pixels.contiguous(), torch.tensor([aspect for _, aspect in decoded])
+def _stacked(decoded: list[tuple[np.ndarray, float]], side: int) -> Raw:
+    pixels = np.empty((len(decoded), 3, side, side), np.uint8)  # none at all is a batch too
+    for i, (image, _) in enumerate(decoded):
+        pixels[i] = image.transpose(2, 0, 1)
+    return torch.from_numpy(pixels), torch.tensor([aspect for _, aspect in decoded])
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,9 @@ class JoinedPixels:
 
         def joined() -> Raw:
             parts = [side() for side in sides]
-            place = order.to(parts[0][0].device)
-            pixels, aspects = zip(*parts, strict=True)
+            device = parts[0][0].device  # one side may lie on the GPU, the other be too large for it
+            place = order.to(device)
+            pixels, aspects = ([tensor.to(device) for tensor in pair] for pair in zip(*parts, strict=True))
             return torch.cat(pixels)[place], torch.cat(aspects)[place]
 
         return joined

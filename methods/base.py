@@ -92,14 +92,18 @@ class Recipe:
     def optimise(self, net: nn.Module, decay_biases: bool | None = None) -> torch.optim.Optimizer:
         """Make the optimiser of a network's trainable parameters."""
         biases = self.decay_biases if decay_biases is None else decay_biases
-        decayed, plain = [], []
+        decayed: list[nn.Parameter] = []
+        plain: list[nn.Parameter] = []
         norms = {id(p) for m in net.modules() if _is_norm(m) for p in m.parameters(recurse=False)}
         for parameter in net.parameters():
             if parameter.requires_grad:
                 is_kernel = parameter.ndim > 1
                 wanted = id(parameter) not in norms and (is_kernel or biases)
                 (decayed if wanted else plain).append(parameter)
-        groups = [{"params": decayed, "weight_decay": self.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        groups = [
+            {"params": decayed, "weight_decay": self.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ]
         groups = [g for g in groups if g["params"]]
         if self.optimizer is OptimizerName.adam:
             return torch.optim.Adam(groups, lr=self.lr)
@@ -145,8 +149,11 @@ class Problem:
 class Stateful(Protocol):
     """Anything that saves and takes back what changes in it."""
 
-    def state_dict(self) -> Mapping[str, Any]: ...
-    def load_state_dict(self, state: Any) -> Any: ...
+    def state_dict(self) -> Mapping[str, Any]:
+        """Give all that changes."""
+
+    def load_state_dict(self, state: Any) -> Any:
+        """Take it back."""
 
 
 class Method(ABC):

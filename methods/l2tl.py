@@ -89,7 +89,9 @@ class L2TL(Method):
             x, y = images.result()
         with part("source"):
             weight = torch.ones_like(weight_S) if self._code_uniform else weight_S
-            source_loss = self.source_loss(F.cross_entropy(self.net.source(x), y, reduction="none"), weight[y])
+            source_loss = self.source_loss(
+                F.cross_entropy(self.net.source(x), y, reduction="none"), weight[y]
+            )
             (self._scale_at(t, scale) * source_loss).backward()
             update(self.optimizer, self.recipe.rate(t))
         metrics = {"loss": target_loss.detach(), "source_loss": source_loss.detach(), "alpha": scale}

@@ -34,7 +34,7 @@ def auroc(logits: Tensor, y: Tensor) -> Tensor:
     Classes without an image, or with all of them, have no curve and are left out; where none
     is left the area is 0.5, as of a guess. Ties count half (the Mann-Whitney form).
     """
-    score = logits.softmax(1)
+    score = logits.double().log_softmax(1)  # probabilities near 1 would tie in float32
     positive = F.one_hot(y, logits.shape[1]).bool()
     num_positive = positive.sum(0)
     num_negative = len(y) - num_positive
@@ -47,7 +47,7 @@ def auroc(logits: Tensor, y: Tensor) -> Tensor:
 
 def _ranks(score: Tensor) -> Tensor:
     """Rank each column [B,C] from 1, ties by their mean rank."""
-    ordered = score.double().T.contiguous()
+    ordered = score.T.contiguous()
     sorted_ = ordered.sort(1).values
     below = torch.searchsorted(sorted_, ordered, right=False)
     upto = torch.searchsorted(sorted_, ordered, right=True)

@@ -3,7 +3,9 @@
 Shape letters: B images, F features, C_S source classes, C_T target classes.
 """
 
-from collections.abc import Iterator, Mapping
+import difflib
+import pickle
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -81,7 +83,7 @@ class DigitsCNN(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
     def forward_intermediates(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Give the last map and the map after every pooling."""
@@ -101,7 +103,8 @@ class Network(nn.Module):
     """An encoder with a head for each domain.
 
     Args:
-        encoder: gives features [B,F] and has `num_features` and `forward_intermediates`.
+        encoder: gives features [B,F] and has `num_features`, or `head_hidden_size` where F differs
+            from it, and `forward_intermediates`.
         num_source: C_S; 0 for no source head.
         num_target: C_T; 0 for no target head.
         split_norms: the source keeps running statistics of its own, so that the target is
@@ -110,9 +113,12 @@ class Network(nn.Module):
         head_std: spread of a new head's weights; its bias is zero.
     """
 
+    encoder: Any
+    _run: Callable[[Tensor], Tensor]
+
     def __init__(
         self,
-        encoder: nn.Module,
+        encoder: Any,
         num_source: int,
         num_target: int,
         *,
@@ -124,7 +130,7 @@ class Network(nn.Module):
         self.encoder = encoder
         self.__dict__["_run"] = encoder  # what is called; not a second submodule: `compile` replaces it
         self.autocast = autocast
-        features: int = encoder.num_features  # type: ignore[assignment]
+        features: int = getattr(encoder, "head_hidden_size", None) or encoder.num_features
         self.source_head = _head(features, num_source, head_std)
         self.target_head = _head(features, num_target, head_std)
         self.norms = [m for m in encoder.modules() if isinstance(m, _BatchNorm)]
@@ -140,13 +146,13 @@ class Network(nn.Module):
         return self.target_head(self.features(x)).float()
 
     def features(self, x: Tensor) -> Tensor:
-        """Images [B,3,H,W] to features [B,F] in float32, with the target's norms."""
+        """Images [B,3,H,W] to features [B,F] in float32."""
         with torch.autocast(x.device.type, self.autocast) if self.autocast else nullcontext():
             return self._run(x).float()
 
     def stages(self, x: Tensor) -> list[Tensor]:
         """Tap the encoder after every stage: maps [B,C,h,w], from the first to the last."""
-        return self.encoder.forward_intermediates(x)[1]  # type: ignore[operator]
+        return self.encoder.forward_intermediates(x)[1]
 
     def adopt(self, pretrained: Mapping[str, Tensor]) -> None:
         """Start from a source-pre-trained network's state: encoder, source head, norms of both domains."""
@@ -226,13 +232,14 @@ def build_encoder(
             raise InputError(f"backbone={backbone} has no published weights; take a timm model, as resnet18")
         return (SmallEncoder() if backbone == "small" else DigitsCNN(*DIGITS_CNNS[backbone])), None
     if not timm.is_model(backbone):
-        near = timm.list_models(f"*{backbone[:6]}*")[:5]
-        raise InputError(f"backbone={backbone}: neither 'small' nor a timm model; near: {', '.join(near)}")
+        near = difflib.get_close_matches(backbone, ["small", *DIGITS_CNNS, *timm.list_models()], n=5)
+        hint = f"; near: {', '.join(near)}" if near else ""
+        raise InputError(f"backbone={backbone}: neither 'small' nor a timm model{hint}")
     if not pretrained and not checkpoint:
         return timm.create_model(backbone, num_classes=0, **options), None
     state = _read(checkpoint) if checkpoint else None
-    classes = {} if state is None else {"num_classes": len(list(state.values())[-1])}
-    model = timm.create_model(backbone, pretrained=state is None, **classes, **options)
+    classes: dict[str, Any] = {} if state is None else {"num_classes": _num_classes(state)}
+    model: Any = timm.create_model(backbone, pretrained=state is None, **classes, **options)
     if state is not None:
         try:
             model.load_state_dict(state)
@@ -251,4 +258,16 @@ def build_encoder(
 def _read(checkpoint: str) -> dict[str, Tensor]:
     if not Path(checkpoint).is_file():
         raise InputError(f"checkpoint={checkpoint}: no such file; expected a state dict saved by torch.save")
-    return torch.load(checkpoint, map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise InputError(f"checkpoint={checkpoint}: not a state dict saved by torch.save") from error
+    if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
+        raise InputError(f"checkpoint={checkpoint}: holds no plain state dict; save `model.state_dict()`")
+    return state
+
+
+def _num_classes(state: Mapping[str, Tensor]) -> int:
+    """Read the classes off the last tensor, which is the classifier's in timm's models; 0 for none."""
+    last = list(state.values())[-1]
+    return len(last) if last.ndim else 0

@@ -145,9 +145,7 @@ class Policy:
         generator = torch.Generator().manual_seed(mix(self.seed, "mean weights"))
         with torch.no_grad():
             logits = self.weight_logits.cpu()
-            actions = torch.multinomial(
-                logits.softmax(1), num_samples, replacement=True, generator=generator
-            )
+            actions = torch.multinomial(logits.softmax(1), num_samples, replacement=True, generator=generator)
             return self.weight_levels.cpu()[actions].mean(1)
 
 

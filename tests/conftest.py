@@ -1,0 +1,64 @@
+"""What tests share: a cache of their own, and problems small enough for a CPU."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transferbench.benchmarks.config import RunConfig, compose_request, run_config, settings_of
+from transferbench.benchmarks.pose import Posed, pose, without_target
+from transferbench.methods import catalog
+from transferbench.methods.base import Method
+
+torch.set_num_threads(1)
+TINY = ("recipe.batch_size=16", "recipe.evaluations=3", "source_recipe.steps=6", "source_recipe.batch_size=16")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    patch = pytest.MonkeyPatch()
+    patch.setenv("TRANSFERBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+    yield
+    patch.undo()
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    return tmp_path / "results"
+
+
+@pytest.fixture(scope="session")
+def config_of() -> Callable[..., RunConfig]:
+    """Make a run configuration of the embedded pair from a method and overrides."""
+
+    def build(method: str, *overrides: str) -> RunConfig:
+        given = [*TINY, *overrides]
+        request = compose_request([o for o in given if not o.startswith("method.")])
+        config = run_config(request, method, settings_of(method, given), request.seed)
+        return without_target(config) if method == "pretrain" else config
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def posed_of() -> Callable[[RunConfig], Posed]:
+    """Pose a problem whose networks start from random weights: nothing is pre-trained."""
+
+    def build(config: RunConfig) -> Posed:
+        return pose(config, load_weights=lambda net: None, pretrain=lambda *a, **k: None, controls=None)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def build(config_of: Callable[..., RunConfig], posed_of: Callable[..., Posed]) -> Callable[..., Method]:
+    """Build a method by name, on the embedded pair."""
+
+    def method(name: str, *overrides: str) -> Method:
+        config = config_of(name, *overrides)
+        return catalog.load(name)(posed_of(config).problem, config.settings)
+
+    return method
+
+

@@ -1,0 +1,107 @@
+"""Crops read off images that are ramps: red rises to the right, green rises downwards."""
+
+import pytest
+import torch
+from torch import Tensor
+from transferbench.datasets.augment import MEAN_STD, RATIO, Augment
+
+SIDE, SIZE = 64, 16
+TOLERANCE = 0.02  # shares of the image's side
+
+
+def ramps(count: int) -> Tensor:
+    rising = (4 * torch.arange(SIDE)).to(torch.uint8).expand(SIDE, SIDE)
+    image = torch.stack((rising, rising.T, torch.full_like(rising, 255)))
+    return image.expand(count, -1, -1, -1)
+
+
+def augment(**given: object) -> Augment:
+    return Augment(**{"image_size": SIZE, "normalise": "none", "mirror": False, **given})
+
+
+def extent(profile: Tensor) -> tuple[Tensor, Tensor]:
+    """Read start and length of the crop, in shares of the side, from ramp values [B,SIZE]."""
+    length = (profile[:, -4] - profile[:, 3]) / (SIZE - 7) * SIZE / (4 * SIDE)
+    centre = (profile[:, SIZE // 2 - 1 : SIZE // 2 + 1].mean(1) / 4 + 0.5) / SIDE
+    return centre - length / 2, length
+
+
+def boxes(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Read left, width, top and height of each image's crop; a mirror image has a negative width."""
+    return *extent(x[:, 0].mean(1)), *extent(x[:, 1].mean(2))
+
+
+def aspects(count: int) -> Tensor:
+    return torch.linspace(0.5, 2, count)
+
+
+@pytest.mark.parametrize("normalise", MEAN_STD)
+def test_whole_central_crop_at_native_size_is_the_identity(normalise):
+    x = torch.randint(0, 256, (3, 3, SIDE, SIDE), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    got = Augment(SIDE, central_share=1.0, normalise=normalise).central(x, torch.ones(3))
+    mean, std = (torch.tensor(v)[:, None, None] for v in MEAN_STD[normalise])
+    torch.testing.assert_close(got, (x - 255 * mean) / (255 * std), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.875])
+def test_central_crop_is_square_in_the_original(share):
+    aspect = torch.tensor([1.0, 2.0, 0.5])
+    left, width, top, height = boxes(augment(central_share=share).central(ramps(3), aspect))
+    torch.testing.assert_close(width, share * torch.tensor([1, 0.5, 1]), atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(height, share * torch.tensor([1, 1, 0.5]), atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(left, (1 - width) / 2, atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(top, (1 - height) / 2, atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("crop_scale", [0.08, 0.5, 0.9])
+def test_random_crops_keep_their_share_and_lie_inside(crop_scale):
+    x = augment(crop_scale=crop_scale).train(ramps(600), aspects(600), seed=0)
+    left, width, top, height = boxes(x)
+    for start, length in ((left, width), (top, height)):
+        assert start.min() > -TOLERANCE
+        assert (start + length).max() < 1 + TOLERANCE
+    area = width * height
+    assert area.min() > crop_scale - TOLERANCE
+    assert area.max() < 1 + TOLERANCE
+    assert area.min() < crop_scale + 0.05
+    assert area[aspects(600).log().abs() < 0.2].max() > 0.9
+
+
+def test_random_crops_have_the_ratio_of_the_original_geometry():
+    aspect = aspects(600)
+    _, width, _, height = boxes(augment().train(ramps(600), aspect, seed=0))
+    whole = (width < 0.95) & (height < 0.95)  # not cut off at the edge of the image
+    ratio = (width * aspect / height)[whole]
+    assert whole.sum() > 300
+    assert ratio.min() > RATIO[0] - 0.05
+    assert ratio.max() < RATIO[1] + 0.05
+    assert ratio.max() - ratio.min() > 0.4
+
+
+def test_each_image_gets_its_own_crop():
+    x = augment().train(ramps(50), torch.ones(50), seed=0)
+    assert len({tuple(image.flatten().tolist()) for image in x}) == 50
+
+
+def test_mirror_images_are_about_half():
+    x = augment(mirror=True, crop_scale=0.5).train(ramps(400), torch.ones(400), seed=0)
+    _, width, _, height = boxes(x)
+    assert 0.42 < (width < 0).float().mean() < 0.58
+    assert (height > 0).all()
+
+
+def test_without_mirror_none_is_mirrored():
+    assert (boxes(augment(crop_scale=0.5).train(ramps(100), torch.ones(100), seed=0))[1] > 0).all()
+
+
+def test_the_seed_decides():
+    one, same, other = (
+        augment(mirror=True).train(ramps(8), torch.ones(8), seed) for seed in (0, 0, 1)
+    )
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+def test_no_crop_and_no_mirror_give_the_whole_image():
+    x = augment(crop_scale=1.0, image_size=SIDE).train(ramps(5), aspects(5), seed=0)
+    torch.testing.assert_close(x, ramps(5).float(), atol=1e-2, rtol=0)

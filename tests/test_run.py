@@ -1,0 +1,213 @@
+"""A run as a process: killed and resumed, found again, and waited for."""
+
+import base64
+import json
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transferbench.benchmarks import claim
+from transferbench.benchmarks.config import RunConfig
+from transferbench.benchmarks.evaluate import evaluate
+from transferbench.benchmarks.pose import pose
+from transferbench.benchmarks.run import generalist, run_one
+from transferbench.methods import catalog
+
+FORK = multiprocessing.get_context("fork")  # torch is loaded already: a child starts at once
+LONG = ("recipe.steps=40", "recipe.evaluations=20", "source_recipe.steps=20", "recipe.batch_size=8")
+TIMES = ("seconds", "started", "ended", "peak_memory_bytes", "environment")
+
+
+def figures(record: Any) -> Any:
+    """Leave the times out of a record."""
+    if isinstance(record, dict):
+        return {k: figures(v) for k, v in record.items() if k not in TIMES}
+    return [figures(v) for v in record] if isinstance(record, list) else record
+
+
+def child(config: RunConfig, results: Path) -> Any:
+    process = FORK.Process(target=run_one, args=(config, results))
+    process.start()
+    return process
+
+
+@pytest.mark.parametrize("name", catalog.names())
+def test_killed_at_random_moments_it_ends_with_the_same_record(config_of, tmp_path, name):
+    config = config_of(name, *LONG)
+    if name == "pretrain":
+        config = generalist(config_of("finetune", *LONG))
+    begin = time.perf_counter()
+    whole = run_one(config, tmp_path / "whole")
+    duration = time.perf_counter() - begin
+    moments = random.Random(name)
+    killed = 0
+    for _ in range(3):
+        process = child(config, tmp_path / "killed")
+        process.join(timeout=moments.uniform(0.05, 0.9) * duration)
+        if process.is_alive():
+            os.kill(process.pid, signal.SIGKILL)
+            killed += 1
+        process.join()
+    resumed = run_one(config, tmp_path / "killed")
+    assert figures(resumed) == figures(whole)
+    assert killed > 0
+    lines = (config.folder(tmp_path / "killed") / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [p["step"] for p in whole["curve"]]
+
+
+def test_a_resumed_run_does_not_begin_anew(config_of, results, monkeypatch):
+    config = config_of("finetune", *LONG)
+    steps: list[int] = []
+    cls = catalog.load("finetune")
+    step = cls.step
+
+    def breaks_at_25(self: Any, t: int) -> Any:
+        steps.append(t)
+        if t == 25 and steps.count(25) == 1:
+            raise RuntimeError("planted")
+        return step(self, t)
+
+    monkeypatch.setattr(cls, "step", breaks_at_25)
+    with pytest.raises(RuntimeError, match="planted"):
+        run_one(config, results)
+    error = json.loads((config.folder(results) / "error.json").read_text())
+    assert "planted" in error["traceback"]
+    assert (config.folder(results) / "checkpoint.pt").exists()
+    run_one(config, results)
+    assert steps == [*range(26), *range(24, 40)]  # the checkpoint is of step 24
+    assert not (config.folder(results) / "error.json").exists()
+
+
+def test_a_torn_checkpoint_falls_back_to_the_one_before(config_of, results, monkeypatch):
+    config = config_of("finetune", *LONG)
+    whole = run_one(config, results / "whole")
+    cls = catalog.load("finetune")
+    step = cls.step
+
+    def breaks_at_30(self: Any, t: int) -> Any:
+        if t == 30:
+            raise RuntimeError("planted")
+        return step(self, t)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cls, "step", breaks_at_30)
+        with pytest.raises(RuntimeError):
+            run_one(config, results / "torn")
+    newest = config.folder(results / "torn") / "checkpoint.pt"
+    newest.write_bytes(newest.read_bytes()[:1000])
+    assert figures(run_one(config, results / "torn")) == figures(whole)
+
+
+def test_a_finished_run_is_found(config_of, results):
+    config = config_of("scratch", *LONG)
+    run_one(config, results)
+    path = config.folder(results) / "record.json"
+    before = path.stat().st_mtime_ns
+    run_one(config, results)
+    assert path.stat().st_mtime_ns == before
+    assert not list(config.folder(results).glob("*.pt"))
+
+
+def test_two_processes_share_one_run(config_of, results):
+    config = config_of("finetune", *LONG)
+    children = [child(config, results) for _ in range(2)]
+    for process in children:
+        process.join(timeout=120)
+        assert process.exitcode == 0
+    lines = (config.folder(results) / "metrics.jsonl").read_text().splitlines()
+    assert len(lines) == 20  # one of them trained, the other waited
+
+
+def test_a_live_claim_is_respected_and_a_dead_one_taken_over(tmp_path):
+    first = claim.Claim(tmp_path, 10)
+    assert first.take()
+    assert claim.living(tmp_path / "heartbeat")
+    assert not claim.Claim(tmp_path, 10).take()
+    first.release()
+    process = FORK.Process(target=lambda: claim.Claim(tmp_path, 10).take())
+    process.start()
+    process.join()
+    assert (tmp_path / "heartbeat").exists()
+    assert not claim.living(tmp_path / "heartbeat")
+    second = claim.Claim(tmp_path, 10)
+    assert second.take()
+    second.release()
+
+
+def test_record_holds_what_a_reader_needs(config_of, results):
+    config = config_of("l2tl", *LONG)
+    done = run_one(config, results)
+    assert done["config"]["recipe"]["steps"] == 40
+    assert done["images"] == {"target": 320, "source": 320, "holdout": 1280}
+    correct = np.unpackbits(np.frombuffer(base64.b64decode(done["correct"]), np.uint8))
+    assert correct[: done["test"]["num_images"]].mean() == pytest.approx(done["test"]["top1"])
+    assert set(done["seconds"]["parts"]) == {"data", "target", "source", "reward", "policy"}
+    assert sum(done["seconds"]["parts"].values()) <= done["seconds"]["step"]
+    assert done["flops_per_step"] > 0
+    assert len(done["class_weights"]) == 94
+    assert all(0 <= w <= 1 for w in done["class_weights"].values())
+    (base,) = done["pretraining"]
+    assert base["shared"]
+    assert base["steps"] == 20
+    assert [p["step"] for p in done["curve"]] == list(range(2, 41, 2))
+
+
+def test_datl_pays_for_its_specialist(config_of, results):
+    done = run_one(config_of("datl", *LONG), results)
+    assert [(p["steps"], p["shared"]) for p in done["pretraining"]] == [(20, True), (6, False)]
+    assert abs(sum(done["class_weights"].values()) / 94 - 1) < 0.05  # equal classes: weights average one
+
+
+def test_trainval_replays_what_the_first_stage_learned(config_of, results):
+    options = (*LONG, "protocol=trainval", "method.policy_lr=0.1")
+    for replay in ("sampled", "expected"):
+        config = config_of("l2tl", *options, f"method.replay={replay}")
+        done = run_one(config, results)
+        assert done["images"]["holdout"] == 0
+        assert all(point["holdout"] is None for point in done["curve"])
+    (stage,) = [p for p in results.glob("*/l2tl/*/kept.pt") if "whole" not in str(p)][:1]
+    learned = torch.load(stage, weights_only=True)
+    assert learned["weight_logits"].abs().max() > 0
+    records = [json.loads(p.read_text()) for p in results.glob("*/l2tl/*/record.json")]
+    first = next(r for r in records if r["role"] == "first_stage")
+    second = next(r for r in records if r["role"] == "run")
+    assert first["class_weights"] == second["class_weights"]  # the logits are frozen
+
+
+def test_trainval_trains_on_train_and_holdout(config_of):
+    config = config_of("finetune", *LONG, "protocol=trainval")
+    posed = pose(config, load_weights=lambda net: None, pretrain=lambda *a, **k: None, controls=None)
+    assert len(posed.problem.target) == 50 + 400
+    assert posed.problem.holdout is None
+    assert len(posed.test) == 797
+
+
+def test_tuning_is_equal_and_apart(config_of, results, monkeypatch):
+    monkeypatch.setattr("transferbench.benchmarks.run.PAPER_GRID", [(1e-6, 0.0), (0.05, 0.0)])
+    options = ("recipe.steps=60", "recipe.evaluations=1", "source_recipe.steps=4", "tune=paper_grid")
+    done = run_one(config_of("finetune", *options), results)
+    assert done["choice"]["lr"] == 0.05
+    assert done["choice"]["num_trials"] == 2
+    records = [json.loads(p.read_text()) for p in results.glob("*/finetune/*/record.json")]
+    trials = [r for r in records if r["role"] == "trial"]
+    assert {r["seed"] for r in trials} == {10_000}
+    assert all(r["test"] is None for r in trials)
+    assert all(r["holdout"]["num_images"] == 200 for r in trials)
+
+
+def test_evaluation_takes_every_image(config_of, posed_of: Callable[..., Any]):
+    posed = posed_of(config_of("finetune"))
+    method = catalog.load("finetune")(posed.problem, None)
+    ragged, bits = evaluate(method, posed.test, batch_size=100)
+    whole, same = evaluate(method, posed.test, batch_size=797)
+    assert ragged["num_images"] == 797
+    assert ragged["top1"] == pytest.approx(whole["top1"])
+    assert (bits == same).mean() > 0.99
