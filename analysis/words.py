@@ -61,6 +61,9 @@ def sentence(label: str, difference: Difference) -> str:
     note = f" ({difference.note})" if difference.note else ""
     where = f"on {difference.num_seeds} seed{'s' if difference.num_seeds > 1 else ''}"
     low, high = difference.low, difference.high
+    if difference.num_seeds == 1 and not math.isnan(low):
+        found = f"{estimate(gap, low, high, sign=True)} points from fine-tuning {where}"
+        return f"{label}: {found}; another seed may say otherwise, so nothing is claimed{note}."
     if math.isnan(low):
         found = f"{number(gap, sign=True)} points {where}"
         return f"{label}: {found}, without an interval, so nothing is claimed{note}."

@@ -229,6 +229,7 @@ def compose_request(overrides: Iterable[str], method: str | None = None) -> Requ
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(_one_line(error, words, _names(method))) from error
     assert isinstance(request, Request)
+    _check_numbers(request)
     return request
 
 
@@ -297,7 +298,7 @@ def _unknown(name: str, names: list[str]) -> str:
     elsewhere = [n for n in names if n.rpartition(".")[2] == last]
     near = difflib.get_close_matches(last, family, n=1)
     if near or elsewhere:
-        return f"no setting '{name}'; did you mean '{family[near[0]] if near else elsewhere[0]}'?"
+        return f"no setting '{name}'; did you mean '{elsewhere[0] if elsewhere else family[near[0]]}'?"
     return f"no setting '{name}'. Known: {', '.join(family.values() or names)}"
 
 
@@ -379,7 +380,6 @@ def _check(request: Request, method: str, source: str) -> None:
             f"method={method} starts from pre-trained weights and source=none; give source=PATH, "
             "or weights by pretrained=true or checkpoint=PATH"
         )
-    _check_numbers(request)
 
 
 def _check_numbers(request: Request) -> None:

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -194,8 +194,8 @@ class Method(ABC):
 
     @classmethod
     def label(cls, config: Any) -> str:
-        """Name the row of these settings."""
-        return cls.title
+        """Name the row of these settings: the title, and what differs from the defaults."""
+        return cls.title + changes(config, cls.Config())
 
     def class_weights(self) -> Tensor | None:
         """Give the weight of each source class [C_S], where the method learns or sets one."""
@@ -212,6 +212,13 @@ class Method(ABC):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take it back."""
         restore(self, state)
+
+
+def changes(config: Any, default: Any, named: tuple[str, ...] = ()) -> str:
+    """Write the settings that differ from the defaults, ` (name=value, …)`, but for those named already."""
+    own = {f.name: getattr(config, f.name) for f in fields(config) if f.name not in named}
+    words = [f"{name}={value}" for name, value in own.items() if value != getattr(default, name)]
+    return f" ({', '.join(words)})" if words else ""
 
 
 def saved(thing: object) -> dict[str, Any]:

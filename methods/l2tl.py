@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..datasets.base import mix
-from .base import Method, Metrics, Problem, part, update
+from .base import Method, Metrics, Problem, changes, part, update
 from .metrics import SCORES
 from .network import frozen_statistics
 from .policy import Policy
@@ -28,6 +28,7 @@ from .policy_settings import (
     TITLES,
     Alpha,
     Normaliser,
+    Preset,
     Reduction,
     Replay,
     Reward,
@@ -160,8 +161,10 @@ class L2TL(Method):
 
     @classmethod
     def label(cls, config: Any) -> str:
-        """Name the ablation."""
-        return TITLES[config.weights]
+        """Name the ablation, and what differs from the preset."""
+        default = Settings(preset=config.preset).resolved()
+        preset = "" if config.preset is Preset.paper else f", {config.preset}"
+        return TITLES[config.weights] + preset + changes(config, default, named=("weights",))
 
     def class_weights(self) -> Tensor | None:
         """Average 10,000 samples of the policy [S] (section 5.1); None for uniform weights."""

@@ -68,6 +68,11 @@ class Pretrain(Method):
         self.net.encoder.train(not self.head_only)
         return train_step(self.net.source, self.source, self.optimizer, self.recipe.rate(t), "source")
 
+    @classmethod
+    def label(cls, config: Any) -> str:
+        """Tell a specialist from the shared pre-training."""
+        return "Specialist pre-training" if config.class_weights else cls.title
+
     def predict(self, x: Tensor) -> Tensor:
         """Give source logits [B,C_S]."""
         return self.net.source(x)

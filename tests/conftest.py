@@ -12,7 +12,12 @@ from transferbench.methods import catalog
 from transferbench.methods.base import Method
 
 torch.set_num_threads(1)
-TINY = ("recipe.batch_size=16", "recipe.evaluations=3", "source_recipe.steps=6", "source_recipe.batch_size=16")
+TINY = (
+    "recipe.batch_size=16",
+    "recipe.evaluations=3",
+    "source_recipe.steps=6",
+    "source_recipe.batch_size=16",
+)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -60,5 +65,3 @@ def build(config_of: Callable[..., RunConfig], posed_of: Callable[..., Posed]) -
         return catalog.load(name)(posed_of(config).problem, config.settings)
 
     return method
-
-

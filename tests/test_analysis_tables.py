@@ -12,6 +12,7 @@ from transferbench.analysis.stats import Difference
 
 NAN = math.nan
 ABOVE, BELOW = "X is above fine-tuning by ", "X is below fine-tuning by "
+ONE_SEED = " points from fine-tuning on 1 seed; another seed may say otherwise, so nothing is claimed (why)."
 NONE = "X: no difference from fine-tuning found: "
 
 
@@ -97,7 +98,7 @@ def test_file_names_are_safe():
         (Difference(-1.2, -2.1, -0.3, 5), BELOW + "1.2 points, 95 % interval 0.3 to 2.1, on 5 seeds."),
         (Difference(0.0, -1.0, 0.8, 5), NONE + "0.0 points, 95 % interval −1.0 to +0.8, on 5 seeds."),
         (Difference(0.9, 0.0, 1.8, 3), NONE + "+0.9 points, 95 % interval 0.0 to +1.8, on 3 seeds."),
-        (Difference(2, 1, 3, 1, "why"), ABOVE + "2.0 points, 95 % interval 1.0 to 3.0, on 1 seed (why)."),
+        (Difference(2, 1, 3, 1, "why"), "X: +2.0 (+1.0 to +3.0)" + ONE_SEED),
         (Difference(2, NAN, NAN, 1), "X: +2.0 points on 1 seed, without an interval, so nothing is claimed."),
         (Difference(NAN, NAN, NAN, 0, "no seed"), "X: not compared with fine-tuning (no seed)."),
     ],

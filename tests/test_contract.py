@@ -43,11 +43,19 @@ def reachable(thing: Any, path: str = "", seen: set[int] | None = None) -> dict[
     seen = set() if seen is None else seen
     if isinstance(thing, bool | int | float | str):
         return {path: thing}
-    if id(thing) in seen or isinstance(thing, Split | type) or callable(thing) and not hasattr(thing, "__dict__"):
+    if (
+        id(thing) in seen
+        or isinstance(thing, Split | type)
+        or callable(thing)
+        and not hasattr(thing, "__dict__")
+    ):
         return {}
     seen.add(id(thing))
     if isinstance(thing, Tensor):
-        return {path: thing.detach().clone(), **({f"{path}.grad": thing.grad} if thing.grad is not None else {})}
+        return {
+            path: thing.detach().clone(),
+            **({f"{path}.grad": thing.grad} if thing.grad is not None else {}),
+        }
     if isinstance(thing, torch.optim.Optimizer):
         return reachable(thing.state_dict(), path, seen)
     if isinstance(thing, dict):
