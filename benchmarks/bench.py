@@ -44,6 +44,8 @@ def single(overrides: Sequence[str]) -> int:
     method = given.get("method")
     if method is None:
         raise InputError("method: not given; as in `transferbench run target=digits method=l2tl seed=0`")
+    if method == "pretrain":
+        raise InputError("method=pretrain: it is run by the methods that start from it, as method=finetune")
     request = compose_request([o for o in overrides if not o.startswith("method.")])
     _check_place(request)
     config = run_config(request, method, settings_of(method, overrides), request.seed)

@@ -1,6 +1,7 @@
 """The one loop: steps on the clock; evaluation, logging and checkpoints off it."""
 
 import pickle
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,8 @@ class Training:
             "method": self.method.state_dict(),
         }
         draft, current, previous = (self.folder / f"{n}.pt" for n in ("draft", "checkpoint", "previous"))
-        torch.save(state, draft)
+        with draft.open("wb") as f:  # by a file: then a full disk is an OSError that says so
+            torch.save(state, f)
         if current.exists():
             current.replace(previous)
         draft.replace(current)
@@ -94,7 +96,7 @@ class Training:
                 continue
             try:
                 state = torch.load(path, map_location=self.clock.device, weights_only=True)
-            except (RuntimeError, EOFError, pickle.UnpicklingError):  # torn by a full disk
+            except (RuntimeError, EOFError, pickle.UnpicklingError, struct.error):  # torn by a full disk
                 continue
             self.method.load_state_dict(state.pop("method"))
             self.clock.load_state_dict(state.pop("clock"))

@@ -1,5 +1,6 @@
 """Pose the problem of a run: what its method may see, and apart from it the test images."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -34,10 +35,9 @@ def device_of(name: str) -> torch.device:
     """Resolve `auto`. Raises: InputError for a device that is not here."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"device={name}: not a device; expected auto, cpu or cuda") from error
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise InputError(f"device={name}: not known; expected auto, cpu or cuda")
+    device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"device={name}: no CUDA device here; expected cpu")
     return device

@@ -42,8 +42,13 @@ def open_results(results: Path) -> None:
         return
     if results.exists() and not results.is_dir():
         raise InputError(f"results={results}: not a folder")
-    results.mkdir(parents=True, exist_ok=True)
-    write_json(marker, {"format": FORMAT})
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        write_json(marker, {"format": FORMAT})
+    except OSError as error:
+        raise InputError(
+            f"results={results}: cannot be written ({error.strerror}); choose another place with results=PATH"
+        ) from error
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -129,7 +129,8 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
 
 def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     draft = path.with_name(f"{path.name}.draft")
-    torch.save(dict(tensors), draft)
+    with draft.open("wb") as f:
+        torch.save(dict(tensors), f)
     draft.replace(path)
 
 

@@ -58,13 +58,15 @@ def missing(configs: Sequence[RunConfig], results: Path) -> list[RunConfig]:
 
 
 def prepare_data(configs: Sequence[RunConfig]) -> None:
-    """Decode what the runs will read, before they fight over it.
+    """Decode what the runs will read, before they fight over it, and build the network once.
 
-    Raises: InputError for an image that cannot be read, or too few images for the shots.
+    Raises: InputError for an image that cannot be read, too few images for the shots, an unknown
+        backbone, or weights that do not fit.
     """
     by_seed = {c.seed: c for c in configs}
     for config in by_seed.values():
-        pose(config, load_weights=lambda net: None, pretrain=lambda *a, **k: None, controls=None)
+        posed = pose(config, load_weights=lambda net: None, pretrain=lambda *a, **k: None, controls=None)
+    posed.problem.network()
 
 
 def estimate_seconds(configs: Sequence[RunConfig]) -> dict[str, float]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .. import InputError
 from ..datasets.base import Batch, Split
 from .network import Network
 
@@ -219,6 +220,18 @@ def changes(config: Any, default: Any, named: tuple[str, ...] = ()) -> str:
     own = {f.name: getattr(config, f.name) for f in fields(config) if f.name not in named}
     words = [f"{name}={value}" for name, value in own.items() if value != getattr(default, name)]
     return f" ({', '.join(words)})" if words else ""
+
+
+def check_ranges(config: Any, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """See that settings lie in their ranges, ends included.
+
+    Raises: InputError that names the setting, its value and the range.
+    """
+    for name, (low, high) in ranges.items():
+        value = getattr(config, name)
+        if not low <= value <= high:
+            wanted = f"{low:g} or more" if math.isinf(high) else f"{low:g} to {high:g}"
+            raise InputError(f"method.{name}={value}: expected {wanted}")
 
 
 def saved(thing: object) -> dict[str, Any]:

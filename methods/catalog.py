@@ -20,8 +20,9 @@ def load(name: str) -> type[Method]:
     """Get a method's class. Raises: InputError for an unknown name, with the nearest known one."""
     if name not in names():
         near = difflib.get_close_matches(name, names(), n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise InputError(f"no method '{name}'{hint} Known: {', '.join(names())} (`transferbench methods`)")
+        hint = f"; did you mean '{near[0]}'?" if near else "."
+        known = ", ".join(n for n in names() if n != "pretrain")
+        raise InputError(f"no method '{name}'{hint} Known: {known} (`transferbench methods`)")
     module = importlib.import_module(f".{name}", __package__)
     (found,) = [
         c

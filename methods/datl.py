@@ -11,13 +11,14 @@ Shape letters: S source classes.
 
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..datasets.base import Split
-from .base import Method, Metrics, Problem, train_step
+from .base import Method, Metrics, Problem, check_ranges, train_step
 from .network import Network
 from .pretrain import Matcher
 
@@ -45,6 +46,12 @@ class DATL(Method):
         init: Init = Init.generalist
         specialist_share: float = 0.3  # of the generalist's steps
         num_samples: int = 0  # elastic: size of the drawn set; 0: half of the source
+
+        def resolved(self) -> "DATL.Config":
+            """Check the ranges. Raises: InputError."""
+            ranges = {"temperature": (1e-3, inf), "specialist_share": (1e-6, inf), "num_samples": (0, inf)}
+            check_ranges(self, ranges)
+            return self
 
     def __init__(self, problem: Problem, config: Any) -> None:
         assert problem.source is not None

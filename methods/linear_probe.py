@@ -6,12 +6,13 @@ augmented images, with the same number of steps as every other method.
 """
 
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .base import Method, Metrics, Problem, train_step
+from .base import Method, Metrics, Problem, check_ranges, train_step
 
 
 class LinearProbe(Method):
@@ -25,6 +26,11 @@ class LinearProbe(Method):
         """Which features the head sees."""
 
         taps: int = 1  # 1: the last features; k > 1: the means of the last k stages' maps too
+
+        def resolved(self) -> "LinearProbe.Config":
+            """Check the range. Raises: InputError."""
+            check_ranges(self, {"taps": (1, inf)})
+            return self
 
     def __init__(self, problem: Problem, config: Any) -> None:
         self.recipe = problem.recipe

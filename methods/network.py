@@ -5,6 +5,7 @@ Shape letters: B images, F features, C_S source classes, C_T target classes.
 
 import difflib
 import pickle
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -239,14 +240,20 @@ def build_encoder(
         return timm.create_model(backbone, num_classes=0, **options), None
     state = _read(checkpoint) if checkpoint else None
     classes: dict[str, Any] = {} if state is None else {"num_classes": _num_classes(state)}
-    model: Any = timm.create_model(backbone, pretrained=state is None, **classes, **options)
+    try:
+        model: Any = timm.create_model(backbone, pretrained=state is None, **classes, **options)
+    except OSError as error:
+        raise InputError(
+            f"pretrained=true: no weights of {backbone} in timm's cache and none could be fetched; "
+            "fetch them where there is a network, or give checkpoint=PATH"
+        ) from error
     if state is not None:
-        try:
-            model.load_state_dict(state)
-        except RuntimeError as error:
+        missing, unexpected = _fit(model, state)
+        if missing or unexpected:
             raise InputError(
-                f"checkpoint={checkpoint}: does not fit {backbone}: {str(error).splitlines()[1].strip()}"
-            ) from error
+                f"checkpoint={checkpoint}: does not fit {backbone}: {len(missing)} weights are missing "
+                f"{_some(missing)}, {len(unexpected)} are not its own {_some(unexpected)}"
+            )
     head = model.get_classifier()
     if isinstance(head, ClassifierHead):
         head = head.fc
@@ -260,11 +267,25 @@ def _read(checkpoint: str) -> dict[str, Tensor]:
         raise InputError(f"checkpoint={checkpoint}: no such file; expected a state dict saved by torch.save")
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, struct.error) as error:
         raise InputError(f"checkpoint={checkpoint}: not a state dict saved by torch.save") from error
     if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise InputError(f"checkpoint={checkpoint}: holds no plain state dict; save `model.state_dict()`")
     return state
+
+
+def _fit(model: nn.Module, state: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
+    """Load a state dict if it fits; gives the keys that are missing and those that are not the model's."""
+    own = model.state_dict()
+    missing = [k for k in own if k not in state or state[k].shape != own[k].shape]
+    unexpected = [k for k in state if k not in own]
+    if not missing and not unexpected:
+        model.load_state_dict(state)
+    return missing, unexpected
+
+
+def _some(keys: list[str]) -> str:
+    return f"({', '.join(keys[:2])}{', …' if len(keys) > 2 else ''})" if keys else ""
 
 
 def _num_classes(state: Mapping[str, Tensor]) -> int:

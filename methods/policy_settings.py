@@ -6,10 +6,12 @@ released code of 2020 (`code_svhn`) and of 2019 (`code_svhn_2019`).
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from math import inf
 from typing import Any
 
 import numpy as np
 
+from .base import check_ranges
 from .policy import PolicyConfig
 
 
@@ -84,6 +86,17 @@ class Reward(StrEnum):
     negative_loss = "negative_loss"
 
 
+RANGES = {
+    "first_policy_step": (0, inf),
+    "num_actions": (2, inf),
+    "num_alpha_actions": (1, inf),
+    "alpha_max": (0, inf),
+    "multiplier": (1, inf),
+    "reward_multiplier": (1, inf),
+    "baseline_momentum": (0, 1),
+    "policy_lr": (0, inf),
+    "policy_lr_decay_step": (0, inf),
+}
 PRESETS: dict[Preset, dict[str, Any]] = {
     Preset.paper: {
         "num_actions": 11,  # the paper tries 6, 11, 21, 101 and does not say which its tables use
@@ -180,7 +193,9 @@ class Settings:
     def resolved(self) -> "Settings":
         """Fill what is None from the preset."""
         given = {k: v for k, v in asdict(self).items() if v is not None}
-        return type(self)(**{**PRESETS[self.preset], **given})
+        settings = type(self)(**{**PRESETS[self.preset], **given})
+        check_ranges(settings, RANGES)
+        return settings
 
 
 def policy_config(config: Any, steps: int) -> PolicyConfig:

@@ -166,7 +166,6 @@ def test_a_checkpoint_that_is_not_there(says, tmp_path):
     assert says("run", *given).startswith(f"checkpoint={tmp_path / 'weights.pt'}: no such file")
 
 
-@pytest.mark.xfail(strict=True, reason="methods/network.py: names every missing key, on 2,700 characters")
 def test_a_checkpoint_that_does_not_fit(says, tmp_path):
     torch.save({"fc.weight": torch.zeros(3, 3), "fc.bias": torch.zeros(3)}, tmp_path / "weights.pt")
     error = says("run", "method=finetune", "backbone=resnet18", f"checkpoint={tmp_path / 'weights.pt'}")
@@ -178,7 +177,6 @@ def test_a_checkpoint_that_does_not_fit(says, tmp_path):
     [
         pytest.param(
             "junk",
-            marks=pytest.mark.xfail(strict=True, reason="methods/network.py: struct.error of torch.load"),
         ),
         [1, 2],
         {},
@@ -195,7 +193,6 @@ def test_a_checkpoint_that_is_no_state_dict(says, tmp_path, content):
     assert error.startswith(f"checkpoint={path}: ")
 
 
-@pytest.mark.xfail(strict=True, reason="benchmarks/suite.py: prepare_data builds no network")
 def test_a_comparison_with_an_unknown_backbone_starts_nothing(says, monkeypatch):
     monkeypatch.setattr("transferbench.benchmarks.pool.run_all", lambda *args: None)
     error = says("bench", "methods=finetune", "backbone=resnet181")
@@ -253,7 +250,7 @@ def test_a_comparison_with_an_unknown_backbone_starts_nothing(says, monkeypatch)
         ("source_recipe.batch_size=0", "source_recipe.batch_size=0: expected a whole number of 1 or more"),
         ("source_recipe.lr=-1", "source_recipe.lr=-1: expected a number above 0"),
         ("on=slrm", "on=slrm: not known; "),
-        ("device=gpu", "device=gpu: not a device; expected auto, cpu or cuda"),
+        ("device=gpu", "device=gpu: not known; expected auto, cpu or cuda"),
     ],
 )
 def test_a_wrong_setting_of_a_run(says, given, expected):
@@ -280,7 +277,6 @@ def test_a_wrong_setting_of_a_comparison(says, given, expected):
     assert says("bench", *methods, given).startswith(expected)
 
 
-@pytest.mark.xfail(strict=True, reason="methods/policy_settings.py and datl.py check no range")
 @pytest.mark.parametrize(
     "given",
     ["num_actions=0", "multiplier=0", "policy_lr=-1", "temperature=0", "specialist_share=-1"],
@@ -331,7 +327,7 @@ def test_results_that_are_refused(says, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "write_text", refuse)
     error = says("run", "method=scratch", f"results={tmp_path / 'results'}")
-    assert "cannot be written; choose another place with results=PATH" in error
+    assert "cannot be written (Permission denied); choose another place with results=PATH" in error
     assert str(tmp_path / "results") in error
 
 
@@ -361,9 +357,6 @@ def test_a_full_disk_in_a_run_and_the_same_command_again(says, place, tmp_path, 
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-@pytest.mark.xfail(
-    strict=True, reason="loop._save and run._save_tensors: torch.save(path) raises RuntimeError"
-)
 def test_a_disk_that_is_really_full(says, tmp_path, monkeypatch):
     whole = torch.save
 
@@ -378,7 +371,6 @@ def test_a_disk_that_is_really_full(says, tmp_path, monkeypatch):
     assert "no space left; free some, or set results=PATH" in error
 
 
-@pytest.mark.xfail(strict=True, reason="record.open_results: only EACCES and EROFS are caught, in cli.main")
 def test_results_below_a_file(says, tmp_path):
     (tmp_path / "file").write_text("mine")
     error = says("run", "method=scratch", f"results={tmp_path / 'file' / 'results'}")

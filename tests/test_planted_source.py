@@ -69,9 +69,7 @@ def test_l2tl_and_its_ablations_run_on_it(stage, weights, capsys):
     if weights == "learned":
         auc = roc_auc_score(clean_S, method.policy.expected()[0])
         with capsys.disabled():
-            print(
-                f"\nplanted source, {STEPS} steps: AUC of L2TL's weights {auc:.2f} (0.5: no better than chance)"
-            )
+            print(f"\nplanted source, {STEPS} steps: AUC of L2TL's weights {auc:.2f} (0.5: chance)")
 
 
 def test_datl_weighs_by_the_classifier(stage, capsys):

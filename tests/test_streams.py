@@ -122,6 +122,18 @@ def test_weighted_draws_follow_the_weights():
     assert chi_square < 18.4  # p = 1e-4 at two degrees of freedom
 
 
+@pytest.mark.parametrize("u", [0.0, 1 - 2**-53])
+def test_no_random_number_draws_a_zero_weight(monkeypatch, u):
+    stream = split_of([0, 1] * 3).stream(1, seed=0, weights=torch.tensor([0.0, 0.1, 0.3, 0.0, 0.7, 0.0]))
+    monkeypatch.setattr(torch, "rand", lambda *a, **k: torch.full(a, u, dtype=torch.double))
+    assert rows_of(stream, 1) == [1 if u == 0 else 4]
+
+
+def test_an_image_is_cropped_anew_in_every_batch():
+    stream = split_of([0], DemandPixels(NoisyImages(1), SIDE, 1), augment=RANDOM).stream(1, seed=0)
+    assert not torch.equal(next(stream)[0], next(stream)[0])
+
+
 def test_splits_of_different_names_are_drawn_in_different_orders():
     one, other = split_of([0, 1] * 10), split_of([0, 1] * 10, name="toy/holdout")
     assert rows_of(one.stream(20, seed=0), 1) != rows_of(other.stream(20, seed=0), 1)
@@ -215,10 +227,12 @@ def test_too_few_shots_name_the_class():
 
 def test_halves_are_stratified_disjoint_and_complete():
     split = split_of([0] * 10 + [1] * 6 + [2] * 5)
-    one, other = split.halves(seed=0)
-    assert sorted(one.index.tolist() + other.index.tolist()) == list(range(21))
-    count, rest = (torch.bincount(half.labels, minlength=3) for half in (one, other))
-    assert (count - rest).abs().max() <= 1
+    for seed in range(6):
+        one, other = split.halves(seed)
+        assert sorted(one.index.tolist() + other.index.tolist()) == list(range(21))
+        count, rest = (torch.bincount(half.labels, minlength=3) for half in (one, other))
+        assert (count - rest).abs().max() <= 1
+    one = split.halves(seed=0)[0]
     assert one.index.tolist() != split.halves(seed=1)[0].index.tolist()
     assert one.fingerprint() == split.halves(seed=0)[0].fingerprint()
 
