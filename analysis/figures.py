@@ -111,7 +111,7 @@ def curve_figure(curve: pd.DataFrame, look: dict[str, Style], score_name: str) -
     lines = []
     for label in labels:
         own = percent[percent["label"] == label]
-        shared = {"x": "step", "y": "score", "color": look[label].colour, "ax": axes}
+        shared: dict[str, Any] = {"x": "step", "y": "score", "color": look[label].colour, "ax": axes}
         sns.lineplot(own, units="seed", estimator=None, linewidth=0.8, alpha=0.4, **shared)
         mean = own.groupby("step", as_index=False)["score"].mean()
         sns.lineplot(mean, linewidth=2.2, linestyle=look[label].dash, zorder=3, **shared)

@@ -7,10 +7,12 @@ from rich.console import Console
 
 from .. import InputError
 from . import pool
-from .config import Request, RunConfig, compose_request, run_config, settings_of
+from .config import compose_request, settings_of
 from .pose import device_of
 from .progress import Progress, in_words, name_of
 from .record import open_results
+from .resolve import run_config
+from .schema import Request, RunConfig
 from .suite import estimate_seconds, missing, plan_runnable, prepare_data, stages
 
 

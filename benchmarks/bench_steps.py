@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from ..methods import catalog
-from .config import compose_request, run_config, settings_of, suite_rows
+from .config import compose_request, settings_of, suite_rows
 from .pose import pose
+from .resolve import run_config
 
 OVERRIDES = ("shots=20", "recipe.batch_size=64", "threads=1")
 

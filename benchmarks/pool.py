@@ -9,7 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from .. import InputError
-from .config import RunConfig
+from .schema import RunConfig
 
 Report = Callable[[RunConfig, str | None], None]  # a run ended, with its error or None
 

@@ -15,7 +15,7 @@ from ..datasets.base import Dataset, Split, mix
 from ..datasets.pixels import MemoryPixels
 from ..methods.base import Precision, Problem, Recipe
 from ..methods.network import Network, build_encoder
-from .config import Norms, Protocol, Role, RunConfig
+from .schema import Norms, Protocol, Role, RunConfig
 
 GPU_SHARE = 0.25  # of the device's memory that pixels may take
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from ..methods import catalog as methods
 from . import claim, record
-from .config import RunConfig
+from .schema import RunConfig
 
 QUIET_SECONDS = 30.0  # between two plain lines about runs that go on
 

@@ -17,10 +17,10 @@ from ..methods.pretrain import Pretrain
 from . import record
 from .claim import Claim
 from .clock import Clock
-from .config import Protocol, Role, RunConfig, Tune
 from .evaluate import evaluate
 from .loop import Training
 from .pose import Posed, device_of, pose, without_target
+from .schema import Protocol, Role, RunConfig, Tune
 
 PAPER_GRID = [(lr, wd) for lr in (0.001, 0.005, 0.01, 0.05, 0.1, 0.15, 0.2, 0.4) for wd in (0.0, 4e-5)]
 TUNING_SEED = 10_000  # apart from the seeds that are reported

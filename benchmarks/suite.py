@@ -9,9 +9,11 @@ import torch
 
 from ..datasets import catalog as datasets
 from ..methods import catalog as methods
-from .config import Request, RunConfig, rows, run_config, suite_rows
+from .config import rows, suite_rows
 from .pose import check_target, pose
+from .resolve import run_config
 from .run import requirements
+from .schema import Request, RunConfig
 
 
 def plan(request: Request, overrides: Sequence[str]) -> list[RunConfig]:

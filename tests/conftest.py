@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from transferbench.benchmarks.config import RunConfig, compose_request, run_config, settings_of
+from transferbench.benchmarks.config import compose_request, settings_of
 from transferbench.benchmarks.pose import Posed, pose, without_target
+from transferbench.benchmarks.resolve import run_config
+from transferbench.benchmarks.schema import RunConfig
 from transferbench.methods import catalog
 from transferbench.methods.base import Method
 

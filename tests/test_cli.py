@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from transferbench.benchmarks.cli import main
-from transferbench.benchmarks.config import compose_request, rows, run_config, settings_of
+from transferbench.benchmarks.config import compose_request, rows, settings_of
+from transferbench.benchmarks.resolve import run_config
 
 TINY = [
     "seeds=2",

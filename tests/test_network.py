@@ -236,8 +236,8 @@ def tiny_imagenet():
 @pytest.mark.slow
 @pytest.mark.skipif(SHARED is None, reason="TRANSFERBENCH_SHARED names no folder with weights and packs")
 @pytest.mark.parametrize(
-    ("backbone", "size", "count", "floor"),  # found: 0.38 of 200 and 0.57 of 200; a guess gets 0.005
-    [("mobilenetv1_025", 128, 200, 0.28), ("mobilenetv2_100", 224, 100, 0.42)],
+    ("backbone", "size", "count", "floor"),  # found on these images: 0.38 and 0.59; a guess gets 0.005
+    [("mobilenetv1_025", 128, 200, 0.28), ("mobilenetv2_100", 224, 160, 0.42)],
 )
 def test_published_weights_classify_real_images(tiny_imagenet, backbone, size, count, floor):
     part = tiny_imagenet.part("holdout")
@@ -248,7 +248,7 @@ def test_published_weights_classify_real_images(tiny_imagenet, backbone, size, c
         labels=torch.from_numpy(part.labels),
         index=torch.arange(len(part.labels)),
         augment=Augment(size, central_share=1.0, normalise="half"),
-    ).subset(torch.linspace(0, len(part.labels) - 1, count).long())
+    ).subset(torch.randperm(len(part.labels), generator=torch.Generator().manual_seed(0))[:count])
     path = Path(str(SHARED)) / "weights" / f"{backbone}_tf_qat.timm.pth"
     encoder, head = build_encoder(backbone, False, str(path), {"pad_type": "same"})
     assert head is not None

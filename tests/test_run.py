@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import torch
 from transferbench.benchmarks import claim
-from transferbench.benchmarks.config import RunConfig
 from transferbench.benchmarks.evaluate import evaluate
 from transferbench.benchmarks.pose import pose
 from transferbench.benchmarks.run import generalist, run_one
+from transferbench.benchmarks.schema import RunConfig
 from transferbench.methods import catalog
 
 FORK = multiprocessing.get_context("fork")  # torch is loaded already: a child starts at once
