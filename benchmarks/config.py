@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from .. import InputError
 from ..datasets import catalog as datasets
 from ..methods import catalog as methods
-from ..methods.base import Recipe
+from ..methods.recipe import Recipe
 from .schema import Request, SourceRecipe, check_numbers
 
 HERE = Path(__file__).parent

@@ -25,10 +25,20 @@ class Training:
         holdout: what the curve is measured on, or None.
         seed: of the global generator, set anew at each step.
         folder: where checkpoint and curve lie.
+        rests_on: the pre-trainings that the method has used so far.
     """
 
-    def __init__(self, method: Method, clock: Clock, holdout: Split | None, seed: int, folder: Path) -> None:
+    def __init__(
+        self,
+        method: Method,
+        clock: Clock,
+        holdout: Split | None,
+        seed: int,
+        folder: Path,
+        rests_on: list[dict[str, Any]],
+    ) -> None:
         self.method, self.clock, self.holdout, self.seed, self.folder = method, clock, holdout, seed, folder
+        self.rests_on = rests_on
         self.step = 0
         self.flops_per_step = 0
         self.curve: list[dict[str, Any]] = []
@@ -78,6 +88,7 @@ class Training:
             "step": self.step,
             "flops_per_step": self.flops_per_step,
             "curve": self.curve,
+            "rests_on": self.rests_on,
             "clock": self.clock.state_dict(),
             "method": self.method.state_dict(),
         }

@@ -13,8 +13,9 @@ from ..datasets import cache, catalog
 from ..datasets.augment import Augment
 from ..datasets.base import Dataset, Split, mix
 from ..datasets.pixels import MemoryPixels
-from ..methods.base import Precision, Problem, Recipe
+from ..methods.base import Problem
 from ..methods.network import Network, build_encoder
+from ..methods.recipe import Precision, Recipe
 from .schema import Norms, Protocol, Role, RunConfig
 
 GPU_SHARE = 0.25  # of the device's memory that pixels may take

@@ -105,8 +105,7 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
     rests_on: list[dict[str, Any]] = []
     device = device_of(config.device)
     clock = Clock(device)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    record.reset_peak_memory(device)
     posed = pose(
         chosen,
         load_weights=partial(_load_shared, config, results, rests_on),
@@ -114,11 +113,11 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
         controls=_first_stage(chosen, results),
     )
     method = methods.load(config.method)(posed.problem, config.settings)
-    training = Training(method, clock, posed.curve, config.seed, folder)
+    training = Training(method, clock, posed.curve, config.seed, folder, rests_on)
     recipe = chosen.recipe
     training.run(recipe.steps, recipe.evaluations, recipe.batch_size, claim.beat)
     done = _record(config, posed, training, started)
-    done |= {"choice": choice, "pretraining": rests_on}
+    done |= {"choice": choice, "pretraining": training.rests_on}
     if config.role in (Role.pretraining, Role.first_stage):
         kept = method.net.state_dict() if config.role is Role.pretraining else method.controls()
         _save_tensors(folder / "kept.pt", kept)

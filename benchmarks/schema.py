@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import InputError
-from ..methods.base import Recipe
+from ..methods.recipe import Recipe
 
 TINY, MOST = 1e-300, 1e300  # not 0, not infinite
 LIMITS = (  # least and most
