@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from transferbench.datasets.augment import Augment
 from transferbench.datasets.base import Split
 from transferbench.datasets.pixels import MemoryPixels
-from transferbench.methods.base import Problem, Recipe
+from transferbench.methods.base import Problem
 from transferbench.methods.datl import DATL, Init, importance, label_marginal
 from transferbench.methods.network import Network, SmallEncoder
 from transferbench.methods.pretrain import Matcher, Pretrain, drawn_without_replacement
+from transferbench.methods.recipe import Recipe
 
 
 class ChannelMeans(nn.Module):

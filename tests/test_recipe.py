@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 from torch import nn
-from transferbench.methods.base import OptimizerName, Recipe, Schedule
 from transferbench.methods.network import Network, SmallEncoder
+from transferbench.methods.recipe import OptimizerName, Recipe, Schedule
 
 
 def parameters_by_decay(optimizer: torch.optim.Optimizer) -> dict[float, set[int]]:
