@@ -14,7 +14,8 @@ from ..datasets.augment import Augment
 from ..datasets.base import Dataset, Split, mix
 from ..datasets.pixels import MemoryPixels
 from ..methods.base import Problem
-from ..methods.network import Network, build_encoder
+from ..methods.encoders import build_encoder
+from ..methods.network import Network
 from ..methods.recipe import Precision, Recipe
 from .schema import Norms, Protocol, Role, RunConfig
 

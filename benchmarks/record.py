@@ -8,6 +8,7 @@ import resource
 import socket
 import subprocess
 import sys
+import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -55,7 +56,7 @@ def open_results(results: Path) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write by draft and rename: the file is there whole, or not at all."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
+    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}.draft")
     try:
         draft.write_text(json.dumps(content, indent=1, sort_keys=True))
         draft.replace(path)

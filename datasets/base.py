@@ -136,6 +136,8 @@ class Stream:
         weights: chance of each image [N], not normalised; then images are drawn with
             replacement. Without it every epoch is a full shuffle.
         augmented: random crops and mirror images, or else the central crop.
+
+    Raises: ValueError when all weights are zero.
     """
 
     def __init__(
@@ -151,6 +153,8 @@ class Stream:
         self.seed = mix(seed, split.name)
         self.drawn = 0
         self.num_images = 0
+        if weights is not None and not weights.sum() > 0:
+            raise ValueError(f"weights of {split.name}: all zero, so there is nothing to draw")
         self._cumulative = None if weights is None else weights.cpu().double().cumsum(0)
         self._next: tuple[int, Pending] | None = None
 

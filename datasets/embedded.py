@@ -2,7 +2,7 @@
 
 import hashlib
 import inspect
-import os
+import uuid
 from types import ModuleType
 
 import matplotlib
@@ -25,7 +25,7 @@ def dataset(module: ModuleType) -> Dataset:
             for part, pair in module.images().items()
             for what, array in zip(("images", "labels"), pair, strict=True)
         }
-        draft = kept.with_name(f"{kept.name}.{os.getpid()}.draft")
+        draft = kept.with_name(f"{kept.name}.{uuid.uuid4().hex}.draft")
         with draft.open("wb") as f:
             np.savez(f, **arrays)
         draft.replace(kept)

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import tarfile
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,7 +139,7 @@ def _tar_entries(tar: Path) -> list[Entry]:
                 rows = [(m.name.removeprefix("./"), m.offset_data, m.size) for m in members if m.isfile()]
         except tarfile.TarError as error:
             raise InputError(f"{tar}: not a readable tar ({error}); expected an uncompressed one") from error
-        draft = kept.with_name(f"{kept.name}.{os.getpid()}.draft")
+        draft = kept.with_name(f"{kept.name}.{uuid.uuid4().hex}.draft")
         draft.write_text(json.dumps(sorted(r for r in rows if _is_image(r[0]))))
         draft.replace(kept)
     return [Entry(path, tar, offset, size) for path, offset, size in json.loads(kept.read_text())]

@@ -8,7 +8,7 @@ from .. import InputError
 from . import __path__ as here
 from .base import Method
 
-MACHINERY = ("base", "catalog", "metrics", "network", "policy", "recipe")
+MACHINERY = ("base", "catalog", "encoders", "metrics", "network", "policy", "recipe")
 
 
 def names() -> list[str]:

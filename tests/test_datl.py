@@ -12,7 +12,8 @@ from transferbench.datasets.base import Split
 from transferbench.datasets.pixels import MemoryPixels
 from transferbench.methods.base import Problem
 from transferbench.methods.datl import DATL, Init, importance, label_marginal
-from transferbench.methods.network import Network, SmallEncoder
+from transferbench.methods.encoders import SmallEncoder
+from transferbench.methods.network import Network
 from transferbench.methods.pretrain import Matcher, Pretrain, drawn_without_replacement
 from transferbench.methods.recipe import Recipe
 

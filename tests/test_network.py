@@ -12,7 +12,8 @@ from transferbench.datasets import folder
 from transferbench.datasets.augment import Augment
 from transferbench.datasets.base import Split
 from transferbench.datasets.pixels import DemandPixels
-from transferbench.methods.network import DIGITS_CNNS, Network, SmallEncoder, build_encoder, frozen_statistics
+from transferbench.methods.encoders import DIGITS_CNNS, SmallEncoder, build_encoder
+from transferbench.methods.network import Network, frozen_statistics
 
 SHARED = os.environ.get("TRANSFERBENCH_SHARED")  # folder with weights/ and packs/
 

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 from torch import nn
-from transferbench.methods.network import Network, SmallEncoder
+from transferbench.methods.encoders import SmallEncoder
+from transferbench.methods.network import Network
 from transferbench.methods.recipe import OptimizerName, Recipe, Schedule
 
 

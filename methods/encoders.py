@@ -1,0 +1,180 @@
+"""Encoders: two small ones of our own, and any model of timm by name, with published weights.
+
+Shape letters: B images, F features. An encoder gives features [B,F], and has `num_features` and
+`forward_intermediates`.
+"""
+
+import difflib
+import pickle
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.layers import ClassifierHead
+from timm.models import register_model
+from timm.models.efficientnet import _gen_mobilenet_v1
+from torch import Tensor, nn
+
+from .. import InputError
+
+SMALL_WIDTHS = (16, 32, 64, 128)
+DIGITS_CNNS = {"digits_cnn": ((32, 32), (512, 128)), "digits_cnn_2019": ((32, 64), (256,))}
+
+
+@register_model
+def mobilenetv1_025(pretrained: bool = False, **options: Any) -> nn.Module:
+    """Build MobileNetV1 at a quarter of its width: timm has the family, but no name for it."""
+    if pretrained:
+        raise InputError("backbone=mobilenetv1_025: timm has no weights of it; give checkpoint=PATH")
+    return _gen_mobilenet_v1("mobilenetv1_100", 0.25, **options)
+
+
+class SmallEncoder(nn.Module):
+    """Pairs of 3x3 convolutions at four widths, for images of 16 to 64 px."""
+
+    num_features = SMALL_WIDTHS[-1]
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (3, *SMALL_WIDTHS)
+        self.stages = nn.ModuleList(
+            nn.Sequential(
+                *_conv_norm(widths[i], widths[i + 1], stride=1 if i == 0 else 2),
+                *_conv_norm(widths[i + 1], widths[i + 1]),
+            )
+            for i in range(len(SMALL_WIDTHS))
+        )
+
+    def forward_intermediates(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Give the last map and the map of every stage."""
+        taps = []
+        for stage in self.stages:
+            x = stage(x)
+            taps.append(x)
+        return x, taps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images [B,3,H,W] to features [B,F]."""
+        return self.forward_intermediates(x)[0].mean((2, 3))
+
+
+def _conv_norm(wide: int, out: int, stride: int = 1) -> tuple[nn.Module, ...]:
+    return (
+        nn.Conv2d(wide, out, 3, stride=stride, padding=1, bias=False),
+        nn.BatchNorm2d(out),
+        nn.ReLU(inplace=True),
+    )
+
+
+class DigitsCNN(nn.Module):
+    """The network of L2TL's released digits experiment, for 32 px; no norms, no dropout in effect."""
+
+    def __init__(self, widths: tuple[int, ...], hidden: tuple[int, ...]) -> None:
+        super().__init__()
+        self.num_features = hidden[-1]
+        convs: list[nn.Module] = []
+        for wide, out in zip((3, *widths), widths, strict=False):
+            convs += [nn.Conv2d(wide, out, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)]
+        self.convs = nn.Sequential(*convs)
+        sizes = (widths[-1] * 64, *hidden)
+        layers = [(nn.Linear(a, b), nn.ReLU()) for a, b in zip(sizes, hidden, strict=False)]
+        self.hidden = nn.Sequential(*(m for pair in layers for m in pair))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+
+    def forward_intermediates(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Give the last map and the map after every pooling."""
+        taps = []
+        for module in self.convs:
+            x = module(x)
+            if isinstance(module, nn.MaxPool2d):
+                taps.append(x)
+        return x, taps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images [B,3,32,32] to features [B,F]."""
+        return self.hidden(self.convs(x).flatten(1))
+
+
+def build_encoder(
+    backbone: str, pretrained: bool, checkpoint: str | None, options: Mapping[str, Any]
+) -> tuple[nn.Module, nn.Linear | None]:
+    """Make an encoder, and the classifier that its weights came with, if any.
+
+    Args:
+        backbone: `small`, `digits_cnn`, or any model that timm knows.
+        pretrained: take timm's weights.
+        checkpoint: take a state dict of the whole model from this file instead.
+        options: further arguments of timm's model, as `pad_type=same`.
+
+    Raises: InputError for an unknown model, a missing file, or weights that do not fit.
+    """
+    if backbone in ("small", *DIGITS_CNNS):
+        if pretrained or checkpoint:
+            raise InputError(f"backbone={backbone} has no published weights; take a timm model, as resnet18")
+        return (SmallEncoder() if backbone == "small" else DigitsCNN(*DIGITS_CNNS[backbone])), None
+    if not timm.is_model(backbone):
+        near = difflib.get_close_matches(backbone, ["small", *DIGITS_CNNS, *timm.list_models()], n=5)
+        hint = f"; near: {', '.join(near)}" if near else ""
+        raise InputError(f"backbone={backbone}: neither 'small' nor a timm model{hint}")
+    if not pretrained and not checkpoint:
+        return timm.create_model(backbone, num_classes=0, **options), None
+    state = _read(checkpoint) if checkpoint else None
+    classes: dict[str, Any] = {} if state is None else {"num_classes": _num_classes(state)}
+    try:
+        model: Any = timm.create_model(backbone, pretrained=state is None, **classes, **options)
+    except OSError as error:
+        raise InputError(
+            f"pretrained=true: no weights of {backbone} in timm's cache and none could be fetched; "
+            "fetch them where there is a network, or give checkpoint=PATH"
+        ) from error
+    if state is not None:
+        missing, unexpected = _fit(model, state)
+        if missing or unexpected:
+            raise InputError(
+                f"checkpoint={checkpoint}: does not fit {backbone}: {len(missing)} weights are missing "
+                f"{_some(missing)}, {len(unexpected)} are not its own {_some(unexpected)}"
+            )
+    head = model.get_classifier()
+    if isinstance(head, ClassifierHead):
+        head = head.fc
+    kept = head if isinstance(head, nn.Linear) else None
+    model.reset_classifier(0)
+    return model, kept
+
+
+def _read(checkpoint: str) -> dict[str, Tensor]:
+    if not Path(checkpoint).is_file():
+        raise InputError(f"checkpoint={checkpoint}: no such file; expected a state dict saved by torch.save")
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, struct.error) as error:
+        raise InputError(f"checkpoint={checkpoint}: not a state dict saved by torch.save") from error
+    if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
+        raise InputError(f"checkpoint={checkpoint}: holds no plain state dict; save `model.state_dict()`")
+    return state
+
+
+def _fit(model: nn.Module, state: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
+    """Load a state dict if it fits; gives the keys that are missing and those that are not the model's."""
+    own = model.state_dict()
+    missing = [k for k in own if k not in state or state[k].shape != own[k].shape]
+    unexpected = [k for k in state if k not in own]
+    if not missing and not unexpected:
+        model.load_state_dict(state)
+    return missing, unexpected
+
+
+def _some(keys: list[str]) -> str:
+    return f"({', '.join(keys[:2])}{', …' if len(keys) > 2 else ''})" if keys else ""
+
+
+def _num_classes(state: Mapping[str, Tensor]) -> int:
+    """Read the classes off the last tensor, which is the classifier's in timm's models; 0 for none."""
+    last = list(state.values())[-1]
+    return len(last) if last.ndim else 0
