@@ -45,11 +45,13 @@ def plan_runnable(request: Request, overrides: Sequence[str]) -> tuple[list[RunC
 
 
 def stages(configs: Sequence[RunConfig], results: Path) -> list[list[RunConfig]]:
-    """Order what has no record yet: shared pre-trainings, then trials, then the runs themselves."""
+    """Order what has no record yet: shared pre-trainings and what needs none, trials, the other runs."""
     waiting = missing(configs, results)
     needed = [r for c in waiting for r in requirements(c)]
-    first = [r for r in needed if r.method == "pretrain"]
+    free = [c for c in waiting if not requirements(c)]
+    first = [r for r in needed if r.method == "pretrain"] + free
     second = [r for r in needed if r.method != "pretrain"]
+    waiting = [c for c in waiting if c not in free]
     return [stage for s in (first, second, waiting) if (stage := missing(s, results))]
 
 
