@@ -41,6 +41,6 @@ $(STAMP): pyproject.toml requirements.txt
 	@echo "setting up .venv (once, under a minute with a fast mirror)"
 	@$(PYTHON) -m venv .venv
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check uv
-	@VIRTUAL_ENV=.venv .venv/bin/uv pip install --quiet -r requirements.txt
+	@VIRTUAL_ENV=.venv .venv/bin/uv pip install --quiet --compile-bytecode -r requirements.txt
 	@VIRTUAL_ENV=.venv .venv/bin/uv pip install --quiet --no-deps -e .
 	@touch $@
