@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchvision.ops import roi_align
 
 MEAN_STD = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -53,6 +52,8 @@ class Augment:
 
     def _crop(self, x: Tensor, left: Tensor, top: Tensor, width: Tensor, height: Tensor) -> Tensor:
         """Resize the box that is given in shares of each image [B] to the network's input."""
+        from torchvision.ops import roi_align  # its import takes seconds that planning does not need
+
         side = x.shape[-1]
         box = torch.stack((left, top, left + width, top + height), dim=1) * side
         which = torch.arange(len(x), device=x.device, dtype=box.dtype)[:, None]

@@ -3,9 +3,9 @@
 import hashlib
 import inspect
 import uuid
+from importlib.metadata import version
 from types import ModuleType
 
-import matplotlib
 import numpy as np
 
 from . import cache
@@ -16,7 +16,7 @@ from .pixels import ArrayImages
 def dataset(module: ModuleType) -> Dataset:
     """Make a data set of a module's `images()`, `CLASSES` and `MIRROR`."""
     name = module.__name__.rsplit(".", 1)[-1]
-    recipe = inspect.getsource(module) + matplotlib.__version__  # its fonts are the source
+    recipe = inspect.getsource(module) + version("matplotlib")  # its fonts are the source
     key = hashlib.sha256(recipe.encode()).hexdigest()[:16]
     kept = cache.folder() / f"{name}-{key}.npz"
     if not kept.exists():

@@ -8,28 +8,17 @@ import difflib
 import pickle
 import struct
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-from timm.layers import ClassifierHead
-from timm.models import register_model
-from timm.models.efficientnet import _gen_mobilenet_v1
 from torch import Tensor, nn
 
 from .. import InputError
 
 SMALL_WIDTHS = (16, 32, 64, 128)
 DIGITS_CNNS = {"digits_cnn": ((32, 32), (512, 128)), "digits_cnn_2019": ((32, 64), (256,))}
-
-
-@register_model
-def mobilenetv1_025(pretrained: bool = False, **options: Any) -> nn.Module:
-    """Build MobileNetV1 at a quarter of its width: timm has the family, but no name for it."""
-    if pretrained:
-        raise InputError("backbone=mobilenetv1_025: timm has no weights of it; give checkpoint=PATH")
-    return _gen_mobilenet_v1("mobilenetv1_100", 0.25, **options)
 
 
 class SmallEncoder(nn.Module):
@@ -101,6 +90,22 @@ class DigitsCNN(nn.Module):
         return self.hidden(self.convs(x).flatten(1))
 
 
+@cache
+def _timm() -> Any:
+    """Import timm, which takes seconds that planning does not need, and add a model to it."""
+    import timm
+    from timm.models.efficientnet import _gen_mobilenet_v1
+
+    @timm.models.register_model
+    def mobilenetv1_025(pretrained: bool = False, **options: Any) -> nn.Module:
+        """Build MobileNetV1 at a quarter of its width: timm has the family, but no name for it."""
+        if pretrained:
+            raise InputError("backbone=mobilenetv1_025: timm has no weights of it; give checkpoint=PATH")
+        return _gen_mobilenet_v1("mobilenetv1_100", 0.25, **options)
+
+    return timm
+
+
 def build_encoder(
     backbone: str, pretrained: bool, checkpoint: str | None, options: Mapping[str, Any]
 ) -> tuple[nn.Module, nn.Linear | None]:
@@ -118,6 +123,7 @@ def build_encoder(
         if pretrained or checkpoint:
             raise InputError(f"backbone={backbone} has no published weights; take a timm model, as resnet18")
         return (SmallEncoder() if backbone == "small" else DigitsCNN(*DIGITS_CNNS[backbone])), None
+    timm = _timm()
     if not timm.is_model(backbone):
         near = difflib.get_close_matches(backbone, ["small", *DIGITS_CNNS, *timm.list_models()], n=5)
         hint = f"; near: {', '.join(near)}" if near else ""
@@ -141,7 +147,7 @@ def build_encoder(
                 f"{_some(missing)}, {len(unexpected)} are not its own {_some(unexpected)}"
             )
     head = model.get_classifier()
-    if isinstance(head, ClassifierHead):
+    if isinstance(head, timm.layers.ClassifierHead):
         head = head.fc
     kept = head if isinstance(head, nn.Linear) else None
     model.reset_classifier(0)
