@@ -6,10 +6,11 @@ from pathlib import Path
 from rich.console import Console
 
 from .. import InputError
+from ..analysis.words import duration
 from . import pool
 from .config import compose_request, settings_of
 from .pose import device_of
-from .progress import Progress, in_words, name_of
+from .progress import Progress, name_of
 from .record import open_results
 from .resolve import run_config
 from .schema import Request, RunConfig
@@ -75,11 +76,11 @@ def _dry_run(configs: Sequence[RunConfig], results: Path, console: Console) -> i
     waiting = [c for stage in stages(configs, results) for c in stage]
     guess = estimate_seconds(waiting)
     for config in {c.digest: c for c in [*waiting, *configs]}.values():
-        words = f"about {in_words(guess[config.digest])}" if config.digest in guess else "done"
+        words = f"about {duration(guess[config.digest])}" if config.digest in guess else "done"
         console.print(f"{name_of(config):40} {config.folder(results)}  {words}", markup=False)
     workers = pool.num_workers(0, "auto")
     console.print(
-        f"{len(waiting)} runs to do, about {in_words(sum(guess.values()) / workers)} with {workers} workers "
+        f"{len(waiting)} runs to do, about {duration(sum(guess.values()) / workers)} with {workers} workers "
         "(from the time of one forward pass; specialists of DATL not counted)"
     )
     return 0

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .. import InputError, __version__
 
+TRAIN = ("torch", "torchvision", "timm", "sklearn")  # of the extra `train`
 EXAMPLES = """examples:
   transferbench bench                                    the embedded pair: all methods, five seeds
   transferbench bench target=../my/images source=../photos seeds=3 shots=10
@@ -32,6 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return arguments.function(arguments)
     except InputError as error:
         return _say(str(error))
+    except ModuleNotFoundError as error:
+        if error.name not in TRAIN:
+            raise
+        return _say(f"this command needs {error.name}: pip install 'transferbench[train]'")
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on where this one ended", file=sys.stderr)
         return 130

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from ..analysis.words import duration
 from ..methods import catalog as methods
 from . import claim, record
 from .schema import RunConfig
@@ -69,7 +70,7 @@ class Progress:
         if not rest:
             return ""
         left = (time.time() - self.begin) / self.num_done * rest
-        return f"; about {in_words(left)} left for {rest} runs"
+        return f"; about {duration(left)} left for {rest} runs"
 
     def _running(self) -> list[tuple[str, ...]]:
         rows: list[tuple[str, ...]] = []
@@ -82,7 +83,7 @@ class Progress:
                     (
                         name_of(config),
                         f"step {beat['step']}/{beat['steps']}",
-                        "" if left is None else f"{in_words(left)} left",
+                        "" if left is None else f"{duration(left)} left",
                         "" if score is None else f"holdout {100 * score:.1f} %",
                     )
                 )
@@ -104,10 +105,3 @@ def name_of(config: RunConfig) -> str:
     label = methods.load(config.method).label(config.settings)
     role = "" if config.role in ("run", "pretraining") else f" ({str(config.role).replace('_', ' ')})"
     return f"{label}, seed {config.seed}{role}"
-
-
-def in_words(seconds: float) -> str:
-    """Say a duration: 40 s, 3 min, 2.5 h."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from .. import InputError
+from ..analysis.words import duration
 from . import claim
-from .progress import in_words
 
 
 def state_of(folder: Path) -> tuple[str, str]:
@@ -20,7 +20,7 @@ def state_of(folder: Path) -> tuple[str, str]:
         return "done", "" if score is None else f"{100 * score:.1f} %"
     beat = claim.read(folder / "heartbeat")
     if claim.living(folder / "heartbeat") and beat:
-        left = "" if beat["seconds_left"] is None else f", {in_words(beat['seconds_left'])} left"
+        left = "" if beat["seconds_left"] is None else f", {duration(beat['seconds_left'])} left"
         return "running", f"step {beat['step']} of {beat['steps']}{left}"
     if (folder / "error.json").exists():
         return "failed", json.loads((folder / "error.json").read_text())["error"]

@@ -127,14 +127,17 @@ def test_the_command_line_answers_without_torch():
         "class Absent:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name.split('.')[0] in ('torch', 'torchvision', 'timm'):\n"
-        "            raise ModuleNotFoundError(name)\n"
+        "            raise ModuleNotFoundError(name=name.split('.')[0])\n"
         "sys.meta_path.insert(0, Absent())\n"
         "from transferbench.benchmarks.cli import main\n"
-        "sys.exit(main(['report', 'results=nowhere']))"
+        "sys.exit(main(sys.argv[1:]))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "nowhere" in done.stderr
+    for command, word in (("report", "nowhere"), ("status", "nowhere"), ("bench", "transferbench[train]")):
+        asked = [sys.executable, "-c", program, command, "results=nowhere"]
+        done = subprocess.run(asked, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert word in done.stderr
+        assert len(done.stderr.splitlines()) == 1
 
 
 def test_digest_ignores_where_and_on_what_a_run_goes():
