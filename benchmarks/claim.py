@@ -1,5 +1,6 @@
 """A heartbeat says that a process works in a run's folder; a dead one is taken over."""
 
+import contextlib
 import json
 import os
 import socket
@@ -59,7 +60,8 @@ class Claim:
 
     def _run(self) -> None:
         while not self._stop.wait(PERIOD_SECONDS):
-            self._draft().replace(self.path)
+            with contextlib.suppress(OSError):  # a full disk is the run's to report
+                self._draft().replace(self.path)
 
     def _draft(self) -> Path:
         step, steps, first = self.state["step"], self.state["steps"], self.state["first"]

@@ -13,7 +13,7 @@ from ..datasets.base import Split, mix
 from ..methods.base import Method
 from .clock import Clock
 from .evaluate import evaluate
-from .record import append_line
+from .record import append_line, write_tensors
 
 
 class Training:
@@ -93,8 +93,7 @@ class Training:
             "method": self.method.state_dict(),
         }
         draft, current, previous = (self.folder / f"{n}.pt" for n in ("draft", "checkpoint", "previous"))
-        with draft.open("wb") as f:  # by a file: then a full disk is an OSError that says so
-            torch.save(state, f)
+        write_tensors(draft, state)
         if current.exists():
             current.replace(previous)
         draft.replace(current)

@@ -1,5 +1,6 @@
 """Run many configurations on this machine: one worker a GPU, or the cores shared out on a CPU."""
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -57,9 +58,10 @@ def run_all(
             jobs = {pool.submit(_work, c, results): c for c in waiting}
             try:
                 broken = _gather(jobs, report, tick)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, OSError):
+                processes = list(pool._processes.values())  # shutdown forgets them
                 pool.shutdown(wait=False, cancel_futures=True)
-                for process in list(pool._processes.values()):
+                for process in processes:
                     process.terminate()
                 raise
         # A worker that was killed breaks the pool: what it broke is tried once more, alone.
@@ -78,6 +80,8 @@ def _gather(jobs: dict[Future[None], RunConfig], report: Report, tick: Callable[
         tick()
         for job in done:
             error = job.exception()
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise error  # every other run would fail too
             if isinstance(error, BrokenProcessPool):
                 broken.append(jobs[job])
             else:

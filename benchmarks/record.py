@@ -1,6 +1,7 @@
 """What a run leaves in its folder, written so that no moment of it can be torn."""
 
 import base64
+import io
 import json
 import os
 import platform
@@ -59,6 +60,18 @@ def write_json(path: Path, content: Any) -> None:
     draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}.draft")
     try:
         draft.write_text(json.dumps(content, indent=1, sort_keys=True))
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_tensors(path: Path, content: Mapping[str, Any]) -> None:
+    """Write by draft and rename; packed in memory first, for torch hides a full disk's error."""
+    packed_content = io.BytesIO()
+    torch.save(content, packed_content)
+    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}.draft")
+    try:
+        draft.write_bytes(packed_content.getbuffer())
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)

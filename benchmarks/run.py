@@ -120,17 +120,10 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
     done |= {"choice": choice, "pretraining": training.rests_on}
     if config.role in (Role.pretraining, Role.first_stage):
         kept = method.net.state_dict() if config.role is Role.pretraining else method.controls()
-        _save_tensors(folder / "kept.pt", kept)
+        record.write_tensors(folder / "kept.pt", kept)
     record.write_json(folder / "record.json", done)
     for name in ("checkpoint.pt", "previous.pt", "draft.pt"):
         (folder / name).unlink(missing_ok=True)
-
-
-def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    draft = path.with_name(f"{path.name}.draft")
-    with draft.open("wb") as f:
-        torch.save(dict(tensors), f)
-    draft.replace(path)
 
 
 def _chosen(config: RunConfig, results: Path) -> tuple[RunConfig, dict[str, Any] | None]:
