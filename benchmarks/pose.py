@@ -175,7 +175,9 @@ def _network_maker(
         if recipe.channels_last:
             net = net.to(memory_format=torch.channels_last)
         if pretrained:
-            load_weights(net)
+            # A pre-training that is made now must leave the generator as one that is found.
+            with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+                load_weights(net)
         if recipe.compile:
             net.compile_encoder()
         return net

@@ -117,6 +117,14 @@ def test_a_finished_run_is_found(config_of, results):
     assert not list(config.folder(results).glob("*.pt"))
 
 
+def test_a_pretraining_that_is_found_gives_the_same_run_as_one_that_is_made(config_of, results):
+    for name in ("linear_probe", "l2tl"):
+        config = config_of(name, *LONG)
+        made = run_one(config, results / "made")
+        run_one(generalist(config), results / "found")
+        assert figures(run_one(config, results / "found")) == figures(made)
+
+
 def test_two_processes_share_one_run(config_of, results):
     config = config_of("finetune", *LONG)
     children = [child(config, results) for _ in range(2)]
