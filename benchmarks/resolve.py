@@ -8,7 +8,10 @@ from typing import Any
 from .. import InputError
 from ..datasets import catalog as datasets
 from ..methods import catalog as methods
-from .schema import Request, Role, RunConfig
+from ..methods.encoders import data_config
+from ..methods.metrics import check_score
+from ..methods.recipe import Normalise, Recipe
+from .schema import SMALL_SIDE, Request, Role, RunConfig, Score
 
 
 def run_config(request: Request, method: str, settings: Any, seed: int) -> RunConfig:
@@ -19,12 +22,16 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
     target = datasets.load(request.target)
     source = source_of(request, method)
     _check(request, method, source)
-    recipe = request.recipe
-    if recipe.image_size == 0:
-        recipe = replace(recipe, image_size=64 if target.side > 40 else 32)
+    recipe = preprocessed(request.recipe, request.backbone, target.side)
+    multi_label = any(part.labels.ndim == 2 for part in target.parts.values())
+    about = datasets.about(request.target)
+    score = str(request.score or (about.score if about else Score.top1))
+    check_score("score", score, multi_label)
     data = {"target": target.fingerprint}
     if source != "none":
         data["source"] = datasets.load(source, as_source=True).fingerprint
+    if request.drop_overlap:
+        data["drop_overlap"] = target.fingerprint
     if request.checkpoint and Path(request.checkpoint).is_file():
         data["checkpoint"] = hashlib.sha256(Path(request.checkpoint).read_bytes()).hexdigest()[:16]
     same = ("shots", "backbone", "backbone_options", "pretrained", "checkpoint", "protocol", "tune", "bn")
@@ -35,7 +42,8 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
         method=method,
         settings=settings,
         seed=seed,
-        score=str(request.score),
+        score=score,
+        drop_overlap=request.target if request.drop_overlap else "",
         recipe=recipe,
         source_recipe=request.source_recipe,
         data=data,
@@ -45,12 +53,36 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
     )
 
 
+def preprocessed(recipe: Recipe, backbone: str, side: int) -> Recipe:
+    """Fill in the preprocessing that is left to the backbone; images of a small `side` are not enlarged."""
+    if recipe.image_size and recipe.central_share and recipe.normalise is not Normalise.backbone:
+        return recipe
+    own = 64 if side > 40 else 32
+    image_size, central_share, normalise = data_config(backbone) or (own, 1.0, Normalise.half)
+    if side <= SMALL_SIDE:
+        image_size = own
+    if recipe.normalise is not Normalise.backbone:
+        normalise = recipe.normalise
+    if normalise is None:
+        known = ", ".join(n for n in Normalise if n is not Normalise.backbone)
+        raise InputError(
+            f"recipe.normalise=backbone: {backbone} was trained with another mean and deviation; "
+            f"expected one of {known}"
+        )
+    return replace(
+        recipe,
+        image_size=recipe.image_size or image_size,
+        central_share=recipe.central_share or central_share,
+        normalise=normalise,
+    )
+
+
 def source_of(request: Request, method: str) -> str:
-    """Give the source: what was asked for, or the embedded one for the embedded target."""
+    """Give the source: what was asked for, or the one that a known target names."""
     if request.source is not None:
         return request.source
-    if request.target == Request.target:
-        return "glyphs"
+    if about := datasets.about(request.target):
+        return about.source
     needs = f"method={method} needs source images; " if methods.load(method).needs_source else ""
     raise InputError(
         f"source: not given; {needs}give source=PATH, a folder with train/<class>/<image> "

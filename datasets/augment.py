@@ -16,6 +16,7 @@ MEAN_STD = {
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
+CORNERS_AND_CENTRE = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (0.5, 0.5))  # how far right and down
 RATIO = (3 / 4, 4 / 3)  # aspect of a random crop, as in Inception's preprocessing
 
 
@@ -46,9 +47,27 @@ class Augment:
 
     def central(self, x: Tensor, aspect: Tensor) -> Tensor:
         """Take the single central crop [B,3,S,S] uint8 -> [B,3,size,size]."""
-        width = self.central_share * (1 / aspect).clamp(max=1)
-        height = self.central_share * aspect.clamp(max=1)
+        width, height = self._central_size(aspect)
         return self._normalised(self._crop(x, (1 - width) / 2, (1 - height) / 2, width, height))
+
+    def ten(self, x: Tensor, aspect: Tensor) -> Tensor:
+        """Take corners and centre, each of the central crop's size, and their mirror images.
+
+        [B,3,S,S] uint8 -> [10 B,3,size,size], an image's crops one after another. Without `mirror`,
+        as where a mirror image loses its label, these are five.
+        """
+        width, height = self._central_size(aspect)
+        crops = [
+            self._crop(x, (1 - width) * right, (1 - height) * down, width, height)
+            for right, down in CORNERS_AND_CENTRE
+        ]
+        if self.mirror:
+            crops += [crop.flip(-1) for crop in crops]
+        return self._normalised(torch.stack(crops, dim=1).flatten(0, 1))
+
+    def _central_size(self, aspect: Tensor) -> tuple[Tensor, Tensor]:
+        """Give width and height [B] of a square in the original, in shares of each image."""
+        return self.central_share * (1 / aspect).clamp(max=1), self.central_share * aspect.clamp(max=1)
 
     def _crop(self, x: Tensor, left: Tensor, top: Tensor, width: Tensor, height: Tensor) -> Tensor:
         """Resize the box that is given in shares of each image [B] to the network's input."""

@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from .. import InputError
 from ..datasets.base import Batch, Split
+from .metrics import classification_loss
 from .network import Network
 from .recipe import Recipe
 
@@ -75,6 +75,7 @@ class Method(ABC):
     needs_source: ClassVar[bool] = False  # source images during the run
     uses_pretraining: ClassVar[bool] = True
     learns_controls: ClassVar[bool] = False  # a first stage learns what `protocol=trainval` replays
+    kind: ClassVar[str] = "baseline"  # or initialisation, regulariser, source selection, meta
 
     net: Network  # the network that is judged
 
@@ -92,6 +93,11 @@ class Method(ABC):
     def predict(self, x: Tensor) -> Tensor:
         """Give target logits [B,C_T] in evaluation mode; changes nothing."""
         return self.net.target(x)
+
+    @classmethod
+    def unfit(cls, problem: Problem) -> str:
+        """Say why it cannot run on a problem; empty where it can."""
+        return ""
 
     @classmethod
     def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
@@ -118,6 +124,18 @@ class Method(ABC):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take it back."""
         restore(self, state)
+
+
+def classed_source(problem: Problem) -> Split:
+    """Give the source to a method that weighs its classes.
+
+    Raises: InputError when its images have several labels, and so no class.
+    """
+    source = problem.source
+    assert source is not None
+    if source.multi_label:
+        raise InputError(f"source: the images of {source.name} have several labels; expected one class each")
+    return source
 
 
 def changes(config: Any, default: Any, named: tuple[str, ...] = ()) -> str:
@@ -199,7 +217,7 @@ def train_step(
     with part("data"):
         x, y = next(stream)
     with part(name):
-        loss = F.cross_entropy(forward(x), y)
+        loss = classification_loss(forward(x), y)
         loss.backward()
         update(optimizer, rate)
     return {"loss": loss.detach()}

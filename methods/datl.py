@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..datasets.base import Split
-from .base import Method, Metrics, Problem, check_ranges, train_step
+from .base import Method, Metrics, Problem, check_ranges, classed_source, train_step
 from .network import Network
 from .pretrain import Matcher
 
@@ -35,6 +35,7 @@ class DATL(Method):
 
     title = "DATL"
     paper = "arXiv 1811.07056"
+    kind = "source selection"
     needs_source = True
 
     @dataclass
@@ -54,19 +55,18 @@ class DATL(Method):
             return self
 
     def __init__(self, problem: Problem, config: Any) -> None:
-        assert problem.source is not None
+        source = classed_source(problem)
         self.config = config
         self.problem = problem
         self.recipe = problem.recipe
         self.net = problem.network()
-        self.weight_S = torch.zeros(problem.source.num_classes)
+        self.weight_S = torch.zeros(source.num_classes)
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
         self.optimizer = self.recipe.optimise(self.net)
 
     def prepare(self) -> None:
         """Weigh the source classes by the target's images, and pre-train a specialist on them."""
-        source, target = self.problem.source, self.problem.target
-        assert source is not None
+        source, target = classed_source(self.problem), self.problem.target
         p_T = label_marginal(self.net, target, self.config.temperature, self.recipe.batch_size)
         p_S = torch.bincount(source.labels.cpu(), minlength=source.num_classes) / len(source)
         self.weight_S = importance(p_T, p_S)

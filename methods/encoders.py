@@ -16,9 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from .. import InputError
+from ..datasets.augment import MEAN_STD
+from .recipe import Normalise
 
 SMALL_WIDTHS = (16, 32, 64, 128)
 DIGITS_CNNS = {"digits_cnn": ((32, 32), (512, 128)), "digits_cnn_2019": ((32, 64), (256,))}
+OWN = ("small", *DIGITS_CNNS)
+FAMILY = {"mobilenetv1_025": "mobilenetv1_100"}  # models added to timm, and whose data config is theirs
 
 
 class SmallEncoder(nn.Module):
@@ -106,6 +110,40 @@ def _timm() -> Any:
     return timm
 
 
+def _timm_with(backbone: str) -> Any:
+    """Import timm and see that it knows a backbone. Raises: InputError with the nearest names."""
+    timm = _timm()
+    if not timm.is_model(backbone):
+        near = difflib.get_close_matches(backbone, [*OWN, *timm.list_models()], n=5)
+        hint = f"; near: {', '.join(near)}" if near else ""
+        raise InputError(f"backbone={backbone}: neither 'small' nor a timm model{hint}")
+    try:
+        timm.get_pretrained_cfg(backbone)
+    except RuntimeError as error:  # a tag, as in resnet50.tv_in1k, that the model has not
+        tags = ", ".join(timm.list_pretrained(f"{backbone.partition('.')[0]}.*"))
+        raise InputError(f"backbone={backbone}: no such weights; expected one of {tags}") from error
+    return timm
+
+
+def data_config(backbone: str) -> tuple[int, float, Normalise | None] | None:
+    """Look up how timm prepares a backbone's images in training; no model is built.
+
+    Returns: image size, share of the central crop, and normalisation, None for one that no
+    recipe names; or None as a whole for a backbone that is not timm's.
+
+    Raises: InputError for an unknown model, or one whose images are not square.
+    """
+    if backbone in OWN:
+        return None
+    config = _timm_with(backbone).get_pretrained_cfg(FAMILY.get(backbone, backbone))
+    _, height, width = config.input_size
+    if height != width:
+        raise InputError(f"backbone={backbone}: takes images of {width} x {height} px; expected square ones")
+    statistics = (tuple(config.mean), tuple(config.std))
+    names = [name for name, known in MEAN_STD.items() if known == statistics]
+    return height, config.crop_pct, Normalise(names[0]) if names else None
+
+
 def build_encoder(
     backbone: str, pretrained: bool, checkpoint: str | None, options: Mapping[str, Any]
 ) -> tuple[nn.Module, nn.Linear | None]:
@@ -119,15 +157,11 @@ def build_encoder(
 
     Raises: InputError for an unknown model, a missing file, or weights that do not fit.
     """
-    if backbone in ("small", *DIGITS_CNNS):
+    if backbone in OWN:
         if pretrained or checkpoint:
             raise InputError(f"backbone={backbone} has no published weights; take a timm model, as resnet18")
         return (SmallEncoder() if backbone == "small" else DigitsCNN(*DIGITS_CNNS[backbone])), None
-    timm = _timm()
-    if not timm.is_model(backbone):
-        near = difflib.get_close_matches(backbone, ["small", *DIGITS_CNNS, *timm.list_models()], n=5)
-        hint = f"; near: {', '.join(near)}" if near else ""
-        raise InputError(f"backbone={backbone}: neither 'small' nor a timm model{hint}")
+    timm = _timm_with(backbone)
     if not pretrained and not checkpoint:
         return timm.create_model(backbone, num_classes=0, **options), None
     state = _read(checkpoint) if checkpoint else None

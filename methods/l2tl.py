@@ -17,11 +17,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..datasets.base import mix
-from .base import Method, Metrics, Problem, changes, part, update
-from .metrics import SCORES
+from .base import Method, Metrics, Problem, changes, classed_source, part, update
+from .metrics import SCORES, check_score, classification_loss, of_scored
 from .network import frozen_statistics
 from .policy import Policy
 from .policy_settings import (
@@ -44,13 +43,14 @@ class L2TL(Method):
 
     title = "L2TL"
     paper = "arXiv 1908.11406"
+    kind = "source selection"
     needs_source = True
     learns_controls = True
 
     Config = Settings
 
     def __init__(self, problem: Problem, config: Any) -> None:
-        assert problem.source is not None
+        source = classed_source(problem)
         self.config = config
         self.recipe = problem.recipe
         self.seed = problem.seed
@@ -58,10 +58,10 @@ class L2TL(Method):
         self.net = problem.network()
         self.optimizer = self.recipe.optimise(self.net, config.decay_biases)
         size = self.recipe.batch_size
-        self.source = problem.source.stream(size * config.multiplier, problem.seed)
+        self.source = source.stream(size * config.multiplier, problem.seed)
         self.target = problem.target.stream(size, problem.seed)
         self.policy = Policy(
-            problem.source.num_classes, policy_config(config, self.recipe.steps), problem.seed, problem.device
+            source.num_classes, policy_config(config, self.recipe.steps), problem.seed, problem.device
         )
         self.walked = torch.ones((), device=problem.device)
         if problem.controls is not None:
@@ -72,7 +72,10 @@ class L2TL(Method):
             self.holdout = problem.holdout.stream(
                 size * config.reward_multiplier, problem.seed, augmented=config.reward_augmented
             )
+        self.scored = problem.target.scored_labels
         self.score = problem.score if config.reward is Reward.score else str(config.reward)
+        if config.reward not in (Reward.score, Reward.negative_loss):
+            check_score("method.reward", self.score, problem.target.multi_label)
 
     def step(self, t: int) -> Metrics:
         """Algorithm 1: one joint update, then one reward and one update of the policy."""
@@ -84,15 +87,14 @@ class L2TL(Method):
         with part("data"):
             x, y = next(self.target)
         with part("target"):
-            target_loss = F.cross_entropy(self.net.target(x), y)
+            target_loss = classification_loss(self.net.target(x), y)
             target_loss.backward()
         with part("data"):
             x, y = images.result()
         with part("source"):
             weight = torch.ones_like(weight_S) if self._code_uniform else weight_S
-            source_loss = self.source_loss(
-                F.cross_entropy(self.net.source(x), y, reduction="none"), weight[y]
-            )
+            loss_B = classification_loss(self.net.source(x), y, reduction="none")
+            source_loss = self.source_loss(loss_B, weight[y])
             (self._scale_at(t, scale) * source_loss).backward()
             update(self.optimizer, self.recipe.rate(t))
         metrics = {"loss": target_loss.detach(), "source_loss": source_loss.detach(), "alpha": scale}
@@ -141,8 +143,8 @@ class L2TL(Method):
                 logits = self.net.target(x)
                 self.net.train()
         if self.config.reward is Reward.negative_loss:
-            return -F.cross_entropy(logits, y)
-        return SCORES[self.score](logits, y)
+            return -classification_loss(logits, y)
+        return SCORES[self.score](*of_scored(logits, y, self.scored))
 
     @property
     def _code_uniform(self) -> bool:

@@ -1,11 +1,14 @@
-"""Scores of logits against labels: each serves as a reward and as a result.
+"""Scores of logits against labels: each serves as a reward and as a result; and the loss.
 
-Shape letters: B images, C classes.
+Labels are class numbers [B], or, where an image has several labels, float 0 or 1 [B,C].
+Shape letters: B images, C classes or labels.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from .. import InputError
 
 
 def top1(logits: Tensor, y: Tensor) -> Tensor:
@@ -29,20 +32,31 @@ def mean_per_class(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def auroc(logits: Tensor, y: Tensor) -> Tensor:
-    """Give the area under the ROC curve, one class against the rest, averaged over classes.
+    """Give the mean area under the ROC curve of the classes or labels that have one.
 
-    Classes without an image, or with all of them, have no curve and are left out; where none
-    is left the area is 0.5, as of a guess. Ties count half (the Mann-Whitney form).
+    Where none has one it is 0.5, as of a guess.
     """
-    score = logits.double().log_softmax(1)  # probabilities near 1 would tie in float32
-    positive = F.one_hot(y, logits.shape[1]).bool()
+    area = areas(logits, y)
+    valid = ~area.isnan()
+    return torch.where(valid.any(), area.nansum() / valid.sum().clamp(min=1), 0.5).float()
+
+
+def areas(logits: Tensor, y: Tensor) -> Tensor:
+    """Give the area under the ROC curve of each class against the rest, or of each label [C].
+
+    Without a positive or a negative image there is no curve: nan. Ties count half (the
+    Mann-Whitney form).
+    """
+    score, positive = logits.double(), y.bool()
+    if y.ndim == 1:
+        score = score.log_softmax(1)  # probabilities near 1 would tie in float32
+        positive = F.one_hot(y, logits.shape[1]).bool()
     num_positive = positive.sum(0)
     num_negative = len(y) - num_positive
     rank_sum = torch.where(positive, _ranks(score), 0).sum(0)
     wins = rank_sum - num_positive * (num_positive + 1) / 2
-    valid = (num_positive > 0) & (num_negative > 0)
-    area = torch.where(valid, wins / (num_positive * num_negative).clamp(min=1), 0)
-    return torch.where(valid.any(), area.sum() / valid.sum().clamp(min=1), 0.5).float()
+    num_pairs = num_positive * num_negative
+    return torch.where(num_pairs > 0, wins / num_pairs.clamp(min=1), torch.nan)
 
 
 def _ranks(score: Tensor) -> Tensor:
@@ -55,3 +69,33 @@ def _ranks(score: Tensor) -> Tensor:
 
 
 SCORES = {"top1": top1, "top5": top5, "mean_per_class": mean_per_class, "auroc": auroc}
+
+
+def of_scored(logits: Tensor, y: Tensor, scored: list[int]) -> tuple[Tensor, Tensor]:
+    """Keep the scored labels, for a score, where images have several; class numbers stay as they are."""
+    return (logits, y) if y.ndim == 1 else (logits[:, scored], y[:, scored])
+
+
+def check_score(setting: str, name: str, multi_label: bool) -> None:
+    """See that a score has a meaning.
+
+    Raises: InputError for all but AUROC where images have several labels.
+    """
+    if multi_label and name != "auroc":
+        raise InputError(
+            f"{setting}={name}: the target's images have several labels; expected {setting}=auroc"
+        )
+
+
+def classification_loss(logits: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
+    """Give the cross-entropy, or where images have several labels the labels' mean of the binary one.
+
+    Args:
+        logits: [B,C].
+        y: class numbers [B], or labels [B,C].
+        reduction: `mean` over images, or `none`: [B].
+    """
+    if y.ndim == 1:
+        return F.cross_entropy(logits, y, reduction=reduction)
+    loss_B = F.binary_cross_entropy_with_logits(logits, y.to(logits.dtype), reduction="none").mean(1)
+    return loss_B if reduction == "none" else loss_B.mean()

@@ -36,6 +36,14 @@ class Normalise(StrEnum):
     imagenet = "imagenet"
     half = "half"
     none = "none"
+    backbone = "backbone"  # what timm has for the backbone; `half` for one that is not timm's
+
+
+class TestCrops(StrEnum):
+    """The crops of an image that its test logits are averaged over."""
+
+    central = "central"
+    ten = "ten"  # corners, centre and their mirror images; five where a mirror image loses its label
 
 
 @dataclass
@@ -48,7 +56,7 @@ class Recipe:
     steps: int = 20_000
     batch_size: int = 256
     optimizer: OptimizerName = OptimizerName.sgd
-    lr: float = 0.05  # the paper searches {.001, .005, .01, .05, .1, .15, .2, .4}: `tune=paper_grid`
+    lr: float = 0.05
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 4e-5
@@ -57,15 +65,18 @@ class Recipe:
     warmup_share: float = 0.1  # 2,000 of 20,000 steps
     milestones: list[int] = field(default_factory=list)  # steps at which the rate falls to a tenth
     head_std: float = 0.01
-    image_size: int = 299
+    image_size: int = 299  # 0: as the backbone has it in timm; else 64 or 32, by the target's images
     crop_scale: float = 0.08
     mirror: bool = True  # where the data sets allow it
-    central_share: float = 0.875
+    central_share: float = 0.875  # 0: as the backbone has it in timm; else 1
     normalise: Normalise = Normalise.half
+    test_crops: TestCrops = TestCrops.central  # of the test alone; rewards and curves take the central one
     precision: Precision = Precision.fp32
     channels_last: bool = False
     compile: bool = False
     evaluations: int = 10  # points of the curve, and checkpoints
+    lr_grid: list[float] = field(default_factory=lambda: [0.001, 0.005, 0.01, 0.05, 0.1, 0.15, 0.2, 0.4])
+    weight_decay_grid: list[float] = field(default_factory=lambda: [0.0, 4e-5])  # both: `tune=paper_grid`
 
     def rate(self, t: int) -> float:
         """Give the learning rate of step t."""

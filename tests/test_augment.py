@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import Tensor
+from torchvision.transforms.v2 import functional as torchvision
 from transferbench.datasets.augment import MEAN_STD, RATIO, Augment
 
 SIDE, SIZE = 64, 16
@@ -103,3 +104,43 @@ def test_the_seed_decides():
 def test_no_crop_and_no_mirror_give_the_whole_image():
     x = augment(crop_scale=1.0, image_size=SIDE).train(ramps(5), aspects(5), seed=0)
     torch.testing.assert_close(x, ramps(5) / 255, atol=1e-5, rtol=0)
+
+
+def noise(count: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (count, 3, SIDE, SIDE), generator=generator).to(torch.uint8)
+
+
+def test_ten_crops_are_those_of_torchvision():
+    """A square image that is not resized: 56 of 64 pixels."""
+    x = noise(2)
+    got = augment(image_size=56, central_share=56 / SIDE, mirror=True).ten(x, torch.ones(2))
+    assert got.shape == (20, 3, 56, 56)
+    mirrored = [6, 5, 8, 7, 9]  # torchvision cuts corners of the mirror image, we mirror the corners
+    for image, crops in zip(x, got.unflatten(0, (2, 10)), strict=True):
+        expected = torch.stack(torchvision.ten_crop(image, [56, 56])) / 255
+        torch.testing.assert_close(crops[[0, 1, 2, 3, 4, *mirrored]], expected, atol=1e-5, rtol=0)
+
+
+def test_corner_crops_have_the_size_of_the_central_one_and_touch_the_corners():
+    aspect = torch.tensor([1.0, 2.0, 0.5])
+    crops = augment(central_share=0.875)
+    left, width, top, height = (part.unflatten(0, (3, 5)) for part in boxes(crops.ten(ramps(3), aspect)))
+    _, central_width, _, central_height = boxes(crops.central(ramps(3), aspect))
+    torch.testing.assert_close(width, central_width[:, None].expand(3, 5), atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(height, central_height[:, None].expand(3, 5), atol=TOLERANCE, rtol=0)
+    right, down = left + width, top + height
+    for near in (left[:, [0, 2]], top[:, [0, 1]], 1 - right[:, [1, 3]], 1 - down[:, [2, 3]]):
+        torch.testing.assert_close(near, torch.zeros(3, 2), atol=TOLERANCE, rtol=0)
+
+
+def test_the_fifth_crop_is_the_central_one():
+    x, aspect = noise(3), torch.tensor([1.0, 1.5, 0.7])
+    crops = augment(mirror=True, normalise="imagenet")
+    ten = crops.ten(x, aspect).unflatten(0, (3, 10))
+    torch.testing.assert_close(ten[:, 4], crops.central(x, aspect))
+    torch.testing.assert_close(ten[:, 5:], ten[:, :5].flip(-1))
+
+
+def test_where_a_mirror_image_loses_its_label_there_are_five_crops():
+    assert len(augment(mirror=False).ten(noise(3), torch.ones(3))) == 15
