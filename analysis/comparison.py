@@ -62,10 +62,16 @@ def compare(runs: list[Run]) -> Comparison:
     by_label, repeated = latest(runs)
     kept = [run for group in by_label.values() for run in group]
     mixed = [note for label, group in by_label.items() for note in _mixed(label, group)]
-    notes = [*repeated, *mixed, *_notes(kept)]
+    of_data = list(dict.fromkeys(_sentence(note) for run in kept for note in run.record.get("notes", [])))
+    notes = [*of_data, *repeated, *mixed, *_notes(kept)]
     if not any(run.label == REFERENCE and run.method == "finetune" for run in kept):
         notes.append("There is no run of fine-tuning here, so differences from it are not given.")
     return Comparison(first.source, first.target, first.bench, first.setting, first.metric, by_label, notes)
+
+
+def _sentence(note: str) -> str:
+    """Return a note of the images as a sentence; its first word is a data set's name."""
+    return f"Images of {note}."
 
 
 def latest(runs: list[Run]) -> tuple[dict[str, list[Run]], list[str]]:

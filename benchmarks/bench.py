@@ -7,6 +7,8 @@ from rich.console import Console
 
 from .. import InputError
 from ..analysis.words import duration
+from ..datasets import catalog as datasets
+from ..datasets.obtain import places
 from . import pool
 from .config import compose_request, settings_of
 from .pose import device_of
@@ -22,6 +24,7 @@ def bench(overrides: Sequence[str], dry_run: bool = False) -> int:
     console = Console(highlight=False, soft_wrap=True)
     request = compose_request([o for o in overrides if not o.startswith("method.")])
     _check_place(request)
+    _check_data(request, fetch=not dry_run)
     results = Path(request.results)
     configs, left_out = plan_runnable(request, overrides)
     if left_out:
@@ -51,6 +54,7 @@ def single(overrides: Sequence[str]) -> int:
         raise InputError("method=pretrain: it is run by the methods that start from it, as method=finetune")
     request = compose_request([o for o in overrides if not o.startswith("method.")])
     _check_place(request)
+    _check_data(request)
     config = run_config(request, method, settings_of(method, overrides), request.seed)
     results = Path(request.results)
     open_results(results)
@@ -69,6 +73,14 @@ def _check_place(request: Request) -> None:
     if request.on != "local":
         raise InputError(f"on={request.on}: not known; known: local")
     device_of(request.device)
+
+
+def _check_data(request: Request, fetch: bool = True) -> None:
+    """See that target and source are here, or fetch them, before anything else is done."""
+    places.use(request.data.root, request.data.mirror)
+    about = datasets.about(request.target)
+    source = request.source or (about.source if about else None)
+    datasets.require([name for name in (request.target, source) if name not in (None, "none")], fetch)
 
 
 def _dry_run(configs: Sequence[RunConfig], results: Path, console: Console) -> int:

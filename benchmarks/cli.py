@@ -17,13 +17,23 @@ EXAMPLES = """examples:
   transferbench bench methods=finetune,l2tl method.num_actions=21 --dry-run
   transferbench run target=digits method=l2tl seed=0 recipe.steps=500
   transferbench status results=results
+  transferbench bench target=aircraft source=imagenet data.root=/datasets drop_overlap=true
   transferbench data doctor ../my/images
   transferbench report results=results
 
 names of overrides: target source methods method seed seeds results shots backbone pretrained
   checkpoint protocol (holdout|trainval) tune (off|paper_grid) bn (split|shared) score preset device
-  threads workers on recipe.<setting> source_recipe.<setting> method.<setting>
+  threads workers on data.root data.mirror drop_overlap recipe.<setting> source_recipe.<setting>
+  method.<setting>
 exit codes: 0 done, 1 some run failed, 2 the request was wrong"""
+
+DATA_EXAMPLES = """examples:
+  transferbench data list
+  transferbench data prepare aircraft                    fetch it, if need be, and decode it
+  transferbench data doctor aircraft data.root=/datasets
+  transferbench data doctor ../my/images ../photos       a target, and what its source has of the same images
+
+images are looked for in TRANSFERBENCH_DATA (data.root) first; what is fetched goes to TRANSFERBENCH_CACHE"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,7 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _say(message: str) -> int:
-    print(f"transferbench: {' '.join(message.split())}", file=sys.stderr)
+    """Print an error: one line; where it has more, the first stands for itself."""
+    lines = [" ".join(line.split()) for line in message.splitlines()]
+    print("\n  ".join((f"transferbench: {lines[0]}", *lines[1:])), file=sys.stderr)
     return 2
 
 
@@ -82,9 +94,17 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--dry-run", action="store_true", help="print the runs and what they may cost"
             )
-    data = commands.add_parser("data", help="data sets: list them, prepare or check one")
+    data = commands.add_parser(
+        "data",
+        help="data sets: list them, fetch and prepare one, check one",
+        description="what there is and whether it is here; fetch and decode; check sizes, images, overlap",
+        epilog=DATA_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     data.add_argument("action", choices=("list", "prepare", "doctor"))
-    data.add_argument("name", nargs="?", help="a known name, a folder or a tar")
+    data.add_argument(
+        "names", nargs="*", metavar="name", help="a known name, a folder or a tar; data.root=PATH"
+    )
     data.set_defaults(function=_data)
     return parser
 
@@ -123,13 +143,23 @@ def _methods(arguments: argparse.Namespace) -> int:
 
 
 def _data(arguments: argparse.Namespace) -> int:
-    from . import listing
+    from ..datasets.obtain import places
+    from . import doctor, listing
 
+    given = [n for n in arguments.names if n.startswith(("data.root=", "data.mirror="))]
+    names = [n for n in arguments.names if n not in given]
+    places.use(**{key.removeprefix("data."): value for key, _, value in (g.partition("=") for g in given)})
     if arguments.action == "list":
         return listing.print_datasets()
-    if arguments.name is None:
+    if not names:
         raise InputError(f"data {arguments.action}: which data set? give a name or a path")
-    return (listing.prepare if arguments.action == "prepare" else listing.doctor)(arguments.name)
+    if arguments.action == "prepare":
+        return listing.prepare(names)
+    if len(names) > 2:
+        raise InputError(
+            f"data doctor: {len(names)} names; expected one data set, or a target and its source"
+        )
+    return doctor.doctor(*names)
 
 
 def _results_of(overrides: Sequence[str]) -> Path:

@@ -19,12 +19,19 @@ from .. import InputError
 from ..datasets import catalog as datasets
 from ..methods import catalog as methods
 from ..methods.recipe import Recipe
-from .schema import Request, SourceRecipe, check_numbers
+from .schema import SMALL_SIDE, DataPlaces, Request, SourceRecipe, check_numbers
 
 HERE = Path(__file__).parent
-SMALL_SIDE = 96  # images up to this side are met with the preset `small`
 OPEN = ("backbone_options", "method_defaults")  # hold names that no schema knows
-QUOTED = ("target", "source", "results", "checkpoint", "methods")  # may hold what Hydra's grammar does not
+QUOTED = (
+    "target",
+    "source",
+    "results",
+    "checkpoint",
+    "methods",
+    "data.root",
+    "data.mirror",
+)  # may hold what Hydra's grammar does not
 
 
 @lru_cache(maxsize=1)
@@ -78,11 +85,11 @@ def _quoted(override: str) -> str:
 
 
 def _preset_of(target: str) -> str:
-    """Choose by the target: the embedded pair, small images, or the paper's recipe."""
-    dataset = datasets.load(target.strip("'\""))
-    if dataset.name == Request.target:
-        return "embedded"
-    return "small" if dataset.side <= SMALL_SIDE else "paper"
+    """Take the preset that a known target names; by the size of its images for a path."""
+    name = target.strip("'\"")
+    if about := datasets.about(name):
+        return about.preset
+    return "small" if datasets.load(name).side <= SMALL_SIDE else "paper"
 
 
 def _one_line(error: Exception, overrides: Iterable[str], names: list[str]) -> str:
@@ -144,7 +151,7 @@ def _near(name: str, known: Iterable[str]) -> str:
 
 def _names(method: str | None) -> list[str]:
     """List every name that can be overridden, with the method's own settings."""
-    kinds: dict[str, type] = {"recipe": Recipe, "source_recipe": SourceRecipe}
+    kinds: dict[str, type] = {"recipe": Recipe, "source_recipe": SourceRecipe, "data": DataPlaces}
     if method:
         kinds["method"] = methods.load(method).Config
     names = []

@@ -1,13 +1,16 @@
-"""`methods` and `data`: what there is, and whether a data set is sound."""
+"""`methods`, `data list` and `data prepare`: what there is, and where it is."""
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Sequence
+from urllib.parse import urlsplit
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from ..datasets import cache, catalog
-from ..datasets.base import Dataset
+from ..datasets.about import About
+from ..datasets.obtain import places
+from ..datasets.pixels import MemoryPixels
 from ..methods import catalog as methods
 from .config import suite_rows
 
@@ -27,45 +30,64 @@ def print_methods() -> int:
 
 
 def print_datasets() -> int:
-    """List the known data sets."""
+    """List the known data sets with what is published of each, and whether it is here."""
     table = Table(box=None)
-    for heading in ("data set", "classes", "images", "side"):
-        table.add_column(heading)
+    for heading in ("data set", "classes", "train", "holdout", "test", "size", "here", "title", "licence"):
+        right = heading in ("classes", "train", "holdout", "test", "size")
+        table.add_column(heading, justify="right" if right else "left")
     for name in catalog.names():
+        about = catalog.about(name)
+        assert about is not None
+        sizes = (f"{about.sizes[p]:,}" if p in about.sizes else "" for p in ("train", "holdout", "test"))
+        table.add_row(
+            name,
+            str(about.num_classes),
+            *sizes,
+            _gigabytes(about),
+            _where(name, about),
+            about.title,
+            about.licence,
+        )
+    Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 240).print(table)
+    print("or a path: a folder split/class/image or class/image, an uncompressed tar of one, or tar shards")
+    root = places.user_folder() or "(not set)"
+    print(f"looked for in TRANSFERBENCH_DATA={root}, then in {cache.folder()}/data")
+    return 0
+
+
+def _gigabytes(about: About) -> str:
+    if not about.probes:
+        return "none"
+    return f"{about.num_bytes / 1e9:.3g} GB" if about.num_bytes else "not known"
+
+
+def _where(name: str, about: About) -> str:
+    """Say where a data set is, or where it would come from."""
+    if not about.probes:
+        return "yes, made here"
+    if found := places.find(name, about):
+        return f"yes, {found}"
+    if files := places.packed(name, about):
+        return f"yes, packed in {files[0].parent}"
+    ways = [
+        *(["torchvision"] if about.torchvision else []),
+        *([f"hub {about.hub.repo}"] if about.hub else []),
+        *(sorted({urlsplit(a.url).netloc for a in about.archives})),
+    ]
+    return f"no; from {', '.join(ways)}" if ways else "no; by hand"
+
+
+def prepare(names: Sequence[str]) -> int:
+    """Fetch data sets if need be, and decode them into the cache, at their own size or 256 px."""
+    for name in names:
         found = catalog.load(name)
-        table.add_row(name, str(len(found.classes)), _sizes(found), f"{found.side} px")
-    Console(highlight=False).print(table)
-    print("or a path: a folder split/class/image or class/image, or an uncompressed tar of one")
+        side = min(found.side, 256)
+        for part in found.parts:
+            pixels = cache.pixels(found, part, side)
+            kept = (
+                f"in {cache.folder()}"
+                if isinstance(pixels, MemoryPixels)
+                else "too many to keep: decoded on demand"
+            )
+            print(f"{found.name} {part}: {len(pixels)} images at {side} px, {kept}")
     return 0
-
-
-def prepare(name: str) -> int:
-    """Decode a data set into the cache, at its own size or 256 px."""
-    found = catalog.load(name)
-    side = min(found.side, 256)
-    for part in found.parts:
-        pixels = cache.pixels(found, part, side)
-        print(f"{found.name} {part}: {len(pixels)} images at {side} px in {cache.folder()}")
-    return 0
-
-
-def doctor(name: str) -> int:
-    """Check a data set: sizes, empty classes, images that cannot be read; gives 1 if something is wrong."""
-    found = catalog.load(name)
-    print(f"{found.name}: {len(found.classes)} classes, {_sizes(found)}, fingerprint {found.fingerprint}")
-    wrong = [f"only one class, '{found.classes[0]}'"] if len(found.classes) < 2 else []
-    for part, content in found.parts.items():
-        count = np.bincount(content.labels, minlength=len(found.classes))
-        print(f"  {part}: {count.min()} to {count.max()} images a class")
-        empty = [c for c, n in zip(found.classes, count, strict=True) if n == 0]
-        wrong += [f"{part}: no image of {', '.join(empty)}"] if empty else []
-        wrong += cache.unreadable(content.images)
-    for line in wrong:
-        print(f"  wrong: {line}")
-    print("  sound" if not wrong else f"  {len(wrong)} faults")
-    return 1 if wrong else 0
-
-
-def _sizes(found: Dataset) -> str:
-    sizes: Mapping[str, int] = {part: len(content.labels) for part, content in found.parts.items()}
-    return ", ".join(f"{n} {part}" for part, n in sizes.items())

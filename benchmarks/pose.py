@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import InputError
-from ..datasets import cache, catalog
+from ..datasets import cache, catalog, near_identical
 from ..datasets.augment import Augment
 from ..datasets.base import Dataset, Split, mix
 from ..datasets.pixels import MemoryPixels
@@ -31,6 +31,7 @@ class Posed:
     test: Split | None
     dataset: Dataset  # what is judged on
     splits: Mapping[str, Split]
+    notes: tuple[str, ...]  # what a table has to say of the images
 
 
 def device_of(name: str) -> torch.device:
@@ -61,9 +62,11 @@ def pose(
     """
     device = device_of(config.device)
     source = None if config.source == "none" else catalog.load(config.source, as_source=True)
+    source_split, notes = (None, ()) if source is None else _source_split(config, source, device)
     if config.role is Role.pretraining:
         assert source is not None
-        judged, parts = source, {"train": _split(source, "train", config.recipe, device)}
+        assert source_split is not None
+        judged, parts = source, {"train": source_split}
         if "holdout" in source.parts:
             parts["holdout"] = _split(source, "holdout", config.recipe, device)
         train, holdout, test = parts["train"], None, None
@@ -71,7 +74,7 @@ def pose(
     else:
         judged, parts = _target_parts(config, device)
         train, holdout, curve, test = _by_protocol(config, parts)
-    source_split = None if source is None else _split(source, "train", config.recipe, device)
+        notes = (*notes, *judged.notes)
     problem = Problem(
         source=source_split,
         target=train,
@@ -84,7 +87,19 @@ def pose(
         controls=controls,
         score=config.score,
     )
-    return Posed(problem, curve, test, judged, parts)
+    return Posed(problem, curve, test, judged, parts, notes)
+
+
+def _source_split(config: RunConfig, source: Dataset, device: torch.device) -> tuple[Split, tuple[str, ...]]:
+    """Give the source's training images, without those that the target has too if so asked; and notes."""
+    split = _split(source, "train", config.recipe, device)
+    if not config.drop_overlap:
+        return split, source.notes
+    keep = torch.ones(len(split), dtype=torch.bool)
+    rows = near_identical.overlapping_rows(source, catalog.load(config.drop_overlap))
+    keep[torch.from_numpy(rows)] = False
+    note = f"{source.name}: {len(rows)} left out that the target has too"
+    return split.subset(torch.nonzero(keep)[:, 0]), (*source.notes, note)
 
 
 def _target_parts(config: RunConfig, device: torch.device) -> tuple[Dataset, dict[str, Split]]:
@@ -139,7 +154,8 @@ def _split(dataset: Dataset, part: str, recipe: Recipe, device: torch.device) ->
     )
     labels = torch.from_numpy(dataset.part(part).labels).to(device)
     name = f"{dataset.name}/{part}"
-    return Split(name, dataset.classes, pixels, labels, torch.arange(len(labels)), augment, device)
+    index = torch.arange(len(labels))
+    return Split(name, dataset.classes, pixels, labels, index, augment, device, dataset.scored)
 
 
 def _network_maker(

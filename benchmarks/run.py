@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,15 @@ from torch import Tensor
 from ..methods import catalog as methods
 from ..methods.network import Network
 from ..methods.pretrain import Pretrain
+from ..methods.recipe import TestCrops
 from . import record
 from .claim import Claim
 from .clock import Clock
-from .evaluate import evaluate
+from .evaluate import by_image, evaluate
 from .loop import Training
 from .pose import Posed, device_of, pose, without_target
 from .schema import Protocol, Role, RunConfig, Tune
 
-PAPER_GRID = [(lr, wd) for lr in (0.001, 0.005, 0.01, 0.05, 0.1, 0.15, 0.2, 0.4) for wd in (0.0, 4e-5)]
 TUNING_SEED = 10_000  # apart from the seeds that are reported
 WAIT_SECONDS = 1.0
 
@@ -45,6 +46,9 @@ def generalist(config: RunConfig) -> RunConfig:
         weight_decay=own.weight_decay,
         milestones=own.milestones,
         decay_biases=False,
+        test_crops=TestCrops.central,  # what concerns the target alone: not another pre-training
+        lr_grid=[],
+        weight_decay_grid=[],
     )
     published = config.pretrained or config.checkpoint is not None
     seed = config.seed if own.seed is None else own.seed
@@ -58,7 +62,9 @@ def trials(config: RunConfig) -> list[RunConfig]:
     if config.tune is Tune.off:
         return []
     plain = replace(config, role=Role.trial, tune=Tune.off, protocol=Protocol.holdout, seed=TUNING_SEED)
-    return [replace(plain, recipe=replace(config.recipe, lr=lr, weight_decay=wd)) for lr, wd in PAPER_GRID]
+    recipe = config.recipe
+    grid = product(recipe.lr_grid, recipe.weight_decay_grid)
+    return [replace(plain, recipe=replace(recipe, lr=lr, weight_decay=wd)) for lr, wd in grid]
 
 
 def requirements(config: RunConfig) -> list[RunConfig]:
@@ -133,7 +139,7 @@ def _chosen(config: RunConfig, results: Path) -> tuple[RunConfig, dict[str, Any]
         return config, None
     scores = [run_one(trial, results)["holdout"][config.score] for trial in candidates]
     best = max(range(len(scores)), key=scores.__getitem__)
-    lr, wd = PAPER_GRID[best]
+    lr, wd = candidates[best].recipe.lr, candidates[best].recipe.weight_decay
     choice = {
         "rule": f"best {config.score} after the last step on the half of the holdout that serves no rewards",
         "num_trials": len(scores),
@@ -209,9 +215,12 @@ def _adopt(
 def _record(config: RunConfig, posed: Posed, training: Training, started: str) -> dict[str, Any]:
     """Judge the finished method on the test images, once, and gather all figures."""
     method, clock, problem = training.method, training.clock, posed.problem
-    test, correct = (None, None)
+    recipe = config.recipe
+    test: dict[str, float] | None = None
+    per_image: dict[str, Any] = {"correct": None}
     if posed.test is not None:
-        test, correct = evaluate(method, posed.test, config.recipe.batch_size)
+        test, said = evaluate(method, posed.test, recipe.batch_size, recipe.test_crops)
+        per_image = by_image(said, posed.test)
     holdout = training.curve[-1]["holdout"] if training.curve else None
     weight_S = method.class_weights()
     source_classes = problem.source.classes if problem.source else ()
@@ -228,11 +237,12 @@ def _record(config: RunConfig, posed: Posed, training: Training, started: str) -
         "digest": config.digest,
         "bench": config.bench,
         "setting": config.words(),
+        "notes": list(posed.notes),
         "config": config.resolved(),
         "metric": config.score,
         "test": test,
         "holdout": holdout,
-        "correct": None if correct is None else record.packed(correct),
+        **per_image,
         "curve": training.curve,
         "class_weights": None
         if weight_S is None

@@ -17,11 +17,12 @@ LIMITS = (  # least and most
     *((f"{r}.{name}", 1, MOST) for name in ("steps", "batch_size") for r in ("recipe", "source_recipe")),
     *((f"{r}.lr", TINY, MOST) for r in ("recipe", "source_recipe")),
     *((f"{r}.weight_decay", 0, MOST) for r in ("recipe", "source_recipe")),
-    *((f"recipe.{name}", TINY, 1) for name in ("crop_scale", "central_share")),
-    *((f"recipe.{name}", 0, 1) for name in ("momentum", "warmup_share")),
+    ("recipe.crop_scale", TINY, 1),
+    *((f"recipe.{name}", 0, 1) for name in ("central_share", "momentum", "warmup_share")),
     ("recipe.evaluations", 1, MOST),
     ("recipe.head_std", 0, MOST),
 )
+SMALL_SIDE = 96  # images of up to so many pixels are met with the preset `small`, and are not enlarged
 NO_EFFECT = ("device", "threads")  # on a result: not in the digest
 
 
@@ -76,6 +77,14 @@ class SourceRecipe:
 
 
 @dataclass
+class DataPlaces:
+    """Where images are looked for before the official addresses."""
+
+    root: str | None = None  # a folder with data sets in it, as $TRANSFERBENCH_DATA
+    mirror: str | None = None  # an address with <name>/<archive> below it, as $TRANSFERBENCH_MIRROR
+
+
+@dataclass
 class Request:
     """All that can be overridden, with its defaults."""
 
@@ -93,7 +102,9 @@ class Request:
     protocol: Protocol = Protocol.holdout
     tune: Tune = Tune.off
     bn: Norms = Norms.split
-    score: Score = Score.top1
+    score: Score | None = None  # null: what the target is judged by
+    drop_overlap: bool = False  # leave out source images that are near-identical with target images
+    data: DataPlaces = field(default_factory=DataPlaces)
     recipe: Recipe = field(default_factory=Recipe)
     source_recipe: SourceRecipe = field(default_factory=SourceRecipe)
     method_defaults: dict[str, Any] = field(default_factory=dict)
@@ -124,6 +135,7 @@ class RunConfig:
     tune: Tune
     bn: Norms
     score: str
+    drop_overlap: str  # the target whose images are left out of the source; empty: none are
     recipe: Recipe
     source_recipe: SourceRecipe
     data: dict[str, str]  # fingerprints: other images are another run
@@ -134,6 +146,7 @@ class RunConfig:
         """Give all that may change a result, as plain JSON; files by name, not by place."""
         plain = {k: v for k, v in asdict(self).items() if k not in NO_EFFECT}
         places = {"source": self.source_name, "target": self.target_name}
+        places["drop_overlap"] = Path(self.drop_overlap).name.removesuffix(".tar")
         if self.checkpoint:
             places["checkpoint"] = Path(self.checkpoint).name
         return {**plain, **places}
@@ -171,6 +184,7 @@ class RunConfig:
         words += [f"protocol={self.protocol}", f"tune={self.tune}", f"backbone={self.backbone}"]
         words += [f"recipe.steps={recipe.steps}", f"recipe.batch_size={recipe.batch_size}"]
         words += [f"recipe.lr={recipe.lr:g}", f"recipe.image_size={recipe.image_size}", f"bn={self.bn}"]
+        words += ["drop_overlap=true"] if self.drop_overlap else []
         words += [f"checkpoint={Path(self.checkpoint).name}"] if self.checkpoint else []
         return ", ".join(words + (["pretrained=true"] if self.pretrained else []))
 

@@ -1,41 +1,86 @@
 """Find a data set by name or path: each other module of this folder is one.
 
-A module offers `load() -> Dataset`, or `images()`, `CLASSES` and `MIRROR` when it makes arrays.
+A module offers `ABOUT`, and `read(root)` when it reads an official layout, `images()` when it makes arrays.
 """
 
 import difflib
 import importlib
 import pkgutil
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 
 from .. import InputError
 from . import __path__ as here
-from . import embedded, folder
+from . import embedded, folder, official
+from .about import About
 from .base import Dataset
+from .obtain import places
 
-MACHINERY = {"augment", "base", "cache", "catalog", "embedded", "folder", "pixels"}
+MACHINERY = {
+    "about", "augment", "base", "cache", "catalog", "drawn", "embedded", "folder", "index",
+    "near_identical", "nested_tar", "official", "pixels", "shards", "wordnet",
+}  # fmt: skip
 
 
 def names() -> list[str]:
     """List the known data sets."""
-    return sorted(m.name for m in pkgutil.iter_modules(here) if m.name not in MACHINERY)
+    modules = (m.name for m in pkgutil.iter_modules(here) if not m.ispkg and m.name not in MACHINERY)
+    return sorted(m.replace("_", "-") for m in modules)
 
 
 @lru_cache(maxsize=8)
 def load(name: str, as_source: bool = False) -> Dataset:
-    """Load a data set by name, or a folder or tar by path.
+    """Load a data set by name, fetched if need be, or a folder or tar by path.
+
+    Raises: InputError for an unknown name, with the nearest known ones, and for images that are
+        neither here nor can be fetched.
+    """
+    if about(name) is None:
+        return folder.load(Path(name), as_source)
+    module = _module(name)
+    return (embedded if hasattr(module, "images") else official).load(name, module)
+
+
+def require(wanted: Sequence[str], fetch: bool = True) -> None:
+    """See that data sets are here, or fetch them: first those that only a person can get.
+
+    Raises: MissingData that names all that is missing.
+    """
+    known = {name: found for name in wanted if (found := about(name)) and found.probes}
+    missing = [name for name, found in known.items() if places.present(name, found) is None]
+    errors: list[str] = []
+    for name in sorted(missing, key=lambda n: known[n].fetchable):
+        if known[name].fetchable and (errors or not fetch):
+            errors.append(
+                f"{name}: not here; a bench fetches it{' once the rest is there' if errors else ''}"
+            )
+            continue
+        try:
+            places.locate(name, known[name])
+        except places.MissingData as error:
+            errors.append(str(error))
+    if errors:
+        raise places.MissingData("\n".join(errors))
+
+
+def about(name: str) -> About | None:
+    """Give what is known of a data set without its images; None for a path.
 
     Raises: InputError for an unknown name, with the nearest known ones.
     """
     if name in names():
-        module = importlib.import_module(f".{name}", __package__)
-        return module.load() if hasattr(module, "load") else embedded.dataset(module)
+        return _module(name).ABOUT
     if name and Path(name).exists() or "/" in name or name.endswith(".tar"):
-        return folder.load(Path(name), as_source)
+        return None
     near = difflib.get_close_matches(name, names(), n=1)
     hint = f"; did you mean '{near[0]}'?" if near else "."
     raise InputError(
         f"no data set '{name}'{hint} Known: {', '.join(names())}, or a path to images "
         "(`transferbench data list`)"
     )
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f".{name.replace('-', '_')}", __package__)

@@ -2,9 +2,19 @@
 
 import numpy as np
 
-CLASSES: tuple[str, ...] = tuple("0123456789")
-MIRROR = False  # a mirrored image does not keep its label
+from .about import About
 
+CLASSES: tuple[str, ...] = tuple("0123456789")
+ABOUT = About(
+    title="Handwritten digits of scikit-learn (Alpaydin and Kaynak 1998)",
+    homepage="https://archive.ics.uci.edu/dataset/80",
+    licence="CC BY 4.0",
+    num_classes=10,
+    sizes={"train": 600, "holdout": 400, "test": 797},
+    source="glyphs",
+    preset="embedded",
+    mirror=False,
+)
 SPLIT_SEED = 0
 PER_CLASS = {"train": 60, "holdout": 40}  # the rest, 797 images, is the test part
 

@@ -13,9 +13,8 @@ from .base import Dataset, Part
 from .pixels import ArrayImages
 
 
-def dataset(module: ModuleType) -> Dataset:
-    """Make a data set of a module's `images()`, `CLASSES` and `MIRROR`."""
-    name = module.__name__.rsplit(".", 1)[-1]
+def load(name: str, module: ModuleType) -> Dataset:
+    """Make a data set of a module's `ABOUT`, `CLASSES` and `images()`."""
     recipe = inspect.getsource(module) + version("matplotlib")  # its fonts are the source
     key = hashlib.sha256(recipe.encode()).hexdigest()[:16]
     kept = cache.folder() / f"{name}-{key}.npz"
@@ -38,4 +37,4 @@ def dataset(module: ModuleType) -> Dataset:
     }
     digest = hashlib.sha256(b"".join(arrays[k].tobytes() for k in sorted(arrays))).hexdigest()[:16]
     side = arrays["train-images"].shape[1]
-    return Dataset(name, tuple(module.CLASSES), parts, digest, side, module.MIRROR)
+    return Dataset(name, tuple(module.CLASSES), parts, digest, side, module.ABOUT.mirror)

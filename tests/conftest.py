@@ -1,15 +1,17 @@
 """What tests share: a cache of their own, and problems small enough for a CPU."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from loopback import Loopback, loopback
 from transferbench.benchmarks.config import compose_request, settings_of
 from transferbench.benchmarks.pose import Posed, pose, without_target
 from transferbench.benchmarks.resolve import run_config
 from transferbench.benchmarks.schema import RunConfig
+from transferbench.datasets import catalog as datasets
 from transferbench.methods import catalog
 from transferbench.methods.base import Method
 
@@ -67,3 +69,24 @@ def build(config_of: Callable[..., RunConfig], posed_of: Callable[..., Posed]) -
         return catalog.load(name)(posed_of(config).problem, config.settings)
 
     return method
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A machine without network, with a cache and a data root of its own."""
+    monkeypatch.setenv("TRANSFERBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TRANSFERBENCH_DATA", str(tmp_path / "data"))
+    monkeypatch.delenv("TRANSFERBENCH_MIRROR", raising=False)
+    (tmp_path / "data").mkdir()
+    datasets.load.cache_clear()
+    yield tmp_path / "data"
+    datasets.load.cache_clear()
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
+    """A mirror on loopback; nobody else is asked."""
+    (tmp_path / "served").mkdir()
+    with loopback(tmp_path / "served") as server:
+        monkeypatch.setenv("TRANSFERBENCH_MIRROR", server.url)
+        yield server

@@ -199,9 +199,9 @@ def test_trainval_trains_on_train_and_holdout(config_of):
     assert len(posed.test) == 797
 
 
-def test_tuning_is_equal_and_apart(config_of, results, monkeypatch):
-    monkeypatch.setattr("transferbench.benchmarks.run.PAPER_GRID", [(1e-6, 0.0), (0.05, 0.0)])
-    options = ("recipe.steps=60", "recipe.evaluations=1", "source_recipe.steps=4", "tune=paper_grid")
+def test_tuning_is_equal_and_apart(config_of, results):
+    grid = ("recipe.lr_grid=[1e-6,0.05]", "recipe.weight_decay_grid=[0.0]")
+    options = (*grid, "recipe.steps=60", "recipe.evaluations=1", "source_recipe.steps=4", "tune=paper_grid")
     done = run_one(config_of("finetune", *options), results)
     assert done["choice"]["lr"] == 0.05
     assert done["choice"]["num_trials"] == 2
