@@ -1,0 +1,126 @@
+"""CheXpert 1.0: chest radiographs with 14 labels; five are scored, on the official validation images.
+
+A label that a report leaves uncertain counts as positive. The holdout is drawn from the training list by
+patient. Departs from Irvin et al.: a score is of single images; they score a study, by the largest
+probability among its images. A mirror image keeps its labels, for none of them names a side.
+"""
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from itertools import compress
+from pathlib import Path
+
+import numpy as np
+
+from .. import InputError
+from .about import About, Listing
+from .base import Part, mix
+from .drawn import SEED
+from .index import IMAGE, IndexedImages, Table
+
+BATCHES = "CheXpert-v1.0 batch"  # folders of the full release, as its archives have them
+LISTS = f"{BATCHES} 1 (validate & csv)"
+ABOUT = About(
+    title="CheXpert 1.0 (Irvin et al. 2019)",
+    homepage="https://stanfordmlgroup.github.io/competitions/chexpert/",
+    licence="Stanford research use agreement: non-commercial, not to be passed on",
+    num_classes=14,
+    sizes={"train": 218_414, "holdout": 5_000, "test": 234},
+    probes=("train.csv", f"{LISTS}/train.csv"),
+    folders=("CheXpert-v1.0-small", "CheXpert-v1.0"),
+    by_hand=(
+        "register at https://stanfordaimi.azurewebsites.net, get CheXpert-v1.0-small or "
+        "CheXpert-v1.0, unpack it"
+    ),
+    preset="chexpert",
+    score="auroc",
+    notes=("scored by image, 234 of 200 studies; uncertain labels count as positive",),
+    in_arrays=True,
+)
+SCORED = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
+NUM_COLUMNS = 5  # before the labels: path, sex, age, view, projection
+# -1 is uncertain; nothing stands where a report does not mention it.
+LABELS = {"1.0": 1, "1": 1, "-1.0": 1, "-1": 1, "0.0": 0, "0": 0, "": 0}
+
+Image = tuple[str, str, str]  # split, patient, and the path below the patient's folder
+
+
+def read(root: Path) -> Listing:
+    """Read both lists; images of patients whose folder this copy lacks are left out."""
+    lists = root if (root / "train.csv").exists() else root / LISTS
+    classes, train, train_labels = _images(lists / "train.csv")
+    _, test, test_labels = _images(lists / "valid.csv")
+    share = ABOUT.sizes["holdout"] / (ABOUT.sizes["train"] + ABOUT.sizes["holdout"])
+    held = held_out([patient for _, patient, _ in train], round(len(train) * share))
+    folders = _folders(root, lists)
+    is_here = np.array([image[:2] in folders for image in train + test], bool)
+    images = list(compress(train + test, is_here))
+    labels = np.concatenate((train_labels, test_labels))[is_here]
+    table = _table(root, [f"{folders[split, patient]}/{rest}" for split, patient, rest in images])
+    rows: dict[str, list[int]] = {part: [] for part in ABOUT.sizes}
+    for i, (split, patient, _) in enumerate(images):
+        rows["test" if split == "valid" else "holdout" if patient in held else "train"].append(i)
+    parts = {part: Part(IndexedImages(table, np.array(own, int)), labels[own]) for part, own in rows.items()}
+    return Listing(classes, parts, scored=tuple(classes.index(name) for name in SCORED))
+
+
+def held_out(patients: Sequence[str], size: int) -> set[str]:
+    """Draw patients who have `size` images in all: in the order of a hash, each whose images still fit.
+
+    Args:
+        patients: of each image [N].
+        size: images.
+    """
+    num_images, chosen = Counter(patients), set()
+    for patient in sorted(num_images, key=lambda p: mix(SEED, p)):
+        if num_images[patient] <= size:
+            chosen.add(patient)
+            size -= num_images[patient]
+    return chosen
+
+
+def _images(file: Path) -> tuple[tuple[str, ...], list[Image], np.ndarray]:
+    """Read a list: the labels' names, images [N] and labels float32 [N,L].
+
+    Paths are as CheXpert-v1.0/train/patient00001/study1/view1_frontal.jpg, with the release first.
+    """
+    images: list[Image] = []
+    labels = bytearray()
+    with file.open(newline="") as f:
+        lines = csv.reader(f)
+        header = next(lines, [])
+        for line in filter(None, lines):
+            try:
+                if len(line) != len(header):
+                    raise ValueError(line)
+                _, split, patient, rest = line[0].split("/", 3)
+                labels += bytes(map(LABELS.__getitem__, line[NUM_COLUMNS:]))
+            except (ValueError, KeyError) as error:
+                raise InputError(f"{file}: cut, or not the official list (line {lines.line_num})") from error
+            images.append((split, patient, rest))
+    classes = tuple(header[NUM_COLUMNS:])
+    if missing := set(SCORED) - set(classes):
+        raise InputError(f"{file}: not the official list; expected a column {min(missing)}")
+    return classes, images, np.frombuffer(labels, np.uint8).reshape(-1, len(classes)).astype(np.float32)
+
+
+def _folders(root: Path, lists: Path) -> dict[tuple[str, str], str]:
+    """Find the folder of each patient, by split: the full release has batches of the training patients."""
+    places = [("train", lists / "train"), ("valid", lists / "valid")]
+    places += [("train", batch) for batch in root.glob(f"{BATCHES} *")]
+    found: dict[tuple[str, str], str] = {}
+    for split, folder in places:
+        if folder.is_dir():
+            below = folder.relative_to(root).as_posix()
+            found |= {(split, own.name): f"{below}/{own.name}" for own in folder.iterdir()}
+    return found
+
+
+def _table(root: Path, places: Sequence[str]) -> Table:
+    """Hold paths as an index does."""
+    encoded = [place.encode() for place in places]
+    images = np.zeros(len(places), IMAGE)
+    images["end"] = np.cumsum([len(place) for place in encoded])
+    images["num_bytes"] = -1
+    return Table(None, root, ("",), images, np.frombuffer(b"".join(encoded), np.uint8))
