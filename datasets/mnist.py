@@ -1,0 +1,97 @@
+"""MNIST: 70,000 handwritten digits of 28 px, given with a black border of 2 px, which makes 32.
+
+The digits networks take 32 px, and the released transfer from MNIST to SVHN pads and does not resize. That
+release trains its source on all 60,000; here 5,000 of them are the holdout, drawn.
+"""
+
+import gzip
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from .. import InputError
+from . import drawn
+from .about import About, Archive, Listing, Torchvision
+from .base import Part
+from .index import Row
+from .pixels import ArrayImages
+
+BASE = "https://storage.googleapis.com/cvdf-datasets/mnist"
+ABOUT = About(
+    title="MNIST (LeCun et al. 1998)",
+    homepage="http://yann.lecun.com/exdb/mnist/",
+    licence="CC BY-SA 3.0",
+    num_classes=10,
+    sizes={"train": 55_000, "holdout": 5_000, "test": 10_000},
+    probes=("train-images-idx3-ubyte.gz", "train-images-idx3-ubyte"),
+    folders=("MNIST/raw", "MNIST", "raw"),
+    archives=(
+        Archive(
+            f"{BASE}/train-images-idx3-ubyte.gz",
+            "sha256:440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+            9_912_422,
+            unpack=False,
+        ),
+        Archive(
+            f"{BASE}/train-labels-idx1-ubyte.gz",
+            "sha256:3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+            28_881,
+            unpack=False,
+        ),
+        Archive(
+            f"{BASE}/t10k-images-idx3-ubyte.gz",
+            "sha256:8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+            1_648_877,
+            unpack=False,
+        ),
+        Archive(
+            f"{BASE}/t10k-labels-idx1-ubyte.gz",
+            "sha256:f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+            4_542,
+            unpack=False,
+        ),
+    ),
+    torchvision=Torchvision("MNIST"),
+    source="glyphs",
+    preset="small",
+    mirror=False,
+    in_arrays=True,
+)
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+BORDER = 2
+
+Arrays = tuple[np.ndarray, np.ndarray]  # uint8 images [N,H,W] or [N,H,W,3], int64 labels [N]
+
+
+def read(root: Path) -> Listing:
+    """Read the four IDX files, packed or not."""
+    pairs = (
+        (_idx(root / f"{part}-images-idx3-ubyte"), _idx(root / f"{part}-labels-idx1-ubyte"))
+        for part in ("train", "t10k")
+    )
+    border = (0, 0), (BORDER, BORDER), (BORDER, BORDER)
+    train, test = ((np.pad(images, border), labels.astype(np.int64)) for images, labels in pairs)
+    return Listing(DIGITS, parts("mnist", train, test, ABOUT.sizes))
+
+
+def parts(name: str, train: Arrays, test: Arrays, sizes: Mapping[str, int]) -> dict[str, Part]:
+    """Make the parts of a set of arrays; the holdout is drawn by positions in the official training set."""
+    rows = [Row(f"train/{i:05}", label) for i, label in enumerate(train[1].tolist())]
+    found = {"test": Part(ArrayImages(test[0]), test[1])}
+    for part, own in drawn.holdout(name, rows, sizes).items():
+        places = [int(row.path.removeprefix("train/")) for row in own]
+        found[part] = Part(ArrayImages(train[0][places]), train[1][places])
+    return found
+
+
+def _idx(path: Path) -> np.ndarray:
+    """Read uint8 of any shape: a magic number that ends in the number of axes, their lengths, the values."""
+    packed = path.with_name(f"{path.name}.gz")
+    try:
+        content = path.read_bytes() if path.is_file() else gzip.decompress(packed.read_bytes())
+        shape = np.frombuffer(content, ">i4", content[3], offset=4)
+        return np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
+    except (gzip.BadGzipFile, EOFError, zlib.error, ValueError, IndexError) as error:
+        raise InputError(f"{packed}: cut or damaged; expected an IDX file, fetch it again") from error

@@ -1,0 +1,92 @@
+"""SVHN: 99,289 digits of house numbers, cropped to 32 px, with an official test set; the holdout is drawn."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .. import InputError
+from .about import About, Archive, Listing, Torchvision
+from .base import Part
+from .mnist import DIGITS, Arrays, parts
+from .pixels import ArrayImages
+
+BASE = "http://ufldl.stanford.edu/housenumbers"
+ABOUT = About(
+    title="SVHN, cropped digits (Netzer et al. 2011)",
+    homepage="http://ufldl.stanford.edu/housenumbers/",
+    licence="non-commercial use",
+    num_classes=10,
+    sizes={"train": 65_931, "holdout": 7_326, "test": 26_032},
+    probes=("train_32x32.mat",),
+    folders=("svhn5", "svhn10", "SVHN"),
+    archives=(
+        Archive(
+            f"{BASE}/train_32x32.mat",
+            "sha256:435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8",
+            182_040_794,
+            unpack=False,
+        ),
+        Archive(
+            f"{BASE}/test_32x32.mat",
+            "sha256:cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b",
+            64_275_384,
+            unpack=False,
+        ),
+    ),
+    torchvision=Torchvision("SVHN", ({"split": "train"}, {"split": "test"})),
+    source="mnist",
+    preset="small",
+    mirror=False,
+    in_arrays=True,
+)
+RECIPE_SEED = 0
+GREY = np.array((0.2989, 0.587, 0.114), np.float32)  # of red, green, blue
+
+
+def read(root: Path) -> Listing:
+    """Read the two .mat files. The 531,131 easier images of the part `extra` are not used."""
+    return Listing(DIGITS, parts("svhn", arrays(root, "train"), arrays(root, "test"), ABOUT.sizes))
+
+
+def arrays(root: Path, part: str) -> Arrays:
+    """Read uint8 images [N,32,32,3] and their digits int64 [N]; in the file the digit 0 is called 10."""
+    from scipy.io import loadmat  # here: most sets do without
+
+    file = root / f"{part}_32x32.mat"
+    try:
+        with file.open("rb") as f:
+            content = loadmat(f)
+        return content["X"].transpose(3, 0, 1, 2), content["y"].ravel().astype(np.int64) % 10
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # scipy has no error of its own for a damaged file
+        raise InputError(f"{file}: cut or damaged; expected X and y of SVHN, fetch it again") from error
+
+
+def few(root: Path, digits: Sequence[int], sizes: Mapping[str, int]) -> dict[str, Part]:
+    """Draw the small sets of the released code of L2TL, in grey; a label is the digit modulo their number.
+
+    One generator shuffles the positions of each digit in turn, first those in the training file, then
+    those in the test file. Of a digit the first training positions are `train`; the first test positions
+    are `holdout`, and those that follow `test`.
+    """
+    random = np.random.RandomState(RECIPE_SEED)
+    found = {}
+    for file, names in (("train", ("train",)), ("test", ("holdout", "test"))):
+        images, labels = arrays(root, file)
+        cuts = np.cumsum([sizes[name] // len(digits) for name in names])
+        shuffled = [random.permutation(np.flatnonzero(labels == digit)) for digit in digits]
+        cut = zip(*(np.split(positions, cuts)[:-1] for positions in shuffled), strict=True)
+        for name, positions in zip(names, map(np.concatenate, cut), strict=True):
+            found[name] = Part(ArrayImages(grey(images[positions])), labels[positions] % len(digits))
+    return found
+
+
+def grey(images: np.ndarray) -> np.ndarray:
+    """Turn uint8 colours [N,H,W,3] grey [N,H,W] as `tf.image.rgb_to_grayscale` does.
+
+    Shares of 255 are weighted; back to bytes they are multiplied by 255.5 and cut off.
+    """
+    shares = images.astype(np.float32) * np.float32(1 / 255)
+    return (shares @ GREY * np.float32(255.5)).astype(np.uint8)
