@@ -1,0 +1,128 @@
+"""ImageNet-21k: the release of 2021 or of 2011, or the part of either that is called 21K-P; a source.
+
+Read are a tar for each class, the tar of those, class folders, and webdataset's shards. Only 21K-P has
+an official split: elsewhere the holdout is spread evenly over each class.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from .. import InputError
+from . import nested_tar, shards, wordnet
+from .about import About, Listing
+from .base import mix
+from .drawn import SEED
+from .index import Row
+from .nested_tar import Images, Place
+from .shards import Member
+
+ABOUT = About(
+    title="ImageNet-21k, winter 2021 or fall 2011 (Deng et al. 2009)",
+    homepage="https://image-net.org/download-images.php",
+    licence="non-commercial research and education, by registration",
+    num_classes=19_167,
+    sizes={"train": 13_115_166, "holdout": 38_334},  # of 2021, split here
+    probes=(".",),
+    folders=("winter21_whole", "fall11_whole", "imagenet21k_resized", "imagenet-21k"),
+    by_hand="register at image-net.org, get winter21_whole.tar.gz, gunzip it (the tars inside may stay)",
+    notes=("ImageNet-21k stands in for JFT-300M, which is not public",),
+)
+PLACES = (
+    "imagenet21k_resized/imagenet21k_train", "imagenet21k_train", "winter21_whole.tar", "fall11_whole.tar",
+    "winter21_whole", "fall11_whole", "train", ".",
+)  # fmt: skip
+WNID = re.compile(r"n\d{8}")
+ONE_IN, MOST = 100, 50_000  # of the images of a class, and of all
+
+
+def read(root: Path) -> Listing:
+    """List the classes that are here by sorted id, and their images; headers are read with the first row."""
+    path, places = _classes(root)
+    if not places:
+        return _of_shards(root)
+    names = wordnet.words(list(places))
+    val = path.removesuffix("train") + "val"
+    if not path.endswith("imagenet21k_train") or not (root / val).is_dir():
+        return Listing(names, _drawn(root, places))
+    held = {wnid: place for wnid, place in nested_tar.classes(root, val).items() if wnid in places}
+    label_of = {wnid: label for label, wnid in enumerate(places)}
+    parts = {
+        "train": nested_tar.rows(root, places, label_of, "imagenet21k train"),
+        "holdout": nested_tar.rows(root, held, label_of, "imagenet21k holdout"),
+    }
+    return Listing(names, parts)
+
+
+def _classes(root: Path) -> tuple[str, dict[str, Place]]:
+    """Find the first place that has classes."""
+    for path in filter(lambda path: (root / path).exists(), PLACES):
+        found = {w: p for w, p in nested_tar.classes(root, path).items() if WNID.fullmatch(w)}
+        if found:
+            return path, found
+    return "", {}
+
+
+def _drawn(root: Path, places: Mapping[str, Place]) -> dict[str, nested_tar.Rows]:
+    """Split each class; the headers are read once for both parts."""
+
+    @cache
+    def listed() -> list[Images]:
+        return list(nested_tar.listed(root, places, "imagenet21k"))
+
+    def rows(held: bool) -> Iterator[Row]:
+        for label, (wnid, images) in enumerate(zip(places, listed(), strict=True)):
+            chosen = holdout(wnid, len(images.offsets), MOST // len(places))
+            yield from images.rows(label, chosen if held else ~chosen)
+
+    return {"train": nested_tar.Rows(lambda: rows(False)), "holdout": nested_tar.Rows(lambda: rows(True))}
+
+
+def holdout(wnid: str, num_images: int, most: int) -> np.ndarray:
+    """Choose images of a class, [N] bool in the order of names: evenly spaced from a place that the id tells.
+
+    There are one in a hundred, one at least if another is left, and no more than `most`.
+    """
+    chosen = np.zeros(num_images, bool)
+    count = min(max(num_images // ONE_IN, 1), most, num_images - 1)
+    if count > 0:
+        chosen[(mix(SEED, wnid) + np.arange(count) * (num_images // count)) % num_images] = True
+    return chosen
+
+
+def _of_shards(root: Path) -> Listing:
+    """Read webdataset's shards, all at once: labels lie beside the images, so that classes come last.
+
+    Shards called `validation` are the holdout; classes are named by `classnames.txt`, or are numbers.
+    """
+    found = [_shard(*shard) for shard in shards.samples(root, sorted(root.glob("*.tar")))]
+    if not any(len(labels) for _, labels, _ in found):
+        raise nested_tar.missing(root / "nXXXXXXXX.tar")
+    labels, held = (np.concatenate([shard[i] for shard in found]) for i in (1, 2))
+    count = np.bincount(labels)
+    if not held.any():
+        order = np.argsort(labels, kind="stable")
+        for label, own in enumerate(np.split(order, np.cumsum(count)[:-1])):
+            held[own] = holdout(str(label), len(own), MOST // len(count))
+    bounds = np.cumsum([len(own) for _, own, _ in found])[:-1]
+
+    def rows(wanted: np.ndarray) -> Iterator[Row]:
+        for (images, own, _), chosen in zip(found, np.split(wanted, bounds), strict=True):
+            for row, label in zip(images.rows(-1, chosen), own[chosen].tolist(), strict=True):
+                yield row._replace(label=label)
+
+    parts = {"train": nested_tar.Rows(lambda: rows(~held)), "holdout": nested_tar.Rows(lambda: rows(held))}
+    return Listing(wordnet.words(shards.class_names(root, len(count))), parts)
+
+
+def _shard(tar: str, samples: Iterable[shards.Sample]) -> tuple[Images, np.ndarray, np.ndarray]:
+    """List the images of a shard, their labels [n], and which are held out [n]."""
+    found = list(samples)
+    if strange := [sample.path for sample in found if not sample.numbered]:
+        raise InputError(f"{tar}:{strange[0]}: no label; expected a .cls or a .json beside it")
+    images = nested_tar.compact("", tar, [Member(s.path, s.offset, s.num_bytes) for s in found])
+    labels = np.array([int(s.folder.rpartition("/")[2]) for s in found], np.int64)
+    return images, labels, np.array([s.folder.startswith("holdout/") for s in found], bool)

@@ -1,0 +1,32 @@
+"""Words for the synsets of WordNet that ImageNet's classes are, from the list that timm ships."""
+
+from collections import Counter
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+LEMMAS = "data/_info/imagenet_synset_to_lemma.txt"  # a line is an id, a tab and the lemmas
+
+
+def words(wnids: Sequence[str]) -> tuple[str, ...]:
+    """Name classes, each by the first of these that no other has: a lemma, two lemmas, lemma and id.
+
+    An id that is not in the list, which has all of ImageNet-21k's, names itself.
+    """
+    known = _lemmas()
+    lemmas = [known.get(wnid, wnid).split(", ") for wnid in wnids]
+    one, two = ([", ".join(own[:count]) for own in lemmas] for count in (1, 2))
+    have_one, have_two = Counter(one), Counter(two)
+    return tuple(
+        a if have_one[a] == 1 else b if have_two[b] == 1 else f"{a} ({wnid})"
+        for a, b, wnid in zip(one, two, wnids, strict=True)
+    )
+
+
+def _lemmas() -> dict[str, str]:
+    """Read timm's file without its import, which takes seconds; without timm there are none."""
+    spec = find_spec("timm")
+    for folder in spec.submodule_search_locations or () if spec else ():
+        if (file := Path(folder) / LEMMAS).exists():
+            return dict(line.split("\t") for line in file.read_text().splitlines())
+    return {}
