@@ -63,7 +63,7 @@ class Progress:
         elif time.time() - self._spoke > QUIET_SECONDS:
             self._spoke = time.time()
             for words in self._running():
-                self.console.print("  running: " + ", ".join(words), markup=False)
+                self.console.print("  running: " + ", ".join(filter(None, words)), markup=False)
 
     def _left(self) -> str:
         rest = len(self.configs) - self.num_done

@@ -31,6 +31,8 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
     if source != "none":
         data["source"] = datasets.load(source, as_source=True).fingerprint
     if request.drop_overlap:
+        if data.get("source") == target.fingerprint:
+            raise InputError("drop_overlap=true: source and target have the same images; expected two sets")
         data["drop_overlap"] = target.fingerprint
     if request.checkpoint and Path(request.checkpoint).is_file():
         data["checkpoint"] = hashlib.sha256(Path(request.checkpoint).read_bytes()).hexdigest()[:16]

@@ -17,6 +17,7 @@ from .. import InputError
 from .augment import Augment
 from .pixels import Images, JoinedPixels, MemoryPixels, Pixels, Raw
 
+LARGE = 1_000_000  # images of a split, from which on few epochs' orders are kept
 Batch = tuple[Tensor, Tensor]  # network input [B,3,H,W] and labels [B], both on the device
 
 
@@ -44,6 +45,8 @@ class Dataset:
     fingerprint: str
     side: int  # shorter side of a typical image in pixels
     mirror: bool = True  # whether a mirror image keeps its label
+    scored: tuple[int, ...] = ()  # labels that a score takes in, where an image has several; (): all
+    notes: tuple[str, ...] = ()  # what every table on it has to say
 
     def part(self, name: str) -> Part:
         """Get a part by name. Raises: InputError when the data set has no such part."""
@@ -57,15 +60,20 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Split:
-    """Labelled images of one part of one data set, ready to be drawn from."""
+    """Labelled images of one part of one data set, ready to be drawn from.
+
+    Labels are class numbers [N]; or, where an image has several labels, float 0 or 1 [N,L], and
+    `classes` are the names of the labels.
+    """
 
     name: str
     classes: tuple[str, ...]
     pixels: Pixels
-    labels: Tensor  # [N], on the device
+    labels: Tensor  # [N] or [N,L], on the device
     index: Tensor  # [N] rows of `pixels`, on the CPU
     augment: Augment
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    scored: tuple[int, ...] = ()  # labels that a score takes in; (): all
 
     def __len__(self) -> int:
         return len(self.index)
@@ -75,10 +83,21 @@ class Split:
         """Number of classes, those without an image counted too."""
         return len(self.classes)
 
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image has several labels, and no class."""
+        return self.labels.ndim == 2
+
+    @property
+    def scored_labels(self) -> list[int]:
+        """Numbers of the labels that a score takes in."""
+        return list(self.scored or range(self.num_classes))
+
     def fingerprint(self) -> str:
         """Hash which images it holds, and their labels."""
-        content = self.index.numpy().tobytes() + self.labels.cpu().numpy().tobytes()
-        return hashlib.sha256(content).hexdigest()[:16]
+        digest = hashlib.sha256(np.ascontiguousarray(self.index.numpy()).data)
+        digest.update(np.ascontiguousarray(self.labels.cpu().numpy()).data)
+        return digest.hexdigest()[:16]
 
     def subset(self, rows: Tensor) -> "Split":
         """Keep these rows [M]."""
@@ -87,22 +106,28 @@ class Split:
     def shots(self, k: int, seed: int) -> "Split":
         """Keep `k` images of each class; for one seed, few shots lie inside many.
 
-        Raises: InputError when a class has fewer images.
+        Raises: InputError when a class has fewer images, or images have several labels.
         """
+        if self.multi_label:
+            raise InputError(
+                f"shots={k}: the images of {self.name} have several labels and no class; expected no shots"
+            )
         rows = []
         labels = self.labels.cpu()
-        for c, name in enumerate(self.classes):
-            of_class = torch.nonzero(labels == c)[:, 0]
+        by_class = torch.argsort(labels, stable=True).split(
+            labels.bincount(minlength=len(self.classes)).tolist()
+        )
+        for c, (name, of_class) in enumerate(zip(self.classes, by_class, strict=True)):
             if len(of_class) < k:
                 raise InputError(f"shots={k}: class '{name}' of {self.name} has only {len(of_class)} images")
             rows.append(of_class[_permutation(len(of_class), mix(seed, "shots", c))[:k]])
         return self.subset(torch.cat(rows).sort().values)
 
     def halves(self, seed: int) -> tuple["Split", "Split"]:
-        """Cut into two halves, class by class."""
-        labels = self.labels.cpu()
+        """Cut into two halves at random, class by class where images have a class."""
         order = _permutation(len(self), mix(seed, "halves"))
-        order = order[torch.argsort(labels[order], stable=True)]
+        if not self.multi_label:
+            order = order[torch.argsort(self.labels.cpu()[order], stable=True)]
         return self.subset(order[::2].sort().values), self.subset(order[1::2].sort().values)
 
     def joined(self, other: "Split") -> "Split":
@@ -119,11 +144,15 @@ class Split:
         """Open batches without end: by epochs, or by `weights` with replacement."""
         return Stream(self, batch_size, seed, **options)
 
-    def batches(self, batch_size: int) -> Iterator[Batch]:
-        """Go once through the split in order, as central crops; the last batch may be smaller."""
-        for rows in torch.arange(len(self)).split(batch_size):
+    def batches(self, batch_size: int, ten_crops: bool = False) -> Iterator[Batch]:
+        """Go once through the split in order, as central crops; the last batch may be smaller.
+
+        With `ten_crops` a batch has a tenth of the images, and all crops of each (`Augment.ten`).
+        """
+        crops = self.augment.ten if ten_crops else self.augment.central
+        for rows in torch.arange(len(self)).split(max(1, batch_size // 10) if ten_crops else batch_size):
             raw, aspect = (part.to(self.device) for part in self.pixels.take(self.index[rows])())
-            yield self.augment.central(raw, aspect), self.labels[rows.to(self.labels.device)]
+            yield crops(raw, aspect), self.labels[rows.to(self.labels.device)]
 
 
 class Stream:
@@ -208,7 +237,7 @@ class Stream:
             _permutation(len(self.split), mix(self.seed, e))[place[epoch == e] % len(self.split)]
             for e in epoch.unique().tolist()
         ]
-        return torch.cat(rows)
+        return torch.cat(rows).long()
 
 
 @dataclass(frozen=True)
@@ -233,6 +262,14 @@ class Pending:
         return x, self.split.labels[self.rows.to(self.split.labels.device)]
 
 
-@lru_cache(maxsize=8)
 def _permutation(size: int, seed: int) -> Tensor:
-    return torch.randperm(size, generator=torch.Generator().manual_seed(seed))
+    return (_large_order if size > LARGE else _order)(size, seed)
+
+
+def _drawn_order(size: int, seed: int) -> Tensor:
+    dtype = torch.int32 if size < 2**31 else torch.int64  # half the memory, and the same order
+    return torch.randperm(size, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+_order = lru_cache(maxsize=8)(_drawn_order)
+_large_order = lru_cache(maxsize=2)(_drawn_order)  # 56 MB each for 14 million images

@@ -35,7 +35,7 @@ ABOUT = About(
     ),
     preset="chexpert",
     score="auroc",
-    notes=("scored by image, 234 of 200 studies; uncertain labels count as positive",),
+    notes=("scored by image, 234 images of 200 studies; uncertain labels count as positive",),
     in_arrays=True,
 )
 SCORED = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")

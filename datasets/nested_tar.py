@@ -6,7 +6,6 @@ image are.
 
 import errno
 import os
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,13 +17,10 @@ from rich.console import Console
 from rich.progress import track
 
 from .. import InputError
+from . import shards
 from .index import Row
 from .shards import Member, is_image
 
-BLOCK = 512  # bytes of a header; contents are filled up to the next multiple
-ZEROS = bytes(BLOCK)
-FILE, BARE = (b"0", b"\0", b"7"), (b"1", b"2", b"3", b"4", b"5", b"6")  # links, devices and folders are bare
-LONG_NAME, LONG_LINK, PAX, PAX_FOR_ALL = b"L", b"K", b"x", b"g"
 THREADS = 16  # headers lie far apart: a disk, and more so a network, is waited for
 MANY = 100  # classes from which on progress is shown
 
@@ -150,70 +146,9 @@ def members(file: Path, start: int = 0, num_bytes: int = -1) -> list[Member]:
     Raises: InputError for what is no whole tar.
     """
     with file.open("rb") as f:
-        end = os.fstat(f.fileno()).st_size if num_bytes < 0 else start + num_bytes
         try:
-            return list(_walk(f.fileno(), start, end))
+            return list(shards.members(f, start, None if num_bytes < 0 else start + num_bytes))
         except ValueError as error:
             raise InputError(
                 f"{file}: no whole uncompressed tar ({error}); get it again, or decompress it"
             ) from error
-
-
-def _walk(descriptor: int, at: int, end: int) -> Iterator[Member]:
-    """Go from header to header; a block of zeros ends a tar. Raises: ValueError."""
-    told: dict[str, str] = {}  # what headers of their own tell of the next file
-    if at >= end:
-        raise ValueError("it is empty")
-    while at < end and (header := os.pread(descriptor, BLOCK, at)) != ZEROS:
-        if not _is_header(header):
-            raise ValueError(f"no header at byte {at:,}")
-        kind, name = header[156:157], _name(header)
-        num_bytes = 0 if kind in BARE else int(told.get("size", _number(header[124:136])))
-        start = at + BLOCK
-        at = start + -(-num_bytes // BLOCK) * BLOCK
-        if start + num_bytes > end:
-            raise ValueError(f"it breaks off in {name}")
-        if kind == LONG_NAME:
-            told["path"] = _text(os.pread(descriptor, num_bytes, start))
-        elif kind == PAX:
-            told |= _records(os.pread(descriptor, num_bytes, start))
-        elif kind not in (LONG_LINK, PAX_FOR_ALL):
-            name = told.get("path", name)
-            if kind in FILE and not name.endswith("/"):  # old tars mark folders so
-                yield Member(name.removeprefix("./"), start, num_bytes)
-            told = {}
-
-
-def _is_header(block: bytes) -> bool:
-    """See that a header holds the sum of its bytes, in which the sum itself counts as blanks.
-
-    Adler-32 is the quickest sum to be had: its lower half is that of the bytes and one, modulo 65,521.
-    """
-    stated = block[148:156].strip(b" \0")
-    own = zlib.adler32(block[:148] + b" " * 8 + block[156:]) & 0xFFFF
-    return len(block) == BLOCK and stated.isdigit() and (int(stated, 8) + 1) % 65_521 == own
-
-
-def _name(header: bytes) -> str:
-    name, prefix = _text(header[:100]), header[345:500]
-    is_posix = header[257:263] == b"ustar\0"  # GNU keeps times where POSIX has the folders of long names
-    return f"{_text(prefix)}/{name}" if is_posix and prefix[0] else name
-
-
-def _text(field: bytes) -> str:
-    return field.partition(b"\0")[0].decode("utf-8", "surrogateescape")
-
-
-def _number(field: bytes) -> int:
-    """Read octal digits, or the binary number that GNU writes from 8 GiB on."""
-    return int.from_bytes(field[1:]) if field[0] & 0x80 else int(field.strip(b" \0") or b"0", 8)
-
-
-def _records(content: bytes) -> dict[str, str]:
-    """Read the records `length key=value` of an extended header; the length counts itself."""
-    found = {}
-    while length := content.partition(b" ")[0].strip(b"\0"):
-        record, content = content[len(length) + 1 : int(length) - 1], content[int(length) :]
-        key, _, value = record.partition(b"=")
-        found[key.decode()] = value.decode("utf-8", "surrogateescape")
-    return found

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from transferbench import InputError
 from transferbench.datasets import cache, folder
-from transferbench.datasets.base import Dataset
+from transferbench.datasets.base import Dataset, mix
 
 SHARED = os.environ.get("TRANSFERBENCH_SHARED")
 PACKS = sorted(p.parent for p in Path(SHARED).glob("packs/*/meta.json")) if SHARED else []
@@ -49,7 +49,8 @@ def sizes(dataset: Dataset) -> dict[str, int]:
 
 
 def paths(dataset: Dataset, part: str) -> list[str]:
-    return [e.path for e in dataset.parts[part].images.entries]
+    images = dataset.parts[part].images
+    return [images.path(i) for i in range(len(images))]
 
 
 @pytest.fixture
@@ -114,6 +115,30 @@ def test_the_split_of_one_class_does_not_depend_on_another(tmp_path):
     assert [p for p in paths(two, "test") if "ant" not in p] == paths(one, "test")
 
 
+def test_the_split_of_a_plain_tree_stays_as_it_was(tmp_path):
+    root, counts = tmp_path / "plain", {"a": 3, "b": 7, "c": 12, "d": 33}
+    for c, count in counts.items():
+        for i in range(count):
+            picture(root / c / f"{i}.png")
+    for as_source, shares in ((True, {"holdout": 0.05}), (False, {"holdout": 0.2, "test": 0.2})):
+        expected: dict[str, list[str]] = {"train": [], "holdout": [], "test": []}
+        for c, count in counts.items():
+            left = sorted((f"{c}/{i}.png" for i in range(count)), key=lambda p: mix(0, p))
+            for part, share in shares.items():
+                taken = max(1, round(share * len(left)))
+                expected[part] += left[:taken]
+                left = left[taken:]
+            expected["train"] += left
+        found = folder.load(root, as_source)
+        for part in found.parts:
+            assert paths(found, part) == sorted(expected[part])
+
+
+def test_the_same_images_split_otherwise_are_another_set(tmp_path):
+    root = tree(tmp_path / "plain", {"": 10})
+    assert folder.load(root, as_source=True).fingerprint != folder.load(root).fingerprint
+
+
 def test_a_plain_source_has_no_test_part(tmp_path):
     root = tree(tmp_path / "plain", {"": 20})
     assert sizes(folder.load(root, as_source=True)) == {"train": 38, "holdout": 2}
@@ -129,6 +154,50 @@ def test_hidden_files_and_other_files_are_left_out(split):
     after = folder.load(split)
     assert sizes(after) == sizes(before)
     assert after.fingerprint == before.fingerprint
+
+
+def test_a_small_tree_leaves_nothing_in_the_cache(split, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRANSFERBENCH_CACHE", str(tmp_path / "own"))
+    folder.load(split)
+    assert list((tmp_path / "own").iterdir()) == []
+
+
+@pytest.mark.parametrize("parts", [{"train": 4, "val": 2}, {"": 6}])
+def test_a_large_tree_is_walked_once_and_again_when_a_class_changes(tmp_path, monkeypatch, parts):
+    root = tree(tmp_path / "pets", parts)
+    small = folder.load(root)
+    monkeypatch.setattr(folder, "KEPT_FROM", 12)
+    first = folder.load(root)
+    assert (first.fingerprint, first.classes, first.side) == (small.fingerprint, small.classes, small.side)
+    for part, content in small.parts.items():
+        assert paths(first, part) == paths(small, part)
+        assert first.parts[part].labels.tolist() == content.labels.tolist()
+    walk, walked = folder._images_below, []
+    monkeypatch.setattr(folder, "_images_below", lambda *a: (walked.append(a), walk(*a))[1])
+    assert folder.load(root).fingerprint == first.fingerprint
+    assert not walked
+    of_class = root / next(iter(parts)) / "dog"
+    picture(of_class / "new.png")
+    assert sum(sizes(folder.load(root)).values()) == 13
+    assert walked
+    picture(of_class.parent / "eel" / "1.png")
+    picture(of_class.parent / "eel" / "2.png")
+    picture(of_class.parent / "eel" / "3.png")
+    assert "eel" in folder.load(root).classes
+    shutil.rmtree(of_class.parent / "eel")
+    of_class.joinpath("new.png").unlink()
+    assert folder.load(root).fingerprint == first.fingerprint
+
+
+def test_a_large_tar_is_sorted_on_disk(split, tmp_path, monkeypatch):
+    plain = folder.load(split)
+    monkeypatch.setattr(folder, "KEPT_FROM", 3)
+    monkeypatch.setenv("TRANSFERBENCH_CACHE", str(tmp_path / "own"))
+    tar = tar_of(split, tmp_path / "pets.tar", names=sorted(split.rglob("*.png"), reverse=True))
+    found = folder.load(tar)
+    assert [paths(found, part) for part in found.parts] == [paths(plain, part) for part in plain.parts]
+    assert found.fingerprint == plain.fingerprint
+    assert not list((tmp_path / "own").rglob("unsorted"))
 
 
 def test_links_to_classes_are_followed(split, tmp_path):

@@ -1,6 +1,6 @@
 """A source of 14 million images: seconds to open it, memory, and images a second.
 
-`python -m transferbench.benchmarks.bench_large_source --images 14000000` makes a few real shards and an
+`python -m transferbench.benchmarks.large_source --images 14000000` makes a few real shards and an
 index whose rows point at their images again and again, then opens it in a fresh process.
 """
 
@@ -67,7 +67,7 @@ def measured(place: Path, num_images: int, num_shards: int) -> dict[str, float]:
     command = [
         sys.executable,
         "-m",
-        "transferbench.benchmarks.bench_large_source",
+        "transferbench.benchmarks.large_source",
         "--open",
         str(place / "index"),
     ]
