@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,22 +48,27 @@ class Comparison:
         return re.sub(r"[^A-Za-z0-9_.]+", "-", f"{self.source}-{self.target}-{self.bench}").strip("-.")
 
 
-def comparisons(runs: list[Run]) -> list[Comparison]:
-    """Return the comparisons in `runs`, ordered by target, source and bench."""
+def comparisons(runs: list[Run], skipped: Sequence[Mapping[str, str]] = ()) -> list[Comparison]:
+    """Return the comparisons in `runs`, ordered by target, source and bench; `skipped` become notes."""
     groups: dict[tuple[str, str, str], list[Run]] = defaultdict(list)
     for run in runs:
         groups[run.target, run.source, run.bench].append(run)
-    return [compare(groups[key]) for key in sorted(groups)]
+    notes: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for row in skipped:
+        notes[row["target"], row["source"], row["bench"]].append(
+            f"{row['label']} was not run: {row['reason']}."
+        )
+    return [compare(groups[key], notes[key]) for key in sorted(groups)]
 
 
-def compare(runs: list[Run]) -> Comparison:
-    """Return the comparison of runs that share source, target and bench."""
+def compare(runs: list[Run], skipped: Sequence[str] = ()) -> Comparison:
+    """Return the comparison of runs that share source, target and bench; `skipped` notes other rows."""
     first = runs[0]
     by_label, repeated = latest(runs)
     kept = [run for group in by_label.values() for run in group]
     mixed = [note for label, group in by_label.items() for note in _mixed(label, group)]
     of_data = list(dict.fromkeys(_sentence(note) for run in kept for note in run.record.get("notes", [])))
-    notes = [*of_data, *repeated, *mixed, *_notes(kept)]
+    notes = [*of_data, *skipped, *repeated, *mixed, *_notes(kept)]
     if not any(run.label == REFERENCE and run.method == "finetune" for run in kept):
         notes.append("There is no run of fine-tuning here, so differences from it are not given.")
     return Comparison(first.source, first.target, first.bench, first.setting, first.metric, by_label, notes)

@@ -51,6 +51,13 @@ def load(results: Path) -> list[Run]:
     return runs
 
 
+def load_skipped(results: Path) -> list[dict[str, str]]:
+    """Return what could not run below `results`: source, target, bench, label and reason of each row."""
+    return [
+        json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("**/skipped-*.json"))
+    ]
+
+
 def read_record(path: Path) -> dict[str, Any]:
     """Return one record as plain JSON, after checking that it is of the kind read here.
 

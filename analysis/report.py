@@ -10,7 +10,7 @@ import jinja2
 from .. import InputError
 from . import tables, words
 from .comparison import Comparison, comparisons
-from .load import METRICS, Run, curve_frame, load, runs_frame
+from .load import METRICS, Run, curve_frame, load, load_skipped, runs_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +34,7 @@ def write_report(results: Path, out: Path) -> Path:
     runs = load(results)
     look = figures.styles(run.label for run in runs)
     sections = []
-    for comparison in comparisons(runs):
+    for comparison in comparisons(runs, load_skipped(results)):
         tables.write_table(comparison, out / "tables")
         drawn = draw(comparison, look)
         for kind, (figure, frame) in drawn.items():
@@ -61,7 +61,7 @@ def comparison_markdown(results: Path, source: str, target: str, bench: str) -> 
     Raises:
         InputError: if `results` holds no run of this comparison.
     """
-    known = comparisons(load(results))
+    known = comparisons(load(results), load_skipped(results))
     for comparison in known:
         if (comparison.source, comparison.target, comparison.bench) == (source, target, bench):
             return tables.markdown(comparison)

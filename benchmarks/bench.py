@@ -9,14 +9,15 @@ from .. import InputError
 from ..analysis.words import duration
 from ..datasets import catalog as datasets
 from ..datasets.obtain import places
+from ..methods import catalog as methods
 from . import pool
 from .config import compose_request, settings_of
 from .pose import device_of
 from .progress import Progress, name_of
-from .record import open_results
+from .record import open_results, write_json
 from .resolve import run_config
 from .schema import Request, RunConfig
-from .suite import estimate_seconds, missing, plan_runnable, prepare_data, stages
+from .suite import estimate_seconds, missing, plan_runnable, prepare_data, stages, unfit, without
 
 
 def bench(overrides: Sequence[str], dry_run: bool = False) -> int:
@@ -32,6 +33,7 @@ def bench(overrides: Sequence[str], dry_run: bool = False) -> int:
     if dry_run:
         return _dry_run(configs, results, console)
     open_results(results)
+    configs = _fitting(configs, results, console)
     console.print(f"{configs[0].source_name} -> {configs[0].target_name}: {configs[0].words()}", markup=False)
     failed = _run_missing(request, configs, results, console)
     _show(configs, results, console)
@@ -59,6 +61,8 @@ def single(overrides: Sequence[str]) -> int:
     results = Path(request.results)
     open_results(results)
     prepare_data([config])
+    for _, reason in unfit([config], results).values():
+        raise InputError(f"method={method}: cannot run here: {reason}")
     if config.threads:
         torch.set_num_threads(config.threads)
     console = Console(highlight=False, soft_wrap=True)
@@ -96,6 +100,21 @@ def _dry_run(configs: Sequence[RunConfig], results: Path, console: Console) -> i
         "(from the time of one forward pass; specialists of DATL not counted)"
     )
     return 0
+
+
+def _fitting(configs: Sequence[RunConfig], results: Path, console: Console) -> list[RunConfig]:
+    """Leave out the rows whose method cannot run on this problem; says why, and leaves it for the tables."""
+    reasons = unfit(configs, results)
+    for config, reason in reasons.values():
+        label = methods.load(config.method).label(config.settings)
+        console.print(f"not run: {label}: {reason}", markup=False)
+        folder = config.folder(results).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        names = {"source": config.source_name, "target": config.target_name, "bench": config.bench}
+        write_json(folder / f"skipped-{config.bench}.json", {**names, "label": label, "reason": reason})
+    if not (left := without(configs, reasons)):
+        raise InputError(f"methods: none can run here: {'; '.join(reason for _, reason in reasons.values())}")
+    return left
 
 
 def _run_missing(

@@ -18,12 +18,13 @@ from .config import suite_rows
 def print_methods() -> int:
     """List the methods."""
     table = Table(box=None)
-    for heading in ("method", "title", "paper", "needs"):
+    for heading in ("method", "title", "kind", "paper", "needs"):
         table.add_column(heading)
     for name in methods.names():
         cls = methods.load(name)
         needs = "source images" if cls.needs_source else ""
-        table.add_row(name, cls.title, cls.paper, needs or ("weights" if cls.uses_pretraining else "nothing"))
+        needs = needs or ("weights" if cls.uses_pretraining else "nothing")
+        table.add_row(name, cls.title, cls.kind, cls.paper, needs)
     Console(highlight=False).print(table)
     print(f"rows of `bench`: {', '.join(suite_rows())}")
     return 0

@@ -1,7 +1,7 @@
 """What a comparison consists of: rows x seeds, the runs they rest on first, and what it may cost."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +42,28 @@ def plan_runnable(request: Request, overrides: Sequence[str]) -> tuple[list[RunC
         runs = not cls.needs_source and (has_weights or not cls.uses_pretraining)
         (keep if runs else out).append(name)
     return plan(replace(request, methods=",".join(keep)), overrides), out
+
+
+def unfit(configs: Sequence[RunConfig], results: Path) -> dict[str, tuple[RunConfig, str]]:
+    """Ask each method that has something to do whether it can run on the problem.
+
+    Returns: the first run and the reason of every row that cannot, by digest of method and settings.
+    """
+    reasons = {}
+    for config in {_row(c): c for c in reversed(missing(configs, results))}.values():
+        posed = pose(config, load_weights=lambda net: None, pretrain=lambda *a, **k: None, controls=None)
+        if reason := methods.load(config.method).unfit(posed.problem):
+            reasons[_row(config)] = (config, reason)
+    return reasons
+
+
+def without(configs: Sequence[RunConfig], rows_out: Container[str]) -> list[RunConfig]:
+    """Leave out the runs of some rows."""
+    return [c for c in configs if _row(c) not in rows_out]
+
+
+def _row(config: RunConfig) -> str:
+    return f"{config.method} {config.settings}"
 
 
 def stages(configs: Sequence[RunConfig], results: Path) -> list[list[RunConfig]]:

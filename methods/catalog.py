@@ -8,7 +8,20 @@ from .. import InputError
 from . import __path__ as here
 from .base import Method
 
-MACHINERY = ("base", "catalog", "encoders", "metrics", "network", "policy", "recipe")
+MACHINERY = (
+    "base",
+    "catalog",
+    "channel_attention",
+    "class_means",
+    "encoders",
+    "joint",
+    "lookahead",
+    "metrics",
+    "network",
+    "policy",
+    "recipe",
+    "relationship",
+)
 
 
 def names() -> list[str]:

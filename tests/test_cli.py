@@ -167,3 +167,22 @@ def test_a_setting_reaches_every_row_that_has_it():
     assert [method for method, _ in chosen] == ["finetune", "l2tl", "l2tl"]
     assert [settings.num_actions for _, settings in chosen[1:]] == [21, 21]
     assert chosen[1][1].weights == "uniform"
+
+
+def test_a_method_that_cannot_run_says_why_and_the_table_too(tmp_path, capsys):
+    results = tmp_path / "results"
+    quick = ["recipe.steps=2", "source_recipe.steps=2", "recipe.evaluations=1", "seeds=1", "device=cpu"]
+    unnormed = ["backbone=digits_cnn", "recipe.image_size=32"]  # StochNorm needs batch norms
+    overrides = [f"results={results}", "methods=finetune,stochnorm", *quick, *unnormed]
+    assert main(["bench", *overrides]) == 0
+    shown = capsys.readouterr().out
+    reason = next(line for line in shown.splitlines() if line.startswith("not run: StochNorm: "))
+    told = reason.removeprefix("not run: StochNorm: ")
+    assert f"StochNorm was not run: {told}." in shown
+    assert f"StochNorm was not run: {told}." in (results / "report/report.html").read_text()
+    assert not list(results.glob("*/stochnorm/*/record.json"))
+    assert main(["bench", *overrides]) == 0  # the second time too
+    single = ["method=stochnorm", f"results={results}", *quick[:3], *unnormed]
+    assert main(["run", *single]) == 2
+    assert "method=stochnorm: cannot run here" in capsys.readouterr().err
+    assert main(["bench", *overrides, "methods=stochnorm"]) == 2

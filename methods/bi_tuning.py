@@ -1,0 +1,144 @@
+"""Bi-Tuning: fine-tuning with two contrastive losses, of a projection and of the classifier's weights.
+
+Source: Zhong, Wang, Kou, Wang, Long: Bi-tuning of Pre-trained Representations (arXiv 2011.06182), the two
+contrastive losses; constants as in the Transfer-Learning-Library (`thuml`).
+Departs from: (1) both losses see the queue as it was before the batch, where the library's loss of the
+classifier already meets the batch's own keys in it; (2) encoder, projector and head share one learning
+rate; (3) the queue starts random as in the library, and is not filled by a pass over the images.
+
+Shape letters: B images, T target classes, K keys a class, F features, D dimensions of a key, W = F + 1.
+"""
+
+from dataclasses import dataclass
+from math import inf, log
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..datasets.base import mix
+from .base import Method, Metrics, Problem, check_ranges, part, update
+from .network import Network
+
+
+class BiTuning(Method):
+    """Images of one class attract, in a projection of the features and along the head's weights."""
+
+    title = "Bi-Tuning"
+    paper = "arXiv 2011.06182"
+    kind = "regulariser"
+
+    @dataclass
+    class Config:
+        """The contrast, and how much it counts."""
+
+        weight: float = 1.0  # of both contrastive losses
+        num_keys: int = 40  # K, remembered of each class; the library takes fewer where images are few
+        temperature: float = 0.07
+        momentum: float = 0.999  # of the network that makes the keys
+        width: int = 128  # of the projection
+
+        def resolved(self) -> "BiTuning.Config":
+            """Check the ranges. Raises: InputError."""
+            ranges = {"weight": (0, inf), "num_keys": (1, inf), "temperature": (1e-3, inf)}
+            check_ranges(self, {**ranges, "momentum": (0, 1), "width": (1, inf)})
+            return self
+
+    def __init__(self, problem: Problem, config: Any) -> None:
+        self.config = config
+        self.recipe = problem.recipe
+        self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
+        self.second = problem.target.stream(self.recipe.batch_size, mix(problem.seed, "second view"))
+        self.net, self.key_net = problem.network(), problem.network()
+        num_classes, num_features = self.net.target_head.weight.shape
+        self.projector = nn.Linear(num_features, config.width, device=problem.device)
+        self.key_projector = nn.Linear(num_features, config.width, device=problem.device)
+        self.key_projector.load_state_dict(self.projector.state_dict())
+        self.optimizer = self.recipe.optimise(nn.ModuleList((self.net, self.projector)))
+        self.queue_z = _random_keys(num_classes, config.num_keys, config.width, problem.device)
+        self.queue_h = _random_keys(num_classes, config.num_keys, num_features + 1, problem.device)
+        self.place_T = torch.zeros(num_classes, dtype=torch.long, device=problem.device)
+
+    @classmethod
+    def unfit(cls, problem: Problem) -> str:
+        """Refuse a target without classes."""
+        return "it needs classes, and target images have several labels" if problem.target.multi_label else ""
+
+    def step(self, t: int) -> Metrics:
+        """Train on one view of the next target batch; the other view makes the keys."""
+        with part("data"):
+            rows, y = self.target.draw()
+            self.second.draw()  # so that its crops are those of this step
+            views = [stream.fetch(rows) for stream in (self.target, self.second)]
+            query, second = (view.result()[0] for view in views)
+        with part("target"):
+            self.follow()
+            feature_BF, z_BD, h_BW = embed(self.net, self.projector, query)
+            with torch.no_grad():
+                _, key_z_BD, key_h_BW = embed(self.key_net, self.key_projector, second)
+            loss = F.cross_entropy(self.net.target_head(feature_BF).float(), y)
+            contrast = self.contrast(z_BD, h_BW, key_z_BD, y)
+            (loss + self.config.weight * contrast).backward()
+            update(self.optimizer, self.recipe.rate(t))
+            self.remember(key_z_BD, key_h_BW, y)
+        return {"loss": loss.detach(), "contrast": contrast.detach()}
+
+    def contrast(self, z_BD: Tensor, h_BW: Tensor, key_z_BD: Tensor, y: Tensor) -> Tensor:
+        """Add the loss of the projection to that of the classifier, whose weights are held fixed."""
+        head, temperature = self.net.target_head, self.config.temperature
+        own_BW = F.normalize(torch.cat((head.weight, head.bias[:, None]), 1).detach())[y]
+        others_BTK = torch.einsum("bd,tkd->btk", z_BD, self.queue_z)
+        of_z = divergence((z_BD * key_z_BD).sum(1), others_BTK, y, temperature)
+        others_BTK = torch.einsum("bw,tkw->btk", own_BW, self.queue_h)
+        return of_z + divergence((h_BW * own_BW).sum(1), others_BTK, y, temperature)
+
+    def follow(self) -> None:
+        """Move the weights that make the keys a little towards the trained ones."""
+        pairs = ((self.key_net, self.net), (self.key_projector, self.projector))
+        with torch.no_grad():
+            for keys, trained in pairs:
+                for key, weight in zip(keys.parameters(), trained.parameters(), strict=True):
+                    key.lerp_(weight, 1 - self.config.momentum)
+
+    def remember(self, key_z_BD: Tensor, key_h_BW: Tensor, y: Tensor) -> None:
+        """Put the keys of a batch in the place of each class's oldest; of too many, the last ones."""
+        num_keys = self.config.num_keys
+        is_T = F.one_hot(y, len(self.place_T))
+        earlier_B = (is_T.cumsum(0) - 1)[torch.arange(len(y)), y]  # images of its class before it
+        kept_B = earlier_B >= is_T.sum(0)[y] - num_keys
+        slot_B = (self.place_T[y] + earlier_B) % num_keys
+        self.queue_z[y[kept_B], slot_B[kept_B]] = key_z_BD[kept_B]
+        self.queue_h[y[kept_B], slot_B[kept_B]] = key_h_BW[kept_B]
+        self.place_T.copy_((self.place_T + is_T.sum(0)) % num_keys)
+
+    @classmethod
+    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+        """Count the second view as judged."""
+        return batch_size, batch_size
+
+
+def embed(net: Network, projector: nn.Linear, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Give features [B,F], their projection [B,D] and themselves with a one [B,W], both of length 1."""
+    feature_BF = net.features(x)
+    return feature_BF, F.normalize(projector(feature_BF)), F.normalize(F.pad(feature_BF, (0, 1), value=1.0))
+
+
+def divergence(own_B: Tensor, others_BTK: Tensor, y: Tensor, temperature: float) -> Tensor:
+    """Give the mean divergence of similarities' softmax from an even share for all of the same class.
+
+    Args:
+        own_B: similarity of each image with its own other side, which counts as one of its class.
+        others_BTK: with the remembered keys.
+        y: classes [B].
+        temperature: of the softmax.
+    """
+    logits = torch.cat((own_B[:, None], others_BTK.flatten(1)), 1) / temperature
+    log_share = logits.log_softmax(1)
+    same_BK = log_share[:, 1:].unflatten(1, others_BTK.shape[1:])[torch.arange(len(y)), y]
+    num_same = 1 + same_BK.shape[1]
+    return -((log_share[:, 0] + same_BK.sum(1)) / num_same).mean() - log(num_same)
+
+
+def _random_keys(num_classes: int, num_keys: int, width: int, device: torch.device) -> Tensor:
+    return F.normalize(torch.randn(num_classes, num_keys, width), dim=2).to(device)

@@ -1,0 +1,104 @@
+"""Co-Tuning: the source head is trained too, on target labels translated into source classes.
+
+Source: You, Kou, Long, Wang: Co-Tuning for Transfer Learning (NeurIPS 2020), both ways to learn the
+category relationship; constants as in the released code (`thuml/CoTuning`).
+Departs from: (1) what chooses and calibrates the reverse relationship is the holdout, or half of the
+target's images where the holdout is trained on; (2) the relationship is learned from central crops, and
+its logistic regressions by our own L-BFGS, for two classes too; (3) the temperature of the source
+classifier is a setting; (4) encoder and heads share one learning rate.
+
+Shape letters: N images, B images of a batch, F features, S source classes, T target classes.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..datasets.base import Split
+from .base import Method, Metrics, Problem, check_ranges, classed_source, part, update
+from .lwf import no_source_classes
+from .relationship import mean_answers, reverse_relation
+
+
+class Relation(StrEnum):
+    """How p(source class | target class) is learned."""
+
+    reverse = "reverse"  # by Bayes, from a calibrated p(target class | source class)
+    direct = "direct"  # as the mean answer of the source classifier
+
+
+class CoTuning(Method):
+    """Both heads are supervised: one by labels, one by what they are in the source's words."""
+
+    title = "Co-Tuning"
+    paper = "NeurIPS 2020"
+    kind = "regulariser"
+
+    @dataclass
+    class Config:
+        """How the relationship is learned, and how much it counts."""
+
+        weight: float = 2.3  # of the source head's loss
+        relation: Relation = Relation.reverse
+        source_scale: float = 1.0  # calibrates the source classifier's logits; torchvision's ResNet-50: 0.884
+
+        def resolved(self) -> "CoTuning.Config":
+            """Check the ranges. Raises: InputError."""
+            check_ranges(self, {"weight": (0, inf), "source_scale": (1e-3, inf)})
+            return self
+
+    def __init__(self, problem: Problem, config: Any) -> None:
+        self.config, self.recipe = config, problem.recipe
+        self.net = problem.network()
+        halves = (problem.target, problem.holdout) if problem.holdout else problem.target.halves(problem.seed)
+        self.fitted, self.judged = halves
+        self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
+        self.optimizer = self.recipe.optimise(self.net)
+        shape = (problem.target.num_classes, classed_source(problem).num_classes)
+        self.relation_TS = torch.zeros(shape, device=problem.device)
+
+    @classmethod
+    def unfit(cls, problem: Problem) -> str:
+        """Refuse a source or a target without classes."""
+        several = "it needs classes, and target images have several labels"
+        return no_source_classes(problem) or (several if problem.target.multi_label else "")
+
+    def prepare(self) -> None:
+        """Learn which source classes each target class is, from the pre-trained network."""
+        num_target = len(self.relation_TS)
+        if self.config.relation is Relation.direct:
+            split = self.target.split
+            relation_TS = mean_answers(self._answers(split), split.labels, num_target)
+        else:
+            (p_NS, y), (judged_NS, judged_y) = [
+                (self._answers(split), split.labels) for split in (self.fitted, self.judged)
+            ]
+            relation_TS = reverse_relation(p_NS, y, judged_NS, judged_y, num_target)
+        self.relation_TS.copy_(relation_TS)
+
+    def _answers(self, split: Split) -> Tensor:
+        """Give the source classifier's probabilities [N,S] for a split's images, in float64."""
+        self.net.eval()
+        with torch.no_grad():
+            batches = split.batches(self.recipe.batch_size)
+            logits_NS = torch.cat([self.net.source(x) for x, _ in batches]).double()
+        self.net.train()
+        return (self.config.source_scale * logits_NS).softmax(1)
+
+    def step(self, t: int) -> Metrics:
+        """Train the target head on the labels of the next batch, and the source head on their translation."""
+        with part("data"):
+            x, y = next(self.target)
+        with part("target"):
+            feature_BF = self.net.features(x)
+            loss = F.cross_entropy(self.net.target_head(feature_BF).float(), y)
+            source_BS = self.net.source_head(feature_BF).float()
+            source_loss = F.cross_entropy(source_BS, self.relation_TS[y])
+            (loss + self.config.weight * source_loss).backward()
+            update(self.optimizer, self.recipe.rate(t))
+        return {"loss": loss.detach(), "source_loss": source_loss.detach()}

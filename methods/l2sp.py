@@ -1,0 +1,61 @@
+"""L2-SP: fine-tuning whose weights are pulled back to where they started, not to zero.
+
+Source: Li, Grandvalet, Davoine: Explicit Inductive Bias for Transfer Learning with Convolutional
+Networks (arXiv 1802.01483), section 3, the penalty named L2-SP; `alpha` and `beta` as in the released
+code's script for Stanford Dogs (`holyseven/TransferLearningClassification`).
+Departs from: nothing; as in the released code's first mode only kernels are pulled (`kernels_only`).
+The recipe's weight decay is not applied: the penalty takes its place.
+"""
+
+from dataclasses import dataclass, replace
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .base import Method, Metrics, Problem, check_ranges, part, train_step
+
+
+class L2SP(Method):
+    """A quadratic penalty on the way from the pre-trained encoder, and on the head."""
+
+    title = "L2-SP"
+    paper = "arXiv 1802.01483"
+    kind = "regulariser"
+
+    @dataclass
+    class Config:
+        """How strong the pull is."""
+
+        alpha: float = 0.1  # on the encoder, towards the start
+        beta: float = 0.01  # on the new head, towards zero
+        kernels_only: bool = True  # False: biases and norms too
+
+        def resolved(self) -> "L2SP.Config":
+            """Check the ranges. Raises: InputError."""
+            check_ranges(self, {"alpha": (0, inf), "beta": (0, inf)})
+            return self
+
+    def __init__(self, problem: Problem, config: Any) -> None:
+        self.recipe, self.config = problem.recipe, config
+        self.net = problem.network()
+        pulled = [p for p in self.net.encoder.parameters() if p.ndim > 1 or not config.kernels_only]
+        self.pulled = [(weight, weight.detach().clone()) for weight in pulled]
+        self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
+        self.optimizer = replace(self.recipe, weight_decay=0.0).optimise(self.net)
+
+    def penalty(self) -> Tensor:
+        """Give alpha/2 |encoder - start|^2 + beta/2 |head|^2."""
+        way = torch.stack([(weight - start).square().sum() for weight, start in self.pulled]).sum()
+        head = [p for p in self.net.target_head.parameters() if p.ndim > 1 or not self.config.kernels_only]
+        size = torch.stack([p.square().sum() for p in head]).sum()
+        return (self.config.alpha * way + self.config.beta * size) / 2
+
+    def step(self, t: int) -> Metrics:
+        """Gather the gradient of the penalty, and train on the next target batch on top of it."""
+        with part("target"):
+            penalty = self.penalty()
+            penalty.backward()
+        metrics = train_step(self.net.target, self.target, self.optimizer, self.recipe.rate(t))
+        return {**metrics, "penalty": penalty.detach()}

@@ -1,0 +1,83 @@
+"""LP-FT: a linear probe first, then fine-tuning of all weights from the probe's head.
+
+Source: Kumar, Raghunathan, Jones, Ma, Liang: Fine-Tuning can Distort Pretrained Features and
+Underperform Out-of-Distribution (arXiv 2202.10054), section 4; norms as in the released code's usual
+variant (`AnanyaKumar/transfer_learning`).
+Departs from: both stages share the steps of one run (`probe_share`), each with the recipe's whole
+schedule, where the paper probes to convergence beforehand; the recipe's weight decay, not zero.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .base import Method, Metrics, Problem, check_ranges, train_step
+from .recipe import Recipe
+
+
+class LPFT(Method):
+    """A head that fits the features before the features move."""
+
+    title = "LP-FT"
+    paper = "arXiv 2202.10054"
+    kind = "initialisation"
+
+    @dataclass
+    class Config:
+        """How the steps are shared, and what is frozen."""
+
+        probe_share: float = 0.5  # of the steps
+        probe_lr: float = 0.0  # 0: as the recipe has it
+        frozen_norms: bool = True  # batch norms keep the pre-trained statistics throughout
+
+        def resolved(self) -> "LPFT.Config":
+            """Check the ranges. Raises: InputError."""
+            check_ranges(self, {"probe_share": (0, 1), "probe_lr": (0, 100)})
+            return self
+
+    def __init__(self, problem: Problem, config: Any) -> None:
+        self.config, recipe = config, problem.recipe
+        self.num_probe_steps = round(config.probe_share * recipe.steps)
+        probe = replace(recipe, lr=config.probe_lr or recipe.lr)
+        self.probe_recipe = shortened(probe, self.num_probe_steps)
+        self.recipe = shortened(recipe, recipe.steps - self.num_probe_steps)
+        self.net = problem.network()
+        self.target = problem.target.stream(recipe.batch_size, problem.seed)
+        self.probe_optimizer = recipe.optimise(self.net.target_head)
+        self.optimizer = recipe.optimise(self.net)
+        self.train_mode()
+
+    def step(self, t: int) -> Metrics:
+        """Train the head alone, or later all weights, on the next target batch."""
+        if t < self.num_probe_steps:
+            return train_step(self.probed, self.target, self.probe_optimizer, self.probe_recipe.rate(t))
+        rate = self.recipe.rate(t - self.num_probe_steps)
+        return train_step(self.net.target, self.target, self.optimizer, rate)
+
+    def probed(self, x: Tensor) -> Tensor:
+        """Give target logits [B,C_T] of the frozen encoder in evaluation mode."""
+        self.net.eval()
+        with torch.no_grad():
+            feature_BF = self.net.features(x)
+        self.train_mode()
+        return self.net.target_head(feature_BF).float()
+
+    def train_mode(self) -> None:
+        """Go to training mode, but for the norms that are frozen."""
+        self.net.train()
+        for norm in self.net.norms:
+            norm.train(not self.config.frozen_norms)
+
+    @classmethod
+    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+        """Count the probe's images as judged: the encoder is frozen."""
+        num_judged = round(config.probe_share * batch_size)
+        return batch_size - num_judged, num_judged
+
+
+def shortened(recipe: Recipe, steps: int) -> Recipe:
+    """Fit the whole schedule into fewer steps."""
+    milestones = [round(m * steps / recipe.steps) for m in recipe.milestones]
+    return replace(recipe, steps=steps, milestones=milestones)

@@ -1,0 +1,86 @@
+"""LwF: fine-tuning that keeps answering the source's question as the pre-trained network did.
+
+Source: Li & Hoiem: Learning without Forgetting (arXiv 1606.09282), section 3, equation 2; `weight` and
+`temperature` as in the Transfer-Learning-Library (`thuml`), where the paper has 1 and 2.
+Departs from: the old network answers for each batch as it is drawn; the library records its answers
+once, under another random crop than the one that is trained on. No first stage for the new head alone
+(its weights start small), and as in the library no factor T^2.
+
+Shape letters: B images, F features, S source classes.
+"""
+
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .base import Method, Metrics, Problem, check_ranges, part, update
+from .metrics import classification_loss
+
+
+class LwF(Method):
+    """Distillation from the pre-trained network's source head, on target images."""
+
+    title = "LwF"
+    paper = "arXiv 1606.09282"
+    kind = "regulariser"
+
+    @dataclass
+    class Config:
+        """How much the old answers count, and how soft they are."""
+
+        weight: float = 4.0  # of the distillation loss
+        temperature: float = 3.0
+
+        def resolved(self) -> "LwF.Config":
+            """Check the ranges. Raises: InputError."""
+            check_ranges(self, {"weight": (0, inf), "temperature": (1e-3, inf)})
+            return self
+
+    def __init__(self, problem: Problem, config: Any) -> None:
+        self.config = config
+        self.recipe = problem.recipe
+        self.old = problem.network().requires_grad_(False).eval()
+        self.net = problem.network()
+        self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
+        self.optimizer = self.recipe.optimise(self.net)
+
+    @classmethod
+    def unfit(cls, problem: Problem) -> str:
+        """Refuse a source without classes, or no source: then there is no old question."""
+        return no_source_classes(problem)
+
+    def step(self, t: int) -> Metrics:
+        """Train both heads on the next target batch: its labels, and the old network's answers."""
+        with part("data"):
+            x, y = next(self.target)
+        with part("source"), torch.no_grad():
+            old_BS = self.old.source(x)
+        with part("target"):
+            feature_BF = self.net.features(x)
+            loss = classification_loss(self.net.target_head(feature_BF).float(), y)
+            kept = distillation(self.net.source_head(feature_BF).float(), old_BS, self.config.temperature)
+            (loss + self.config.weight * kept).backward()
+            update(self.optimizer, self.recipe.rate(t))
+        return {"loss": loss.detach(), "distillation": kept.detach()}
+
+    @classmethod
+    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+        """Count the old network's pass too."""
+        return batch_size, batch_size
+
+
+def distillation(logits_BS: Tensor, old_BS: Tensor, temperature: float) -> Tensor:
+    """Give the mean Kullback-Leibler divergence of the softened answers from the old ones."""
+    new_BS, old_BS = (logits_BS / temperature).log_softmax(1), (old_BS / temperature).log_softmax(1)
+    return (old_BS.exp() * (old_BS - new_BS)).sum(1).mean()
+
+
+def no_source_classes(problem: Problem) -> str:
+    """Say why there is no softmax over source classes, if there is none."""
+    if problem.source is None:
+        return "it needs a classifier of the source, and there is no source"
+    several = problem.source.multi_label
+    return "it needs source classes, and source images have several labels" if several else ""

@@ -1,0 +1,114 @@
+"""Meta-learned class weights: joint training, where the holdout's gradient says which source classes count.
+
+Source: Shu, Xie, Yi, Zhao, Zhou, Xu, Meng: Meta-Weight-Net (arXiv 1902.07379), equations 3 to 5, algorithm 1.
+
+Departs from: (1) a weight for each source class, the sigmoid of a free number, where the paper has a network
+from an image's loss to its weight: so it learns what L2TL learns, by the gradient instead of by rewards;
+(2) the images weighed are the source's, and the target's loss is added with weight 1; (3) the rate of
+the weights' Adam follows the number of steps (`meta_lr`), and there is no weight decay on them.
+
+Shape letters: B images of a batch, S source classes.
+"""
+
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .base import Method, Metrics, Problem, check_ranges, classed_source, part, update
+from .lookahead import lookahead, twice_differentiable, why_not
+from .metrics import classification_loss
+
+
+class MetaWeights(Method):
+    """Weights of source classes by the gradient of the holdout loss through one step of training."""
+
+    title = "Meta-learned class weights"
+    paper = "arXiv 1902.07379"
+    kind = "meta"
+    needs_source = True
+    learns_controls = True
+
+    @dataclass
+    class Config:
+        """How fast the weights are learned, and how much they count together."""
+
+        meta_lr: float = 0.0  # Adam's; 0: 60 / steps, which is the paper's 1e-3 at its 60,000
+        scale: float = 1.0  # of the source loss
+
+        def resolved(self) -> "MetaWeights.Config":
+            """Check the ranges. Raises: InputError."""
+            check_ranges(self, {"meta_lr": (0, inf), "scale": (0, inf)})
+            return self
+
+    def __init__(self, problem: Problem, config: Any) -> None:
+        source = classed_source(problem)
+        self.config, self.recipe = config, problem.recipe
+        self.net = problem.network()
+        self.optimizer = self.recipe.optimise(self.net)
+        size = self.recipe.batch_size
+        self.source = source.stream(size, problem.seed)
+        self.target = problem.target.stream(size, problem.seed)
+        self.logit_S = torch.zeros(source.num_classes, device=problem.device, requires_grad=True)
+        self.meta_optimizer = torch.optim.Adam([self.logit_S], lr=config.meta_lr or 60 / self.recipe.steps)
+        self.replays = problem.controls is not None
+        if problem.controls is not None:
+            self.logit_S.data.copy_(problem.controls["logits"])
+        elif problem.holdout is None:
+            raise ValueError("MetaWeights needs holdout images to judge by, or controls to replay")
+        else:
+            self.holdout = problem.holdout.stream(size, problem.seed, augmented=False)
+
+    @classmethod
+    def unfit(cls, problem: Problem) -> str:
+        """Refuse what has no second derivatives."""
+        return why_not(problem)
+
+    def step(self, t: int) -> Metrics:
+        """Weigh by a step that is only thought, then take it with the new weights."""
+        with part("data"):
+            (x_T, y_T), (x_S, y_S) = next(self.target), next(self.source)
+        with part("target"):
+            target_loss = classification_loss(self.net.target(x_T), y_T)
+            target_loss.backward()
+        with part("source"), twice_differentiable():
+            loss_B = classification_loss(self.net.source(x_S), y_S, reduction="none")
+        rate = self.recipe.rate(t)
+        metrics = {"loss": target_loss.detach()}
+        if not self.replays:
+            metrics["holdout_loss"] = self.learn(loss_B, y_S, rate)
+        with part("source"):
+            source_loss = self.weighted(loss_B, y_S)
+            source_loss.backward(inputs=list(self.net.parameters()))
+            update(self.optimizer, rate)
+        return {**metrics, "source_loss": source_loss.detach()}
+
+    def weighted(self, loss_B: Tensor, y: Tensor) -> Tensor:
+        """Weigh the source losses [B] by their classes."""
+        return self.config.scale * (self.logit_S.sigmoid()[y] * loss_B).mean()
+
+    def learn(self, loss_B: Tensor, y_S: Tensor, rate: float) -> Tensor:
+        """Move the weights down the gradient of the holdout loss that the step would lead to."""
+        with part("data"):
+            x, y = next(self.holdout)
+        with part("policy"), twice_differentiable():
+            loss = lookahead(self.net, self.weighted(loss_B, y_S), rate, x, y)
+            (self.logit_S.grad,) = torch.autograd.grad(loss, [self.logit_S])
+            self.meta_optimizer.step()
+            self.meta_optimizer.zero_grad()
+        return loss.detach()
+
+    @classmethod
+    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+        """Count both halves, and the holdout's."""
+        return 2 * batch_size, batch_size
+
+    def class_weights(self) -> Tensor | None:
+        """Give the learned weights [S], 0 to 1."""
+        return self.logit_S.detach().sigmoid()
+
+    def controls(self) -> dict[str, Tensor]:
+        """Give the logits."""
+        return {"logits": self.logit_S.detach().cpu()}

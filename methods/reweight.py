@@ -1,0 +1,100 @@
+"""Learning to reweight: joint training, where each source image counts as its gradient helps the holdout.
+
+Source: Ren, Zeng, Yang, Urtasun: Learning to Reweight Examples for Robust Deep Learning (arXiv 1803.09050),
+equations 4 to 9 and algorithm 1.
+
+Departs from: (1) the images weighed are the source's, and the target's loss is added with weight 1;
+(2) the step that is only thought has source images alone, as their weights in it are zero: the gradients
+are compared where the network is; (3) where the holdout is trained on (`protocol=trainval`), other batches
+of the target judge.
+
+Shape letters: B images of a batch, S source classes.
+"""
+
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..datasets.base import mix
+from .base import Method, Metrics, Problem, check_ranges, classed_source, part, update
+from .lookahead import lookahead, twice_differentiable, why_not
+from .metrics import classification_loss
+
+
+class Reweight(Method):
+    """Weights of source images by the agreement of their gradients with the holdout's."""
+
+    title = "Learning to reweight"
+    paper = "arXiv 1803.09050"
+    kind = "meta"
+    needs_source = True
+
+    @dataclass
+    class Config:
+        """How much the source counts."""
+
+        scale: float = 1.0  # of the source loss, whose weights sum to one
+
+        def resolved(self) -> "Reweight.Config":
+            """Check the range. Raises: InputError."""
+            check_ranges(self, {"scale": (0, inf)})
+            return self
+
+    def __init__(self, problem: Problem, config: Any) -> None:
+        source = classed_source(problem)
+        self.config, self.recipe = config, problem.recipe
+        self.net = problem.network()
+        self.optimizer = self.recipe.optimise(self.net)
+        size, judge = self.recipe.batch_size, problem.holdout or problem.target
+        self.source = source.stream(size, problem.seed)
+        self.target = problem.target.stream(size, problem.seed)
+        self.holdout = judge.stream(size, mix(problem.seed, "judge"), augmented=problem.holdout is None)
+        self.total_S, self.count_S = torch.zeros(2, source.num_classes, device=problem.device)
+
+    @classmethod
+    def unfit(cls, problem: Problem) -> str:
+        """Refuse what has no second derivatives."""
+        return why_not(problem)
+
+    def step(self, t: int) -> Metrics:
+        """Weigh the source images, then train on them and on the target's."""
+        with part("data"):
+            (x_S, y_S), (x_T, y_T) = next(self.source), next(self.target)
+        with part("source"), twice_differentiable():
+            loss_B = classification_loss(self.net.source(x_S), y_S, reduction="none")
+        weight_B, judged = self.weigh(loss_B)
+        with part("source"):
+            source_loss = self.config.scale * (weight_B * loss_B).sum()
+            source_loss.backward()
+        with part("target"):
+            target_loss = classification_loss(self.net.target(x_T), y_T)
+            target_loss.backward()
+            update(self.optimizer, self.recipe.rate(t))
+        self.total_S.index_add_(0, y_S, len(y_S) * weight_B)
+        self.count_S.index_add_(0, y_S, torch.ones_like(weight_B))
+        kept = (weight_B > 0).float().mean()
+        return {"loss": target_loss.detach(), "source_loss": source_loss.detach(), "kept": kept, **judged}
+
+    def weigh(self, loss_B: Tensor) -> tuple[Tensor, Metrics]:
+        """Give the source images weights [B] that sum to one, or are all zero where none helps."""
+        with part("data"):
+            x, y = next(self.holdout)
+        with part("policy"), twice_differentiable():
+            none_B = torch.zeros_like(loss_B, requires_grad=True)
+            loss = lookahead(self.net, (none_B * loss_B).sum(), 1.0, x, y)
+            (slope_B,) = torch.autograd.grad(loss, [none_B])
+        helpful_B = (-slope_B).clamp(min=0)
+        total = helpful_B.sum()
+        return helpful_B / total.where(total > 0, 1), {"holdout_loss": loss.detach()}
+
+    @classmethod
+    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+        """Count both halves, and the holdout's."""
+        return 2 * batch_size, batch_size
+
+    def class_weights(self) -> Tensor | None:
+        """Average the weights of each class's images so far [S]; 1 is an image's equal share of a batch."""
+        return self.total_S / self.count_S.clamp(min=1)

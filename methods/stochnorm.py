@@ -1,0 +1,94 @@
+"""StochNorm: fine-tuning in which each channel is normalised by running or by batch statistics, at random.
+
+Source: Kou, You, Long, Wang: Stochastic Normalization (NeurIPS 2020); `probability` as in the released code
+(`thuml/StochNorm`).
+Departs from: nothing. Not followed: a library version (`thuml/Transfer-Learning-Library`) hands the
+probability over in the place of another argument, so that it has no effect there.
+
+Shape letters: C channels.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..datasets.base import mix
+from .base import Method, Metrics, Problem, check_ranges, train_step
+
+
+class StochNorm(Method):
+    """Two branches of every batch norm, one of which is drawn for each channel and pass."""
+
+    title = "StochNorm"
+    paper = "NeurIPS 2020"
+    kind = "regulariser"
+
+    @dataclass
+    class Config:
+        """How often a channel takes the batch's statistics."""
+
+        probability: float = 0.5  # 1: plain fine-tuning
+
+        def resolved(self) -> "StochNorm.Config":
+            """Check the range. Raises: InputError."""
+            check_ranges(self, {"probability": (0, 1)})
+            return self
+
+    def __init__(self, problem: Problem, config: Any) -> None:
+        self.seed = problem.seed
+        self.generator = torch.Generator(problem.device)
+        self.net = problem.network()
+        for norm in self.net.norms:
+            make_stochastic(norm, config.probability, self.generator)
+        self.recipe = problem.recipe
+        self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
+        self.optimizer = self.recipe.optimise(self.net)
+
+    @classmethod
+    def unfit(cls, problem: Problem) -> str:
+        """Refuse a network without batch norms."""
+        norms = problem.network(pretrained=False).norms
+        return "" if norms else "it needs batch norms, and the backbone has none"
+
+    def step(self, t: int) -> Metrics:
+        """Train on the next target batch, with branches drawn anew."""
+        self.generator.manual_seed(mix(self.seed, "branches", t))
+        return train_step(self.net.target, self.target, self.optimizer, self.recipe.rate(t))
+
+
+class Stochastic(_BatchNorm):
+    """A batch norm with a second branch in training mode; evaluation is as before."""
+
+    probability: float
+    generator: torch.Generator
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise each channel by the batch's statistics with `probability`, else by the running ones.
+
+        The running branch sees the statistics from before this batch; the batch's branch moves them.
+        """
+        if not self.training:
+            return super().forward(x)
+        running = self._by_running(x)
+        draw_C = torch.rand(x.shape[1], generator=self.generator, device=x.device)
+        by_batch = (draw_C < self.probability).view(1, -1, *[1] * (x.ndim - 2))
+        return torch.where(by_batch, super().forward(x), running)
+
+    def _by_running(self, x: Tensor) -> Tensor:
+        """Normalise as in evaluation mode, by a copy: the originals move before the backward pass."""
+        own = self._buffers
+        self._buffers = {name: None if b is None else b.clone() for name, b in own.items()}
+        self.training = False
+        try:
+            return super().forward(x)
+        finally:
+            self._buffers, self.training = own, True
+
+
+def make_stochastic(norm: Any, probability: float, generator: torch.Generator) -> None:
+    """Turn a batch norm, or a subclass of one, into its stochastic form where it stands."""
+    norm.__class__ = type(f"Stochastic{type(norm).__name__}", (Stochastic, type(norm)), {})
+    norm.probability, norm.generator = probability, generator
