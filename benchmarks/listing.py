@@ -14,6 +14,8 @@ from ..datasets.pixels import MemoryPixels
 from ..methods import catalog as methods
 from .config import suite_rows
 
+WIDTH = 240  # of what goes into a file or a pipe
+
 
 def print_methods() -> int:
     """List the methods."""
@@ -25,7 +27,7 @@ def print_methods() -> int:
         needs = "source images" if cls.needs_source else ""
         needs = needs or ("weights" if cls.uses_pretraining else "nothing")
         table.add_row(name, cls.title, cls.kind, cls.paper, needs)
-    Console(highlight=False).print(table)
+    _console().print(table)
     print(f"rows of `bench`: {', '.join(suite_rows())}")
     return 0
 
@@ -49,7 +51,7 @@ def print_datasets() -> int:
             about.title,
             about.licence,
         )
-    Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 240).print(table)
+    _console().print(table)
     print("or a path: a folder split/class/image or class/image, an uncompressed tar of one, or tar shards")
     root = places.user_folder() or "(not set)"
     print(f"looked for in TRANSFERBENCH_DATA={root}, then in {cache.folder()}/data")
@@ -92,3 +94,8 @@ def prepare(names: Sequence[str]) -> int:
             )
             print(f"{found.name} {part}: {len(pixels)} images at {side} px, {kept}")
     return 0
+
+
+def _console() -> Console:
+    """Make a console that is as wide as the terminal, and wide enough for a row where there is none."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)

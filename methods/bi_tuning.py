@@ -51,7 +51,8 @@ class BiTuning(Method):
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
         self.second = problem.target.stream(self.recipe.batch_size, mix(problem.seed, "second view"))
         self.net, self.key_net = problem.network(), problem.network()
-        num_classes, num_features = self.net.target_head.weight.shape
+        head: Any = self.net.target_head
+        num_classes, num_features = head.weight.shape
         self.projector = nn.Linear(num_features, config.width, device=problem.device)
         self.key_projector = nn.Linear(num_features, config.width, device=problem.device)
         self.key_projector.load_state_dict(self.projector.state_dict())
@@ -86,7 +87,8 @@ class BiTuning(Method):
 
     def contrast(self, z_BD: Tensor, h_BW: Tensor, key_z_BD: Tensor, y: Tensor) -> Tensor:
         """Add the loss of the projection to that of the classifier, whose weights are held fixed."""
-        head, temperature = self.net.target_head, self.config.temperature
+        head: Any = self.net.target_head
+        temperature = self.config.temperature
         own_BW = F.normalize(torch.cat((head.weight, head.bias[:, None]), 1).detach())[y]
         others_BTK = torch.einsum("bd,tkd->btk", z_BD, self.queue_z)
         of_z = divergence((z_BD * key_z_BD).sum(1), others_BTK, y, temperature)

@@ -52,13 +52,15 @@ class Chosen:
     """
 
     def __init__(self, split: Split, batch_size: int, seed: int) -> None:
-        self.whole, self.batch_size, self.seed = split, batch_size, seed
-        self.choose(torch.arange(len(split)))
+        self.whole, self.seed = split, seed
+        self.rows = torch.arange(len(split))
+        self.stream = split.stream(batch_size, seed)
 
     def choose(self, rows: Tensor) -> None:
-        """Draw from these rows [N] alone, from the first batch on."""
-        self.rows = rows
-        self.stream = self.whole.subset(rows).stream(self.batch_size, self.seed)
+        """Draw from these rows [N] alone from now on; batches and images count on."""
+        before, self.rows = self.stream, rows
+        self.stream = self.whole.subset(rows).stream(before.batch_size, self.seed)
+        self.stream.load_state_dict(before.state_dict())
 
     def choose_classes(self, weight_S: Tensor) -> None:
         """Draw from the classes that weigh more than nothing [S] alone."""

@@ -69,5 +69,5 @@ def _minimised(start: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
         value.backward()
         return value
 
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    optimizer.step(closure)
     return start.detach()

@@ -1,0 +1,125 @@
+"""DoGE: joint training, where source classes gain weight as their gradients agree with the target's.
+
+Source: Fan, Pagliardini, Jaggi: DoGE: Domain Reweighting with Generalization Estimation
+(arXiv 2310.15393), section 2, algorithm 1 for a target outside the mixture.
+
+Departs from: (1) a domain is a source class, and a step sees `num_domains` of them, not all; (2) the weights
+are used while they are learned, by the network that is judged, with the target's loss added: there is no
+proxy model and no second training; (3) gradients are compared on the encoder, which both sides share, and
+clipped for the comparison alone.
+
+Shape letters: D domains of a step, B images of a batch, S source classes.
+"""
+
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..datasets.base import mix
+from .base import Method, Metrics, Problem, check_ranges, classed_source, part, update
+from .grad_cosine import dot
+from .metrics import classification_loss
+
+MAX_NORM = 5.0  # of a gradient
+MAX_SCORE = 5.0  # times the learning rate
+
+
+class DoGE(Method):
+    """Weights of source classes by multiplicative updates with the agreement of gradients."""
+
+    title = "DoGE"
+    paper = "arXiv 2310.15393"
+    kind = "source selection"
+    needs_source = True
+
+    @dataclass
+    class Config:
+        """How fast weights move, and how many classes a step compares."""
+
+        mu: float = 0.05  # the smaller, the faster
+        num_domains: int = 8  # each takes a backward pass
+        scale: float = 1.0  # of the source loss
+
+        def resolved(self) -> "DoGE.Config":
+            """Check the ranges. Raises: InputError."""
+            check_ranges(self, {"mu": (1e-6, inf), "num_domains": (1, inf), "scale": (0, inf)})
+            return self
+
+    def __init__(self, problem: Problem, config: Any) -> None:
+        source = classed_source(problem)
+        self.config, self.recipe, self.seed = config, problem.recipe, problem.seed
+        self.net = problem.network()
+        self.optimizer = self.recipe.optimise(self.net)
+        self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
+        self.source = source.stream(self.recipe.batch_size, problem.seed)
+        labels = source.labels.cpu()
+        self.rows_of = {int(c): torch.nonzero(labels == c)[:, 0] for c in labels.unique()}
+        self.log_weight_S = torch.zeros(source.num_classes, device=problem.device)
+        self.total_S = torch.zeros(source.num_classes, device=problem.device)
+
+    def step(self, t: int) -> Metrics:
+        """Compare the domains' gradients with the target's, move the weights, and train with them."""
+        rate = self.recipe.rate(t)
+        with part("data"):
+            classes_D, rows = self.draw(t)
+            images = self.source.fetch(rows)
+            x, y = next(self.target)
+        with part("target"):
+            target_loss = classification_loss(self.net.target(x), y)
+            target_loss.backward()
+        with part("data"):
+            x, y = images.result()  # class by class
+        with part("source"):
+            loss_B = classification_loss(self.net.source(x), y, reduction="none")
+            loss_D = torch.stack([part_B.mean() for part_B in loss_B.tensor_split(len(classes_D))])
+        with part("policy"):
+            score_D = self.scores(loss_D, rate)
+            self.log_weight_S[classes_D] += score_D / self.config.mu
+            weight_S = self.log_weight_S.softmax(0) * len(self.log_weight_S)
+            self.total_S += weight_S
+        with part("source"):
+            source_loss = self.config.scale * (weight_S[classes_D] * loss_D).mean()
+            source_loss.backward()
+            update(self.optimizer, rate)
+        return {"loss": target_loss.detach(), "source_loss": source_loss.detach(), "score": score_D.mean()}
+
+    def draw(self, t: int) -> tuple[Tensor, Tensor]:
+        """Draw classes [D], and rows of the source [B] that they share evenly; a function of seed and t."""
+        self.source.draw()  # keeps the count
+        generator = torch.Generator().manual_seed(mix(self.seed, "domains", t))
+        order = torch.tensor(list(self.rows_of))[torch.randperm(len(self.rows_of), generator=generator)]
+        size = self.recipe.batch_size
+        classes_D = order[: min(self.config.num_domains, size)]
+        rows = []
+        for i, c in enumerate(classes_D.tolist()):
+            count = size // len(classes_D) + (i < size % len(classes_D))
+            own = self.rows_of[c]
+            rows.append(own[torch.randint(len(own), (count,), generator=generator)])
+        return classes_D.to(self.log_weight_S.device), torch.cat(rows)
+
+    def scores(self, loss_D: Tensor, rate: float) -> Tensor:
+        """Score the domains [D] by how their clipped gradients agree with the target's in `grad`."""
+        shared = [p for p in self.net.encoder.parameters() if p.grad is not None]
+        target = [p.grad for p in shared]
+        target_clip = (MAX_NORM / dot(target, target).sqrt().clamp(min=1e-12)).clamp(max=1)
+        agreement, norm = [], []
+        for loss in loss_D:
+            gradient = torch.autograd.grad(loss, shared, retain_graph=True)
+            length = dot(gradient, gradient).sqrt()
+            clip = (MAX_NORM / length.clamp(min=1e-12)).clamp(max=1)
+            agreement.append(clip * target_clip * dot(gradient, target))
+            norm.append(clip * length)
+        mean_norm = torch.stack(norm).mean().clamp(min=1e-12)
+        return (rate * torch.stack(agreement) / mean_norm).clamp(0, MAX_SCORE * rate)
+
+    @classmethod
+    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+        """Count both halves."""
+        return 2 * batch_size, 0
+
+    def class_weights(self) -> Tensor | None:
+        """Average the weights over the steps so far [S]; 1 is an equal share."""
+        return (self.total_S / self.total_S.mean()).nan_to_num(1.0)

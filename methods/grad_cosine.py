@@ -1,0 +1,86 @@
+"""Gradient cosine: joint training, where the source's gradient is used when it points the target's way.
+
+Source: Du, Czarnecki, Jayakumar, Farajtabar, Pascanu, Lakshminarayanan: Adapting Auxiliary Losses Using
+Gradient Similarity (arXiv 1812.02224), section 3, algorithms 1 (`weighted=true`) and 2 (unweighted).
+
+Departs from: nothing; the auxiliary task is the classification of source images, and the shared
+parameters, on which gradients are compared, are the encoder's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .base import Method, Metrics, Problem, check_ranges, part, update
+from .metrics import classification_loss
+
+
+class GradCosine(Method):
+    """The source's loss as an auxiliary one, gated by the cosine of its gradient with the target's."""
+
+    title = "Gradient cosine"
+    paper = "arXiv 1812.02224"
+    kind = "regulariser"
+    needs_source = True
+
+    @dataclass
+    class Config:
+        """How the cosine gates."""
+
+        weighted: bool = False  # times the cosine where it is above zero, or else all or nothing
+        scale: float = 1.0  # of the source loss
+
+        def resolved(self) -> "GradCosine.Config":
+            """Check the range. Raises: InputError."""
+            check_ranges(self, {"scale": (0, inf)})
+            return self
+
+    def __init__(self, problem: Problem, config: Any) -> None:
+        assert problem.source is not None
+        self.config, self.recipe = config, problem.recipe
+        self.net = problem.network()
+        self.optimizer = self.recipe.optimise(self.net)
+        self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
+        self.source = problem.source.stream(self.recipe.batch_size, problem.seed)
+
+    def step(self, t: int) -> Metrics:
+        """Gather the target's gradient, and as much of the source's as the cosine lets through."""
+        with part("data"):
+            (x_T, y_T), (x_S, y_S) = next(self.target), next(self.source)
+        with part("target"):
+            loss = classification_loss(self.net.target(x_T), y_T)
+            loss.backward()
+        with part("source"):
+            source_loss = self.config.scale * classification_loss(self.net.source(x_S), y_S)
+            head = list(self.net.source_head.parameters())
+            shared = [p for p in self.net.encoder.parameters() if p.grad is not None]
+            gradients = torch.autograd.grad(source_loss, [*head, *shared])
+            own, auxiliary = gradients[: len(head)], gradients[len(head) :]
+            cosine = cosine_of(auxiliary, [p.grad for p in shared])
+            gate = cosine.clamp(min=0) if self.config.weighted else (cosine > 0).float()
+            for p, gradient in zip(head, own, strict=True):
+                p.grad = gradient
+            for p, gradient in zip(shared, auxiliary, strict=True):
+                p.grad.add_(gate * gradient)
+            update(self.optimizer, self.recipe.rate(t))
+        metrics = {"loss": loss.detach(), "source_loss": source_loss.detach()}
+        return {**metrics, "cosine": cosine, "gate": gate}
+
+    @classmethod
+    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+        """Count both halves."""
+        return 2 * batch_size, 0
+
+
+def dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    """Multiply two gradients, each a list of tensors of the same shapes."""
+    return torch.stack([(u * v).sum() for u, v in zip(a, b, strict=True)]).sum()
+
+
+def cosine_of(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    """Give the cosine between two gradients; zero where one vanishes."""
+    return dot(a, b) / (dot(a, a) * dot(b, b)).sqrt().clamp(min=1e-30)
