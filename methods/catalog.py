@@ -21,6 +21,7 @@ MACHINERY = (
     "policy",
     "recipe",
     "relationship",
+    "value_estimator",
 )
 
 

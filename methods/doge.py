@@ -49,12 +49,12 @@ class DoGE(Method):
             return self
 
     def __init__(self, problem: Problem, config: Any) -> None:
-        source = classed_source(problem)
         self.config, self.recipe, self.seed = config, problem.recipe, problem.seed
+        source = classed_source(problem)
         self.net = problem.network()
-        self.optimizer = self.recipe.optimise(self.net)
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
         self.source = source.stream(self.recipe.batch_size, problem.seed)
+        self.optimizer = self.recipe.optimise(self.net)
         labels = source.labels.cpu()
         self.rows_of = {int(c): torch.nonzero(labels == c)[:, 0] for c in labels.unique()}
         self.log_weight_S = torch.zeros(source.num_classes, device=problem.device)

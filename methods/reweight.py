@@ -44,14 +44,14 @@ class Reweight(Method):
             return self
 
     def __init__(self, problem: Problem, config: Any) -> None:
-        source = classed_source(problem)
         self.config, self.recipe = config, problem.recipe
+        source = classed_source(problem)
         self.net = problem.network()
-        self.optimizer = self.recipe.optimise(self.net)
         size, judge = self.recipe.batch_size, problem.holdout or problem.target
         self.source = source.stream(size, problem.seed)
         self.target = problem.target.stream(size, problem.seed)
         self.holdout = judge.stream(size, mix(problem.seed, "judge"), augmented=problem.holdout is None)
+        self.optimizer = self.recipe.optimise(self.net)
         self.total_S, self.count_S = torch.zeros(2, source.num_classes, device=problem.device)
 
     @classmethod

@@ -46,6 +46,8 @@ def test_the_contrast_of_a_batch_is_worked_anew():
     feature, z, h = embed(method.net, method.projector, x)
     key_z = embed(method.key_net, method.key_projector, x.flip(3))[1].detach()
     head = method.net.target_head
+    with torch.no_grad():
+        head.bias.copy_(torch.tensor([2.0, -1.0, 0.5]))
     total = 0.0
     for i in range(8):
         c = y[i]
@@ -111,6 +113,7 @@ def test_keys_come_from_a_second_view_through_weights_that_follow(monkeypatch):
     assert sum(i == found for i, found in enumerate(same_colour)) >= 6  # other crops of the same images
     assert method.place_T.tolist() == torch.bincount(y, minlength=3).remainder(4).tolist()
     assert method.target.num_images == method.second.num_images == 8
+    assert method.second.drawn == 1  # other crops at every step
 
 
 def test_the_losses_see_the_queue_from_before_the_batch():

@@ -23,6 +23,7 @@ def test_the_head_moves_first_and_then_everything(frozen_norms):
     for t in range(3):
         method.step(t)
         states.append(state_of(method))
+        assert all(p.grad is None for p in method.net.encoder.parameters())  # nothing piles up in the probe
     head = {"target_head.weight", "target_head.bias"}
     assert changed(states[0], states[1]) == changed(states[1], states[2]) == head
     weights = {name for name in weights_of(method.net) if not name.startswith("source_head")}

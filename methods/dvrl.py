@@ -1,0 +1,134 @@
+"""DVRL: joint training, where an estimator learns by rewards which source images to take.
+
+Source: Yoon, Arik, Pfister: Data Valuation using Reinforcement Learning (arXiv 1909.11671), section 3,
+equations 2 to 6, algorithm 1; constants from its released code (google-research, `dvrl/`).
+
+Departs from: (1) one network trains on the target and on the source images taken, and a step of it
+stands for an inner training from the start; (2) the estimator sees an image by the source head's
+probabilities and its label, as there is no model of the holdout that knows source labels; (3) the rate of
+the estimator's Adam follows the number of steps (`estimator_lr`). The baseline is the paper's moving
+average; the released code takes the score of a model trained on everything.
+
+Shape letters: B images of a batch, S source classes.
+"""
+
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..datasets.base import mix
+from .base import Method, Metrics, Problem, check_ranges, classed_source, part, update
+from .metrics import SCORES, classification_loss, of_scored
+from .value_estimator import estimator, seen, value_loss
+
+WINDOW = 20  # rewards in the moving average
+
+
+class DVRL(Method):
+    """Source images drawn by an estimator of their value, which holdout scores train."""
+
+    title = "DVRL"
+    paper = "arXiv 1909.11671"
+    kind = "source selection"
+    needs_source = True
+    learns_controls = True
+
+    @dataclass
+    class Config:
+        """How the estimator is trained, and how much the source counts."""
+
+        estimator_lr: float = 0.0  # Adam's; 0: 2 / steps
+        hidden: int = 100
+        scale: float = 1.0  # of the source loss
+
+        def resolved(self) -> "DVRL.Config":
+            """Check the ranges. Raises: InputError."""
+            check_ranges(self, {"estimator_lr": (0, inf), "hidden": (1, inf), "scale": (0, inf)})
+            return self
+
+    def __init__(self, problem: Problem, config: Any) -> None:
+        source = classed_source(problem)
+        self.config, self.recipe, self.seed = config, problem.recipe, problem.seed
+        size, device = self.recipe.batch_size, problem.device
+        self.net = problem.network()
+        self.optimizer = self.recipe.optimise(self.net)
+        self.target = problem.target.stream(size, problem.seed)
+        self.source = source.stream(size, problem.seed)
+        self.estimator = estimator(source.num_classes, config.hidden).to(device)
+        self.estimator_optimizer = torch.optim.Adam(
+            self.estimator.parameters(), lr=config.estimator_lr or 2 / self.recipe.steps
+        )
+        self.baseline = torch.full((), torch.nan, device=device)
+        self.total_S, self.count_S = torch.zeros(2, source.num_classes, device=device)
+        self.score, self.scored = problem.score, problem.target.scored_labels
+        self.replays = problem.controls is not None
+        if problem.controls is not None:
+            self.estimator.load_state_dict(problem.controls)
+        elif problem.holdout is None:
+            raise ValueError("DVRL needs holdout images for its rewards, or controls to replay")
+        else:
+            self.holdout = problem.holdout.stream(size, problem.seed, augmented=False)
+
+    def step(self, t: int) -> Metrics:
+        """Take source images by their value, train, and reward the estimator by the holdout's score."""
+        with part("data"):
+            (x_T, y_T), (x_S, y_S) = next(self.target), next(self.source)
+        with part("target"):
+            target_loss = classification_loss(self.net.target(x_T), y_T)
+            target_loss.backward()
+        with part("source"):
+            logits = self.net.source(x_S)
+            chance_B = self.estimator(seen(logits.detach(), y_S))[:, 0].sigmoid()
+            weight_B = chance_B.detach() if self.replays else self.taken(chance_B, t)
+            loss_B = classification_loss(logits, y_S, reduction="none")
+            source_loss = self.config.scale * (weight_B * loss_B).sum() / weight_B.sum().clamp(min=1e-8)
+            source_loss.backward()
+            update(self.optimizer, self.recipe.rate(t))
+        self.total_S.index_add_(0, y_S, chance_B.detach())
+        self.count_S.index_add_(0, y_S, torch.ones_like(weight_B))
+        metrics = {"loss": target_loss.detach(), "source_loss": source_loss.detach()}
+        if self.replays:
+            return metrics
+        reward = self.reward()
+        with part("policy"):
+            value_loss(chance_B, weight_B, self.advantage(reward)).backward()
+            update(self.estimator_optimizer, self.estimator_optimizer.param_groups[0]["lr"])
+        return {**metrics, "reward": reward, "chance": chance_B.detach().mean()}
+
+    def taken(self, chance_B: Tensor, t: int) -> Tensor:
+        """Draw which images are taken, 0 or 1 [B]; a function of the chances, the seed and t."""
+        generator = torch.Generator().manual_seed(mix(self.seed, "taken", t))
+        u_B = torch.rand(len(chance_B), generator=generator).to(chance_B.device)
+        return (u_B < chance_B).float()
+
+    def reward(self) -> Tensor:
+        """Score the updated network on the next holdout images."""
+        with part("data"):
+            x, y = next(self.holdout)
+        with part("reward"), torch.no_grad():
+            self.net.eval()
+            logits = self.net.target(x)
+            self.net.train()
+        return SCORES[self.score](*of_scored(logits, y, self.scored))
+
+    def advantage(self, reward: Tensor) -> Tensor:
+        """Give the reward less the average of those before, and move it; a first one has none."""
+        before = self.baseline.nan_to_num(0.0).where(~self.baseline.isnan(), reward)
+        self.baseline = before + (reward - before) / WINDOW
+        return reward - before
+
+    @classmethod
+    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+        """Count both halves, and the rewards."""
+        return 2 * batch_size, batch_size
+
+    def class_weights(self) -> Tensor | None:
+        """Average the chances of each class's images so far [S]; zero for a class not seen."""
+        return self.total_S / self.count_S.clamp(min=1)
+
+    def controls(self) -> dict[str, Tensor]:
+        """Give the estimator."""
+        return {name: value.detach().cpu() for name, value in self.estimator.state_dict().items()}

@@ -1,0 +1,135 @@
+"""Selective joint fine-tuning: joint training with the source images that look like the target's, low down.
+
+Source: Ge, Yu: Borrowing Treasures from the Wealthy: Deep Transfer Learning through Selective Joint
+Fine-Tuning (arXiv 1702.08690), sections 3.1 to 3.3.
+
+Departs from: (1) an image is described by the mean and deviation of each channel of the encoder's first two
+stages, compared by the cosine, where the paper has histograms of AlexNet's or Gabor filters' responses and
+a divergence; (2) rounds divide the recipe's steps evenly, and a target image that is still misclassified
+takes as many neighbours again, where the paper also asks how sure the network is.
+
+Shape letters: T target images, K neighbours, F numbers that describe an image, B images of a batch.
+"""
+
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..datasets.base import Split
+from .base import Method, Metrics, Problem, check_ranges, classed_source
+from .joint import Chosen, joint_step
+from .network import Network
+
+
+class SelectiveJoint(Method):
+    """Source images next to the target's, more of them for the images that stay hard."""
+
+    title = "Selective joint fine-tuning"
+    paper = "arXiv 1702.08690"
+    kind = "source selection"
+    needs_source = True
+
+    @dataclass
+    class Config:
+        """How many source images are taken, and how much they count."""
+
+        num_neighbours: int = 10  # of each target image, at first and more with each round
+        num_rounds: int = 3
+        scale: float = 1.0  # of the source loss
+
+        def resolved(self) -> "SelectiveJoint.Config":
+            """Check the ranges. Raises: InputError."""
+            check_ranges(self, {"num_neighbours": (1, inf), "num_rounds": (1, inf), "scale": (0, inf)})
+            return self
+
+    def __init__(self, problem: Problem, config: Any) -> None:
+        self.config, self.recipe = config, problem.recipe
+        source = classed_source(problem)
+        self.net = problem.network()
+        self.optimizer = self.recipe.optimise(self.net)
+        size, num_target = self.recipe.batch_size, len(problem.target)
+        self.target = problem.target.stream(size, problem.seed)
+        self.source = Chosen(source, size, problem.seed)
+        most = min(config.num_neighbours * config.num_rounds, len(source))
+        self.neighbours_TK = torch.zeros(num_target, most, dtype=torch.long)
+        self.taken_T = torch.full((num_target,), config.num_neighbours)
+
+    @classmethod
+    def unfit(cls, problem: Problem) -> str:
+        """Refuse a target without classes."""
+        return "it needs classes, and target images have several labels" if problem.target.multi_label else ""
+
+    def prepare(self) -> None:
+        """Find the neighbours of each target image, and start with the nearest."""
+        most = self.neighbours_TK.shape[1]
+        found = nearest(self.net, self.target.split, self.source.whole, most, self.recipe.batch_size)
+        self.neighbours_TK.copy_(found)
+        self.take()
+
+    def take(self) -> None:
+        """Train on the union of what each target image takes."""
+        is_taken_TK = torch.arange(self.neighbours_TK.shape[1]) < self.taken_T[:, None]
+        self.source.choose(self.neighbours_TK[is_taken_TK].unique())
+
+    def step(self, t: int) -> Metrics:
+        """Train on the next batch of both; at the start of a round hard images take more neighbours."""
+        starts = {r * self.recipe.steps // self.config.num_rounds for r in range(1, self.config.num_rounds)}
+        if t in starts:
+            self.taken_T += self.config.num_neighbours * self.misclassified()
+            self.take()
+        weigh = lambda loss_B, y: self.config.scale * loss_B.mean()  # noqa: E731
+        rate = self.recipe.rate(t)
+        metrics = joint_step(self.net, self.target, self.source, self.optimizer, rate, weigh)
+        return {**metrics, "num_chosen": torch.tensor(float(len(self.source.rows)))}
+
+    def misclassified(self) -> Tensor:
+        """Tell which target images the network gets wrong [T]."""
+        self.net.eval()
+        with torch.no_grad():
+            batches = self.target.split.batches(self.recipe.batch_size)
+            wrong = [(self.net.target(x).argmax(1) != y).cpu() for x, y in batches]
+        self.net.train()
+        return torch.cat(wrong)
+
+    @classmethod
+    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+        """Count both halves."""
+        return 2 * batch_size, 0
+
+    def class_weights(self) -> Tensor | None:
+        """Give the share of each class's images that is trained on."""
+        labels, num_classes = self.source.whole.labels.cpu(), self.source.whole.num_classes
+        taken, there = (torch.bincount(y, minlength=num_classes) for y in (labels[self.source.rows], labels))
+        return taken / there.clamp(min=1)
+
+
+def nearest(net: Network, target: Split, source: Split, num: int, batch_size: int) -> Tensor:
+    """Find the rows of the source images nearest to each target image, from the nearest on [T,K]."""
+    was_training = net.training
+    net.eval()
+    with torch.no_grad():
+        look_TF = torch.cat([described(net, x) for x, _ in target.batches(batch_size)])
+        mean_F, deviation_F = look_TF.mean(0), look_TF.std(0, correction=0).clamp(min=1e-6)
+        look_TF = F.normalize((look_TF - mean_F) / deviation_F)
+        best_TK = look_TF.new_zeros(len(target), 0)
+        rows_TK = torch.zeros(len(target), 0, dtype=torch.long, device=look_TF.device)
+        start = 0
+        for x, _ in source.batches(batch_size):
+            look_BF = F.normalize((described(net, x) - mean_F) / deviation_F)
+            rows = torch.arange(start, start + len(x), device=look_TF.device).expand(len(target), -1)
+            scores, all_rows = torch.cat((best_TK, look_TF @ look_BF.T), 1), torch.cat((rows_TK, rows), 1)
+            best_TK, order = scores.topk(min(num, scores.shape[1]), dim=1)
+            rows_TK = all_rows.gather(1, order)
+            start += len(x)
+    net.train(was_training)
+    return rows_TK.cpu()
+
+
+def described(net: Network, x: Tensor) -> Tensor:
+    """Describe images by each channel's mean and deviation at the first two stages [B,F]."""
+    maps = [m.float() for m in net.stages(x)[:2]]
+    return torch.cat([part for m in maps for part in (m.mean((2, 3)), m.std((2, 3), correction=0))], dim=1)
