@@ -1,5 +1,7 @@
 """Every known data set in its official layout, made small: fetched over loopback, found, read, split."""
 
+import os
+
 import pytest
 from loopback import Fault
 from official_sets import check, layout, place_unpacked, reader, serve
@@ -8,6 +10,7 @@ from transferbench.datasets import catalog
 from transferbench.datasets.obtain import places
 
 NAMES = [name for name in catalog.names() if catalog.about(name).probes]
+REAL = os.environ.get("TRANSFERBENCH_DATA")  # real copies, where a machine has some
 FETCHED = [name for name in NAMES if catalog.about(name).archives]
 
 
@@ -53,6 +56,17 @@ def test_the_official_lists_give_the_published_sizes(name, tmp_path):
     }
     assert sizes == dict(about.sizes)
     assert len(listing.classes) == about.num_classes
+
+
+@pytest.mark.skipif(REAL is None, reason="TRANSFERBENCH_DATA is not set: no real copies to count")
+@pytest.mark.parametrize("name", NAMES)
+def test_a_real_copy_has_the_published_sizes(name):
+    about = catalog.about(name)
+    if places.find(name, about) is None and not places.packed(name, about):
+        pytest.skip(f"no copy of {name} in {REAL}")
+    found = catalog.load(name)
+    assert {part: len(content.labels) for part, content in found.parts.items()} == dict(about.sizes)
+    assert len(found.classes) == about.num_classes
 
 
 @pytest.mark.parametrize("name", NAMES)
