@@ -6,10 +6,13 @@ RUN := .venv/bin/transferbench
 SPEC = $(if $(TARGET),target=$(TARGET)) $(if $(SOURCE),source=$(SOURCE)) $(if $(METHODS),methods=$(METHODS)) \
        $(if $(SEEDS),seeds=$(SEEDS)) $(if $(ON),on=$(ON)) $(if $(CLUSTER),cluster=$(CLUSTER)) $(ARGS)
 .DEFAULT_GOAL := help
-.PHONY: bench test check speed report data clean help
+.PHONY: bench paper test check speed report data clean help
 
 bench: $(STAMP)  ## compare the methods: make bench [TARGET= SOURCE= METHODS= SEEDS= ARGS=]
 	@$(RUN) bench $(SPEC)
+
+paper: $(STAMP)  ## the paper's tables and figures, on the paper's images [SEEDS= ARGS=]
+	@$(RUN) suite paper $(if $(SEEDS),seeds=$(SEEDS)) $(ARGS)
 
 test: $(STAMP)  ## run the tests (no network, CPU)
 	@OMP_NUM_THREADS=1 .venv/bin/pytest $(ARGS)

@@ -12,12 +12,12 @@ from ..datasets.obtain import places
 from ..methods import catalog as methods
 from . import pool
 from .config import compose_request, settings_of
+from .plan import estimate_seconds, missing, plan_runnable, prepare_data, stages, unfit, without
 from .pose import device_of
 from .progress import Progress, name_of
 from .record import open_results, write_json
 from .resolve import run_config
 from .schema import Request, RunConfig
-from .suite import estimate_seconds, missing, plan_runnable, prepare_data, stages, unfit, without
 
 
 def bench(overrides: Sequence[str], dry_run: bool = False) -> int:
@@ -31,11 +31,11 @@ def bench(overrides: Sequence[str], dry_run: bool = False) -> int:
     if left_out:
         console.print(f"without source images not run: {', '.join(left_out)} (give source=PATH)")
     if dry_run:
-        return _dry_run(configs, results, console)
+        return show_runs(configs, results, console)
     open_results(results)
-    configs = _fitting(configs, results, console)
+    configs, _ = fitting(configs, results, console)
     console.print(f"{configs[0].source_name} -> {configs[0].target_name}: {configs[0].words()}", markup=False)
-    failed = _run_missing(request, configs, results, console)
+    failed = run_missing(configs, results, console, request.workers)
     _show(configs, results, console)
     for digest, error in failed.items():
         console.print(f"failed: {digest}: {error}", markup=False)
@@ -87,7 +87,7 @@ def _check_data(request: Request, fetch: bool = True) -> None:
     datasets.require([name for name in (request.target, source) if name not in (None, "none")], fetch)
 
 
-def _dry_run(configs: Sequence[RunConfig], results: Path, console: Console) -> int:
+def show_runs(configs: Sequence[RunConfig], results: Path, console: Console) -> int:
     """Print every run with its state and a guess of its cost."""
     waiting = [c for stage in stages(configs, results) for c in stage]
     guess = estimate_seconds(waiting)
@@ -102,8 +102,13 @@ def _dry_run(configs: Sequence[RunConfig], results: Path, console: Console) -> i
     return 0
 
 
-def _fitting(configs: Sequence[RunConfig], results: Path, console: Console) -> list[RunConfig]:
-    """Leave out the rows whose method cannot run on this problem; says why, and leaves it for the tables."""
+def fitting(
+    configs: Sequence[RunConfig], results: Path, console: Console
+) -> tuple[list[RunConfig], dict[str, str]]:
+    """Leave out the rows whose method cannot run on its problem; says why, and leaves it for the tables.
+
+    Returns: the runs that are left, and the reason of each row left out, by `plan.row_of`.
+    """
     reasons = unfit(configs, results)
     for config, reason in reasons.values():
         label = methods.load(config.method).label(config.settings)
@@ -114,11 +119,11 @@ def _fitting(configs: Sequence[RunConfig], results: Path, console: Console) -> l
         write_json(folder / f"skipped-{config.bench}.json", {**names, "label": label, "reason": reason})
     if not (left := without(configs, reasons)):
         raise InputError(f"methods: none can run here: {'; '.join(reason for _, reason in reasons.values())}")
-    return left
+    return left, {row: reason for row, (_, reason) in reasons.items()}
 
 
-def _run_missing(
-    request: Request, configs: Sequence[RunConfig], results: Path, console: Console
+def run_missing(
+    configs: Sequence[RunConfig], results: Path, console: Console, workers: int = 0
 ) -> dict[str, str]:
     """Run all that has no record, pre-trainings first; gives what failed."""
     todo = stages(configs, results)
@@ -126,7 +131,7 @@ def _run_missing(
         console.print(f"all {len(configs)} runs are done")
         return {}
     prepare_data(configs)
-    workers = pool.num_workers(request.workers, request.device)
+    workers = pool.num_workers(workers, configs[0].device)
     failed: dict[str, str] = {}
     with Progress([c for stage in todo for c in stage], results, console) as progress:
         for stage in todo:

@@ -16,7 +16,7 @@ OVERRIDES = ("shots=20", "recipe.batch_size=64", "threads=1")
 
 def _step(row: dict[str, Any]) -> Callable[[], None]:
     method = row["method"]
-    own = [f"method.{k}={v}" for k, v in row.items() if k != "method"]
+    own = [f"{k}={v}" for k, v in row.items() if k != "method"]
     config = run_config(compose_request(OVERRIDES), method, settings_of(method, [*OVERRIDES, *own]), 0)
     posed = pose(config, load_weights=lambda net: None, pretrain=lambda *a, **k: None, controls=None)
     built = catalog.load(method)(posed.problem, config.settings)

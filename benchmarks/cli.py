@@ -16,6 +16,8 @@ EXAMPLES = """examples:
   transferbench bench target=../my/images source=none pretrained=true backbone=resnet18
   transferbench bench methods=finetune,l2tl method.num_actions=21 --dry-run
   transferbench run target=digits method=l2tl seed=0 recipe.steps=500
+  transferbench suite small                              the paper's tables and figures, in minutes
+  transferbench suite table2 source=../photos targets=../birds,../cars recipe.steps=500
   transferbench status results=results
   transferbench bench target=aircraft source=imagenet data.root=/datasets drop_overlap=true
   transferbench data doctor ../my/images
@@ -38,7 +40,9 @@ images are looked for in TRANSFERBENCH_DATA (data.root) first; what is fetched g
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; gives the exit code."""
-    arguments = _parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    words[1:] = sorted(words[1:], key=lambda word: not word.startswith("-"))  # options may stand anywhere
+    arguments = _parser().parse_args(words)
     try:
         return arguments.function(arguments)
     except InputError as error:
@@ -80,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, function, words in (
         ("bench", _bench, "compare methods on a target, over seeds; runs only what has no record"),
         ("run", _run, "one run of one method"),
+        ("suite", _suite, "all runs of a table or figure of the paper, then the table or figure itself"),
         ("status", _status, "what is done, running, failed or lost"),
         ("report", _report, "tables, figures and one HTML page from the records; needs no torch"),
         ("methods", _methods, "the methods with paper and needs"),
@@ -91,9 +96,11 @@ def _parser() -> argparse.ArgumentParser:
             epilog=EXAMPLES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        command.add_argument("overrides", nargs="*", metavar="name=value")
+        command.add_argument(
+            "overrides", nargs="*", metavar="[suite] name=value" if name == "suite" else "name=value"
+        )
         command.set_defaults(function=function)
-        if name == "bench":
+        if name in ("bench", "suite"):
             command.add_argument(
                 "--dry-run", action="store_true", help="print the runs and what they may cost"
             )
@@ -122,6 +129,15 @@ def _run(arguments: argparse.Namespace) -> int:
     from .bench import single
 
     return single(arguments.overrides)
+
+
+def _suite(arguments: argparse.Namespace) -> int:
+    from .regenerate import print_suites, suite
+
+    if not arguments.overrides:
+        return print_suites()
+    name, *overrides = arguments.overrides
+    return suite(name, overrides, dry_run=arguments.dry_run)
 
 
 def _status(arguments: argparse.Namespace) -> int:

@@ -161,10 +161,22 @@ def _names(method: str | None) -> list[str]:
     return names
 
 
+def suites() -> list[str]:
+    """List the suites."""
+    return sorted(p.stem for p in (HERE / "suites").glob("*.yaml"))
+
+
+def read_suite(name: str) -> dict[str, Any]:
+    """Read a suite. Raises: InputError for an unknown name, with the nearest known one."""
+    if name not in suites():
+        raise InputError(f"no suite '{name}'{_near(name, suites())} Known: {', '.join(suites())}")
+    suite: Any = OmegaConf.to_container(OmegaConf.load(HERE / "suites" / f"{name}.yaml"))
+    return suite
+
+
 def suite_rows() -> dict[str, dict[str, Any]]:
     """Read the rows of the default comparison."""
-    suite: Any = OmegaConf.to_container(OmegaConf.load(HERE / "suites" / "compare.yaml"))
-    return suite["rows"]
+    return read_suite("compare")["rows"]
 
 
 def rows(request: Request, overrides: Iterable[str]) -> list[tuple[str, Any]]:
@@ -189,9 +201,7 @@ def rows(request: Request, overrides: Iterable[str]) -> list[tuple[str, Any]]:
         has = {f.name for f in fields(methods.load(method).Config)}
         mine = [o for o in own if o.split("=")[0].removeprefix("method.") in has]
         used.update(mine)
-        result.append(
-            (method, settings_of(method, [*others, *(f"method.{k}={v}" for k, v in row.items()), *mine]))
-        )
+        result.append((method, settings_of(method, [*others, *(f"{k}={v}" for k, v in row.items()), *mine])))
     if lost := [o.split("=")[0] for o in own if o not in used]:
         names = sorted({n for method, _ in result for n in _names(method) if n.startswith("method.")})
         raise InputError(f"{_unknown(lost[0], names)} (methods: {', '.join(wanted)})")
@@ -200,12 +210,18 @@ def rows(request: Request, overrides: Iterable[str]) -> list[tuple[str, Any]]:
 
 def settings_of(method: str, overrides: Iterable[str]) -> Any:
     """Compose a method's settings: its defaults, the preset's, then the given ones."""
+    return request_for(method, tuple(overrides))[1]
+
+
+@lru_cache(maxsize=256)
+def request_for(method: str, given: tuple[str, ...]) -> tuple[Request, Any]:
+    """Compose the request of one row, and its method's settings: defaults, the preset's, the given ones."""
     methods.load(method)
-    given = list(overrides)
-    base = compose_request([o for o in given if not o.startswith("method.")], method)
-    defaults = base.method_defaults.get(method, {})
+    request = compose_request(given, method)
     own = {o.split("=")[0] for o in given}
-    extra = [f"method.{k}={v}" for k, v in defaults.items() if f"method.{k}" not in own]
-    settings = compose_request([*given, *extra], method).method if extra or own else base.method
+    defaults = request.method_defaults.get(method, {})
+    if extra := [f"method.{k}={v}" for k, v in defaults.items() if f"method.{k}" not in own]:
+        request = compose_request([*given, *extra], method)
+    settings = request.method
     assert is_dataclass(settings)
-    return settings.resolved() if hasattr(settings, "resolved") else settings
+    return request, settings.resolved() if hasattr(settings, "resolved") else settings

@@ -18,11 +18,16 @@ from .record import packed
 
 
 def evaluate(
-    method: Method, split: Split, batch_size: int, crops: TestCrops = TestCrops.central
+    method: Method,
+    split: Split,
+    batch_size: int,
+    crops: TestCrops = TestCrops.central,
+    by_class: bool = False,
 ) -> tuple[dict[str, float], np.ndarray]:
     """Judge a method on all images of a split, the last partial batch too.
 
-    The logits of an image are the mean over its crops.
+    The logits of an image are the mean over its crops. With `by_class` the AUROC of each class against
+    the rest is there too.
 
     Returns: scores in [0,1] with `loss` and `num_images`, and which images were right [N]. Where
     images have several labels: AUROC alone, in the mean and as `auroc:<label>` of each scored label
@@ -39,11 +44,12 @@ def evaluate(
     if split.multi_label:
         return {**_areas(z, y, split), **rest}, z.half().cpu().numpy()
     scores = {name: score(z, y).item() for name, score in SCORES.items()}
+    scores |= _areas(z, y, split) if by_class else {}
     return {**scores, **rest}, (z.argmax(1) == y).cpu().numpy()
 
 
 def _areas(z: Tensor, y: Tensor, split: Split) -> dict[str, float]:
-    """Give the mean AUROC of the scored labels, and each that there is."""
+    """Give the mean AUROC of the scored labels or of the classes, and each that there is."""
     names = [split.classes[label] for label in split.scored_labels]
     each = {
         f"auroc:{name}": area

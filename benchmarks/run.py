@@ -22,7 +22,7 @@ from .clock import Clock
 from .evaluate import by_image, evaluate
 from .loop import Training
 from .pose import Posed, device_of, pose, without_target
-from .schema import Protocol, Role, RunConfig, Tune
+from .schema import Protocol, Role, RunConfig, Score, Tune
 
 TUNING_SEED = 10_000  # apart from the seeds that are reported
 WAIT_SECONDS = 1.0
@@ -219,7 +219,8 @@ def _record(config: RunConfig, posed: Posed, training: Training, started: str) -
     test: dict[str, float] | None = None
     per_image: dict[str, Any] = {"correct": None}
     if posed.test is not None:
-        test, said = evaluate(method, posed.test, recipe.batch_size, recipe.test_crops)
+        by_class = config.score == Score.auroc
+        test, said = evaluate(method, posed.test, recipe.batch_size, recipe.test_crops, by_class)
         per_image = by_image(said, posed.test)
     holdout = training.curve[-1]["holdout"] if training.curve else None
     weight_S = method.class_weights()

@@ -1,121 +1,237 @@
-"""What a comparison consists of: rows x seeds, the runs they rest on first, and what it may cost."""
+"""What tables and figures are made of: cells, the runs of each, and the plan that tells of them."""
 
-import time
-from collections.abc import Container, Sequence
-from dataclasses import replace
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import product
 from pathlib import Path
+from typing import Any
 
-import torch
+import numpy as np
 
+from .. import InputError
 from ..datasets import catalog as datasets
+from ..datasets.obtain import places
 from ..methods import catalog as methods
-from .config import rows, suite_rows
-from .pose import check_target, pose
+from .config import read_suite, request_for
+from .plan import row_of
+from .record import write_json
 from .resolve import run_config
-from .run import requirements
 from .schema import Request, RunConfig
 
+FORMAT = 1
+SEEDS = 3  # "averaged using three runs" (Zhu et al., section 5)
+OWN = ("source", "targets", "seeds")  # of a suite, not of a run
 
-def plan(request: Request, overrides: Sequence[str]) -> list[RunConfig]:
-    """List the runs of a comparison, seed by seed.
 
-    Raises: InputError for anything in the request that cannot be run.
+@dataclass(frozen=True)
+class Suite:
+    """One table or figure: what is compared, on what, and how it is shown."""
+
+    name: str
+    element: str  # of the paper, as "Table 2"
+    title: str
+    view: str
+    source: str
+    stands_for: str  # the paper's source that cannot be had
+    targets: list[str]
+    num_seeds: int
+    rows: dict[str, dict[str, Any]]
+    vary: dict[str, list[Any]]
+    settings: dict[str, str]  # of every row, in the way of overrides
+    command: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One place in a table or figure, and the runs that fill it."""
+
+    row: str
+    target: str
+    at: Any
+    method: str
+    overrides: list[str]
+    configs: list[RunConfig]
+    reason: str  # why it cannot be filled; empty where it can
+
+
+def load(name: str, given: Sequence[str]) -> list[Suite]:
+    """Read a suite, its parts if it has any, with what the user gave.
+
+    Raises: InputError for an unknown suite, or a part that is missing.
     """
-    check_target(datasets.load(request.target))
-    chosen = rows(request, overrides)
-    return [
-        run_config(request, method, settings, seed)
-        for seed in range(request.seeds)
-        for method, settings in chosen
-    ]
+    outer = read_suite(name)
+    own, asked = _asked(given)
+    command = " ".join(["transferbench suite", name, *(shlex.quote(o) for o in given)])
+    suites = []
+    for part, pinned in outer.get("parts", {name: {}}).items():
+        if "source" in pinned and "source" in own:  # a source of this part's own, beside the user's
+            continue
+        inner = read_suite(part) | {k: outer[k] for k in ("source", "targets") if k in outer} | own | pinned
+        settings = _settings(read_suite(part), outer if "parts" in outer else {}) | asked
+        targets = inner["targets"]
+        alone = inner["view"] == "labels"  # its columns are labels, so it has one target
+        for chosen in [[t] for t in targets] if alone else [targets]:
+            suites.append(
+                Suite(
+                    name=_name(name, part, own, chosen if alone and len(targets) > 1 else []),
+                    element=inner.get("element", ""),
+                    title=inner["title"],
+                    view=inner["view"],
+                    source=inner["source"],
+                    stands_for="" if "source" in own else inner.get("stands_for", ""),
+                    targets=chosen,
+                    num_seeds=int(inner.get("seeds", SEEDS)),
+                    rows=_rows(inner["rows"]),
+                    vary=inner.get("vary", {}),
+                    settings=settings,
+                    command=command,
+                )
+            )
+    return suites
 
 
-def plan_runnable(request: Request, overrides: Sequence[str]) -> tuple[list[RunConfig], list[str]]:
-    """Plan, but without a source leave out of the default rows what needs one; gives their names too."""
-    if request.methods or request.source != "none":
-        return plan(request, overrides), []
-    has_weights = request.pretrained or request.checkpoint is not None
-    keep: list[str] = []
-    out: list[str] = []
-    for name, row in suite_rows().items():
-        cls = methods.load(row["method"])
-        runs = not cls.needs_source and (has_weights or not cls.uses_pretraining)
-        (keep if runs else out).append(name)
-    return plan(replace(request, methods=",".join(keep)), overrides), out
+def _asked(given: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Part what the user gave into what belongs to the suite, and overrides of its runs."""
+    own: dict[str, Any] = {}
+    asked = {}
+    for override in given:
+        key, equals, value = override.partition("=")
+        if not equals or not value:
+            raise InputError(f"'{override}': expected name=value, as targets=dtd,food")
+        if key in ("target", "method", "methods", "seed"):
+            right = {"target": "targets=NAME,NAME"}.get(key, "seeds=NUMBER; its methods are the suite's rows")
+            raise InputError(f"{key}={value}: a suite takes {right}")
+        if key in OWN:
+            own[key] = value.split(",") if key == "targets" else value
+        else:
+            asked[key] = value
+    if not str(own.get("seeds", 1)).isdigit() or int(own.get("seeds", 1)) < 1:
+        raise InputError(f"seeds={own['seeds']}: expected a whole number of 1 or more")
+    return own, asked
 
 
-def unfit(configs: Sequence[RunConfig], results: Path) -> dict[str, tuple[RunConfig, str]]:
-    """Ask each method that has something to do whether it can run on the problem.
+def _settings(*suites: Mapping[str, Any]) -> dict[str, str]:
+    """Merge the settings of suites; the last one's win."""
+    return dict(setting.split("=", 1) for suite in suites for setting in suite.get("settings", []))
 
-    Returns: the first run and the reason of every row that cannot, by digest of method and settings.
+
+def _name(suite: str, part: str, own: Mapping[str, Any], alone: Sequence[str]) -> str:
+    """Name the plan's file: suites on other images do not share one."""
+    outer = [] if part == suite or suite == "paper" else [suite]
+    given = [own[key] for key in ("source",) if key in own]
+    images = [Path(p).name.removesuffix(".tar") for p in [*given, *(alone or own.get("targets", []))]]
+    return re.sub(r"[^\w.-]+", "-", "-".join([*outer, part, *images]))
+
+
+def _rows(rows: Any) -> dict[str, dict[str, Any]]:
+    """Give the rows; `every method` is a row for each file in methods/."""
+    if rows != "every method":
+        return rows
+    return {methods.load(m).title: {"method": m} for m in methods.names() if m != "pretrain"}
+
+
+def cells(suite: Suite, fetch: bool = True) -> list[Cell]:
+    """Plan every cell. What is not here, or too small, becomes a cell with a reason.
+
+    Raises: InputError for a wrong setting.
     """
-    reasons = {}
-    for config in {_row(c): c for c in reversed(missing(configs, results))}.values():
-        posed = pose(config, load_weights=lambda net: None, pretrain=lambda *a, **k: None, controls=None)
-        if reason := methods.load(config.method).unfit(posed.problem):
-            reasons[_row(config)] = (config, reason)
-    return reasons
+    return [_cell(suite, row, target, at, fetch) for row, target, at in _places(suite)]
 
 
-def without(configs: Sequence[RunConfig], rows_out: Container[str]) -> list[RunConfig]:
-    """Leave out the runs of some rows."""
-    return [c for c in configs if _row(c) not in rows_out]
+def _places(suite: Suite) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    varied = [dict(zip(suite.vary, values, strict=True)) for values in product(*suite.vary.values())]
+    yield from product(suite.rows, suite.targets, varied)
 
 
-def _row(config: RunConfig) -> str:
-    return f"{config.method} {config.settings}"
+def _cell(suite: Suite, row: str, target: str, at: dict[str, Any], fetch: bool) -> Cell:
+    own = dict(suite.rows[row])
+    method = own.pop("method")
+    has = {f"method.{f.name}" for f in fields(methods.load(method).Config)}
+    same = {k: v for k, v in suite.settings.items() if not k.startswith("method.") or k in has}
+    merged = same | {k: _written(v) for k, v in (own | at).items()}
+    overrides = [f"target={target}", f"source={suite.source}", *(f"{k}={v}" for k, v in merged.items())]
+    where = ", ".join("all" if v is None else str(v) for v in at.values()) or None
+    reason = _why_missing(suite.source, target, suite.settings, fetch)
+    configs: list[RunConfig] = []
+    if not reason:
+        request, settings = request_for(method, tuple(overrides))
+        configs = [run_config(request, method, settings, seed) for seed in range(suite.num_seeds)]
+        reason = _too_few(request)
+    return Cell(row, target, where, method, overrides, [] if reason else configs, reason)
 
 
-def stages(configs: Sequence[RunConfig], results: Path) -> list[list[RunConfig]]:
-    """Order what has no record yet: shared pre-trainings and what needs none, trials, the other runs."""
-    waiting = missing(configs, results)
-    needed = [r for c in waiting for r in requirements(c)]
-    free = [c for c in waiting if not requirements(c)]
-    first = [r for r in needed if r.method == "pretrain"] + free
-    second = [r for r in needed if r.method != "pretrain"]
-    waiting = [c for c in waiting if c not in free]
-    return [stage for s in (first, second, waiting) if (stage := missing(s, results))]
+def _written(value: Any) -> str:
+    """Write a value of a suite's file as an override has it."""
+    return "null" if value is None else str(value)
 
 
-def missing(configs: Sequence[RunConfig], results: Path) -> list[RunConfig]:
-    """Keep each configuration that has no record, once."""
-    unique = {c.digest: c for c in configs}
-    return [c for c in unique.values() if not (c.folder(results) / "record.json").exists()]
+def _why_missing(source: str, target: str, settings: Mapping[str, str], fetch: bool) -> str:
+    """Say which images are not here, in one line; fetches what can be fetched."""
+    places.use(settings.get("data.root"), settings.get("data.mirror"))
+    try:
+        datasets.require([source, target], fetch)
+    except places.MissingData as error:
+        return str(error).splitlines()[0]
+    return ""
 
 
-def prepare_data(configs: Sequence[RunConfig]) -> None:
-    """Decode what the runs will read, before they fight over it, and build the network once.
+def _too_few(request: Request) -> str:
+    """Say that a class has fewer training images than the shots."""
+    labels = datasets.load(request.target).part("train").labels
+    if not request.shots or labels.ndim != 1 or (least := int(np.bincount(labels).min())) >= request.shots:
+        return ""
+    return f"a class of {Path(request.target).name} has only {least} training images"
 
-    Raises: InputError for an image that cannot be read, too few images for the shots, an unknown
-        backbone, or weights that do not fit.
+
+def write_plan(suite: Suite, planned: Sequence[Cell], unfit: Mapping[str, str], results: Path) -> Path:
+    """Write what the suite is made of, for the analysis: `results/suites/<name>.json`.
+
+    Args:
+        suite: the suite.
+        planned: its cells.
+        unfit: why a row cannot run on a problem, by `row_of`.
+        results: the results folder.
     """
-    by_seed = {c.seed: c for c in configs}
-    for config in by_seed.values():
-        posed = pose(config, load_weights=lambda net: None, pretrain=lambda *a, **k: None, controls=None)
-    posed.problem.network()
+    path = results / "suites" / f"{suite.name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stand_in = f"{suite.stands_for} is not public: {suite.source} stands in for it."
+    plan = {
+        "format": FORMAT,
+        "name": suite.name,
+        "element": suite.element,
+        "title": suite.title,
+        "view": suite.view,
+        "command": suite.command,
+        "stands_for": suite.stands_for,
+        "notes": [stand_in] if suite.stands_for else [],
+        "cells": [_plain(suite, cell, unfit, results) for cell in planned],
+    }
+    write_json(path, plan)
+    return path
 
 
-def estimate_seconds(configs: Sequence[RunConfig]) -> dict[str, float]:
-    """Guess the seconds of each run: a forward pass is timed, a trained image counts three."""
-    if not configs:
-        return {}
-    per_image = _forward_seconds(configs[0])
-    guess = {}
-    for c in configs:
-        trained, judged = methods.load(c.method).images_per_step(c.settings, c.recipe.batch_size)
-        guess[c.digest] = (3 * trained + judged) * c.recipe.steps * per_image
-    return guess
-
-
-def _forward_seconds(config: RunConfig) -> float:
-    """Time the forward pass of one batch, an image."""
-    posed = pose(config, load_weights=lambda net: None, pretrain=lambda *a, **k: None, controls=None)
-    net = posed.problem.network(pretrained=False)
-    count = min(config.recipe.batch_size, 64)
-    size = config.recipe.image_size
-    x = torch.randn(count, 3, size, size, device=posed.problem.device)
-    with torch.no_grad():
-        net.features(x)
-        begin = time.perf_counter()
-        net.features(x).sum().item()
-    return (time.perf_counter() - begin) / count
+def _plain(suite: Suite, cell: Cell, unfit: Mapping[str, str], results: Path) -> dict[str, Any]:
+    first = cell.configs[0] if cell.configs else None
+    words = [*cell.overrides, f"methods={cell.method}", f"seeds={suite.num_seeds}"]
+    return {
+        "row": cell.row,
+        "column": Path(cell.target).name.removesuffix(".tar"),
+        "source": Path(suite.source).name.removesuffix(".tar"),
+        "target": Path(cell.target).name.removesuffix(".tar"),
+        "at": cell.at,
+        "method": cell.method,
+        "bench": first.bench if first else "",
+        "label": methods.load(cell.method).label(first.settings) if first else "",
+        "runs": [
+            {
+                "seed": c.seed,
+                "digest": c.digest,
+                "record": str((c.folder(results) / "record.json").relative_to(results)),
+            }
+            for c in cell.configs
+        ],
+        "command": " ".join(["transferbench bench", *(shlex.quote(w) for w in words)]),
+        "reason": cell.reason or (unfit.get(row_of(first), "") if first else ""),
+    }

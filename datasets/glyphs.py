@@ -1,5 +1,6 @@
 """Source of the embedded pair: letters, digits and signs from matplotlib's fonts, drawn like the digits."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib
@@ -73,8 +74,11 @@ def scan(glyph: Image.Image, rng: np.random.Generator) -> np.ndarray:
     return inked.reshape(SIDE, BLOCK, SIDE, BLOCK).mean(axis=(1, 3))
 
 
-def images() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def images(per_class: Mapping[str, int] = PER_CLASS) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Draw the glyphs, the same ones at every call.
+
+    Args:
+        per_class: images of each class, by part.
 
     Returns:
         Part name to its uint8 images [N, 16, 16] and int64 labels [N].
@@ -83,8 +87,8 @@ def images() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     fonts = [ImageFont.truetype(folder / name, POINTS) for name in FONTS]
     rng = np.random.default_rng(SEED)
     parts = {}
-    for name, per_class in PER_CLASS.items():
-        labels = np.repeat(np.arange(len(CLASSES)), per_class)
+    for name, count in per_class.items():
+        labels = np.repeat(np.arange(len(CLASSES)), count)
         drawn = [draw(CHARACTERS[CLASSES[label]], fonts[rng.integers(len(fonts))], rng) for label in labels]
         shares = [scan(glyph, rng) for glyph in drawn]
         parts[name] = (enlarge(np.stack(shares)), labels.astype(np.int64))

@@ -1,0 +1,127 @@
+"""What a comparison consists of: rows x seeds, the runs they rest on first, and what it may cost."""
+
+import time
+from collections.abc import Container, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from ..datasets import catalog as datasets
+from ..methods import catalog as methods
+from ..methods.network import Network
+from .config import rows, suite_rows
+from .pose import check_target, pose
+from .resolve import run_config
+from .run import requirements
+from .schema import Request, RunConfig
+
+
+def plan(request: Request, overrides: Sequence[str]) -> list[RunConfig]:
+    """List the runs of a comparison, seed by seed.
+
+    Raises: InputError for anything in the request that cannot be run.
+    """
+    check_target(datasets.load(request.target))
+    chosen = rows(request, overrides)
+    return [
+        run_config(request, method, settings, seed)
+        for seed in range(request.seeds)
+        for method, settings in chosen
+    ]
+
+
+def plan_runnable(request: Request, overrides: Sequence[str]) -> tuple[list[RunConfig], list[str]]:
+    """Plan, but without a source leave out of the default rows what needs one; gives their names too."""
+    if request.methods or request.source != "none":
+        return plan(request, overrides), []
+    has_weights = request.pretrained or request.checkpoint is not None
+    keep: list[str] = []
+    out: list[str] = []
+    for name, row in suite_rows().items():
+        cls = methods.load(row["method"])
+        runs = not cls.needs_source and (has_weights or not cls.uses_pretraining)
+        (keep if runs else out).append(name)
+    return plan(replace(request, methods=",".join(keep)), overrides), out
+
+
+def unfit(configs: Sequence[RunConfig], results: Path) -> dict[str, tuple[RunConfig, str]]:
+    """Ask each method that has something to do whether it can run on the problem.
+
+    Returns: the first run and the reason of every row that cannot, by `row_of`.
+    """
+    reasons = {}
+    for config in {row_of(c): c for c in reversed(missing(configs, results))}.values():
+        posed = pose(config, load_weights=lambda net: None, pretrain=lambda *a, **k: None, controls=None)
+        if reason := methods.load(config.method).unfit(posed.problem):
+            reasons[row_of(config)] = (config, reason)
+    return reasons
+
+
+def without(configs: Sequence[RunConfig], rows_out: Container[str]) -> list[RunConfig]:
+    """Leave out the runs of some rows."""
+    return [c for c in configs if row_of(c) not in rows_out]
+
+
+def row_of(config: RunConfig) -> str:
+    """Name what is equal in the runs of one row of one comparison."""
+    return f"{config.bench} {config.method} {config.settings}"
+
+
+def stages(configs: Sequence[RunConfig], results: Path) -> list[list[RunConfig]]:
+    """Order what has no record yet: shared pre-trainings and what needs none, trials, the other runs."""
+    waiting = missing(configs, results)
+    needed = [r for c in waiting for r in requirements(c)]
+    free = [c for c in waiting if not requirements(c)]
+    first = [r for r in needed if r.method == "pretrain"] + free
+    second = [r for r in needed if r.method != "pretrain"]
+    waiting = [c for c in waiting if c not in free]
+    return [stage for s in (first, second, waiting) if (stage := missing(s, results))]
+
+
+def missing(configs: Sequence[RunConfig], results: Path) -> list[RunConfig]:
+    """Keep each configuration that has no record, once."""
+    unique = {c.digest: c for c in configs}
+    return [c for c in unique.values() if not (c.folder(results) / "record.json").exists()]
+
+
+def prepare_data(configs: Sequence[RunConfig]) -> None:
+    """Decode what the runs will read, before they fight over it, and build the network once.
+
+    Raises: InputError for an image that cannot be read, too few images for the shots, an unknown
+        backbone, or weights that do not fit.
+    """
+    by_problem = {(c.bench, c.seed): c for c in configs}
+    for config in by_problem.values():
+        posed = pose(config, load_weights=lambda net: None, pretrain=lambda *a, **k: None, controls=None)
+    posed.problem.network()
+
+
+def estimate_seconds(configs: Sequence[RunConfig]) -> dict[str, float]:
+    """Guess the seconds of each run: a forward pass is timed, a trained image counts three."""
+    per_image: dict[tuple[str, int], float] = {}
+    guess = {}
+    for c in configs:
+        network = (c.backbone, c.recipe.image_size)
+        if network not in per_image:
+            per_image[network] = _forward_seconds(c)
+        trained, judged = methods.load(c.method).images_per_step(c.settings, c.recipe.batch_size)
+        guess[c.digest] = (3 * trained + judged) * c.recipe.steps * per_image[network]
+    return guess
+
+
+def _forward_seconds(config: RunConfig) -> float:
+    """Time the forward pass of one batch, an image."""
+    posed = pose(config, load_weights=lambda net: None, pretrain=lambda *a, **k: None, controls=None)
+    net = posed.problem.network(pretrained=False)
+    count = min(config.recipe.batch_size, 64)
+    size = config.recipe.image_size
+    x = torch.randn(count, 3, size, size, device=posed.problem.device)
+    with torch.no_grad():
+        return min(_seconds(net, x) for _ in range(5)) / count  # the first warms up, others may be disturbed
+
+
+def _seconds(net: Network, x: torch.Tensor) -> float:
+    begin = time.perf_counter()
+    net.features(x).sum().item()
+    return time.perf_counter() - begin

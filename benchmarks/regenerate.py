@@ -1,0 +1,73 @@
+"""`suite`: run what is missing of the paper's tables and figures, then draw them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from .. import InputError
+from . import record
+from .bench import fitting, run_missing, show_runs
+from .config import read_suite, suites
+from .pictures import write_pictures
+from .suite import Cell, cells, load, write_plan
+
+
+def suite(name: str, overrides: Sequence[str], dry_run: bool = False) -> int:
+    """Run a suite; gives the exit code. Raises: InputError before anything is run."""
+    console = Console(highlight=False, soft_wrap=True)
+    given = dict(o.partition("=")[::2] for o in overrides)
+    results = Path(given.get("results", "results"))
+    planned = [(each, cells(each, fetch=not dry_run)) for each in load(name, overrides)]
+    configs = list({c.digest: c for _, of in planned for cell in of for c in cell.configs}.values())
+    for reason in dict.fromkeys(cell.reason for _, of in planned for cell in of if cell.reason):
+        console.print(f"left out: {reason}", markup=False)
+    if not configs:
+        raise InputError(
+            f"suite {name}: none of its images are here; `transferbench data list` tells of each"
+        )
+    if dry_run:
+        return show_runs(configs, results, console)
+    record.open_results(results)
+    left, unfit = fitting(configs, results, console)
+    for each, of in planned:
+        write_plan(each, of, unfit, results)
+    failed = run_missing(left, results, console, int(given.get("workers", 0)))
+    for each, of in planned:
+        if each.view == "pictures":
+            _write_pictures(of, results)
+    _show([each.name for each, _ in planned], results, console)
+    return 1 if failed else 0
+
+
+def print_suites() -> int:
+    """List the suites with what they show."""
+    for name in suites():
+        found = read_suite(name)
+        words = ": ".join(filter(None, (found.get("element"), found.get("title"))))
+        print(f"{name:10} {words}")
+    return 0
+
+
+def _write_pictures(planned: Sequence[Cell], results: Path) -> None:
+    """Write images of the classes that weigh most and least, where weights were learned."""
+    for cell in planned:
+        done = [found for c in cell.configs if (found := record.read(c.folder(results)))]
+        weights = [found["class_weights"] for found in done if found["class_weights"]]
+        if weights:
+            mean = {name: sum(w[name] for w in weights) / len(weights) for name in weights[0]}
+            write_pictures(cell.configs[0].source, cell.target, mean, results)
+
+
+def _show(names: Sequence[str], results: Path, console: Console) -> None:
+    """Write the report, and print the tables of these suites."""
+    from ..analysis.load import load as load_runs
+    from ..analysis.paper_tables import suite_markdown
+    from ..analysis.report import write_report
+    from ..analysis.suites import load_suites
+
+    page = write_report(results, results / "report")
+    for found in load_suites(results, load_runs(results)):
+        if found.name in names:
+            console.print("\n" + suite_markdown(found), markup=False)
+    console.print(f"\nreport: {page}", markup=False)
