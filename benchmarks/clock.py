@@ -1,7 +1,7 @@
 """The one clock: it sees `prepare` and `step` and nothing else, and waits for the device."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from statistics import median
 from typing import Any
@@ -50,9 +50,9 @@ class Clock:
         self._paused += self._now() - begin
 
     @contextmanager
-    def stepping(self, num_steps: int) -> Iterator[None]:
-        """Time an interval of steps and their parts."""
-        begin = self._now()
+    def stepping(self, count: Callable[[], int]) -> Iterator[None]:
+        """Time an interval of steps and their parts; `count` tells how many have been taken in all."""
+        begin, first = self._now(), count()
         with measured_by(self._measure_cuda if self.device.type == "cuda" else self._measure):
             yield
         seconds = self._now() - begin
@@ -60,7 +60,7 @@ class Clock:
             self.parts[name] = self.parts.get(name, 0.0) + start.elapsed_time(end) / 1e3
         self._pairs.clear()
         self.step += seconds
-        self.per_step.append(seconds / num_steps)
+        self.per_step.append(seconds / (count() - first))
 
     @property
     def per_step_median(self) -> float:

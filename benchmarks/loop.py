@@ -2,6 +2,7 @@
 
 import pickle
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..datasets.base import Split, mix
 from ..methods.base import Method
+from . import interrupt
 from .clock import Clock
 from .evaluate import evaluate
 from .record import append_line, write_tensors
+
+SAVE_SHARE = 100  # times as long between two checkpoints as one takes
 
 
 class Training:
@@ -26,6 +30,8 @@ class Training:
         seed: of the global generator, set anew at each step.
         folder: where checkpoint and curve lie.
         rests_on: the pre-trainings that the method has used so far.
+        checkpoint_seconds: at most so long between two checkpoints, but for a large network: saving
+            takes no more than a hundredth of the time.
     """
 
     def __init__(
@@ -36,32 +42,44 @@ class Training:
         seed: int,
         folder: Path,
         rests_on: list[dict[str, Any]],
+        checkpoint_seconds: float = 600.0,
     ) -> None:
         self.method, self.clock, self.holdout, self.seed, self.folder = method, clock, holdout, seed, folder
         self.rests_on = rests_on
+        self.save_every = checkpoint_seconds
         self.step = 0
         self.flops_per_step = 0
         self.curve: list[dict[str, Any]] = []
 
     def run(self, steps: int, evaluations: int, batch_size: int, beat: Callable[[int, Any], None]) -> None:
-        """Train to the end, from the last checkpoint if there is one."""
+        """Train to the end, from the last checkpoint if there is one.
+
+        Raises: Interrupted when the process was asked to stop; all is saved.
+        """
         if not self._resume():
             with self.clock.preparing():
                 self.method.prepare()
+        self._saved = time.monotonic()
         for stop in _stops(steps, evaluations):
-            if stop > self.step:
-                metrics = self._interval(stop, beat)
-                self._log(metrics, batch_size)
+            while self.step < stop:
+                metrics = self._advance(stop, beat)
+                if self.step == stop:
+                    self._log(metrics, batch_size)
                 self._save()
-                beat(self.step, self.curve[-1])
+                if interrupt.requested():
+                    raise interrupt.Interrupted(f"{self.folder}: saved at step {self.step} of {steps}")
+                beat(self.step, self.curve[-1] if self.step == stop else None)
 
-    def _interval(self, stop: int, beat: Callable[[int, Any], None]) -> dict[str, torch.Tensor]:
-        with self.clock.stepping(stop - self.step):
+    def _advance(self, stop: int, beat: Callable[[int, Any], None]) -> dict[str, torch.Tensor]:
+        """Take steps until `stop`, or until it is time to save."""
+        with self.clock.stepping(lambda: self.step):
             while self.step < stop:
                 torch.manual_seed(mix(self.seed, "step", self.step))
                 metrics = self._counted() if self.step == 0 else self.method.step(self.step)
                 self.step += 1
                 beat(self.step, None)
+                if interrupt.requested() or time.monotonic() - self._saved > self.save_every:
+                    break
         return metrics
 
     def _counted(self) -> dict[str, torch.Tensor]:
@@ -92,11 +110,14 @@ class Training:
             "clock": self.clock.state_dict(),
             "method": self.method.state_dict(),
         }
+        begin = time.monotonic()
         draft, current, previous = (self.folder / f"{n}.pt" for n in ("draft", "checkpoint", "previous"))
         write_tensors(draft, state)
         if current.exists():
             current.replace(previous)
         draft.replace(current)
+        self._saved = time.monotonic()
+        self.save_every = max(self.save_every, SAVE_SHARE * (self._saved - begin))
 
     def _resume(self) -> bool:
         """Take up the newest checkpoint that is whole; cut the log where it ends."""

@@ -51,6 +51,7 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
         data=data,
         device=request.device,
         threads=request.threads,
+        checkpoint_minutes=request.checkpoint_minutes,
         **{name: getattr(request, name) for name in same},
     )
 

@@ -119,7 +119,8 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
         controls=_first_stage(chosen, results),
     )
     method = methods.load(config.method)(posed.problem, config.settings)
-    training = Training(method, clock, posed.curve, config.seed, folder, rests_on)
+    every = 60 * config.checkpoint_minutes
+    training = Training(method, clock, posed.curve, config.seed, folder, rests_on, every)
     recipe = chosen.recipe
     training.run(recipe.steps, recipe.evaluations, recipe.batch_size, claim.beat)
     done = _record(config, posed, training, started)

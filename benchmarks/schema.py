@@ -17,13 +17,14 @@ LIMITS = (  # least and most
     *((f"{r}.{name}", 1, MOST) for name in ("steps", "batch_size") for r in ("recipe", "source_recipe")),
     *((f"{r}.lr", TINY, MOST) for r in ("recipe", "source_recipe")),
     *((f"{r}.weight_decay", 0, MOST) for r in ("recipe", "source_recipe")),
+    ("checkpoint_minutes", TINY, MOST),
     ("recipe.crop_scale", TINY, 1),
     *((f"recipe.{name}", 0, 1) for name in ("central_share", "momentum", "warmup_share")),
     ("recipe.evaluations", 1, MOST),
     ("recipe.head_std", 0, MOST),
 )
 SMALL_SIDE = 96  # images of up to so many pixels are met with the preset `small`, and are not enlarged
-NO_EFFECT = ("device", "threads")  # on a result: not in the digest
+NO_EFFECT = ("device", "threads", "checkpoint_minutes")  # on a result: not in the digest
 
 
 class Protocol(StrEnum):
@@ -111,6 +112,7 @@ class Request:
     device: str = "auto"
     threads: int = 0  # of one run on a CPU; 0: one for a bench's workers, all for a single run
     workers: int = 0  # runs at a time; 0: one a GPU, or one a core
+    checkpoint_minutes: float = 10.0  # between two checkpoints, at most
     on: str = "local"
     results: str = "results"
     preset: str = "given by the target"
@@ -141,6 +143,7 @@ class RunConfig:
     data: dict[str, str]  # fingerprints: other images are another run
     device: str = "auto"
     threads: int = 0
+    checkpoint_minutes: float = 10.0
 
     def resolved(self) -> dict[str, Any]:
         """Give all that may change a result, as plain JSON; files by name, not by place."""

@@ -1,0 +1,74 @@
+"""A run that is asked to stop, and checkpoints by the clock: it goes on at the very step."""
+
+import os
+import signal
+
+import pytest
+from test_run import LONG, figures
+from transferbench.benchmarks import interrupt, loop
+from transferbench.benchmarks.run import run_one
+from transferbench.methods import catalog
+
+
+@pytest.fixture(autouse=True)
+def _not_asked():
+    yield
+    interrupt.withdraw()
+
+
+def steps_of(monkeypatch, name, at=None, then=lambda: None):
+    """Note which steps a method takes, and do something once at one of them."""
+    taken = []
+    cls = catalog.load(name)
+    step = cls.step
+
+    def noted(self, t):
+        if t == at and t not in taken:
+            then()
+        taken.append(t)
+        return step(self, t)
+
+    monkeypatch.setattr(cls, "step", noted)
+    return taken
+
+
+def test_a_signal_stops_a_run_at_its_next_step(config_of, tmp_path, monkeypatch):
+    config = config_of("l2tl", *LONG)
+    whole = run_one(config, tmp_path / "whole")
+    before = signal.getsignal(signal.SIGUSR2)
+    interrupt.on_signal(signal.SIGUSR2)
+    taken = steps_of(monkeypatch, "l2tl", 13, lambda: os.kill(os.getpid(), signal.SIGUSR2))
+    with pytest.raises(interrupt.Interrupted, match="saved at step 14 of 40"):
+        run_one(config, tmp_path / "stopped")
+    signal.signal(signal.SIGUSR2, before)
+    folder = config.folder(tmp_path / "stopped")
+    assert {p.name for p in folder.iterdir()} >= {"checkpoint.pt", "config.json"}
+    assert not (folder / "error.json").exists()
+    assert not (folder / "heartbeat").exists()
+    interrupt.withdraw()
+    assert figures(run_one(config, tmp_path / "stopped")) == figures(whole)
+    assert taken == list(range(40))
+
+
+def test_checkpoints_by_the_clock_lie_between_the_evaluations(config_of, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "SAVE_SHARE", 0)
+    config = config_of("finetune", *LONG, "checkpoint_minutes=1e-9")
+    taken = steps_of(monkeypatch, "finetune", 26, lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run_one(config, tmp_path / "broken")
+    monkeypatch.undo()
+    taken += (again := steps_of(monkeypatch, "finetune"))
+    broken = run_one(config, tmp_path / "broken")
+    assert again[0] == 26
+    whole = run_one(config_of("finetune", *LONG), tmp_path / "whole")
+    assert figures(broken) == figures(whole)
+    assert len(broken["curve"]) == 10
+
+
+def test_saving_takes_a_hundredth_of_the_time_at_most(config_of, tmp_path, monkeypatch):
+    saves = []
+    save = loop.Training._save
+    monkeypatch.setattr(loop.Training, "_save", lambda self: (saves.append(self.step), save(self)))
+    run_one(config_of("scratch", *LONG, "checkpoint_minutes=1e-9"), tmp_path)
+    assert saves[0] == 1
+    assert len(saves) < 20  # ten evaluations, and few between them: a step is quicker than saving
