@@ -3,14 +3,14 @@
 import re
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import jinja2
+from typing import TYPE_CHECKING
 
 from .. import InputError
-from . import tables, words
+from . import ledger, page, tables
 from .comparison import Comparison, comparisons
-from .load import METRICS, Run, curve_frame, load, load_skipped, runs_frame
+from .load import METRICS, Run, curve_frame, load, load_skipped, read_record, runs_frame
+from .paper_tables import suite_section, write_section
+from .suites import load_suites
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,41 +18,50 @@ if TYPE_CHECKING:
 
     from .figures import Style
 
-TEMPLATE = Path(__file__).with_name("template.html")
 PDF_METADATA = {"CreationDate": None, "Creator": None, "Producer": None}
 SVG_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
-def write_report(results: Path, out: Path) -> Path:
-    """Write tables, figures and `report.html` into `out`; return the page.
+def write_report(results: Path, out: Path, prints: bool = False) -> Path:
+    """Write tables and `report.html` into `out`, with `prints` figures as PNG and PDF too; return the page.
 
     Raises:
-        InputError: if `results` holds no run, or a record that cannot be read.
+        InputError: if `results` holds no run, or a record or a plan that cannot be read.
     """
-    from . import figures
-
     runs = load(results)
-    look = figures.styles(run.label for run in runs)
-    sections = []
-    for comparison in comparisons(runs, load_skipped(results)):
+    skipped = load_skipped(results)
+    compared = [(item, tables.comparison_table(item)) for item in comparisons(runs, skipped)]
+    for comparison, _ in compared:
         tables.write_table(comparison, out / "tables")
-        drawn = draw(comparison, look)
-        for kind, (figure, frame) in drawn.items():
-            save_figure(figure, frame, out / "figures" / f"{comparison.slug}-{kind}")
-        sections.append(section(comparison, {kind: svg(figure) for kind, (figure, _) in drawn.items()}))
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    page = out / "report.html"
-    page.write_text(
-        template.render(
-            sections=sections,
-            num_runs=len(runs),
-            note=tables.METHOD_NOTE,
-            ended=max(run.record["ended"] for run in runs)[:16].replace("T", " "),
-        ),
-        encoding="utf-8",
+    if prints:
+        write_prints([comparison for comparison, _ in compared], out / "figures")
+    known = {run.path for run in runs}
+    others = [read_record(path) for path in sorted(results.glob("**/record.json")) if path not in known]
+    context = page.page_context(
+        compared,
+        runs,
+        [*(run.record for run in runs), *others],
+        suite_parts(results, runs, out),
+        ledger.unfinished(results),
+        skipped,
     )
-    return page
+    (out / "report.html").write_text(page.render(context), encoding="utf-8")
+    return out / "report.html"
+
+
+def suite_parts(results: Path, runs: list[Run], out: Path) -> list[dict[str, object]]:
+    """Write the tables of every suite that was planned; return what the page shows of them."""
+    parts = []
+    for suite in load_suites(results, runs):
+        section = suite_section(suite)
+        write_section(section, out / "tables")
+        pictures = []
+        if suite.view in ("shots", "curves", "pictures", "classes") and suite.runs:
+            from .suite_figures import suite_pictures
+
+            pictures = suite_pictures(suite, results)
+        parts.append(page.suite_part(section, pictures))
+    return parts
 
 
 def comparison_markdown(results: Path, source: str, target: str, bench: str) -> str:
@@ -69,18 +78,30 @@ def comparison_markdown(results: Path, source: str, target: str, bench: str) -> 
     raise InputError(f"no runs of {source} → {target}, bench {bench} in '{results}'; there are: {names}")
 
 
+def write_prints(known: list[Comparison], folder: Path) -> None:
+    """Write the figures of every comparison as PNG, PDF and CSV."""
+    from . import figures
+
+    look = figures.styles(run.label for comparison in known for run in comparison.runs)
+    for comparison in known:
+        for kind, (figure, frame) in draw(comparison, look).items():
+            save_figure(figure, frame, folder / f"{comparison.slug}-{kind}")
+
+
 def draw(comparison: Comparison, look: "dict[str, Style]") -> dict[str, tuple["Figure", "pd.DataFrame"]]:
     """Return the figures of one comparison, by kind, each with what it draws."""
-    from . import figures
+    from .cost_figure import cost_figure, cost_means
+    from .figures import accuracy_figure, curve_figure
 
     score_name = METRICS[comparison.metric]
     score_name = score_name[0].upper() + score_name[1:]
     frame, curve = runs_frame(comparison.runs), curve_frame(comparison.runs)
     drawn = {
-        "accuracy": (figures.accuracy_figure(frame, look, score_name), frame[["label", "seed", "score"]])
+        "accuracy": (accuracy_figure(frame, look, score_name), frame[["label", "seed", "score"]]),
+        "cost": (cost_figure(frame, look, score_name), cost_means(frame)),
     }
     if not curve.empty:
-        drawn["curves"] = (figures.curve_figure(curve, look, score_name), curve)
+        drawn["curves"] = (curve_figure(curve, look, score_name), curve)
     return drawn
 
 
@@ -95,50 +116,28 @@ def save_figure(figure: "Figure", frame: "pd.DataFrame", stem: Path) -> None:
     frame.to_csv(f"{stem}.csv", index=False, lineterminator="\n")
 
 
-def svg(figure: "Figure") -> str:
-    """Return the figure as an SVG element for a page: text stays text, ink and paper are the page's."""
+def svg(figure: "Figure", name: str = "", said: str = "") -> str:
+    """Return the figure as an SVG element for a page: text stays text, ink and paper are the page's.
+
+    Args:
+        figure: what to write.
+        name: begins the names of the parts that other parts refer to; no two figures of a page may share it.
+        said: the figure in words, for who cannot see it.
+    """
+    from html import escape
+
     from matplotlib import rc_context
 
     from .figures import INK, PAPER
 
     drawn = StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "transferbench"}):
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": f"transferbench {name}"}):
         figure.savefig(drawn, format="svg", metadata=SVG_METADATA, facecolor="none")
     element = drawn.getvalue()
     element = element[element.index("<svg") :].replace(INK, "currentColor").replace(PAPER, "var(--paper)")
     element = re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
     element = re.sub(r' xmlns(:xlink)?="[^"]*"', "", element)
-    return re.sub(r' (width|height)="[\d.]+pt"', "", element, count=2)
-
-
-def section(comparison: Comparison, pictures: dict[str, str]) -> dict[str, Any]:
-    """Return what the page shows of one comparison."""
-    table = tables.comparison_table(comparison)
-    text = tables.readable(table)
-    return {
-        "title": tables.title(comparison),
-        "slug": comparison.slug,
-        "bench": comparison.bench,
-        "setting": comparison.setting,
-        "columns": list(text.columns),
-        "rows": text.to_numpy().tolist(),
-        "sentences": tables.sentences(table),
-        "notes": comparison.notes,
-        "pictures": pictures,
-        "runs": [run_row(run) for run in comparison.runs],
-    }
-
-
-def run_row(run: Run) -> dict[str, str]:
-    """Return one run as the details list shows it."""
-    environment, seconds = run.record["environment"], run.record["seconds"]
-    return {
-        "method": run.label,
-        "seed": str(run.seed),
-        "digest": run.digest,
-        "score, %": words.number(100 * run.score, decimals=2),
-        "training": words.duration(seconds["prepare"] + seconds["step"]),
-        "device": f"{environment['device']} on {environment['host']}",
-        "commit": environment["commit"][:10] + (" + changes" if environment["dirty"] else ""),
-        "ended": run.record["ended"],
-    }
+    element = re.sub(r' (width|height)="[\d.]+pt"', "", element, count=2)
+    used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', element))
+    element = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", element)
+    return element.replace("<svg", f'<svg role="img" aria-label="{escape(said)}"', 1) if said else element

@@ -2,18 +2,20 @@
 
 import math
 from collections.abc import Sequence
+from decimal import ROUND_HALF_UP, Decimal
 
-from .stats import Difference
+from .stats import CONFIDENCE, POWER, Difference
 
 MINUS = "\N{MINUS SIGN}"
 ABSENT = "\N{EN DASH}"
 
 
 def number(value: float, decimals: int = 1, sign: bool = False) -> str:
-    """Return `value` rounded, with a real minus sign; a rounded zero has no sign."""
-    if math.isnan(value):
+    """Return `value` rounded, halves away from zero, with a real minus sign; a rounded zero has no sign."""
+    if not math.isfinite(value):
         return ABSENT
-    rounded = round(value, decimals) or 0.0
+    exact = Decimal(repr(round(float(value), 9)))  # 9.45 as it is written, not as binary holds it
+    rounded = exact.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP) or Decimal(0)
     return f"{rounded:{'+' if sign and rounded else ''}.{decimals}f}".replace("-", MINUS)
 
 
@@ -53,8 +55,47 @@ def duration(seconds: float) -> str:
     return f"{float(f'{seconds * 1000:.3g}'):g} ms" if seconds else "0 s"
 
 
-def sentence(label: str, difference: Difference) -> str:
-    """Return what the difference from fine-tuning shows, and no more than its interval allows."""
+def whole(value: float) -> str:
+    """Return a whole number with its thousands apart: "213,000"."""
+    return f"{value:,.0f}"
+
+
+def step_seconds(seconds: float) -> str:
+    """Return a time as tables of cost print it: "0.14 s", "40.5 ms"; absent for nan."""
+    if not 0.1 <= seconds < 90:
+        return ABSENT if math.isnan(seconds) else duration(seconds)
+    return f"{number(seconds, 2)} s"
+
+
+def hours(seconds: float) -> str:
+    """Return a time as tables of cost print it, "9.5 h"; below an hour in a unit that suits it."""
+    return f"{number(seconds / 3600)} h" if seconds >= 3600 else duration(seconds)
+
+
+def ratio(value: float) -> str:
+    """Return a ratio in two decimals."""
+    return number(value, 2)
+
+
+def p_value(value: float) -> str:
+    """Return "p = 0.03" or "p < 0.001"."""
+    return "p < 0.001" if value < 0.001 else f"p = {float(f'{value:.2g}'):g}"
+
+
+def listing(items: Sequence[str]) -> str:
+    """Return "a", "a and b", "a, b and c"."""
+    return " and ".join(part for part in (", ".join(items[:-1]), *items[-1:]) if part)
+
+
+def sentence(label: str, difference: Difference, adjusted: float = math.nan, num_claims: int = 1) -> str:
+    """Return what the difference from fine-tuning shows, and no more than its interval allows.
+
+    Args:
+        label: what is compared with fine-tuning.
+        difference: by how much, with its interval.
+        adjusted: its p-value after Holm's correction; nan where it is one comparison by itself.
+        num_claims: how many comparisons the correction is for.
+    """
     gap = difference.points
     if math.isnan(gap):
         return f"{label}: not compared with fine-tuning ({difference.note})."
@@ -67,10 +108,25 @@ def sentence(label: str, difference: Difference) -> str:
     if math.isnan(low):
         found = f"{number(gap, sign=True)} points {where}"
         return f"{label}: {found}, without an interval, so nothing is claimed{note}."
-    if low <= 0 <= high:
+    corrected = f"{p_value(adjusted)} after Holm's correction for {num_claims} comparisons"
+    of_many = num_claims > 1 and not math.isnan(adjusted)
+    is_claimed = not low <= 0 <= high and (not of_many or adjusted <= 1 - CONFIDENCE)
+    if not is_claimed:
         found = f"{number(gap, sign=True)} points, 95 % interval {interval(low, high, sign=True)}"
-        return f"{label}: no difference from fine-tuning found: {found}, {where}{note}."
+        why = f", {corrected}" if of_many and not low <= 0 <= high else ""
+        return (
+            f"{label}: no difference from fine-tuning found: {found}, {where}{why}{note}"
+            f"{_detectable(difference.detectable)}."
+        )
     side = "above" if gap > 0 else "below"
     near, far = sorted((abs(low), abs(high)))
     found = f"by {number(abs(gap))} points, 95 % interval {interval(near, far)}"
-    return f"{label} is {side} fine-tuning {found}, {where}{note}."
+    why = f"; {corrected}" if of_many else ""
+    return f"{label} is {side} fine-tuning {found}, {where}{why}{note}."
+
+
+def _detectable(points: float) -> str:
+    """Return what a comparison of this kind would have found, as the end of a sentence."""
+    if math.isnan(points):
+        return ""
+    return f"; one of {number(points)} points would have been found with probability {number(POWER)}"

@@ -62,12 +62,12 @@ def _write_pictures(planned: Sequence[Cell], results: Path) -> None:
 def _show(names: Sequence[str], results: Path, console: Console) -> None:
     """Write the report, and print the tables of these suites."""
     from ..analysis.load import load as load_runs
-    from ..analysis.paper_tables import suite_markdown
+    from ..analysis.paper_tables import suite_section, to_text
     from ..analysis.report import write_report
     from ..analysis.suites import load_suites
 
     page = write_report(results, results / "report")
     for found in load_suites(results, load_runs(results)):
         if found.name in names:
-            console.print("\n" + suite_markdown(found), markup=False)
+            console.print("\n" + to_text(suite_section(found)), markup=False)
     console.print(f"\nreport: {page}", markup=False)

@@ -1,0 +1,274 @@
+"""What changed between two folders of results: the same runs in both, paired; for an upgrade or a change."""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from .. import InputError
+from . import words
+from .across import holm
+from .comparison import Comparison, comparisons
+from .headline import places
+from .load import Run, load
+from .stats import CONFIDENCE, Difference, mean_interval, paired_difference
+from .tables import markdown_table
+
+Key = tuple[str, str, str]  # source, target, and bench or setting
+Folder = Mapping[Key, Comparison]
+
+
+class Compared(NamedTuple):
+    """The comparison in Markdown, and whether a score was told apart: the exit code is 1 where it was."""
+
+    text: str
+    differs: bool
+
+
+@dataclass(frozen=True)
+class Change:
+    """One method of one comparison in both folders, seed by seed."""
+
+    place: str
+    label: str
+    a: list[Run]
+    b: list[Run]
+    difference: Difference  # b above a
+    p_value: float = math.nan  # after Holm's correction
+
+    @property
+    def name(self) -> str:
+        """What changed."""
+        return f"{self.label} on {self.place}"
+
+    @property
+    def differs(self) -> bool:
+        """Whether the scores were told apart: over several seeds, or, for one, over the test images."""
+        return self.p_value <= 1 - CONFIDENCE
+
+    @property
+    def num_alike(self) -> int:
+        """How many pairs were right on the same test images."""
+        return sum(_alike(a, b) for a, b in zip(self.a, self.b, strict=True))
+
+    @property
+    def step_ratio(self) -> tuple[float, float, float]:
+        """How many times a's step a step of b takes: geometric mean and 95 % interval over seeds."""
+        steps = [(_step(a), _step(b)) for a, b in zip(self.a, self.b, strict=True)]
+        mean, low, high = mean_interval([math.log(b / a) for a, b in steps if a and b])
+        return math.exp(mean), math.exp(low), math.exp(high)
+
+
+def compare_results(a: Path, b: Path) -> Compared:
+    """Return what changed from results `a` to results `b`, as Markdown, and whether scores differ.
+
+    Runs are the same if source, target, bench, label and seed are. Where a folder lacks a bench, which names
+    every setting and so changes with the version, the words of the setting stand for it.
+
+    Raises:
+        InputError: if a folder holds no run or a record that cannot be read, or no run has a partner.
+    """
+    of_a, of_b = _folder(a), _folder(b)
+    pairs, by_words = _partners(of_a, of_b)
+    names = places([of_a[key] for key, _ in pairs])
+    changes = corrected(
+        [change for i, j in pairs for change in _changes(names[of_a[i].slug], of_a[i], of_b[j])]
+    )
+    if not changes:
+        raise InputError(f"no run of '{a}' has a partner in '{b}': {_holds(of_a)}; {_holds(of_b)}")
+    in_a = [run for change in changes for run in change.a]
+    in_b = [run for change in changes for run in change.b]
+    head = (
+        f"A: {a}, {_num_runs(of_a)}. B: {b}, {_num_runs(of_b)}. {_counted(len(in_a), 'pair')} of the same"
+        " source, target, setting, method and seed."
+    )
+    notes = [*_versions(in_a, in_b), *by_words, *_only("A", of_a, in_a), *_only("B", of_b, in_b)]
+    parts = [head, markdown_table(_table(changes)).rstrip(), _list(_found(changes)), _list(notes)]
+    return Compared("\n\n".join(filter(None, parts)) + "\n", any(change.differs for change in changes))
+
+
+def _folder(results: Path) -> dict[Key, Comparison]:
+    """Return the comparisons of a folder by source, target and bench."""
+    return {(item.source, item.target, item.bench): item for item in comparisons(load(results))}
+
+
+def _partners(of_a: Folder, of_b: Folder) -> tuple[list[tuple[Key, Key]], list[str]]:
+    """Return which comparisons belong together: by bench, else by the words of the setting; and notes."""
+    pairs = [(key, key) for key in of_a if key in of_b]
+    left_a, left_b = _by_words(of_a, of_b), _by_words(of_b, of_a)
+    notes = []
+    for words_of in sorted(left_a.keys() & left_b.keys()):
+        place = f"{words_of[0]} → {words_of[1]}, {words_of[2] or 'defaults'}"
+        if len(left_a[words_of]) > 1 or len(left_b[words_of]) > 1:
+            notes.append(f"{place}: several comparisons have these words, so none of them are paired.")
+            continue
+        (key_a,), (key_b,) = left_a[words_of], left_b[words_of]
+        pairs.append((key_a, key_b))
+        notes.append(
+            f"{place}: paired by these words, for the benches differ ({key_a[2]}, {key_b[2]}); what the words"
+            " do not name may have changed too."
+        )
+    return pairs, notes
+
+
+def _by_words(own: Folder, other: Folder) -> dict[Key, list[Key]]:
+    """Return the comparisons that the other folder lacks, by the words of their setting."""
+    found: dict[Key, list[Key]] = defaultdict(list)
+    for key in own.keys() - other.keys():
+        found[key[0], key[1], own[key].setting].append(key)
+    return found
+
+
+def _changes(place: str, a: Comparison, b: Comparison) -> list[Change]:
+    """Return each method that both have, with the seeds that both have."""
+    found = []
+    for label, runs in a.by_label.items():
+        partners = {run.seed: run for run in b.by_label.get(label, [])}
+        own = [run for run in runs if run.seed in partners]
+        if own:
+            other = [partners[run.seed] for run in own]
+            found.append(Change(place, label, own, other, paired_difference(other, own)))
+    return found
+
+
+def corrected(changes: Sequence[Change]) -> list[Change]:
+    """Return the changes with p-values corrected by Holm for their number."""
+    values = holm([change.difference.p_value for change in changes])
+    return [replace(change, p_value=float(value)) for change, value in zip(changes, values, strict=True)]
+
+
+def _table(changes: Sequence[Change]) -> pd.DataFrame:
+    """Return one row a method: scores, their difference, and the ratio of the times of a step."""
+    rows = []
+    for change in changes:
+        found = change.difference
+        ratio, low, high = change.step_ratio
+        spread = "" if math.isnan(low) else f" ({words.interval(low, high, 2)})"
+        rows.append(
+            {
+                "target": change.place,
+                "method": change.label,
+                "seeds": words.seeds([run.seed for run in change.a]),
+                "A, %": words.number(100 * float(np.mean([run.score for run in change.a]))),
+                "B, %": words.number(100 * float(np.mean([run.score for run in change.b]))),
+                "B from A, points": words.estimate(found.points, found.low, found.high, sign=True),
+                "same answers": f"{change.num_alike} of {len(change.a)}",
+                "step, B / A": f"{words.number(ratio, 2)}{spread}",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _found(changes: Sequence[Change]) -> list[str]:
+    """Return which scores were told apart, which are the same, and what else could have been missed."""
+    lines = [_differs(change, len(changes)) for change in changes if change.differs]
+    alike = [change for change in changes if change.num_alike == len(change.a)]
+    if alike:
+        lines.append(f"{_share(alike, changes)}: right on the same test images in every pair.")
+    unlike = [change for change in changes if math.isnan(change.difference.points)]
+    rest = [
+        c for c in changes if not (c.differs or c.num_alike == len(c.a) or math.isnan(c.difference.points))
+    ]
+    if rest:
+        known = [c.difference.detectable for c in rest if not math.isnan(c.difference.detectable)]
+        power = f"one of {words.number(max(known, default=math.nan))} points would have been found"
+        missed = f"; by itself, {power} with probability 0.8" if known else ""
+        lines.append(f"{_share(rest, changes)}: no difference of scores found{missed}.")
+    lines += [f"{c.name}: not compared ({c.difference.note})." for c in unlike]
+    return lines
+
+
+def _differs(change: Change, num_changes: int) -> str:
+    """Return one difference with its doubt."""
+    found = change.difference
+    near, far = sorted((abs(found.low), abs(found.high)))
+    gap = f"{words.number(abs(found.points))} points, 95 % interval {words.interval(near, far)}"
+    sure = (
+        f"{words.p_value(change.p_value)} after Holm's correction for {_counted(num_changes, 'difference')}"
+    )
+    note = f" ({found.note})" if found.note else ""
+    return f"{change.name}: B is {'above' if found.points > 0 else 'below'} A by {gap}; {sure}{note}."
+
+
+def _share(some: Sequence[Change], changes: Sequence[Change]) -> str:
+    """Return how many of the rows of the table."""
+    return f"All {len(changes)} rows" if len(some) == len(changes) else f"{len(some)} of {len(changes)} rows"
+
+
+def _versions(a: Sequence[Run], b: Sequence[Run]) -> list[str]:
+    """Return what else differs between the pairs: versions, commits, machines."""
+    notes = []
+    about_a, about_b = [_about(run) for run in a], [_about(run) for run in b]
+    for name in dict.fromkeys(name for about in [*about_a, *about_b] for name in about):
+        in_a, in_b = ({about.get(name, "none") for about in side} for side in (about_a, about_b))
+        if in_a != in_b:
+            care = "; compare the times with care" if name == "machine" else ""
+            notes.append(
+                f"{name}: {words.listing(sorted(in_a))} in A, {words.listing(sorted(in_b))} in B{care}."
+            )
+    return notes
+
+
+def _about(run: Run) -> dict[str, str]:
+    """Return what made a run."""
+    environment = run.record["environment"]
+    return {
+        "machine": f"{environment['device']} on {environment['host']}",
+        "commit": environment["commit"][:10] + (" + changes" if environment["dirty"] else ""),
+        **environment.get("versions", {}),
+    }
+
+
+def _only(name: str, folder: Folder, paired: Sequence[Run]) -> list[str]:
+    """Return the runs that have no partner, a line a method."""
+    known = {run.path for run in paired}
+    names = places(list(folder.values()))
+    lines = []
+    for item in folder.values():
+        for label, runs in item.by_label.items():
+            seeds = [str(run.seed) for run in runs if run.path not in known]
+            if seeds:
+                which = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}"
+                lines.append(f"Only in {name}: {label} on {names[item.slug]}, {which}.")
+    return lines
+
+
+def _holds(folder: Folder) -> str:
+    """Return what a folder holds, shortly."""
+    return words.listing(
+        sorted({f"{item.source} → {item.target}, bench {item.bench}" for item in folder.values()})
+    )
+
+
+def _alike(a: Run, b: Run) -> bool:
+    """Return whether two runs were right on the same test images; without those, whether all scores agree."""
+    if a.record["fingerprints"]["target"] != b.record["fingerprints"]["target"]:
+        return False
+    if a.correct is None or b.correct is None:
+        return bool(a.record["test"] == b.record["test"])
+    return bool(np.array_equal(a.correct, b.correct))
+
+
+def _step(run: Run) -> float:
+    """Return the seconds of a step."""
+    return float(run.record["seconds"]["per_step_median"])
+
+
+def _num_runs(folder: Folder) -> str:
+    """Return how many runs a folder holds."""
+    return _counted(sum(len(item.runs) for item in folder.values()), "run")
+
+
+def _counted(number: int, name: str) -> str:
+    """Return "1 run" or "3 runs"."""
+    return f"{number} {name}{'' if number == 1 else 's'}"
+
+
+def _list(lines: Sequence[str]) -> str:
+    """Return a list in Markdown."""
+    return "\n".join(f"- {line}" for line in lines)
