@@ -30,6 +30,13 @@ from .paper_tables import PaperTable
 
 HERE = Path(__file__).parent
 ARROWS = {"above": "\N{BLACK UP-POINTING TRIANGLE}", "below": "\N{BLACK DOWN-POINTING TRIANGLE}"}
+NOTE = (
+    "Scores are means over seeds on the test part, with 95 % t-intervals. Differences are paired with"
+    " fine-tuning by seed and, for accuracy, by test image; their intervals cover the choice of both. What is"
+    " called above or below holds after Holm's correction for every difference of several seeds on this page;"
+    " in tables and figures of the paper, for those of the table. The time of a step is the median over runs;"
+    " images and training (preparation and steps) are means a run; pre-training is counted apart."
+)
 
 
 def comparison_section(
@@ -179,7 +186,7 @@ def page_context(
         "skipped": [dict(row) | {"place": f"{row['source']} → {row['target']}"} for row in skipped],
         "gaps": [(names[item.slug], gap) for item, _ in compared for gap in ledger.gaps(item)],
         "anchors": anchors,
-        "note": tables.METHOD_NOTE,
+        "note": NOTE,
     }
 
 

@@ -1,5 +1,6 @@
 """Writes the report: tables, figures and one self-contained HTML page."""
 
+import math
 import re
 from io import StringIO
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 from .. import InputError
 from . import ledger, page, tables
 from .comparison import Comparison, comparisons
+from .headline import findings, places
 from .load import METRICS, Run, curve_frame, load, load_skipped, read_record, runs_frame
 from .paper_tables import suite_section, write_section
 from .suites import load_suites
@@ -64,28 +66,53 @@ def suite_parts(results: Path, runs: list[Run], out: Path) -> list[dict[str, obj
     return parts
 
 
-def comparison_markdown(results: Path, source: str, target: str, bench: str) -> str:
-    """Return one comparison as Markdown: what the bench command prints at its end.
+def find_comparison(results: Path, source: str, target: str, bench: str) -> Comparison:
+    """Return one comparison of a results folder.
 
     Raises:
-        InputError: if `results` holds no run of this comparison.
+        InputError: if `results` holds no run of it.
     """
     known = comparisons(load(results), load_skipped(results))
     for comparison in known:
         if (comparison.source, comparison.target, comparison.bench) == (source, target, bench):
-            return tables.markdown(comparison)
+            return comparison
     names = "; ".join(f"{item.source} → {item.target}, bench {item.bench}" for item in known)
     raise InputError(f"no runs of {source} → {target}, bench {bench} in '{results}'; there are: {names}")
 
 
 def write_prints(known: list[Comparison], folder: Path) -> None:
-    """Write the figures of every comparison as PNG, PDF and CSV."""
+    """Write the figures of every comparison, and of all differences, as PNG, PDF and CSV."""
     from . import figures
+    from .paper_figures import difference_figure
 
     look = figures.styles(run.label for comparison in known for run in comparison.runs)
     for comparison in known:
         for kind, (figure, frame) in draw(comparison, look).items():
             save_figure(figure, frame, folder / f"{comparison.slug}-{kind}")
+    differences = differences_frame(known)
+    if not differences.empty:
+        save_figure(difference_figure(differences, look), differences, folder / "differences")
+
+
+def differences_frame(known: list[Comparison]) -> "pd.DataFrame":
+    """Return every difference from fine-tuning that is known: target, label, points, low, high, claimed."""
+    import pandas as pd
+
+    named = places(known)
+    found = findings([(item, named[item.slug], tables.comparison_table(item)) for item in known])
+    rows = [
+        {
+            "target": item.place,
+            "label": item.label,
+            "points": item.difference.points,
+            "low": item.difference.low,
+            "high": item.difference.high,
+            "claimed": item.verdict in ("above", "below"),
+        }
+        for item in found
+        if not math.isnan(item.difference.points)
+    ]
+    return pd.DataFrame(rows)
 
 
 def draw(comparison: Comparison, look: "dict[str, Style]") -> dict[str, tuple["Figure", "pd.DataFrame"]]:

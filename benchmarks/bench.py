@@ -143,7 +143,8 @@ def run_missing(
 
 def _show(configs: Sequence[RunConfig], results: Path, console: Console) -> None:
     """Write the report, and print this comparison's table."""
-    from ..analysis.report import comparison_markdown, write_report
+    from ..analysis.report import find_comparison, write_prints, write_report
+    from ..analysis.tables import markdown
 
     first = configs[0]
     if len(missing(configs, results)) == len(configs):
@@ -154,10 +155,10 @@ def _show(configs: Sequence[RunConfig], results: Path, console: Console) -> None
         for c in configs
         if (c.folder(results) / "record.json").exists()
     )
+    comparison = find_comparison(results, first.source_name, first.target_name, first.bench)
     if not page.exists() or page.stat().st_mtime < newest:
+        write_prints([comparison], page.parent / "figures")
         write_report(results, page.parent)
     console.print()
-    console.print(
-        comparison_markdown(results, first.source_name, first.target_name, first.bench), markup=False
-    )
+    console.print(markdown(comparison), markup=False)
     console.print(f"\nreport: {page}", markup=False)

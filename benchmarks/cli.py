@@ -10,6 +10,12 @@ from pathlib import Path
 from .. import InputError, __version__
 
 TRAIN = ("torch", "torchvision", "timm", "sklearn")  # of the extra `train`
+EXAMPLE = {
+    "results": "results=PATH",
+    "target": "target=NAME",
+    "seconds": "seconds=60",
+    "prints": "prints=true",
+}
 EXAMPLES = """examples:
   transferbench bench                                    the embedded pair: all methods, five seeds
   transferbench bench target=../my/images source=../photos seeds=3 shots=10
@@ -18,16 +24,18 @@ EXAMPLES = """examples:
   transferbench run target=digits method=l2tl seed=0 recipe.steps=500
   transferbench suite small                              the paper's tables and figures, in minutes
   transferbench suite table2 source=../photos targets=../birds,../cars recipe.steps=500
+  transferbench recommend target=digits seconds=60       which method, by the records that there are
+  transferbench compare results results-newer            exit code 1 where scores are told apart
   transferbench status results=results
   transferbench bench target=aircraft source=imagenet data.root=/datasets drop_overlap=true
   transferbench data doctor ../my/images
-  transferbench report results=results
+  transferbench report results=results prints=true
 
 names of overrides: target source methods method seed seeds results shots backbone pretrained
   checkpoint protocol (holdout|trainval) tune (off|paper_grid) bn (split|shared) score preset device
   threads workers on data.root data.mirror drop_overlap recipe.<setting> source_recipe.<setting>
   method.<setting>
-exit codes: 0 done, 1 some run failed, 2 the request was wrong"""
+exit codes: 0 done, 1 some run failed or scores differ, 2 the request was wrong"""
 
 DATA_EXAMPLES = """examples:
   transferbench data list
@@ -86,7 +94,13 @@ def _parser() -> argparse.ArgumentParser:
         ("run", _run, "one run of one method"),
         ("suite", _suite, "all runs of a table or figure of the paper, then the table or figure itself"),
         ("status", _status, "what is done, running, failed or lost"),
-        ("report", _report, "tables, figures and one HTML page from the records; needs no torch"),
+        (
+            "report",
+            _report,
+            "tables and one HTML page from the records; prints=true adds figures as PNG and PDF",
+        ),
+        ("recommend", _recommend, "which method for a target and a budget, by the evidence in the records"),
+        ("compare", _compare, "what changed between two results folders, by paired statistics"),
         ("methods", _methods, "the methods with paper and needs"),
     ):
         command = commands.add_parser(
@@ -149,10 +163,37 @@ def _status(arguments: argparse.Namespace) -> int:
 def _report(arguments: argparse.Namespace) -> int:
     from ..analysis.report import write_report
 
-    results = _results_of(arguments.overrides)
-    page = write_report(results, results / "report")
+    given = _named(arguments.overrides, ("results", "prints"))
+    results = Path(given.get("results", "results"))
+    if given.get("prints", "false") not in ("true", "false"):
+        raise InputError(f"prints={given['prints']}: expected true or false")
+    page = write_report(results, results / "report", prints=given.get("prints") == "true")
     print(f"report: {page}")
     return 0
+
+
+def _recommend(arguments: argparse.Namespace) -> int:
+    from ..analysis.recommend import recommend
+
+    given = _named(arguments.overrides, ("results", "target", "seconds"))
+    if "target" not in given:
+        raise InputError("target: not given; as in `transferbench recommend target=digits seconds=60`")
+    try:
+        seconds = float(given["seconds"]) if "seconds" in given else None
+    except ValueError:
+        raise InputError(f"seconds={given['seconds']}: expected a number") from None
+    print(recommend(Path(given.get("results", "results")), given["target"], seconds))
+    return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from ..analysis.compare import compare_results
+
+    if len(arguments.overrides) != 2:
+        raise InputError(f"compare: {len(arguments.overrides)} names; expected two results folders")
+    compared = compare_results(*map(Path, arguments.overrides))
+    print(compared.text)
+    return 1 if compared.differs else 0
 
 
 def _methods(arguments: argparse.Namespace) -> int:
@@ -183,13 +224,17 @@ def _data(arguments: argparse.Namespace) -> int:
 
 def _results_of(overrides: Sequence[str]) -> Path:
     """Read `results=PATH`, the only override of commands that train nothing."""
-    results = Path("results")
-    for override in overrides:
-        key, _, value = override.partition("=")
-        if key != "results" or not value:
-            raise InputError(f"'{override}': expected results=PATH")
-        results = Path(value)
-    return results
+    return Path(_named(overrides, ("results",)).get("results", "results"))
+
+
+def _named(overrides: Sequence[str], known: Sequence[str]) -> dict[str, str]:
+    """Read name=value pairs of commands that train nothing. Raises: InputError for another name."""
+    given = dict(o.partition("=")[::2] for o in overrides)
+    for name, value in given.items():
+        if name not in known or not value:
+            wrong = f"{name}={value}" if value else name
+            raise InputError(f"'{wrong}': expected {', '.join(EXAMPLE[k] for k in known)}")
+    return given
 
 
 if __name__ == "__main__":
