@@ -20,6 +20,7 @@ EXAMPLES = """examples:
   transferbench bench target=aircraft source=imagenet data.root=/datasets drop_overlap=true
   transferbench data doctor ../my/images
   transferbench report results=results
+  transferbench methods results=results                  and what a step costs, as measured in these records
 
 names of overrides: target source methods method seed seeds results shots backbone pretrained
   checkpoint protocol (holdout|trainval) tune (off|paper_grid) bn (split|shared) score preset device
@@ -27,6 +28,7 @@ names of overrides: target source methods method seed seeds results shots backbo
   method.<setting>
 exit codes: 0 done, 1 some run failed, 2 the request was wrong"""
 
+METHODS = "the methods with paper and needs, and how long their steps took in the records of results=PATH"
 DATA_EXAMPLES = """examples:
   transferbench data list
   transferbench data prepare aircraft                    fetch it, if need be, and decode it
@@ -82,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         ("run", _run, "one run of one method"),
         ("status", _status, "what is done, running, failed or lost"),
         ("report", _report, "tables, figures and one HTML page from the records; needs no torch"),
-        ("methods", _methods, "the methods with paper and needs"),
+        ("methods", _methods, METHODS),
     ):
         command = commands.add_parser(
             name,
@@ -140,9 +142,12 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _methods(arguments: argparse.Namespace) -> int:
+    from ..analysis.costs import step_costs
+    from ..analysis.load import load, load_any
     from .listing import print_methods
 
-    return print_methods()
+    results = _results_of(arguments.overrides)
+    return print_methods(step_costs(load(results) if arguments.overrides else load_any(results)))
 
 
 def _data(arguments: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from ..datasets.base import Split, mix
 from ..methods.base import Method
 from .clock import Clock
 from .evaluate import evaluate
+from .memory import PeakMemory
 from .record import append_line, write_tensors
 
 
@@ -22,6 +23,7 @@ class Training:
     Args:
         method: what is trained.
         clock: sees `prepare` and `step` alone.
+        memory: the most that the run has used.
         holdout: what the curve is measured on, or None.
         seed: of the global generator, set anew at each step.
         folder: where checkpoint and curve lie.
@@ -32,13 +34,14 @@ class Training:
         self,
         method: Method,
         clock: Clock,
+        memory: PeakMemory,
         holdout: Split | None,
         seed: int,
         folder: Path,
         rests_on: list[dict[str, Any]],
     ) -> None:
         self.method, self.clock, self.holdout, self.seed, self.folder = method, clock, holdout, seed, folder
-        self.rests_on = rests_on
+        self.memory, self.rests_on = memory, rests_on
         self.step = 0
         self.flops_per_step = 0
         self.curve: list[dict[str, Any]] = []
@@ -90,6 +93,7 @@ class Training:
             "curve": self.curve,
             "rests_on": self.rests_on,
             "clock": self.clock.state_dict(),
+            "memory": self.memory.state_dict(),
             "method": self.method.state_dict(),
         }
         draft, current, previous = (self.folder / f"{n}.pt" for n in ("draft", "checkpoint", "previous"))
@@ -110,6 +114,7 @@ class Training:
                 continue
             self.method.load_state_dict(state.pop("method"))
             self.clock.load_state_dict(state.pop("clock"))
+            self.memory.load_state_dict(state.pop("memory", {"bytes": 0}))
             for key, value in state.items():
                 setattr(self, key, value)
             (self.folder / "metrics.jsonl").unlink(missing_ok=True)

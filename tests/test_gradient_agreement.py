@@ -83,6 +83,16 @@ def test_doges_scores_are_clipped_agreements(exact, loudness):
     assert min(expected) == 0
 
 
+def test_a_doge_score_has_a_ceiling(exact):
+    """A domain that is the target, clipped to 5, beside two silent ones: 15 rates, where 5 are allowed."""
+    method = DoGE(exact, DoGE.Config())
+    x, y = next(method.target)
+    loss = 1000 * F.cross_entropy(method.net.target(x), y)
+    loss.backward(retain_graph=True)
+    scores = method.scores(torch.stack([loss, 0 * loss, 0 * loss]), 0.1)
+    assert scores.tolist() == pytest.approx([0.5, 0.0, 0.0])
+
+
 def test_doge_draws_few_classes_evenly(near):
     method = DoGE(replace(near, recipe=replace(near.recipe, batch_size=19)), DoGE.Config(num_domains=5))
     seen = set()
