@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,13 +43,22 @@ def load(results: Path) -> list[Run]:
     Raises:
         InputError: if there is no such run, or a record cannot be read.
     """
-    paths = sorted(results.glob("**/record.json"))
-    read = [(path, read_record(path)) for path in paths]
-    runs = [parse_run(path, record) for path, record in read if record["role"] == "run"]
+    runs = load_any(results)
     if not runs:
-        found = f"{len(paths)} record(s), none of them of a run" if paths else "no record.json"
+        count = len(list(results.glob("**/record.json")))
+        found = f"{count} record(s), none of them of a run" if count else "no record.json"
         raise InputError(f"no results in '{results}' ({found}); `transferbench bench` fills this folder")
     return runs
+
+
+def load_any(results: Path) -> list[Run]:
+    """Return the same where there may be none yet.
+
+    Raises:
+        InputError: if a record cannot be read.
+    """
+    read = [(path, read_record(path)) for path in sorted(results.glob("**/record.json"))]
+    return [parse_run(path, record) for path, record in read if record["role"] == "run"]
 
 
 def load_skipped(results: Path) -> list[dict[str, str]]:
@@ -146,8 +156,10 @@ def _row(run: Run) -> dict[str, Any]:
         "pretraining_shared_seconds": sum(item["seconds"] for item in shared),
         **{f"images_{name}": record["images"][name] for name in ("target", "source", "holdout")},
         "num_steps": record["num_steps"],
+        "peak_memory_bytes": record.get("peak_memory_bytes", math.nan),
         "device": environment["device"],
         "host": environment["host"],
+        "threads": environment.get("threads", 0),
         "fingerprint": record["fingerprints"]["target"],
         "commit": environment["commit"] + (" + changes" if environment["dirty"] else ""),
         "ended": record["ended"],

@@ -15,10 +15,12 @@ from .stats import Difference, mean_interval, paired_difference
 STREAMS = ("target", "source", "holdout")
 METHOD_NOTE = (
     "Scores are means over seeds on the test part, with 95 % t-intervals. Differences are paired with"
-    " fine-tuning by seed and, for accuracy, by test image; their intervals cross t-intervals for seeds and for"
-    " test images, and are at 95 % or somewhat wider with two or three seeds. A difference is called found where"
-    " it holds after Holm's correction. The time of a step is the median over runs; images and training"
-    " (preparation and steps) are means a run; pre-training is counted apart."
+    " fine-tuning by seed and, for accuracy, by test image; their intervals cross t-intervals for seeds"
+    " and for test images, and are at 95 % or somewhat wider with two or three seeds. A difference is"
+    " called found where it holds after Holm's correction. The time of a step is the median over runs;"
+    " images and training (preparation and steps) are means a run; pre-training is counted apart. Memory,"
+    " where it is known, is the most of any run: of the GPU's tensors, or on a CPU of the whole process"
+    " with its libraries and images."
 )
 
 
@@ -55,6 +57,7 @@ def _row(label: str, runs: list[Run], reference: list[Run], base_seconds: float)
         "seconds_per_step": step_seconds,
         "step_ratio": step_seconds / base_seconds if base_seconds else math.nan,
         **{f"images_{name}": frame[f"images_{name}"].mean() for name in STREAMS},
+        "peak_memory_bytes": frame["peak_memory_bytes"].max(),
         "train_seconds": frame["train_seconds"].mean(),
         "pretraining_own_seconds": frame["pretraining_own_seconds"].mean(),
         "pretraining_shared_seconds": frame["pretraining_shared_seconds"].mean(),
@@ -70,7 +73,8 @@ def difference_from(reference: list[Run], label: str, runs: list[Run]) -> Differ
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table as text: what a reader sees in the terminal and in the report."""
-    return pd.DataFrame([_readable_row(row) for row in _rows(table)])
+    text = pd.DataFrame([_readable_row(row) for row in _rows(table)])
+    return text if table["peak_memory_bytes"].notna().any() else text.drop(columns="memory")
 
 
 def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -88,10 +92,16 @@ def _readable_row(row: dict[str, Any]) -> dict[str, str]:
         "from fine-tuning, points": "reference" if row["label"] == REFERENCE else difference,
         "a step": words.duration(row["seconds_per_step"]),
         "step, ratio": words.number(row["step_ratio"], decimals=2),
+        "memory": _memory(row["peak_memory_bytes"]),
         **{f"{name} images": words.count(row[f"images_{name}"]) for name in STREAMS},
         "training": words.duration(row["train_seconds"]),
         "pre-training": _pretraining(row["pretraining_shared_seconds"], row["pretraining_own_seconds"]),
     }
+
+
+def _memory(num_bytes: float) -> str:
+    """Return an amount of memory, "1.25 GB", of records old enough not to have it a dash."""
+    return words.ABSENT if math.isnan(num_bytes) else f"{words.count(num_bytes)}B"
 
 
 def _pretraining(shared_seconds: float, own_seconds: float) -> str:

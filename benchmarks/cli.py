@@ -30,6 +30,7 @@ EXAMPLES = """examples:
   transferbench bench target=aircraft source=imagenet data.root=/datasets drop_overlap=true
   transferbench data doctor ../my/images
   transferbench report results=results prints=true
+  transferbench methods results=results                  and what a step costs, as measured in these records
 
 names of overrides: target source methods method seed seeds results shots backbone pretrained
   checkpoint protocol (holdout|trainval) tune (off|paper_grid) bn (split|shared) score preset device
@@ -37,6 +38,7 @@ names of overrides: target source methods method seed seeds results shots backbo
   method.<setting>
 exit codes: 0 done, 1 some run failed or scores differ, 2 the request was wrong"""
 
+METHODS = "the methods with paper and needs, and how long their steps took in the records of results=PATH"
 DATA_EXAMPLES = """examples:
   transferbench data list
   transferbench data prepare aircraft                    fetch it, if need be, and decode it
@@ -97,11 +99,11 @@ def _parser() -> argparse.ArgumentParser:
         (
             "report",
             _report,
-            "tables and one HTML page from the records; prints=true adds figures as PNG and PDF",
+            "tables and one HTML page from the records; with prints=true figures as files too",
         ),
         ("recommend", _recommend, "which method for a target and a budget, by the evidence in the records"),
         ("compare", _compare, "what changed between two results folders, by paired statistics"),
-        ("methods", _methods, "the methods with paper and needs"),
+        ("methods", _methods, METHODS),
     ):
         command = commands.add_parser(
             name,
@@ -197,9 +199,12 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _methods(arguments: argparse.Namespace) -> int:
+    from ..analysis.costs import step_costs
+    from ..analysis.load import load, load_any
     from .listing import print_methods
 
-    return print_methods()
+    results = _results_of(arguments.overrides)
+    return print_methods(step_costs(load(results) if arguments.overrides else load_any(results)))
 
 
 def _data(arguments: argparse.Namespace) -> int:

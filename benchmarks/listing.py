@@ -1,7 +1,7 @@
 """`methods`, `data list` and `data prepare`: what there is, and where it is."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from rich.console import Console
@@ -14,21 +14,26 @@ from ..datasets.pixels import MemoryPixels
 from ..methods import catalog as methods
 from .config import suite_rows
 
+STEP = "a step, × fine-tuning"
 WIDTH = 240  # of what goes into a file or a pipe
 
 
-def print_methods() -> int:
-    """List the methods."""
+def print_methods(costs: Mapping[str, str]) -> int:
+    """List the methods, and by title what a step of theirs cost where it was measured."""
     table = Table(box=None)
-    for heading in ("method", "title", "kind", "paper", "needs"):
+    for heading in ("method", "title", "kind", "paper", "needs", STEP):
         table.add_column(heading)
     for name in methods.names():
         cls = methods.load(name)
         needs = "source images" if cls.needs_source else ""
         needs = needs or ("weights" if cls.uses_pretraining else "nothing")
-        table.add_row(name, cls.title, cls.kind, cls.paper, needs)
+        table.add_row(name, cls.title, cls.kind, cls.paper, needs, costs.get(cls.title, ""))
     _console().print(table)
     print(f"rows of `bench`: {', '.join(suite_rows())}")
+    if costs:
+        print(
+            f"{STEP}: median of runs with default settings, over fine-tuning's in the same bench and machine"
+        )
     return 0
 
 

@@ -15,6 +15,7 @@ from ..methods.base import Method
 from . import interrupt
 from .clock import Clock
 from .evaluate import evaluate
+from .memory import PeakMemory
 from .record import append_line, write_tensors
 
 SAVE_SHARE = 100  # times as long between two checkpoints as one takes
@@ -26,6 +27,7 @@ class Training:
     Args:
         method: what is trained.
         clock: sees `prepare` and `step` alone.
+        memory: the most that the run has used.
         holdout: what the curve is measured on, or None.
         seed: of the global generator, set anew at each step.
         folder: where checkpoint and curve lie.
@@ -38,6 +40,7 @@ class Training:
         self,
         method: Method,
         clock: Clock,
+        memory: PeakMemory,
         holdout: Split | None,
         seed: int,
         folder: Path,
@@ -45,7 +48,7 @@ class Training:
         checkpoint_seconds: float = 600.0,
     ) -> None:
         self.method, self.clock, self.holdout, self.seed, self.folder = method, clock, holdout, seed, folder
-        self.rests_on = rests_on
+        self.memory, self.rests_on = memory, rests_on
         self.save_every = checkpoint_seconds
         self.step = 0
         self.flops_per_step = 0
@@ -108,6 +111,7 @@ class Training:
             "curve": self.curve,
             "rests_on": self.rests_on,
             "clock": self.clock.state_dict(),
+            "memory": self.memory.state_dict(),
             "method": self.method.state_dict(),
         }
         begin = time.monotonic()
@@ -131,6 +135,7 @@ class Training:
                 continue
             self.method.load_state_dict(state.pop("method"))
             self.clock.load_state_dict(state.pop("clock"))
+            self.memory.load_state_dict(state.pop("memory", {"bytes": 0}))
             for key, value in state.items():
                 setattr(self, key, value)
             (self.folder / "metrics.jsonl").unlink(missing_ok=True)

@@ -168,14 +168,14 @@ def _network_maker(
     """Make networks whose new weights depend on the seed alone."""
     recipe = config.recipe
 
-    def network(pretrained: bool = True) -> Network:
+    def network(pretrained: bool = True, backbone: str = "") -> Network:
         torch.manual_seed(mix(config.seed, "network"))
         published = pretrained and (config.pretrained or config.checkpoint is not None)
         encoder, classifier = build_encoder(
-            config.backbone,
+            backbone or config.backbone,
             published and config.pretrained,
             config.checkpoint if published else None,
-            config.backbone_options,
+            {} if backbone else config.backbone_options,
         )
         net = Network(
             encoder,

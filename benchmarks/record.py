@@ -5,10 +5,8 @@ import io
 import json
 import os
 import platform
-import resource
 import socket
 import subprocess
-import sys
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -24,7 +22,6 @@ from .. import InputError
 FORMAT = 1
 MARKER = "transferbench.json"
 ROOT = Path(__file__).parent.parent
-CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
 def open_results(results: Path) -> None:
@@ -111,23 +108,6 @@ def environment(device: torch.device) -> dict[str, Any]:
         "host": socket.gethostname(),
         "threads": torch.get_num_threads(),
     }
-
-
-def reset_peak_memory(device: torch.device) -> None:
-    """Begin to measure the most memory used; a worker has had other runs before."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    elif CLEAR_REFS.exists():
-        CLEAR_REFS.write_text("5")  # Linux: resets VmHWM
-
-
-def peak_memory_bytes(device: torch.device) -> int:
-    """Give the most memory used since the reset: of the device, or of the process on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    if STATUS.exists():
-        return 1024 * int(STATUS.read_text().split("VmHWM:")[1].split()[0])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def append_line(path: Path, content: Mapping[str, Any]) -> None:

@@ -21,6 +21,7 @@ from .claim import Claim
 from .clock import Clock
 from .evaluate import by_image, evaluate
 from .loop import Training
+from .memory import PeakMemory
 from .pose import Posed, device_of, pose, without_target
 from .schema import Protocol, Role, RunConfig, Score, Tune
 
@@ -110,17 +111,17 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
     chosen, choice = _chosen(config, results)
     rests_on: list[dict[str, Any]] = []
     device = device_of(config.device)
-    clock = Clock(device)
-    record.reset_peak_memory(device)
+    controls = _first_stage(chosen, results)
+    clock, memory = Clock(device), PeakMemory(device)
     posed = pose(
         chosen,
-        load_weights=partial(_load_shared, config, results, rests_on),
-        pretrain=partial(_pretrain_specialist, config, results, rests_on, clock),
-        controls=_first_stage(chosen, results),
+        load_weights=partial(_load_shared, config, results, rests_on, memory),
+        pretrain=partial(_pretrain_specialist, config, results, rests_on, memory, clock),
+        controls=controls,
     )
     method = methods.load(config.method)(posed.problem, config.settings)
     every = 60 * config.checkpoint_minutes
-    training = Training(method, clock, posed.curve, config.seed, folder, rests_on, every)
+    training = Training(method, clock, memory, posed.curve, config.seed, folder, rests_on, every)
     recipe = chosen.recipe
     training.run(recipe.steps, recipe.evaluations, recipe.batch_size, claim.beat)
     done = _record(config, posed, training, started)
@@ -162,18 +163,21 @@ def _first_stage(config: RunConfig, results: Path) -> Mapping[str, Tensor] | Non
     return torch.load(stage.folder(results) / "kept.pt", map_location="cpu", weights_only=True)
 
 
-def _load_shared(config: RunConfig, results: Path, rests_on: list[dict[str, Any]], net: Network) -> None:
+def _load_shared(
+    config: RunConfig, results: Path, rests_on: list[dict[str, Any]], memory: PeakMemory, net: Network
+) -> None:
     """Put the shared source pre-training into a network, where the run starts from it."""
     is_specialist = config.role is Role.pretraining and config.settings.generalist
     base = generalist(config) if is_specialist else pretraining(config)
     if base is not None:
-        _adopt(base, results, rests_on, net, shared=True)
+        _adopt(base, results, rests_on, memory, net, shared=True)
 
 
 def _pretrain_specialist(
     config: RunConfig,
     results: Path,
     rests_on: list[dict[str, Any]],
+    memory: PeakMemory,
     clock: Clock,
     net: Network,
     *,
@@ -195,13 +199,19 @@ def _pretrain_specialist(
     steps = max(1, round(steps_share * base.recipe.steps))
     special = replace(base, settings=settings, recipe=replace(base.recipe, steps=steps))
     with clock.paused():
-        _adopt(special, results, rests_on, net, shared=False)
+        _adopt(special, results, rests_on, memory, net, shared=False)
 
 
 def _adopt(
-    base: RunConfig, results: Path, rests_on: list[dict[str, Any]], net: Network, shared: bool
+    base: RunConfig,
+    results: Path,
+    rests_on: list[dict[str, Any]],
+    memory: PeakMemory,
+    net: Network,
+    shared: bool,
 ) -> None:
-    done = run_one(base, results)
+    with memory.paused():
+        done = run_one(base, results)
     kept = torch.load(
         base.folder(results) / "kept.pt", map_location=next(net.parameters()).device, weights_only=True
     )
@@ -257,7 +267,8 @@ def _record(config: RunConfig, posed: Posed, training: Training, started: str) -
         },
         "images": {n: streams[n].num_images if n in streams else 0 for n in ("target", "source", "holdout")},
         "num_steps": training.step,
-        "peak_memory_bytes": record.peak_memory_bytes(problem.device),
+        "peak_memory_bytes": training.memory.bytes,
+        "peak_memory_of": training.memory.of,
         "flops_per_step": training.flops_per_step,
         "num_parameters": sum(p.numel() for p in method.net.parameters()),
         "fingerprints": {**config.data, "splits": {n: s.fingerprint() for n, s in posed.splits.items()}},

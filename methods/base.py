@@ -32,7 +32,8 @@ class Problem:
         seed: of every draw.
         device: where it runs.
         network: makes a network whose encoder and source head start from the shared source
-            pre-training, or with `network(pretrained=False)` from random weights.
+            pre-training, or with `network(pretrained=False)` from random weights; then, with
+            `backbone=NAME`, its encoder may be another one.
         pretrain: runs, or finds, a source pre-training with other class weights and loads it
             into a network: `pretrain(net, weights, settings)`.
         controls: what a first stage learned and this run replays, or None.

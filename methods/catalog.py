@@ -10,10 +10,12 @@ from .base import Method
 
 MACHINERY = (
     "base",
+    "blocks",
     "catalog",
     "channel_attention",
     "class_means",
     "encoders",
+    "feature_matching",
     "joint",
     "lookahead",
     "metrics",
@@ -21,6 +23,11 @@ MACHINERY = (
     "policy",
     "recipe",
     "relationship",
+    "tap_choice",
+    "taps",
+    "tasks",
+    "trajectory",
+    "unrolled_sgd",
     "value_estimator",
 )
 

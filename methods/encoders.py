@@ -1,7 +1,7 @@
 """Encoders: two small ones of our own, and any model of timm by name, with published weights.
 
-Shape letters: B images, F features. An encoder gives features [B,F], and has `num_features` and
-`forward_intermediates`.
+Shape letters: B images, F features. An encoder gives features [B,F], and has `num_features`,
+`forward_intermediates` (the last map and all), and `forward_head` (from the last map to features).
 """
 
 import difflib
@@ -49,9 +49,13 @@ class SmallEncoder(nn.Module):
             taps.append(x)
         return x, taps
 
+    def forward_head(self, last: Tensor) -> Tensor:
+        """Give features [B,F] of the last map [B,F,h,w]."""
+        return last.mean((2, 3))
+
     def forward(self, x: Tensor) -> Tensor:
         """Images [B,3,H,W] to features [B,F]."""
-        return self.forward_intermediates(x)[0].mean((2, 3))
+        return self.forward_head(self.forward_intermediates(x)[0])
 
 
 def _conv_norm(wide: int, out: int, stride: int = 1) -> tuple[nn.Module, ...]:
@@ -89,9 +93,13 @@ class DigitsCNN(nn.Module):
                 taps.append(x)
         return x, taps
 
+    def forward_head(self, last: Tensor) -> Tensor:
+        """Give features [B,F] of the last map."""
+        return self.hidden(last.flatten(1))
+
     def forward(self, x: Tensor) -> Tensor:
         """Images [B,3,32,32] to features [B,F]."""
-        return self.hidden(self.convs(x).flatten(1))
+        return self.forward_head(self.convs(x))
 
 
 @cache

@@ -37,17 +37,9 @@ class LinearProbe(Method):
         self.taps = config.taps
         self.net = problem.network().requires_grad_(False)
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
-        self.head = self._head(problem)
-        self.optimizer = self.recipe.optimise(self.head)
-
-    def _head(self, problem: Problem) -> nn.Linear:
         x, _ = next(problem.target.batches(1))
-        with torch.no_grad():
-            width = self.features(x).shape[1]
-        head = nn.Linear(width, problem.target.num_classes, device=problem.device)
-        nn.init.normal_(head.weight, std=self.recipe.head_std)
-        nn.init.zeros_(head.bias)
-        return head
+        self.head = new_head(self.features(x).shape[1], problem)
+        self.optimizer = self.recipe.optimise(self.head)
 
     def features(self, x: Tensor) -> Tensor:
         """Images [B,3,H,W] to features [B,F] of the encoder in evaluation mode."""
@@ -72,3 +64,11 @@ class LinearProbe(Method):
     def predict(self, x: Tensor) -> Tensor:
         """Give target logits [B,C_T]."""
         return self.head(self.features(x))
+
+
+def new_head(width: int, problem: Problem) -> nn.Linear:
+    """Make a target head on features [B,F], as a network's own is made."""
+    head = nn.Linear(width, problem.target.num_classes, device=problem.device)
+    nn.init.normal_(head.weight, std=problem.recipe.head_std)
+    nn.init.zeros_(head.bias)
+    return head

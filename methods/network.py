@@ -67,6 +67,13 @@ class Network(nn.Module):
         """Tap the encoder after every stage: maps [B,C,h,w], from the first to the last."""
         return self.encoder.forward_intermediates(x)[1]
 
+    def tapped(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Give features [B,F] and the map [B,C,h,w] of every stage, of one pass and in float32."""
+        with torch.autocast(x.device.type, self.autocast) if self.autocast else nullcontext():
+            last, maps = self.encoder.forward_intermediates(x)
+            feature_BF = self.encoder.forward_head(last)
+        return feature_BF.float(), [m.float() for m in maps]
+
     def adopt(self, pretrained: Mapping[str, Tensor]) -> None:
         """Start from a source-pre-trained network's state: encoder, source head, norms of both domains."""
         own = {k: v for k, v in pretrained.items() if not k.startswith("target_head")}

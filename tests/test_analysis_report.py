@@ -55,7 +55,8 @@ def test_figures_are_printed_on_request(tmp_path):
         f"{kind}.{ending}" for kind in ("accuracy", "cost", "curves") for ending in ("csv", "pdf", "png")
     ]
     figures = sorted(path.name for path in (tmp_path / "report" / "figures").iterdir())
-    assert figures == [f"glyphs-digits-{BENCH}-{name}" for name in kinds]
+    differences = [f"differences.{ending}" for ending in ("csv", "pdf", "png")]
+    assert figures == [*differences, *(f"glyphs-digits-{BENCH}-{name}" for name in kinds)]
 
 
 def test_equal_records_give_equal_files(tmp_path):

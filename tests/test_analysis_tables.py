@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from transferbench.analysis import figures, tables, words
 from transferbench.analysis.comparison import comparisons
+from transferbench.analysis.costs import step_costs
 from transferbench.analysis.load import parse_run
 from transferbench.analysis.stats import Difference
 
@@ -84,6 +85,47 @@ def test_what_makes_runs_less_comparable_is_said():
         "images are not",
     ):
         assert part in notes
+
+
+def test_memory_is_the_most_of_any_run_and_no_column_where_it_is_not_known():
+    old, new = make_run(), [make_run("L2TL", seed, peak_memory_bytes=1_250e6 + seed) for seed in range(2)]
+    (comparison,) = comparisons([old, *new])
+    table = tables.comparison_table(comparison).set_index("label", drop=False)
+    assert table.loc["L2TL", "peak_memory_bytes"] == 1_250_000_001
+    assert dict(zip(table["label"], tables.readable(table)["memory"], strict=True)) == {
+        "Fine-tuning": "–", "L2TL": "1.25 GB",
+    }  # fmt: skip
+    (comparison,) = comparisons([old])
+    assert "memory" not in tables.readable(tables.comparison_table(comparison))
+
+
+def step_run(label="Fine-tuning", seconds=0.04, seed=0, host="desk", threads=1, **changed):
+    return make_run(
+        label,
+        seed,
+        seconds={"prepare": 0.0, "step": 1.0, "per_step_median": seconds, "parts": {}},
+        environment={"commit": "c", "dirty": False, "device": "cpu", "host": host, "threads": threads},
+        **changed,
+    )
+
+
+def test_a_steps_cost_is_a_ratio_of_medians():
+    runs = [step_run(seed=seed, seconds=s) for seed, s in enumerate((0.04, 0.05, 0.4))]
+    runs += [step_run("L2TL", s, seed) for seed, s in enumerate((0.01, 0.15))]
+    assert step_costs(runs) == {"Fine-tuning": "1.00 (3 runs)", "L2TL": "1.60 (2 runs)"}
+    assert step_costs([]) == {}
+
+
+@pytest.mark.parametrize("place", [{"host": "node"}, {"threads": 2}, {"bench": "b2"}, {"target": "letters"}])
+def test_steps_are_compared_only_with_fine_tuning_in_the_same_place(place):
+    there = step_run("L2TL", 0.12, **place)
+    assert step_costs([step_run(), there]) == {"Fine-tuning": "1.00 (1 run)"}
+    both = [step_run(), there, step_run("Fine-tuning", 0.06, **place), step_run("L2TL", 0.06)]
+    assert step_costs(both) == {"Fine-tuning": "1.00 (2 runs)", "L2TL": "1.50 to 2.00 (2 runs)"}
+
+
+def test_steps_of_records_that_do_not_tell_their_threads_are_compared():
+    assert step_costs([make_run(), make_run("L2TL")])["L2TL"] == "1.00 (1 run)"
 
 
 def test_file_names_are_safe():

@@ -1,6 +1,7 @@
 """The command line from end to end, as a person uses it."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,20 @@ def test_status_report_methods_and_data(benched, capsys):
     assert main(["data", "list"]) == 0
     assert main(["data", "doctor", "digits"]) == 0
     assert "797 test" in capsys.readouterr().out
+
+
+def test_methods_tells_what_a_step_cost_in_the_records(benched, capsys, tmp_path, monkeypatch):
+    results, _ = benched
+    assert main(["methods", f"results={results}"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert lines["finetune"].rstrip().endswith(" 1.00 (2 runs)")
+    assert re.search(r"\d\.\d\d \(2 runs\)$", lines["l2tl"].rstrip())
+    assert lines["bss"].split()[-1] == "weights"
+    monkeypatch.chdir(tmp_path)
+    assert main(["methods"]) == 0
+    assert "runs)" not in capsys.readouterr().out
+    assert main(["methods", "results=none"]) == 2
+    assert "no results in 'none'" in capsys.readouterr().err
 
 
 def test_status_tells_failed_and_lost(benched, capsys, tmp_path):

@@ -14,15 +14,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transferbench.benchmarks import claim
+from transferbench.benchmarks import claim, memory
 from transferbench.benchmarks.evaluate import evaluate
+from transferbench.benchmarks.memory import PeakMemory
 from transferbench.benchmarks.pose import pose
 from transferbench.benchmarks.run import generalist, run_one
 from transferbench.benchmarks.schema import RunConfig
 from transferbench.methods import catalog
+from transferbench.methods.pretrain import Pretrain
 
 FORK = multiprocessing.get_context("fork")  # torch is loaded already: a child starts at once
 LONG = ("recipe.steps=40", "recipe.evaluations=10", "source_recipe.steps=20", "recipe.batch_size=8")
+MB = 1 << 20
 TIMES = ("seconds", "started", "ended", "peak_memory_bytes", "environment")
 
 
@@ -161,12 +164,62 @@ def test_record_holds_what_a_reader_needs(config_of, results):
     assert set(done["seconds"]["parts"]) == {"data", "target", "source", "reward", "policy"}
     assert sum(done["seconds"]["parts"].values()) <= done["seconds"]["step"]
     assert done["flops_per_step"] > 0
+    assert done["peak_memory_bytes"] > 50 * MB
+    assert done["peak_memory_of"] in ("process", "process since its start")
     assert len(done["class_weights"]) == 94
     assert all(0 <= w <= 1 for w in done["class_weights"].values())
     (base,) = done["pretraining"]
     assert base["shared"]
     assert base["steps"] == 20
     assert [p["step"] for p in done["curve"]] == list(range(4, 41, 4))
+
+
+@pytest.fixture
+def fresh_marks():
+    if PeakMemory(torch.device("cpu")).of != "process":
+        pytest.skip("this system keeps one mark of the memory for good")
+
+
+@pytest.mark.usefixtures("fresh_marks")
+def test_the_peak_is_of_what_a_run_holds_at_a_time():
+    """Not of what was there before it, nor of a run inside of it."""
+    held = [np.ones(300 * MB, np.uint8)]
+    held.clear()
+    peak = PeakMemory(torch.device("cpu"))
+    begin = peak.bytes
+    held.append(np.ones(100 * MB, np.uint8))
+    held.clear()
+    assert begin + 90 * MB < peak.bytes < begin + 150 * MB
+    with peak.paused():
+        held.append(np.ones(200 * MB, np.uint8))
+        held.clear()
+    assert peak.bytes < begin + 150 * MB
+    held.append(np.ones(160 * MB, np.uint8))
+    assert begin + 150 * MB < peak.bytes
+
+
+def test_a_resumed_run_has_the_peak_of_all_its_parts():
+    peak = PeakMemory(torch.device("cpu"))
+    high = peak.bytes + 100 * MB
+    peak.load_state_dict({"bytes": high})
+    assert peak.state_dict() == {"bytes": high}
+
+
+def test_a_mark_that_cannot_be_cleared_is_of_the_process_since_its_start(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "CLEAR_REFS", tmp_path / "none" / "clear_refs")
+    monkeypatch.setattr(memory, "STATUS", tmp_path / "none" / "status")
+    peak = PeakMemory(torch.device("cpu"))
+    assert peak.of == "process since its start"
+    assert peak.bytes > 50 * MB
+
+
+@pytest.mark.usefixtures("fresh_marks")
+def test_a_pretraining_that_a_run_makes_has_its_own_memory(config_of, results, monkeypatch):
+    step = Pretrain.step
+    monkeypatch.setattr(Pretrain, "step", lambda self, t: (np.ones(300 * MB, np.uint8), step(self, t))[1])
+    config = config_of("finetune", "recipe.steps=2")
+    done, base = run_one(config, results), run_one(generalist(config), results)
+    assert done["peak_memory_bytes"] < base["peak_memory_bytes"] - 200 * MB
 
 
 def test_datl_pays_for_its_specialist(config_of, results):

@@ -1,0 +1,128 @@
+"""ATL-style (our reconstruction): a head on the layers of a frozen encoder that suit the target.
+
+Source: the idea is that of Lee, Kvinge, Howland, New, Buckheit, Phillips, Skomski, Hibler, Corley,
+Hodas: Adaptive Transfer Learning: a simple but effective transfer learning (arXiv 2111.10937), whose
+abstract says that a set of feature maps, of hidden layers too, is chosen for the student's classifier.
+Departs from: all else is ours, as no code, figure or full text was at hand. Layers are residual or other
+blocks, and the encoder's features, averaged over places to vectors of unit length. A set of them is
+found by forward selection: by the accuracy of nearest class means, or of logistic regression, in
+cross-validation on the target's training images, as central crops. The head is trained by the recipe on
+augmented images, where one fitted to the end would come nearer to few-shot practice; what it sees has
+the mean length of the encoder's features, so that the same learning rates suit. As controls: the last
+features, all layers, a layer at random. A layer chosen on test images, as an upper bound, is out of a
+method's reach.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..datasets.base import mix
+from .base import Method, Metrics, Problem, changes, check_ranges, train_step
+from .linear_probe import new_head
+from .tap_choice import centroid_judge, folds, forward_selection, logistic_judge
+from .taps import Taps, unit_vectors
+
+
+class Which(StrEnum):
+    """Which layers the head sees."""
+
+    chosen = "chosen"
+    penultimate = "penultimate"  # the encoder's features
+    all = "all"
+    random = "random"  # a single one
+
+
+class Classifier(StrEnum):
+    """What judges a set of layers."""
+
+    centroid = "centroid"
+    logistic = "logistic"  # a fit for each strength, fold and set: slow
+
+
+class ATL(Method):
+    """Layers chosen by cross-validation on the target, for a linear head."""
+
+    title = "ATL-style (our reconstruction)"
+    paper = "arXiv 2111.10937"
+
+    @dataclass
+    class Config:
+        """How layers are chosen."""
+
+        taps: Which = Which.chosen
+        classifier: Classifier = Classifier.centroid
+        max_taps: int = 4
+        least_gain: float = 0.005  # of accuracy, for one more layer
+
+        def resolved(self) -> "ATL.Config":
+            """Check the ranges. Raises: InputError."""
+            check_ranges(self, {"max_taps": (1, inf), "least_gain": (0, 1)})
+            return self
+
+    def __init__(self, problem: Problem, config: Any) -> None:
+        self.config, self.seed = config, problem.seed
+        self.recipe = problem.recipe
+        self.net = problem.network().requires_grad_(False).eval()
+        self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
+        self.taps = Taps(self.net, next(problem.target.batches(2))[0])
+        self.head = new_head(sum(self.taps.widths), problem)
+        self.optimizer = self.recipe.optimise(self.head)
+        self.chosen_L = torch.zeros(len(self.taps.widths), device=problem.device)
+        self.length = torch.ones((), device=problem.device)
+
+    @classmethod
+    def unfit(cls, problem: Problem) -> str:
+        """Refuse a target without classes."""
+        several = "it chooses layers by class, and target images have several labels"
+        return several if problem.target.multi_label else ""
+
+    def prepare(self) -> None:
+        """Choose the layers by the target's images, as central crops."""
+        split = self.target.split
+        by_batch = [self.taps(x) for x, _ in split.batches(self.recipe.batch_size)]
+        vectors = [torch.cat(parts) for parts in zip(*by_batch, strict=True)]
+        self.length.copy_(vectors[-1].norm(dim=1).mean())
+        self.chosen_L[list(self.choice([F.normalize(v) for v in vectors], split.labels))] = 1
+
+    def choice(self, vectors: list[Tensor], y: Tensor) -> tuple[int, ...]:
+        """Choose layers by their unit vectors [N,F] for images of classes y [N]."""
+        config, num_taps = self.config, len(vectors)
+        if config.taps is Which.penultimate:
+            return (num_taps - 1,)
+        if config.taps is Which.all:
+            return tuple(range(num_taps))
+        if config.taps is Which.random:
+            return (mix(self.seed, "tap") % num_taps,)
+        judge_of = centroid_judge if config.classifier is Classifier.centroid else logistic_judge
+        judge = judge_of(vectors, y, folds(y, self.seed), self.head.out_features)
+        return forward_selection(judge, num_taps, config.max_taps, config.least_gain)
+
+    def predict(self, x: Tensor) -> Tensor:
+        """Give target logits [B,C_T] by the chosen layers."""
+        return self.head(self.length * F.normalize(unit_vectors(self.taps(x), self.chosen_L.split(1))))
+
+    def step(self, t: int) -> Metrics:
+        """Train the head on the next target batch."""
+        metrics = train_step(self.predict, self.target, self.optimizer, self.recipe.rate(t))
+        return {**metrics, "num_taps": self.chosen_L.sum()}
+
+    @classmethod
+    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+        """Count forward passes alone: the encoder is frozen."""
+        return 0, batch_size
+
+    @classmethod
+    def label(cls, config: Any) -> str:
+        """Name the layers where they are a control."""
+        named = {
+            Which.penultimate: ", last features",
+            Which.all: ", all layers",
+            Which.random: ", a random layer",
+        }
+        return cls.title + named.get(config.taps, "") + changes(config, cls.Config(), named=("taps",))

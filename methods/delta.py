@@ -1,0 +1,147 @@
+"""DELTA: fine-tuning whose feature maps stay close to the pre-trained ones, channel by channel.
+
+Source: Li, Xiong, Wang, Rao, Liu, Chen, Huan: DELTA: DEep Learning Transfer using Feature Map with
+Attention for Convolutional Networks (arXiv 1901.09229), section 3; constants as in the released code
+(`lixingjian/DELTA`).
+Departs from: (1) the released code sums over the images of a batch, of 64; here the mean over a batch
+is taken 64 times, so that `alpha` means the same at any batch size; (2) the filters are those of the last
+convolution of each of the last `num_stages` stages, whatever the backbone, and where branches end a stage
+the channels of its map. Not followed: a library version (`thuml/Transfer-Learning-Library`) trains the
+encoder along with the head that attention is measured by; here it is frozen, and in evaluation mode. The
+penalty takes the place of weight decay.
+
+Shape letters: B images, F features, C channels of a layer, Z channels of all layers.
+"""
+
+import copy
+from dataclasses import dataclass, replace
+from math import ceil, inf
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .. import InputError
+from ..datasets.base import mix
+from .base import Method, Metrics, Problem, check_ranges, part, train_step, update
+from .channel_attention import attention_of, features_and_maps, layers_of_stages, losses_without
+from .metrics import classification_loss
+from .network import Network
+
+SUMMED_IMAGES = 64  # the released code's batch
+HEAD_LR, HEAD_EPOCHS, EPOCHS_TO_A_TENTH = 0.01, 10, 6  # of the head that attention is measured by
+NO_MAPS = "it needs maps of convolutions by stage, and the backbone has none"
+
+
+class DELTA(Method):
+    """A penalty on changes of feature maps, more so of channels that the target needs."""
+
+    title = "DELTA"
+    paper = "arXiv 1901.09229"
+    kind = "regulariser"
+
+    @dataclass
+    class Config:
+        """How strong the penalty is, and how channels are weighed."""
+
+        alpha: float = 0.01  # on feature maps
+        beta: float = 0.01  # on the new head
+        attention: bool = True  # False: all channels of a layer weigh the same
+        attention_batches: int = 4  # that the loss without a filter is measured on
+        num_stages: int = 4
+
+        def resolved(self) -> "DELTA.Config":
+            """Check the ranges. Raises: InputError."""
+            ranges = {
+                "alpha": (0, inf),
+                "beta": (0, inf),
+                "attention_batches": (1, inf),
+                "num_stages": (1, inf),
+            }
+            check_ranges(self, ranges)
+            return self
+
+    def __init__(self, problem: Problem, config: Any) -> None:
+        self.config, self.seed = config, problem.seed
+        self.old = problem.network().requires_grad_(False).eval()
+        self.net = problem.network()
+        self.recipe = problem.recipe
+        self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
+        self.optimizer = replace(self.recipe, weight_decay=0.0).optimise(self.net)
+        for net in (self.old, self.net):
+            net.__dict__["_run"] = net.encoder  # not compiled: maps are taken on the way
+        self.layers, self.widths = tapped(self.old, problem, config.num_stages)
+        if not self.layers:
+            raise InputError(f"method=delta: {NO_MAPS}; expected a convolutional backbone, as resnet18")
+        self.attention_Z = torch.cat([torch.full((w,), 1 / w, device=problem.device) for w in self.widths])
+
+    @classmethod
+    def unfit(cls, problem: Problem) -> str:
+        """Refuse a backbone without stages of convolutions."""
+        net = problem.network(pretrained=False).eval()
+        layers, _ = tapped(net, problem, 1)
+        return "" if layers else NO_MAPS
+
+    def prepare(self) -> None:
+        """Weigh the filters by how much the loss grows without them, with a head of their own."""
+        if not self.config.attention:
+            return
+        head = self._fitted_head()
+        stream = self.target.split.stream(self.recipe.batch_size, mix(self.seed, "attention"))
+        batches = [next(stream) for _ in range(self.config.attention_batches)]
+        attention = []
+        for layer in self.layers:
+            losses = [losses_without(self.old, head, layer, x, y) for x, y in batches]
+            attention.append(attention_of(torch.stack(losses).mean(0)))
+        self.attention_Z.copy_(torch.cat(attention))
+
+    def _fitted_head(self) -> nn.Module:
+        """Train a target head on the frozen encoder."""
+        head = copy.deepcopy(self.old.target_head).requires_grad_()
+        optimizer = self.recipe.optimise(head)
+        size, num_images = self.recipe.batch_size, len(self.target.split)
+        stream = self.target.split.stream(size, mix(self.seed, "attention head"))
+        for t in range(ceil(HEAD_EPOCHS * num_images / size)):
+            epoch = t * size // num_images
+            rate = HEAD_LR * 0.1 ** (epoch / EPOCHS_TO_A_TENTH)
+            train_step(lambda x: head(self.old.features(x)).float(), stream, optimizer, rate)
+        return head
+
+    def step(self, t: int) -> Metrics:
+        """Train on the next target batch, close to the maps of the pre-trained network."""
+        with part("data"):
+            x, y = next(self.target)
+        with part("source"), torch.no_grad():
+            _, old_maps = features_and_maps(self.old, self.layers, x)
+        with part("target"):
+            feature_BF, maps = features_and_maps(self.net, self.layers, x)
+            loss = classification_loss(self.net.target_head(feature_BF).float(), y)
+            change = map_change(maps, old_maps, self.attention_Z.split(self.widths))
+            size = torch.stack([p.square().sum() for p in self.net.target_head.parameters()]).sum()
+            penalty = self.config.alpha * change + self.config.beta * size / 2
+            (loss + penalty).backward()
+            update(self.optimizer, self.recipe.rate(t))
+        return {"loss": loss.detach(), "penalty": penalty.detach()}
+
+    @classmethod
+    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+        """Count the pre-trained network's pass too."""
+        return batch_size, batch_size
+
+
+def tapped(net: Network, problem: Problem, num_stages: int) -> tuple[list[str], list[int]]:
+    """Name the layers whose maps are held, and count their channels, by the way of one image."""
+    x, _ = next(problem.target.batches(1))
+    layers = layers_of_stages(net, x, num_stages)
+    with torch.no_grad():
+        _, maps = features_and_maps(net, layers, x)
+    return layers, [m.shape[1] for m in maps]
+
+
+def map_change(maps: list[Tensor], old_maps: list[Tensor], attention: tuple[Tensor, ...]) -> Tensor:
+    """Sum the weighted squared change of maps [B,C,h,w] over the layers and 64 images, halved."""
+    changes = []
+    for new, old, weight_C in zip(maps, old_maps, attention, strict=True):
+        of_layer_BC = (new - old).square().mean((2, 3))  # the sum over places, divided by their number
+        changes.append(len(weight_C) * of_layer_BC @ weight_C)
+    return SUMMED_IMAGES * torch.stack(changes).sum(0).mean() / 2

@@ -1,0 +1,110 @@
+"""Head2Toe: a linear head on the features of all layers that matter, of a frozen encoder.
+
+Source: Evci, Dumoulin, Larochelle, Mozer: Head2Toe: Utilizing Intermediate Representations for Better
+Transfer Learning (arXiv 2201.03529); `kept_share` and `penalty` are the released code's defaults
+(`google-research/head2toe`), and as there the vectors are of unit length over the features in use.
+Departs from: (1) both heads share the steps of one run (`selection_share`), on augmented images, where
+the paper caches the features of plain ones; its Adam (`optimizer`) takes rate and schedule from the
+recipe, once for each head; (2) `kept_share`, `penalty` and `target_size` are settings, where the paper
+chooses them on validation images of each data set; (3) layers are what convolutions and linear layers
+are given and what blocks give, whatever the backbone; (4) the second head starts from zero. No weight
+decay. Not followed: in the code's grouping by layers the penalty lacks its coefficient, and its batches
+come in the same order in each epoch.
+
+Shape letters: B images, F features of all layers.
+"""
+
+from dataclasses import dataclass, replace
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .base import Method, Metrics, Problem, check_ranges, part, train_step
+from .linear_probe import new_head
+from .lp_ft import shortened
+from .recipe import OptimizerName
+from .taps import Taps, unit_vectors
+
+
+class Head2Toe(Method):
+    """A group lasso tells which features count; a new head is trained on those alone."""
+
+    title = "Head2Toe"
+    paper = "arXiv 2201.03529"
+
+    @dataclass
+    class Config:
+        """Which features there are, and how many are kept."""
+
+        kept_share: float = 0.1  # of the features
+        penalty: float = 1e-4  # weight of the group lasso
+        target_size: int = 512  # about how many values a layer's map is averaged to; 0: one a channel
+        selection_share: float = 0.5  # of the steps; 0: features are kept at random
+        optimizer: OptimizerName = OptimizerName.adam  # with the recipe's learning rate
+
+        def resolved(self) -> "Head2Toe.Config":
+            """Check the ranges. Raises: InputError."""
+            shares = {"kept_share": (0, 1), "selection_share": (0, 1)}
+            check_ranges(self, {**shares, "penalty": (0, inf), "target_size": (0, inf)})
+            return self
+
+    def __init__(self, problem: Problem, config: Any) -> None:
+        self.config = config
+        recipe = replace(problem.recipe, optimizer=config.optimizer, weight_decay=0.0)
+        self.num_selection_steps = round(config.selection_share * recipe.steps)
+        self.selection_recipe = shortened(recipe, self.num_selection_steps)
+        self.recipe = shortened(recipe, recipe.steps - self.num_selection_steps)
+        self.net = problem.network().requires_grad_(False).eval()
+        self.target = problem.target.stream(recipe.batch_size, problem.seed)
+        x, _ = next(problem.target.batches(2))
+        self.taps = Taps(self.net, x, all_layers=True, target_size=config.target_size)
+        self.widths = [vector.shape[1] for vector in self.vectors(x)]
+        self.kept_F = torch.ones(sum(self.widths), device=problem.device)
+        self.head = new_head(len(self.kept_F), problem)
+        self.selection_optimizer = self.selection_recipe.optimise(self.head)
+        self.optimizer = self.recipe.optimise(self.head)
+
+    def vectors(self, x: Tensor) -> list[Tensor]:
+        """Images [B,3,H,W] to the vectors of all layers, the source's logits among them."""
+        vectors = self.taps(x)
+        with torch.no_grad():
+            logits = [self.net.source_head(vectors[-1]).float()] * isinstance(self.net.source_head, nn.Linear)
+        return [*vectors, *logits]
+
+    def predict(self, x: Tensor) -> Tensor:
+        """Give target logits [B,C_T] by the features in use: all, and once they are selected those."""
+        return self.head(unit_vectors(self.vectors(x), self.kept_F.split(self.widths)))
+
+    def step(self, t: int) -> Metrics:
+        """Train the head on the next target batch, first on all features and with the group lasso."""
+        if t < self.num_selection_steps:
+            with part("target"):
+                penalty = self.config.penalty * group_norms(self.head.weight).sum()
+                penalty.backward()
+            rate = self.selection_recipe.rate(t)
+            return train_step(self.predict, self.target, self.selection_optimizer, rate)
+        if t == self.num_selection_steps:
+            self.select()
+        rate = self.recipe.rate(t - self.num_selection_steps)
+        return train_step(self.predict, self.target, self.optimizer, rate)
+
+    @torch.no_grad()
+    def select(self) -> None:
+        """Keep the features whose weights have the highest squared norms, and start the head anew."""
+        num_kept = max(1, int(self.config.kept_share * len(self.kept_F)))
+        best = group_norms(self.head.weight).square().topk(num_kept).indices
+        self.kept_F.zero_()[best] = 1
+        self.head.weight.zero_()
+        self.head.bias.zero_()
+
+    @classmethod
+    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+        """Count forward passes alone: the encoder is frozen."""
+        return 0, batch_size
+
+
+def group_norms(weight_CF: Tensor) -> Tensor:
+    """Give the norm of each feature's weights [F], over the classes."""
+    return torch.linalg.vector_norm(weight_CF, dim=0)

@@ -1,0 +1,108 @@
+"""Taps: what the layers of a frozen encoder make of images, as one vector for each layer.
+
+Shape letters: B images, C channels, F features of a layer.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from math import isqrt
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .blocks import find_blocks
+from .channel_attention import hooked
+from .network import Network
+
+
+class Taps:
+    """The layers of an encoder that give vectors, from the first to the features, in the order they run.
+
+    Args:
+        net: whose encoder is tapped, in evaluation mode.
+        x: images [B,3,H,W], two or more, by which the layers are found.
+        all_layers: tap what each convolution and linear layer is given too, not what blocks give alone.
+        target_size: about how many values to keep of a layer's map; 0: one for each channel.
+    """
+
+    def __init__(self, net: Network, x: Tensor, *, all_layers: bool = False, target_size: int = 0) -> None:
+        self.net, self.target_size = net, target_size
+        net.__dict__["_run"] = net.encoder  # not compiled: layers are tapped on the way
+        blocks = {id(block) for block in find_blocks(net.encoder, x)}
+        self.names = [
+            name
+            for name, module in net.encoder.named_modules()
+            if id(module) in blocks or (all_layers and is_layer(module))
+        ]
+        self.names = self._of_their_own(x)
+        self.widths = [vector.shape[1] for vector in self(x)]
+
+    def _of_their_own(self, x: Tensor) -> list[str]:
+        """Name the layers whose values are neither the images, nor another layer's, nor the features."""
+        seen: dict[str, Tensor] = {}
+        feature_BF = self._run(x, seen.setdefault)
+        names, values = [], [x]
+        for name, value in seen.items():
+            if not any(value is other for other in values):
+                names.append(name)
+                values.append(value)
+        last = self.vector(names[-1], values[-1]) if names else x
+        same = last.shape == feature_BF.shape and last.allclose(feature_BF, atol=1e-5)
+        return names[:-1] if same else names
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor) -> list[Tensor]:
+        """Images [B,3,H,W] to the vectors [B,F] of the layers, and the encoder's features behind them."""
+        vectors: dict[str, Tensor] = {}
+        feature_BF = self._run(x, lambda name, value: vectors.setdefault(name, self.vector(name, value)))
+        return [*(vectors[name] for name in self.names), feature_BF]
+
+    def _run(self, x: Tensor, see: Callable[[str, Tensor], Any]) -> Tensor:
+        """Show what each layer is given, or each block gives, and give the features."""
+
+        def hook(module: nn.Module, given: tuple[Any, ...], out: Any, name: str) -> None:
+            value = given[0] if is_layer(module) else out
+            if isinstance(value, Tensor) and 2 <= value.ndim <= 4 and len(value) == len(x):
+                see(name, value)
+
+        with hooked(self.net, {name: partial(hook, name=name) for name in self.names}):
+            return self.net.features(x)
+
+    def vector(self, name: str, value: Tensor) -> Tensor:
+        """Pool a layer's value [B,F], [B,T,C], [B,C,h,w] or [B,h,w,C] to a vector [B,F] in float32."""
+        module = self.net.encoder.get_submodule(name)
+        of_block = not is_layer(module) and getattr(self.net.encoder, "output_fmt", "NCHW") == "NHWC"
+        if value.ndim == 3 or isinstance(module, nn.Linear) or of_block:
+            value = value.movedim(-1, 1)
+        return pooled(value.float(), self.target_size)
+
+
+def is_layer(module: nn.Module) -> bool:
+    """Tell a convolution or a linear layer, of which the input is tapped."""
+    return isinstance(module, nn.Conv2d | nn.Linear)
+
+
+def pooled(value: Tensor, target_size: int) -> Tensor:
+    """Average a map [B,C,h,w], or a sequence [B,C,T], over windows that leave about `target_size` values.
+
+    Over all places where there are as many channels or more. Places that fill no window are left out.
+    Gives [B,F].
+    """
+    if value.ndim == 2:
+        return value
+    channels, side = value.shape[1], value.shape[-1]
+    if channels >= target_size:
+        return value.flatten(2).mean(2)
+    if value.ndim == 3:
+        return F.avg_pool1d(value, max(1, side * channels // target_size)).flatten(1)
+    return F.avg_pool2d(value, max(1, side // isqrt(target_size // channels))).flatten(1)
+
+
+def unit_vectors(vectors: Iterable[Tensor], weights: Iterable[Tensor]) -> Tensor:
+    """Weigh the features of each layer by [F], or by one number [1], and put unit vectors side by side [B,·].
+
+    A vector of zeros remains one.
+    """
+    return torch.cat([F.normalize(v * w) for v, w in zip(vectors, weights, strict=True)], dim=1)
