@@ -12,7 +12,7 @@ bench: $(STAMP)  ## compare the methods: make bench [TARGET= SOURCE= METHODS= SE
 	@$(RUN) bench $(SPEC)
 
 paper: $(STAMP)  ## the paper's tables and figures, on the paper's images [SEEDS= ARGS=]
-	@$(RUN) suite paper $(if $(SEEDS),seeds=$(SEEDS)) $(ARGS)
+	@$(RUN) suite paper $(if $(SEEDS),seeds=$(SEEDS)) $(if $(ON),on=$(ON)) $(if $(CLUSTER),cluster=$(CLUSTER)) $(ARGS)
 
 test: $(STAMP)  ## run the tests (no network, CPU)
 	@OMP_NUM_THREADS=1 .venv/bin/pytest $(ARGS)

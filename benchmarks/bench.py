@@ -1,6 +1,7 @@
 """`bench` and `run`: plan, run what has no record, and show the table."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -10,6 +11,7 @@ from ..analysis.words import duration
 from ..datasets import catalog as datasets
 from ..datasets.obtain import places
 from ..methods import catalog as methods
+from ..slurm.cluster import load as load_cluster
 from . import pool
 from .config import compose_request, settings_of
 from .plan import estimate_seconds, missing, plan_runnable, prepare_data, stages, unfit, without
@@ -20,11 +22,17 @@ from .resolve import run_config
 from .schema import Request, RunConfig
 
 
-def bench(overrides: Sequence[str], dry_run: bool = False) -> int:
-    """Compare methods; gives the exit code. Raises: InputError before anything is run."""
+def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] | None = None) -> int:
+    """Compare methods; gives the exit code. Raises: InputError before anything is run.
+
+    Args:
+        overrides: what was asked for.
+        dry_run: tell what would be run.
+        only: digests to which a submission to SLURM is limited.
+    """
     console = Console(highlight=False, soft_wrap=True)
     request = compose_request([o for o in overrides if not o.startswith("method.")])
-    _check_place(request)
+    check_place(request.on, request.cluster, request.device)
     _check_data(request, fetch=not dry_run)
     results = Path(request.results)
     configs, left_out = plan_runnable(request, overrides)
@@ -33,8 +41,15 @@ def bench(overrides: Sequence[str], dry_run: bool = False) -> int:
     if dry_run:
         return show_runs(configs, results, console)
     open_results(results)
+    if request.on == "slurm":
+        configs = [replace(c, device="cpu") for c in configs]  # here; the job's is another
     configs, _ = fitting(configs, results, console)
     console.print(f"{configs[0].source_name} -> {configs[0].target_name}: {configs[0].words()}", markup=False)
+    if request.on == "slurm":
+        from .on_slurm import queue_missing
+
+        command = ["bench", *overrides]
+        return queue_missing(configs, results, request.cluster, request.device, command, console, only)
     failed = run_missing(configs, results, console, request.workers)
     _show(configs, results, console)
     for digest, error in failed.items():
@@ -55,7 +70,11 @@ def single(overrides: Sequence[str]) -> int:
     if method == "pretrain":
         raise InputError("method=pretrain: it is run by the methods that start from it, as method=finetune")
     request = compose_request([o for o in overrides if not o.startswith("method.")])
-    _check_place(request)
+    check_place(request.on, request.cluster, request.device)
+    if request.on != "local":
+        raise InputError(
+            f"on={request.on}: `run` is for this process; `bench methods={method}` can go elsewhere"
+        )
     _check_data(request)
     config = run_config(request, method, settings_of(method, overrides), request.seed)
     results = Path(request.results)
@@ -73,10 +92,17 @@ def single(overrides: Sequence[str]) -> int:
     return 0
 
 
-def _check_place(request: Request) -> None:
-    if request.on != "local":
-        raise InputError(f"on={request.on}: not known; known: local")
-    device_of(request.device)
+def check_place(on: str, cluster: str | None, device: str) -> str:
+    """See that there is such a place to run; gives `on`. Raises: InputError in one line."""
+    if on not in ("local", "slurm"):
+        raise InputError(f"on={on}: not known; known: local, slurm")
+    if on == "slurm":
+        load_cluster(cluster)
+    elif cluster:
+        raise InputError(f"cluster={cluster}: only with on=slurm")
+    else:
+        device_of(device)
+    return on
 
 
 def _check_data(request: Request, fetch: bool = True) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .. import InputError, __version__
 
-TRAIN = ("torch", "torchvision", "timm", "sklearn")  # of the extra `train`
+EXTRAS = {**dict.fromkeys(("torch", "torchvision", "timm", "sklearn"), "train"), "submitit": "slurm"}
 EXAMPLE = {
     "results": "results=PATH",
     "target": "target=NAME",
@@ -27,6 +27,10 @@ EXAMPLES = """examples:
   transferbench recommend target=digits seconds=60       which method, by the records that there are
   transferbench compare results results-newer            exit code 1 where scores are told apart
   transferbench status results=results
+  transferbench bench on=slurm cluster=mycluster.yaml    queue the runs, and return
+  transferbench watch results=results                    until all have ended
+  transferbench retry --failed results=results
+  transferbench logs l2tl/seed0 results=results
   transferbench bench target=aircraft source=imagenet data.root=/datasets drop_overlap=true
   transferbench data doctor ../my/images
   transferbench report results=results prints=true
@@ -34,8 +38,8 @@ EXAMPLES = """examples:
 
 names of overrides: target source methods method seed seeds results shots backbone pretrained
   checkpoint protocol (holdout|trainval) tune (off|paper_grid) bn (split|shared) score preset device
-  threads workers on data.root data.mirror drop_overlap recipe.<setting> source_recipe.<setting>
-  method.<setting>
+  threads workers on (local|slurm) cluster data.root data.mirror drop_overlap recipe.<setting>
+  source_recipe.<setting> method.<setting>
 exit codes: 0 done, 1 some run failed or scores differ, 2 the request was wrong"""
 
 METHODS = "the methods with paper and needs, and how long their steps took in the records of results=PATH"
@@ -58,9 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         return _say(str(error))
     except ModuleNotFoundError as error:
-        if error.name not in TRAIN:
+        if error.name not in EXTRAS:
             raise
-        return _say(f"this command needs {error.name}: pip install 'transferbench[train]'")
+        return _say(f"this command needs {error.name}: pip install 'transferbench[{EXTRAS[error.name]}]'")
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on where this one ended", file=sys.stderr)
         return 130
@@ -95,7 +99,11 @@ def _parser() -> argparse.ArgumentParser:
         ("bench", _bench, "compare methods on a target, over seeds; runs only what has no record"),
         ("run", _run, "one run of one method"),
         ("suite", _suite, "all runs of a table or figure of the paper, then the table or figure itself"),
-        ("status", _status, "what is done, running, failed or lost"),
+        ("status", _status, "what is done, running, pending, failed or lost"),
+        ("watch", _watch, "status, until nothing waits or runs"),
+        ("retry", _retry, "give SLURM what failed or was lost once more, with the code as it is now"),
+        ("cancel", _cancel, "take runs out of SLURM's queue: all, or those named"),
+        ("logs", _logs, "the end of what a run's job wrote"),
         (
             "report",
             _report,
@@ -112,14 +120,16 @@ def _parser() -> argparse.ArgumentParser:
             epilog=EXAMPLES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        command.add_argument(
-            "overrides", nargs="*", metavar="[suite] name=value" if name == "suite" else "name=value"
-        )
+        first = {"suite": "[suite] ", "cancel": "[run] ", "logs": "run "}.get(name, "")
+        command.add_argument("overrides", nargs="*", metavar=f"{first}name=value")
         command.set_defaults(function=function)
         if name in ("bench", "suite"):
             command.add_argument(
                 "--dry-run", action="store_true", help="print the runs and what they may cost"
             )
+        if name == "retry":
+            for word in ("failed", "lost"):
+                command.add_argument(f"--{word}", action="append_const", dest="words", const=word)
     data = commands.add_parser(
         "data",
         help="data sets: list them, fetch and prepare one, check one",
@@ -160,6 +170,34 @@ def _status(arguments: argparse.Namespace) -> int:
     from .status import status
 
     return status(_results_of(arguments.overrides))
+
+
+def _watch(arguments: argparse.Namespace) -> int:
+    from .status import watch
+
+    return watch(_results_of(arguments.overrides))
+
+
+def _retry(arguments: argparse.Namespace) -> int:
+    from .retry import retry
+
+    return retry(_results_of(arguments.overrides), arguments.words or ("failed", "lost"))
+
+
+def _cancel(arguments: argparse.Namespace) -> int:
+    from .retry import cancel
+
+    names = [word for word in arguments.overrides if "=" not in word]
+    return cancel(_results_of([w for w in arguments.overrides if "=" in w]), names)
+
+
+def _logs(arguments: argparse.Namespace) -> int:
+    from .retry import logs
+
+    names = [word for word in arguments.overrides if "=" not in word]
+    if len(names) != 1:
+        raise InputError("logs: of which run? give one name, as `transferbench logs l2tl/seed0`")
+    return logs(_results_of([w for w in arguments.overrides if "=" in w]), names[0])
 
 
 def _report(arguments: argparse.Namespace) -> int:

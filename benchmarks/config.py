@@ -31,6 +31,7 @@ QUOTED = (
     "methods",
     "data.root",
     "data.mirror",
+    "cluster",
 )  # may hold what Hydra's grammar does not
 
 

@@ -92,15 +92,11 @@ def now() -> str:
 
 def environment(device: torch.device) -> dict[str, Any]:
     """Describe the code and the machine."""
-    git = ["git", "-C", str(ROOT)]
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout
-    changes = subprocess.run(
-        [*git, "status", "--porcelain"], capture_output=True, text=True, check=False
-    ).stdout
+    commit, dirty = _code()
     libraries = ("torch", "torchvision", "timm", "numpy")
     return {
-        "commit": commit.strip() or "unknown",
-        "dirty": bool(changes.strip()),
+        "commit": commit,
+        "dirty": dirty,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in libraries}},
         "device": torch.cuda.get_device_name(device)
         if device.type == "cuda"
@@ -108,6 +104,19 @@ def environment(device: torch.device) -> dict[str, Any]:
         "host": socket.gethostname(),
         "threads": torch.get_num_threads(),
     }
+
+
+def _code() -> tuple[str, bool]:
+    """Give the commit, and whether the code differs from it: as noted in a snapshot, or as git says."""
+    if (ROOT / "COMMIT").exists():
+        noted = json.loads((ROOT / "COMMIT").read_text())
+        return noted["commit"], noted["dirty"]
+    git = ["git", "-C", str(ROOT)]
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout
+    changes = subprocess.run(
+        [*git, "status", "--porcelain"], capture_output=True, text=True, check=False
+    ).stdout
+    return commit.strip() or "unknown", bool(changes.strip())
 
 
 def append_line(path: Path, content: Mapping[str, Any]) -> None:

@@ -1,23 +1,34 @@
 """`suite`: run what is missing of the paper's tables and figures, then draw them."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from .. import InputError
 from . import record
-from .bench import fitting, run_missing, show_runs
+from .bench import check_place, fitting, run_missing, show_runs
 from .config import read_suite, suites
 from .pictures import write_pictures
 from .suite import Cell, cells, load, write_plan
 
 
-def suite(name: str, overrides: Sequence[str], dry_run: bool = False) -> int:
-    """Run a suite; gives the exit code. Raises: InputError before anything is run."""
+def suite(
+    name: str, overrides: Sequence[str], dry_run: bool = False, only: Container[str] | None = None
+) -> int:
+    """Run a suite; gives the exit code. Raises: InputError before anything is run.
+
+    Args:
+        name: of the suite.
+        overrides: what was asked for.
+        dry_run: tell what would be run.
+        only: digests to which a submission to SLURM is limited.
+    """
     console = Console(highlight=False, soft_wrap=True)
     given = dict(o.partition("=")[::2] for o in overrides)
     results = Path(given.get("results", "results"))
+    on = check_place(given.get("on", "local"), given.get("cluster"), given.get("device", "auto"))
     planned = [(each, cells(each, fetch=not dry_run)) for each in load(name, overrides)]
     configs = list({c.digest: c for _, of in planned for cell in of for c in cell.configs}.values())
     for reason in dict.fromkeys(cell.reason for _, of in planned for cell in of if cell.reason):
@@ -29,9 +40,18 @@ def suite(name: str, overrides: Sequence[str], dry_run: bool = False) -> int:
     if dry_run:
         return show_runs(configs, results, console)
     record.open_results(results)
+    if on == "slurm":
+        configs = [replace(c, device="cpu") for c in configs]  # here; the job's is another
     left, unfit = fitting(configs, results, console)
     for each, of in planned:
         write_plan(each, of, unfit, results)
+    if on == "slurm":
+        from .on_slurm import queue_missing
+
+        command = ["suite", name, *overrides]
+        return queue_missing(
+            left, results, given["cluster"], given.get("device", "auto"), command, console, only
+        )
     failed = run_missing(left, results, console, int(given.get("workers", 0)))
     for each, of in planned:
         if each.view == "pictures":

@@ -16,7 +16,7 @@ from ..methods import catalog as methods
 from ..methods.network import Network
 from ..methods.pretrain import Pretrain
 from ..methods.recipe import TestCrops
-from . import record
+from . import interrupt, record
 from .claim import Claim
 from .clock import Clock
 from .evaluate import by_image, evaluate
@@ -84,6 +84,8 @@ def run_one(config: RunConfig, results: Path) -> dict[str, Any]:
         folder.mkdir(parents=True, exist_ok=True)
         claim = Claim(folder, config.recipe.steps)
         if not claim.take():
+            if interrupt.requested():
+                raise interrupt.Interrupted(f"{folder}: another process works at it")
             time.sleep(WAIT_SECONDS)
             continue
         try:

@@ -113,7 +113,8 @@ class Request:
     threads: int = 0  # of one run on a CPU; 0: one for a bench's workers, all for a single run
     workers: int = 0  # runs at a time; 0: one a GPU, or one a core
     checkpoint_minutes: float = 10.0  # between two checkpoints, at most
-    on: str = "local"
+    on: str = "local"  # or slurm
+    cluster: str | None = None  # of slurm: a name, or a path that ends in .yaml
     results: str = "results"
     preset: str = "given by the target"
 

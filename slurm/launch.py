@@ -1,0 +1,197 @@
+"""Tasks to job arrays: what is in the queue already is not put there twice."""
+
+import contextlib
+import fcntl
+import json
+import math
+import os
+import shlex
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from .. import InputError
+from . import queue
+from .cluster import Cluster
+from .job import AFTER, RESUME, Work
+
+MOST_IDS = 20  # in one dependency; above that its whole arrays are waited for
+RAISE = {"TIMEOUT": ("minutes", 2.0), "OUT_OF_MEMORY": ("memory_gb", 1.5)}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run to be queued."""
+
+    digest: str
+    folder: str  # of the run, below the results folder
+    call: Callable[[], Any]  # what a job does for it; picklable
+    minutes: int
+    memory_gb: float
+    after: tuple[str, ...] = ()  # digests of what it rests on
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A line of jobs.jsonl: one run in one job."""
+
+    digest: str
+    folder: str
+    job: str  # as 12 or 12_3
+    time: str
+    cluster: str
+    sweep: str
+    minutes: int
+    memory_gb: float
+
+
+def read(results: Path) -> list[Submitted]:
+    """List all that was ever submitted from a results folder, oldest first."""
+    path = results / "slurm" / "jobs.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [Submitted(**json.loads(line)) for line in lines]
+
+
+def latest(results: Path) -> dict[str, Submitted]:
+    """Give the last job of each run, by digest."""
+    return {line.digest: line for line in read(results)}
+
+
+def new_sweep(results: Path) -> Path:
+    """Make a folder for the logs of what is submitted together."""
+    name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
+    folder = results.resolve() / "slurm" / name
+    folder.mkdir(parents=True)
+    return folder
+
+
+def submit(
+    tasks: Sequence[Task], results: Path, cluster: Cluster, sweep: Path, code: Path | None
+) -> list[Submitted]:
+    """Queue what is not queued: an array for all that asks for the same and waits for the same.
+
+    Args:
+        tasks: each after what it rests on.
+        results: the results folder; `slurm/jobs.jsonl` in it says what was submitted.
+        cluster: where to.
+        sweep: the folder for scripts and logs.
+        code: the folder with the code to run, or None for what is installed.
+
+    Raises: InputError when SLURM cannot be asked or refuses.
+    """
+    with _alone(results):
+        before = latest(results)
+        known = queue.jobs(line.job for line in before.values())
+        if known is None:
+            raise InputError("on=slurm: squeue does not answer here; submit where SLURM's commands are")
+        in_queue = {d: line.job for d, line in before.items() if (j := known.get(line.job)) and j.in_queue}
+        new: list[Submitted] = []
+        for group in _groups([_raised(t, before, known) for t in tasks if t.digest not in in_queue], cluster):
+            ids = {in_queue[d] for t in group for d in t.after if d in in_queue}
+            lines = _submit_array(group, sorted(ids), cluster, sweep, code)
+            _append(results, lines)
+            in_queue |= {line.digest: line.job for line in lines}
+            new += lines
+    return new
+
+
+@contextlib.contextmanager
+def _alone(results: Path) -> Iterator[None]:
+    """Let one process at a time submit from a results folder."""
+    (results / "slurm").mkdir(parents=True, exist_ok=True)
+    with (results / "slurm" / "lock").open("w") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        yield
+
+
+def _append(results: Path, lines: Sequence[Submitted]) -> None:
+    with (results / "slurm" / "jobs.jsonl").open("a") as f:
+        f.write("".join(json.dumps(asdict(line)) + "\n" for line in lines))
+        f.flush()
+        os.fsync(f.fileno())
+
+
+def _raised(task: Task, before: dict[str, Submitted], known: dict[str, queue.Job]) -> Task:
+    """Ask for more of what its last job had too little of."""
+    last = before.get(task.digest)
+    job = known.get(last.job) if last else None
+    if last is None or job is None or job.state not in RAISE:
+        return task
+    name, times = RAISE[job.state]
+    more = max(getattr(task, name), math.ceil(times * getattr(last, name)))
+    return replace(task, minutes=more) if name == "minutes" else replace(task, memory_gb=more)
+
+
+def _groups(tasks: Sequence[Task], cluster: Cluster) -> list[list[Task]]:
+    """Part tasks into arrays; what others wait for is apart from what nobody waits for."""
+    needed = {d for t in tasks for d in t.after}
+    depth: dict[str, int] = {}
+    groups: dict[tuple[Any, ...], list[Task]] = {}
+    for t in tasks:
+        depth[t.digest] = max((depth.get(d, 0) + 1 for d in t.after), default=0)
+        key = (depth[t.digest], t.digest not in needed, t.minutes, t.memory_gb, t.after)
+        groups.setdefault(key, []).append(t)
+    most = (cluster.max_array or queue.largest_array()) * cluster.runs_per_gpu
+    ordered = [group for _, group in sorted(groups.items(), key=lambda item: item[0])]
+    return [group[i : i + most] for group in ordered for i in range(0, len(group), most)]
+
+
+def _submit_array(
+    tasks: Sequence[Task], after: Sequence[str], cluster: Cluster, sweep: Path, code: Path | None
+) -> list[Submitted]:
+    import submitit
+
+    packs = [tasks[i : i + cluster.runs_per_gpu] for i in range(0, len(tasks), cluster.runs_per_gpu)]
+    try:
+        executor = submitit.SlurmExecutor(sweep, python=cluster.python and shlex.quote(cluster.python))
+        executor.update_parameters(**parameters(tasks[0], after, cluster, sweep, code))
+        with executor.batch():
+            jobs = [executor.submit(Work.of([t.call for t in pack])) for pack in packs]
+    except (RuntimeError, submitit.core.utils.FailedJobError) as error:
+        words = [line for line in str(error).splitlines() if "error:" in line]
+        raise InputError(f"cluster={cluster.name}: sbatch: {' '.join(words) or error}") from error
+    time = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return [
+        Submitted(t.digest, t.folder, job.job_id, time, cluster.name, sweep.name, t.minutes, t.memory_gb)
+        for pack, job in zip(packs, jobs, strict=True)
+        for t in pack
+    ]
+
+
+def parameters(
+    task: Task, after: Sequence[str], cluster: Cluster, sweep: Path, code: Path | None
+) -> dict[str, Any]:
+    """Give submitit what a job asks for; the runs that share a job add up."""
+    given = {name: getattr(cluster, name) for name in ("partition", "account", "qos", "gres", "constraint")}
+    given |= {"gpus_per_node": None if cluster.gres else cluster.gpus_per_node}
+    ids = after if len(after) <= MOST_IDS else sorted({i.partition("_")[0] for i in after})
+    return {
+        **{name: value for name, value in given.items() if value is not None},
+        "job_name": f"transferbench-{sweep.name}",
+        "nodes": 1,
+        "ntasks_per_node": cluster.runs_per_gpu,
+        "cpus_per_task": cluster.cpus_per_task,
+        "mem": f"{math.ceil(1024 * task.memory_gb * cluster.runs_per_gpu)}M",
+        "time": task.minutes,
+        "signal_delay_s": cluster.signal_seconds,
+        "array_parallelism": cluster.array_parallelism,
+        "setup": [*_environment(cluster, code), *cluster.setup],
+        "teardown": AFTER.format(
+            folder=shlex.quote(str(sweep)), resume=RESUME, restarts=cluster.restarts
+        ).splitlines(),
+        "additional_parameters": {"requeue": True, **cluster.sbatch},
+        **({"dependency": f"afterany:{':'.join(ids)}"} if ids else {}),
+    }
+
+
+def _environment(cluster: Cluster, code: Path | None) -> list[str]:
+    """Write the shell lines that choose the code and say where its images are copied to."""
+    lines = ["export PYTHONSAFEPATH=1"]
+    if code:
+        lines.append(f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}")
+    if cluster.scratch:
+        lines.append(f'export TRANSFERBENCH_SCRATCH="{cluster.scratch}"')
+    return lines

@@ -1,0 +1,64 @@
+"""The code that a job runs: kept aside when it is submitted, so that the tree may change while it waits."""
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import uuid
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+KINDS = ("*.py", "*.yaml", "*.csv", "*.txt", "*.html", "*.css", "*.js")  # of files that git does not know yet
+
+
+def snapshot(results: Path, root: Path = ROOT) -> Path | None:
+    """Copy the code as it is now to results/code/<name>/transferbench, once.
+
+    The name is the commit's, or that of a git tree where something differs from the commit.
+
+    Returns: the folder to put on PYTHONPATH; None outside a git repository, where jobs run what is installed.
+    """
+    if not (root / ".git").exists():
+        return None
+    commit, tree = _git(root, "rev-parse", "HEAD").strip(), _tree(root, results)
+    dirty = tree != _git(root, "rev-parse", "HEAD^{tree}").strip()
+    place = (results / "code" / (tree if dirty else commit)[:12]).resolve()
+    if place.exists():
+        return place
+    draft = place.with_name(f"{place.name}.{uuid.uuid4().hex}.draft")
+    packed = subprocess.run(["git", "-C", str(root), "archive", tree], capture_output=True, check=True).stdout
+    try:
+        with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+            tar.extractall(draft / "transferbench", filter="data")
+        about = {"commit": commit, "dirty": dirty, "tree": tree}
+        (draft / "transferbench" / "COMMIT").write_text(json.dumps(about))
+        if not place.exists():
+            draft.rename(place)
+    except OSError:
+        if not place.exists():  # else another was quicker
+            raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return place
+
+
+def _tree(root: Path, results: Path) -> str:
+    """Write what git knows, as it is now, and new source files to a git tree; the index stays as it is."""
+    inside = results.resolve().is_relative_to(root.resolve())
+    but = [f":(exclude){results.resolve().relative_to(root.resolve())}"] if inside else []
+    with tempfile.TemporaryDirectory() as folder:
+        index = Path(folder) / "index"
+        _git(root, "read-tree", "HEAD", index=index)
+        _git(root, "add", "--update", index=index)
+        for kind in KINDS:
+            _git(root, "add", "--ignore-errors", "--", f":(glob)**/{kind}", *but, check=False, index=index)
+        return _git(root, "write-tree", index=index).strip()
+
+
+def _git(root: Path, *words: str, check: bool = True, index: Path | None = None) -> str:
+    command = ["git", "-C", str(root), *words]
+    own = {**os.environ, **({"GIT_INDEX_FILE": str(index)} if index else {})}
+    return subprocess.run(command, capture_output=True, text=True, check=check, env=own).stdout
