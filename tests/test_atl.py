@@ -174,11 +174,15 @@ def stage_mean(method: ATL, x: torch.Tensor, i: int) -> torch.Tensor:
     return method.net.stages(x)[i].mean((2, 3)).detach()
 
 
-def test_the_length_is_the_mean_one_of_the_features_and_nothing_else_is_trained():
+def test_the_length_is_the_mean_one_of_the_features_and_nothing_else_is_trained(monkeypatch):
     problem = toy_problem(toy_split(LABELS, 3))
     method = ATL(problem, ATL.Config(taps=Which.all))
     before = {name: value.clone() for name, value in method.net.state_dict().items()}
+    choice, given = method.choice, []
+    monkeypatch.setattr(method, "choice", lambda vectors, y: given.extend(vectors) or choice(vectors, y))
     method.prepare()
+    assert [v.shape for v in given] == [(24, width) for width in method.taps.widths]
+    assert all(torch.allclose(v.norm(dim=1), torch.ones(24)) for v in given)
     x, _ = next(problem.target.batches(24))
     assert method.length.item() == pytest.approx(
         problem.network().eval().features(x).norm(dim=1).mean().item()

@@ -86,7 +86,7 @@ def test_blocks_alone_are_the_taps_otherwise():
 
 
 def test_channels_are_found_where_they_come_last():
-    """A transformer's tokens, and linear layers on maps."""
+    """A transformer's tokens, linear layers on maps, and blocks that give such maps."""
     x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     vit = network_of("vit_tiny_patch16_224", img_size=32, depth=2)
     assert Taps(vit, x).widths == [192, 192, 192]
@@ -96,6 +96,11 @@ def test_channels_are_found_where_they_come_last():
     assert [widths[f"stages.{i}.blocks.0.mlp.fc1"] for i in range(4)] == [8, 16, 24, 32]
     assert [widths[f"stages.{i}.blocks.0.mlp.fc2"] for i in range(4)] == [32, 64, 96, 128]
     assert widths["stages.1.downsample.1"] == 8
+    sizes = {"img_size": 32, "window_size": 2, "embed_dim": 4, "depths": (1,) * 4, "num_heads": (1,) * 4}
+    swin = network_of("swin_tiny_patch4_window7_224", **sizes)
+    taps = Taps(swin, x)
+    widths = dict(zip(taps.names, taps.widths, strict=False))
+    assert [widths[f"layers.{i}.blocks.0"] for i in range(4)] == [4, 8, 16, 32]
 
 
 def test_vectors_are_of_unit_length_over_the_features_in_use():
@@ -110,6 +115,7 @@ def test_the_sources_logits_are_a_layer():
     x, _ = next(problem.target.batches(3))
     assert torch.equal(method.vectors(x)[-1], problem.network().eval().source(x))
     assert method.widths[-2:] == [128, 4]
+    assert method.taps.names[-2:] == ["stages.3.3", "stages.3"]
     without = replace(problem, network=lambda: Network(SmallEncoder(), 0, 3))
     assert Head2Toe(without, Head2Toe.Config()).widths == method.widths[:-1]
 
@@ -137,12 +143,13 @@ def test_a_step_takes_the_penalty_along():
 @pytest.mark.parametrize("share", [0.1, 0.37, 1e-9, 1.0])
 def test_exactly_the_share_is_kept_and_the_best(share):
     method = Head2Toe(toy_problem(), Head2Toe.Config(kept_share=share))
+    torch.nn.init.ones_(method.head.bias)
     score = method.head.weight.detach().square().sum(0)
     method.select()
     kept = method.kept_F.bool()
     assert kept.sum() == max(1, int(share * len(kept)))
     assert kept.all() or score[kept].min() >= score[~kept].max()
-    assert not method.head.weight.any()
+    assert not any(p.any() for p in method.head.parameters())
 
 
 def test_both_heads_share_the_steps():
@@ -162,7 +169,7 @@ def test_both_heads_share_the_steps():
     assert torch.equal(method.kept_F.sum(), torch.tensor(float(int(0.1 * len(method.kept_F)))))
 
 
-def test_each_head_has_the_whole_schedule():
+def test_each_head_has_the_whole_schedule_and_no_weight_decay():
     recipe = {"steps": 8, "schedule": "warmup_cosine", "warmup_share": 0.5}
     method = Head2Toe(toy_problem(recipe=recipe), Head2Toe.Config(selection_share=0.5))
     rates = []
@@ -170,6 +177,7 @@ def test_each_head_has_the_whole_schedule():
         method.step(t)
         optimizer = method.selection_optimizer if t < 4 else method.optimizer
         rates.append(optimizer.param_groups[0]["lr"])
+        assert all(group["weight_decay"] == 0 for group in optimizer.param_groups)
     assert rates == 2 * [0.05, 0.1, 0.1, 0.05]
 
 

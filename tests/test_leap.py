@@ -284,7 +284,7 @@ def test_its_start_learns_new_glyphs_in_fewer_steps_than_a_random_one(config_of,
 
     recipe = replace(posed.recipe, batch_size=20, lr=0.1, momentum=0.0, steps=1000)
     problem = replace(posed, source=source, target=tasks[0], network=network, recipe=recipe)
-    method = Leap(problem, Leap.Config(task_classes=10))
+    method = Leap(problem, Leap.Config(task_classes=10, num_images=20_000))
     joint = Pretrain(problem, Pretrain.Config())
     method.prepare()
     for t in range(recipe.steps):
