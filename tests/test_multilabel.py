@@ -259,5 +259,5 @@ def test_records_without_correctness_are_compared_by_seed_alone():
     assert "AUROC, %" in text
     assert "90.1" in text
     drawn = report.draw(comparison, styles(runs_frame(runs)["label"]))
-    assert set(drawn) == {"accuracy", "curves"}
+    assert set(drawn) == {"accuracy", "cost", "curves"}
     assert all("AUROC" in f"{f.axes[0].get_xlabel()}{f.axes[0].get_ylabel()}" for f, _ in drawn.values())
