@@ -7,8 +7,9 @@ were held out. Each line of the results is one start; the same command again goe
 After the Omniglot experiment of Flennerhag et al. (arXiv 1812.01054): four blocks of convolution, pooling,
 norm and ReLU; batches of 20; paths of 100 steps of plain SGD at 0.1. Smaller here: images, widths, and above
 all the number of paths. Every start sees as many images. What a start is trained by and how a new task is
-learned from it has two rates, which are chosen on a seed and on classes of their own, from as many candidates
-for each kind of start. Classes: half for the starts, a fifth to choose the rates by, the rest for the result.
+learned from it has two rates, which are chosen on a seed and on classes of their own, from nine pairs for
+each kind of start that is trained. Classes: half for the starts, a fifth to choose the rates by, and the
+rest for the result.
 """
 
 import argparse
