@@ -15,7 +15,7 @@ paper: $(STAMP)  ## the paper's tables and figures, on the paper's images [SEEDS
 	@$(RUN) suite paper $(if $(SEEDS),seeds=$(SEEDS)) $(if $(ON),on=$(ON)) $(if $(CLUSTER),cluster=$(CLUSTER)) $(ARGS)
 
 test: $(STAMP)  ## run the tests (no network, CPU)
-	@OMP_NUM_THREADS=1 .venv/bin/pytest $(ARGS)
+	@OMP_NUM_THREADS=1 .venv/bin/pytest --numprocesses=auto --dist=loadfile $(ARGS)
 
 check: $(STAMP)  ## lint and types
 	@.venv/bin/ruff check .

@@ -1,8 +1,6 @@
 """Writes the report: tables, figures and one self-contained HTML page."""
 
 import math
-import re
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
     from .figures import Style
 
 PDF_METADATA = {"CreationDate": None, "Creator": None, "Producer": None}
-SVG_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
 def write_report(results: Path, out: Path, prints: bool = False) -> Path:
@@ -141,30 +138,3 @@ def save_figure(figure: "Figure", frame: "pd.DataFrame", stem: Path) -> None:
     with rc_context({"pdf.fonttype": 42}):
         figure.savefig(f"{stem}.pdf", metadata=PDF_METADATA)
     frame.to_csv(f"{stem}.csv", index=False, lineterminator="\n")
-
-
-def svg(figure: "Figure", name: str = "", said: str = "") -> str:
-    """Return the figure as an SVG element for a page: text stays text, ink and paper are the page's.
-
-    Args:
-        figure: what to write.
-        name: begins the names of the parts that other parts refer to; no two figures of a page may share it.
-        said: the figure in words, for who cannot see it.
-    """
-    from html import escape
-
-    from matplotlib import rc_context
-
-    from .figures import INK, PAPER
-
-    drawn = StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": f"transferbench {name}"}):
-        figure.savefig(drawn, format="svg", metadata=SVG_METADATA, facecolor="none")
-    element = drawn.getvalue()
-    element = element[element.index("<svg") :].replace(INK, "currentColor").replace(PAPER, "var(--paper)")
-    element = re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
-    element = re.sub(r' xmlns(:xlink)?="[^"]*"', "", element)
-    element = re.sub(r' (width|height)="[\d.]+pt"', "", element, count=2)
-    used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', element))
-    element = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", element)
-    return element.replace("<svg", f'<svg role="img" aria-label="{escape(said)}"', 1) if said else element

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from . import class_pictures, paper_figures
 from .figures import styles
 from .grids import Picture, csv_address
+from .inline_svg import inline_svg
 from .load import METRICS, curve_frame
-from .report import svg
 from .stats import paired_difference
 from .suites import Cell, Suite
 
@@ -116,5 +116,5 @@ def _curves(suite: Suite) -> pd.DataFrame:
 def _picture(name: str, figure: Figure, said: str, caption: str, frame: pd.DataFrame) -> Picture:
     """Return a figure for the page; a wide one is scrolled on a phone."""
     width = round(figure.get_figwidth() * PX)
-    element = svg(figure, name, said).replace("<svg", f'<svg style="max-width:{width}px"', 1)
+    element = inline_svg(figure, name, said).replace("<svg", f'<svg style="max-width:{width}px"', 1)
     return Picture(element, caption, csv_address(frame), f"{name}.csv", width if width > 500 else 0)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .. import InputError
-from ..datasets.base import Batch, Split
+from ..datasets.base import Batch, Split, Stream
 from .metrics import classification_loss
 from .network import Network
 from .recipe import Recipe
@@ -137,6 +137,16 @@ def classed_source(problem: Problem) -> Split:
     if source.multi_label:
         raise InputError(f"source: the images of {source.name} have several labels; expected one class each")
     return source
+
+
+def judging_stream(problem: Problem, batch_size: int, augmented: bool = False) -> Stream:
+    """Draw the holdout's batches, by which a method judges what it learns beside the weights.
+
+    Raises: ValueError when there is no holdout, as where a second stage replays what was learned.
+    """
+    if problem.holdout is None:
+        raise ValueError("there are no holdout images to judge by, and no controls to replay")
+    return problem.holdout.stream(batch_size, problem.seed, augmented=augmented)
 
 
 def changes(config: Any, default: Any, named: tuple[str, ...] = ()) -> str:

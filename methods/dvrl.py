@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ..datasets.base import mix
-from .base import Method, Metrics, Problem, check_ranges, classed_source, part, update
+from .base import Method, Metrics, Problem, check_ranges, classed_source, judging_stream, part, update
 from .metrics import SCORES, classification_loss, of_scored
 from .value_estimator import estimator, seen, value_loss
 
@@ -67,10 +67,8 @@ class DVRL(Method):
         self.replays = problem.controls is not None
         if problem.controls is not None:
             self.estimator.load_state_dict(problem.controls)
-        elif problem.holdout is None:
-            raise ValueError("DVRL needs holdout images for its rewards, or controls to replay")
         else:
-            self.holdout = problem.holdout.stream(size, problem.seed, augmented=False)
+            self.holdout = judging_stream(problem, size)
 
     def step(self, t: int) -> Metrics:
         """Take source images by their value, train, and reward the estimator by the holdout's score."""

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ..datasets.base import mix
-from .base import Method, Metrics, Problem, changes, classed_source, part, update
+from .base import Method, Metrics, Problem, changes, classed_source, judging_stream, part, update
 from .metrics import SCORES, check_score, classification_loss, of_scored
 from .network import frozen_statistics
 from .policy import Policy
@@ -67,11 +67,7 @@ class L2TL(Method):
         if problem.controls is not None:
             self.policy.freeze(problem.controls)
         else:
-            if problem.holdout is None:
-                raise ValueError("L2TL needs holdout images for its rewards, or controls to replay")
-            self.holdout = problem.holdout.stream(
-                size * config.reward_multiplier, problem.seed, augmented=config.reward_augmented
-            )
+            self.holdout = judging_stream(problem, size * config.reward_multiplier, config.reward_augmented)
         self.scored = problem.target.scored_labels
         self.score = problem.score if config.reward is Reward.score else str(config.reward)
         if config.reward not in (Reward.score, Reward.negative_loss):

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import Method, Metrics, Problem, check_ranges, classed_source, part, update
+from .base import Method, Metrics, Problem, check_ranges, classed_source, judging_stream, part, update
 from .lookahead import lookahead, twice_differentiable, why_not
 from .metrics import classification_loss
 
@@ -56,10 +56,8 @@ class MetaWeights(Method):
         self.replays = problem.controls is not None
         if problem.controls is not None:
             self.logit_S.data.copy_(problem.controls["logits"])
-        elif problem.holdout is None:
-            raise ValueError("MetaWeights needs holdout images to judge by, or controls to replay")
         else:
-            self.holdout = problem.holdout.stream(size, problem.seed, augmented=False)
+            self.holdout = judging_stream(problem, size)
 
     @classmethod
     def unfit(cls, problem: Problem) -> str:

@@ -13,7 +13,7 @@ from matplotlib.image import imsave
 from transferbench import InputError
 from transferbench.analysis import class_pictures
 from transferbench.analysis.figures import PAPER
-from transferbench.analysis.report import svg
+from transferbench.analysis.inline_svg import inline_svg
 
 WEIGHTS = {"bee": [0.9, 1.0], "cup": [0.2, 0.4], "oak": [0.5, 0.7], "sea": [0.1, 0.0], "urn": [0.5, 0.7]}
 
@@ -172,7 +172,7 @@ def test_an_image_keeps_its_proportions_and_its_upper_side(written):
 
 def test_each_image_goes_into_the_page_by_itself(written):
     figure = class_pictures.class_pictures_figure(class_pictures.read_pictures(written), weights_of(), 2)
-    page = svg(figure)
+    page = inline_svg(figure)
     assert page.count("<image") == 17
     assert page.count("data:image/png;base64") == 17
     assert PAPER not in page

@@ -94,5 +94,5 @@ def test_an_estimator_is_replayed(problem):
     method = DVRL(replayed, DVRL.Config())
     assert "reward" not in method.step(0)
     assert all(torch.equal(v, controls[k]) for k, v in method.controls().items())
-    with pytest.raises(ValueError, match="needs holdout images"):
+    with pytest.raises(ValueError, match="no holdout images"):
         DVRL(replace(problem, holdout=None), DVRL.Config())

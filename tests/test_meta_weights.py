@@ -83,7 +83,7 @@ def test_meta_weights_are_replayed(stage):
     assert "holdout_loss" not in method.step(0)
     assert torch.equal(method.class_weights(), logits.sigmoid())
     assert torch.equal(method.controls()["logits"], logits)
-    with pytest.raises(ValueError, match="needs holdout images"):
+    with pytest.raises(ValueError, match="no holdout images"):
         MetaWeights(replace(problem, holdout=None), MetaWeights.Config())
 
 

@@ -12,7 +12,7 @@ import pytest
 from matplotlib import pyplot
 from matplotlib.text import Annotation, Text
 from transferbench.analysis import cost_figure, figures, paper_figures
-from transferbench.analysis.report import svg
+from transferbench.analysis.inline_svg import inline_svg
 from transferbench.analysis.stats import mean_interval
 
 NAN = math.nan
@@ -120,7 +120,7 @@ def test_every_word_is_whole_and_on_no_other_word(kind):
 @pytest.mark.parametrize("kind", FIGURES)
 def test_figures_use_the_colours_of_the_page_and_leave_nothing_behind(kind):
     before = dict(matplotlib.rcParams)
-    written = svg(drawn(kind))
+    written = inline_svg(drawn(kind))
     assert dict(matplotlib.rcParams) == before
     assert not pyplot.get_fignums()
     known = {style.colour for style in LOOK.values()}
@@ -131,7 +131,7 @@ def test_figures_use_the_colours_of_the_page_and_leave_nothing_behind(kind):
 
 def test_equal_tables_give_equal_figures():
     for kind in ("shots", "one curve"):
-        assert svg(drawn(kind)) == svg(FIGURES[kind]())
+        assert inline_svg(drawn(kind)) == inline_svg(FIGURES[kind]())
 
 
 @pytest.mark.parametrize("kind", FIGURES)
@@ -405,6 +405,6 @@ def test_a_dollar_in_a_name_is_a_dollar():
     label = "A ($1 and $2)"
     look = figures.styles([label])
     figure = paper_figures.difference_figure(differences_of([label], ["$x$ and $y$"]), look)
-    written = svg(figure)
+    written = inline_svg(figure)
     assert ">A ($1 and $2)</text>" in written
     assert ">$x$ and $y$</text>" in written
