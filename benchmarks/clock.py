@@ -21,7 +21,7 @@ class Clock:
         self.per_step: list[float] = []  # mean of every interval
         self.parts: dict[str, float] = {}
         self._pairs: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
-        self._paused = 0.0
+        self._begin = 0.0  # of the preparation that has not been added yet
 
     def state_dict(self) -> dict[str, Any]:
         """Give what has been added up."""
@@ -36,10 +36,15 @@ class Clock:
     @contextmanager
     def preparing(self) -> Iterator[None]:
         """Time the preparation."""
-        begin = self._now()
-        self._paused = 0.0
+        self._begin = self._now()
         yield
-        self.prepare += self._now() - begin - self._paused
+        self.add_preparation()
+
+    def add_preparation(self) -> None:
+        """Add the preparation up to now: it is saved from the middle."""
+        now = self._now()
+        self.prepare += now - self._begin
+        self._begin = now
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -47,7 +52,7 @@ class Clock:
         begin = self._now()
         with measured_by(lambda name: _untimed()):
             yield
-        self._paused += self._now() - begin
+        self._begin += self._now() - begin
 
     @contextmanager
     def stepping(self, count: Callable[[], int]) -> Iterator[None]:

@@ -11,7 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..datasets.base import Split, mix
-from ..methods.base import Method
+from ..methods.base import Method, saved_by
 from . import interrupt
 from .clock import Clock
 from .evaluate import evaluate
@@ -59,10 +59,11 @@ class Training:
 
         Raises: Interrupted when the process was asked to stop; all is saved.
         """
-        if not self._resume():
-            with self.clock.preparing():
-                self.method.prepare()
+        is_prepared = self._resume()
         self._saved = time.monotonic()
+        if not is_prepared:
+            with self.clock.preparing(), saved_by(self._save_preparation):
+                self.method.prepare()
         for stop in _stops(steps, evaluations):
             while self.step < stop:
                 metrics = self._advance(stop, beat)
@@ -72,6 +73,19 @@ class Training:
                 if interrupt.requested():
                     raise interrupt.Interrupted(f"{self.folder}: saved at step {self.step} of {steps}")
                 beat(self.step, self.curve[-1] if self.step == stop else None)
+
+    def _save_preparation(self) -> None:
+        """Save in the middle of the preparation, where it is time to, or the process was asked to stop.
+
+        Raises: Interrupted in the latter case.
+        """
+        asked = interrupt.requested()
+        if asked or time.monotonic() - self._saved > self.save_every:
+            self.clock.add_preparation()
+            with self.clock.paused():
+                self._save(is_prepared=False)
+        if asked:
+            raise interrupt.Interrupted(f"{self.folder}: saved in the middle of its preparation")
 
     def _advance(self, stop: int, beat: Callable[[int, Any], None]) -> dict[str, torch.Tensor]:
         """Take steps until `stop`, or until it is time to save."""
@@ -103,9 +117,10 @@ class Training:
         self.curve.append(point)
         append_line(self.folder / "metrics.jsonl", point)
 
-    def _save(self) -> None:
+    def _save(self, is_prepared: bool = True) -> None:
         """Write a draft, keep the previous checkpoint, and put the new one in place."""
         state = {
+            "is_prepared": is_prepared,
             "step": self.step,
             "flops_per_step": self.flops_per_step,
             "curve": self.curve,
@@ -124,7 +139,10 @@ class Training:
         self.save_every = max(self.save_every, SAVE_SHARE * (self._saved - begin))
 
     def _resume(self) -> bool:
-        """Take up the newest checkpoint that is whole; cut the log where it ends."""
+        """Take up the newest checkpoint that is whole, and cut the log where it ends.
+
+        Returns: whether all is prepared there.
+        """
         for name in ("checkpoint.pt", "previous.pt"):
             path = self.folder / name
             if not path.exists():
@@ -136,12 +154,13 @@ class Training:
             self.method.load_state_dict(state.pop("method"))
             self.clock.load_state_dict(state.pop("clock"))
             self.memory.load_state_dict(state.pop("memory", {"bytes": 0}))
+            is_prepared = state.pop("is_prepared", True)
             for key, value in state.items():
                 setattr(self, key, value)
             (self.folder / "metrics.jsonl").unlink(missing_ok=True)
             for point in self.curve:
                 append_line(self.folder / "metrics.jsonl", point)
-            return True
+            return is_prepared
         (self.folder / "metrics.jsonl").unlink(missing_ok=True)
         return False
 

@@ -83,6 +83,7 @@ def pose(
         seed=config.seed,
         device=device,
         network=_network_maker(config, source, judged, device, load_weights),
+        pretraining_images=config.source_recipe.steps * config.source_recipe.batch_size,
         pretrain=pretrain,
         controls=controls,
         score=config.score,

@@ -34,6 +34,8 @@ class Problem:
         network: makes a network whose encoder and source head start from the shared source
             pre-training, or with `network(pretrained=False)` from random weights; then, with
             `backbone=NAME`, its encoder may be another one.
+        pretraining_images: that the shared source pre-training sees, repeats counted: the budget of
+            what takes its place.
         pretrain: runs, or finds, a source pre-training with other class weights and loads it
             into a network: `pretrain(net, weights, settings)`.
         controls: what a first stage learned and this run replays, or None.
@@ -47,6 +49,7 @@ class Problem:
     seed: int
     device: torch.device
     network: Callable[..., Network]
+    pretraining_images: int
     pretrain: Callable[..., None]
     controls: Mapping[str, Tensor] | None
     score: str
@@ -85,7 +88,10 @@ class Method(ABC):
         """Build networks, optimisers and streams: cheap, no pass over data."""
 
     def prepare(self) -> None:  # noqa: B027  (optional on purpose)
-        """Do what comes once before step 0; on the clock, skipped on resume."""
+        """Do what comes once before step 0; on the clock, skipped on resume.
+
+        Where it takes long, it calls `may_save` on its way, and goes on from a state that was loaded.
+        """
 
     @abstractmethod
     def step(self, t: int) -> Metrics:
@@ -207,6 +213,24 @@ def measured_by(measure: Callable[[str], AbstractContextManager[None]]) -> Itera
         yield
     finally:
         _measure.reset(token)
+
+
+_saving: ContextVar[Callable[[], None]] = ContextVar("saving", default=lambda: None)
+
+
+def may_save() -> None:
+    """Say, in the middle of `prepare`, that the state is whole: it may be saved here, or the run stopped."""
+    _saving.get()()
+
+
+@contextmanager
+def saved_by(save: Callable[[], None]) -> Iterator[None]:
+    """Let a loop save where the preparation inside says that it may."""
+    token = _saving.set(save)
+    try:
+        yield
+    finally:
+        _saving.reset(token)
 
 
 def update(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -19,11 +19,11 @@ from math import ceil, inf
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import InputError
 from ..datasets.base import mix
-from .base import Method, Metrics, Problem, check_ranges, part, train_step, update
+from .base import Method, Metrics, Problem, check_ranges, may_save, part, train_step, update
 from .channel_attention import attention_of, features_and_maps, layers_of_stages, losses_without
 from .metrics import classification_loss
 from .network import Network
@@ -73,6 +73,8 @@ class DELTA(Method):
         self.layers, self.widths = tapped(self.old, problem, config.num_stages)
         if not self.layers:
             raise InputError(f"method=delta: {NO_MAPS}; expected a convolutional backbone, as resnet18")
+        self.judge = copy.deepcopy(self.old.target_head).requires_grad_()  # attention is measured by it
+        self.num_weighed = torch.zeros((), dtype=torch.long)  # layers
         self.attention_Z = torch.cat([torch.full((w,), 1 / w, device=problem.device) for w in self.widths])
 
     @classmethod
@@ -83,29 +85,32 @@ class DELTA(Method):
         return "" if layers else NO_MAPS
 
     def prepare(self) -> None:
-        """Weigh the filters by how much the loss grows without them, with a head of their own."""
+        """Weigh the filters by how much the loss grows without them, with a head of their own.
+
+        It goes on at the layer at which a state was saved.
+        """
         if not self.config.attention:
             return
-        head = self._fitted_head()
+        if self.num_weighed == 0:
+            self.fit_judge()
         stream = self.target.split.stream(self.recipe.batch_size, mix(self.seed, "attention"))
         batches = [next(stream) for _ in range(self.config.attention_batches)]
-        attention = []
-        for layer in self.layers:
-            losses = [losses_without(self.old, head, layer, x, y) for x, y in batches]
-            attention.append(attention_of(torch.stack(losses).mean(0)))
-        self.attention_Z.copy_(torch.cat(attention))
+        parts_C = self.attention_Z.split(self.widths)
+        for layer, part_C in list(zip(self.layers, parts_C, strict=True))[int(self.num_weighed) :]:
+            losses = [losses_without(self.old, self.judge, layer, x, y) for x, y in batches]
+            part_C.copy_(attention_of(torch.stack(losses).mean(0)))
+            self.num_weighed += 1
+            may_save()
 
-    def _fitted_head(self) -> nn.Module:
+    def fit_judge(self) -> None:
         """Train a target head on the frozen encoder."""
-        head = copy.deepcopy(self.old.target_head).requires_grad_()
-        optimizer = self.recipe.optimise(head)
+        optimizer = self.recipe.optimise(self.judge)
         size, num_images = self.recipe.batch_size, len(self.target.split)
         stream = self.target.split.stream(size, mix(self.seed, "attention head"))
         for t in range(ceil(HEAD_EPOCHS * num_images / size)):
             epoch = t * size // num_images
             rate = HEAD_LR * 0.1 ** (epoch / EPOCHS_TO_A_TENTH)
-            train_step(lambda x: head(self.old.features(x)).float(), stream, optimizer, rate)
-        return head
+            train_step(lambda x: self.judge(self.old.features(x)).float(), stream, optimizer, rate)
 
     def step(self, t: int) -> Metrics:
         """Train on the next target batch, close to the maps of the pre-trained network."""

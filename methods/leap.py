@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from .. import InputError
 from ..datasets.base import mix
-from .base import Method, Metrics, Problem, check_ranges, classed_source, train_step
+from .base import Method, Metrics, Problem, check_ranges, classed_source, may_save, train_step
 from .tasks import Tasks
 from .trajectory import Metric, PathGradient, flat, put, walk
 
@@ -45,7 +45,7 @@ class Leap(Method):
         task_batch: int = 20  # images
         task_steps: int = 50
         meta_batch: int = 4  # tasks
-        num_images: int = 0  # of all tasks together; 0: as many as the target's training sees
+        num_images: int = 0  # of all tasks together; 0: as many as the shared source pre-training sees
         inner_lr: float = 0.1
         meta_lr: float = 0.1
         metric: Metric = Metric.length
@@ -72,7 +72,7 @@ class Leap(Method):
         self.weights = [p for p in trained if p.requires_grad]
         self.buffers = [(b, b.clone()) for b in self.net.encoder.buffers()]
         self.start_P = flat(self.weights)
-        num_images = config.num_images or self.recipe.steps * self.recipe.batch_size
+        num_images = config.num_images or problem.pretraining_images
         self.num_tasks = max(1, round(num_images / (config.task_batch * config.task_steps)))
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
         self.optimizer = self.recipe.optimise(self.net)
@@ -93,6 +93,7 @@ class Leap(Method):
         """Meta-learn the start; from the middle, where a state from there was loaded."""
         while self.source.drawn < self.num_tasks:
             self.meta_step()
+            may_save()
         self.restart()
 
     def meta_step(self) -> None:

@@ -12,7 +12,7 @@ from transferbench.benchmarks.evaluate import evaluate
 from transferbench.benchmarks.run import generalist, run_one
 from transferbench.datasets.base import Split
 from transferbench.methods import catalog
-from transferbench.methods.base import Method
+from transferbench.methods.base import Method, saved_by
 
 NAMES = catalog.names()
 VARIANTS = [
@@ -126,6 +126,20 @@ def test_resuming_changes_nothing(build: Build, spec):
     assert_same(whole, resumed)
     assert run(whole, 3, 6) == run(resumed, 3, 6)
     assert_same(whole, resumed)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preparation_that_is_saved_in_its_middle_goes_on(build: Build, name):
+    """From the first and the last place where a method says that it may be saved."""
+    whole = build(name)
+    places: list[dict[str, Any]] = []
+    with saved_by(lambda: places.append(whole.state_dict())):
+        whole.prepare()
+    for state in places[:1] + places[-1:]:
+        resumed = build(name)
+        resumed.load_state_dict(state)
+        resumed.prepare()
+        assert_same(whole, resumed)
 
 
 @every_method

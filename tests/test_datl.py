@@ -52,6 +52,7 @@ def problem_of(source: Split, target: Split, pretrain: Callable[..., None] | Non
         seed=0,
         device=torch.device("cpu"),
         network=network,
+        pretraining_images=0,
         pretrain=pretrain or (lambda *a, **k: pytest.fail("no pre-training was asked for")),
         controls=None,
         score="top1",

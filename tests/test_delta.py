@@ -176,9 +176,10 @@ def test_prepare_weighs_filters_and_leaves_both_networks_alone():
 
 def test_attention_is_measured_by_a_head_that_was_fitted():
     method = DELTA(toy_problem(toy_split([0, 1, 2, 2, 2, 2] * 8, 3)), DELTA.Config())
+    method.fit_judge()
     x, y = next(method.target.split.batches(48))
     feature = method.old.features(x)
-    loss = [F.cross_entropy(h(feature), y).item() for h in (method.old.target_head, method._fitted_head())]
+    loss = [F.cross_entropy(h(feature), y).item() for h in (method.old.target_head, method.judge)]
     assert loss[1] < loss[0] - 0.1
 
 

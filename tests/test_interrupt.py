@@ -4,10 +4,12 @@ import os
 import signal
 
 import pytest
+import torch
 from test_run import LONG, figures
 from transferbench.benchmarks import interrupt, loop
 from transferbench.benchmarks.run import run_one
 from transferbench.methods import catalog
+from transferbench.methods.leap import Leap
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +50,47 @@ def test_a_signal_stops_a_run_at_its_next_step(config_of, tmp_path, monkeypatch)
     interrupt.withdraw()
     assert figures(run_one(config, tmp_path / "stopped")) == figures(whole)
     assert taken == list(range(40))
+
+
+LEAP = (*LONG, "method.task_steps=3", "method.meta_batch=1", "method.num_images=600")  # ten tasks
+
+
+def test_a_signal_stops_a_preparation_where_it_may_be_saved(config_of, tmp_path, monkeypatch):
+    config = config_of("leap", *LEAP)
+    whole = run_one(config, tmp_path / "whole")
+    walked = []
+    meta_step = Leap.meta_step
+
+    def noted(self):
+        walked.append(self.source.drawn)
+        if len(walked) == 4:
+            interrupt.request()
+        meta_step(self)
+
+    monkeypatch.setattr(Leap, "meta_step", noted)
+    with pytest.raises(interrupt.Interrupted, match="saved in the middle of its preparation"):
+        run_one(config, tmp_path / "stopped")
+    spent = torch.load(config.folder(tmp_path / "stopped") / "checkpoint.pt")["clock"]["prepare"]
+    interrupt.withdraw()
+    resumed = run_one(config, tmp_path / "stopped")
+    assert figures(resumed) == figures(whole)
+    assert walked == list(range(10))
+    assert 0 < spent < resumed["seconds"]["prepare"]
+
+
+def test_a_preparation_that_is_killed_goes_on_from_where_the_clock_saved(config_of, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "SAVE_SHARE", 0)
+    config = config_of("leap", *LEAP, "checkpoint_minutes=1e-9")
+    meta_step = Leap.meta_step
+    with monkeypatch.context() as broken:
+        broken.setattr(Leap, "meta_step", lambda self: 1 / 0 if self.source.drawn == 7 else meta_step(self))
+        with pytest.raises(ZeroDivisionError):
+            run_one(config, tmp_path / "broken")
+    walked = []
+    monkeypatch.setattr(Leap, "meta_step", lambda self: (walked.append(self.source.drawn), meta_step(self)))
+    broken = run_one(config, tmp_path / "broken")
+    assert walked == [7, 8, 9]
+    assert figures(broken) == figures(run_one(config_of("leap", *LEAP), tmp_path / "whole"))
 
 
 def test_checkpoints_by_the_clock_lie_between_the_evaluations(config_of, tmp_path, monkeypatch):

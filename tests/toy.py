@@ -52,6 +52,7 @@ def toy_problem(
         target=target,
         recipe=recipe,
         network=network,
+        pretraining_images=120,
         pretrain=lambda *a, **k: None,
         score="top1",
     )
