@@ -132,11 +132,15 @@ def test_what_has_no_second_derivative_is_refused(stage, method_type):
 
 
 def test_classes_with_random_labels_weigh_less(stage):
-    problem, clean_S = stage
-    method = MetaWeights(problem, MetaWeights.Config())
-    for t in range(60):
-        method.step(t)
-    assert roc_auc_score(clean_S, method.class_weights()) > 0.65
+    """By chance the mean of three has a standard deviation of 0.035 about 0.5."""
+    scores = []
+    for seed in (1, 2, 3):
+        source, clean_S = planted(stage[0].source, seed)
+        method = MetaWeights(replace(stage[0], source=source), MetaWeights.Config())
+        for t in range(40):
+            method.step(t)
+        scores.append(roc_auc_score(clean_S, method.class_weights()))
+    assert sum(scores) / 3 > 0.58
 
 
 @pytest.mark.parametrize("seed", [0, 1])
