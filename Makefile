@@ -23,8 +23,11 @@ check: $(STAMP)  ## lint and types
 	@mkdir -p .mypy_cache/tree && ln -sfn ../.. .mypy_cache/tree/transferbench
 	@cd .mypy_cache/tree && ../../.venv/bin/mypy --config-file ../../pyproject.toml
 
-speed: $(STAMP)  ## seconds a step and its parts
-	@.venv/bin/pytest benchmarks -o python_files='bench_*.py' -o python_functions='bench_*' --benchmark-only --benchmark-columns=median,iqr,rounds -s $(ARGS)
+speed: $(STAMP)  ## what a step costs, beside torch's and timm's loops and the floor of the arithmetic
+	@mkdir -p results
+	@OMP_NUM_THREADS=1 .venv/bin/pytest benchmarks -o python_files='bench_*.py' -o python_functions='bench_*' \
+	  --benchmark-only --benchmark-columns=median,iqr,rounds --benchmark-json=results/speed.json $(ARGS)
+	@.venv/bin/python -m transferbench.analysis.speed results/speed.json
 
 report: $(STAMP)  ## tables, figures and one HTML page from the results
 	@$(RUN) report $(ARGS)

@@ -1,37 +1,21 @@
-"""Seconds a step of every row of the comparison, side by side with fine-tuning: `make speed`."""
+"""A step of every row of the comparison against a fine-tuning step, on the embedded pair."""
 
-from collections.abc import Callable
 from typing import Any
 
-import pytest
-import torch
-
-from ..methods import catalog
-from .config import compose_request, settings_of, suite_rows
-from .pose import pose
-from .resolve import run_config
-
-OVERRIDES = ("shots=20", "recipe.batch_size=64", "threads=1")
+from .config import suite_rows
+from .rounds import Rounds, device_clock, race, show
+from .untrained import build, stepper
 
 
-def _step(row: dict[str, Any]) -> Callable[[], None]:
-    method = row["method"]
-    own = [f"{k}={v}" for k, v in row.items() if k != "method"]
-    config = run_config(compose_request(OVERRIDES), method, settings_of(method, [*OVERRIDES, *own]), 0)
-    posed = pose(config, load_weights=lambda net: None, pretrain=lambda *a, **k: None, controls=None)
-    built = catalog.load(method)(posed.problem, config.settings)
-    count = iter(range(10**9))
-
-    def step() -> None:
-        built.step(next(count) % config.recipe.steps)
-        if posed.problem.device.type == "cuda":
-            torch.cuda.synchronize()
-
-    return step
-
-
-@pytest.mark.parametrize("name", list(suite_rows()))
-def bench_step(benchmark: Any, name: str) -> None:
-    """Time one step on the embedded pair, after warm-up."""
-    torch.set_num_threads(1)
-    benchmark.pedantic(_step(suite_rows()[name]), rounds=20, warmup_rounds=5)
+def bench_steps(benchmark: Any) -> None:
+    """Race all rows, batches of 64."""
+    rivals = {}
+    for name, row in suite_rows().items():
+        own = [f"{k}={v}" for k, v in row.items() if k != "method"]
+        method, posed = build(row["method"], "recipe.batch_size=64", *own)
+        rivals[name] = stepper(method)
+    times = race(benchmark, Rounds(rivals, device_clock(posed.problem.device)), count=10)
+    for name in rivals:
+        if name != "finetune":
+            show(benchmark, f"step of {name} / fine-tuning", times.ratios(name, "finetune"))
+    show(benchmark, "fine-tuning step", [1e3 * s for s in times.seconds["finetune"]], unit="ms")

@@ -1,0 +1,83 @@
+"""The figures of `make speed` as a table: `python -m transferbench.analysis.speed results/speed.json`."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import InputError
+
+COLUMNS = ["figure", "measured", "middle half of the rounds", "wanted", "met"]
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read what pytest-benchmark wrote.
+
+    Raises: InputError for a file that is missing or torn.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read; expected the figures that `make speed` writes") from error
+
+
+def figures(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """List the figures of all cases, in their order."""
+    return [figure for case in report["benchmarks"] for figure in case["extra_info"].get("figures", ())]
+
+
+def met(figure: dict[str, Any]) -> bool | None:
+    """Tell whether a figure is as wanted; None where nothing is."""
+    if figure["most"] is None and figure["least"] is None:
+        return None
+    above = figure["least"] is None or figure["value"] >= figure["least"]
+    return above and (figure["most"] is None or figure["value"] <= figure["most"])
+
+
+def row(figure: dict[str, Any]) -> list[str]:
+    """Write a figure as the cells of a table."""
+    wanted = [
+        f"{word} {number(figure[key], figure['unit'])}"
+        for key, word in (("least", "at least"), ("most", "at most"))
+        if figure[key] is not None
+    ]
+    spread = f"{number(figure['low'], '')} to {number(figure['high'], '')}"
+    return [
+        figure["what"],
+        number(figure["value"], figure["unit"]),
+        "" if figure["low"] == figure["high"] else spread,
+        ", ".join(wanted),
+        {True: "yes", False: "no", None: ""}[met(figure)],
+    ]
+
+
+def number(value: float, unit: str) -> str:
+    """Write three significant digits, and more of large numbers."""
+    digits = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return digits if unit in ("x", "") else f"{digits} {unit}"
+
+
+def machine(report: dict[str, Any]) -> str:
+    """Say where and with what the figures were measured."""
+    info = report["machine_info"]
+    parts = [info["cpu"].get("brand_raw", "unknown CPU"), f"{info['cores']} cores", info["device"]]
+    versions = [f"{name} {version}" for name, version in info["versions"].items()]
+    commit = report["commit_info"].get("id", "unknown")[:10]
+    return ", ".join([*parts, *versions, f"commit {commit}", report["datetime"][:10]])
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """Write all figures as a Markdown table, with the machine above it."""
+    rows = [COLUMNS, ["---", "--:", "--:", "--:", "---"], *map(row, figures(report))]
+    table = "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
+    return f"{machine(report)}\n\n{table}"
+
+
+def main(argv: Sequence[str]) -> None:
+    """Print the table of a file."""
+    print(markdown(read(Path(argv[0]))))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
