@@ -1,4 +1,4 @@
-"""What was learned about the source classes: how their weights rank, how stably, and how they look."""
+"""Figures of what was learned about the source classes: their weights by seed, and how they look."""
 
 import base64
 import binascii
@@ -32,7 +32,7 @@ from .figures import (
     row_places,
     settled,
 )
-from .load import Run
+from .ranking import extremes, rank_correlation
 
 HIGHEST, LOWEST = "#0173b2", "#d55e00"  # blue and vermilion of the colour-blind palette
 CELL = 0.7  # inches that an image takes
@@ -80,47 +80,11 @@ def _image(text: str) -> np.ndarray:
         raise ValueError("an image is no PNG in base64") from error
 
 
-def weights_frame(runs: Sequence[Run]) -> pd.DataFrame:
-    """Return class, seed and weight: one row a source class and run that has weights."""
-    rows = [
-        (name, run.seed, weight)
-        for run in runs
-        for name, weight in (run.record.get("class_weights") or {}).items()
-    ]
-    return pd.DataFrame(rows, columns=["class", "seed", "weight"])
-
-
-def rank_classes(weights: pd.DataFrame) -> pd.DataFrame:
-    """Return class, weight (mean), spread (standard deviation over seeds) and num_seeds, the highest first.
-
-    The spread is nan for a single seed. Classes of equal weight keep the order of the source.
-    """
-    by_class = weights.groupby("class", sort=False)["weight"].agg(
-        weight="mean", spread="std", num_seeds="size"
-    )
-    return by_class.reset_index().sort_values("weight", ascending=False, kind="stable", ignore_index=True)
-
-
-def rank_correlation(weights: pd.DataFrame) -> float:
-    """Return the mean Spearman correlation between the weights of two seeds; nan for a single seed."""
-    by_seed = weights.pivot_table(index="class", columns="seed", values="weight")
-    between = by_seed.corr(method="spearman").to_numpy()
-    pairs = between[np.triu_indices(len(between), k=1)]
-    return float(pairs.mean()) if len(pairs) else math.nan
-
-
-def extremes(weights: pd.DataFrame, count: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the `count` classes of the highest mean weight and those of the lowest, no class twice."""
-    ranked = rank_classes(weights)
-    count = min(count, len(ranked) // 2)
-    return ranked.head(count), ranked.tail(count)
-
-
 def weights_figure(weights: pd.DataFrame, count: int = 10) -> Figure:
     """Return the weights of the highest and lowest classes, a point a seed: what is stable, and what noise.
 
     Args:
-        weights: one row a source class and seed, with class, seed and weight.
+        weights: one row a source class and one column a seed.
         count: how many classes from each end.
     """
     highest, lowest = extremes(weights, count)
@@ -130,19 +94,19 @@ def weights_figure(weights: pd.DataFrame, count: int = 10) -> Figure:
     places, ends = row_places([*names[:middle], "", *names[middle:]])
     figure = blank(WIDTH, 0.8 + 0.25 * ends[-1])
     axes = dressed(figure.add_subplot())
-    axes.axvline(weights["weight"].mean(), zorder=1, **BROKEN)
+    axes.axvline(weights.to_numpy().mean(), zorder=1, **BROKEN)
     for rank, row in enumerate(shown.to_dict("records")):
         place, colour = (places[rank], HIGHEST) if rank < middle else (places[rank + 1], LOWEST)
-        found = weights[weights["class"] == row["class"]].sort_values("seed")["weight"].to_numpy()
-        axes.plot([row["weight"]] * 2, [place - 0.34, place + 0.34], color=colour, linewidth=2.4, zorder=2)
+        found = weights.loc[row["class"]].to_numpy()
+        axes.plot([row["mean"]] * 2, [place - 0.34, place + 0.34], color=colour, linewidth=2.4, zorder=2)
         axes.scatter(
             found, place + apart(found, 0.17), s=22, color=colour, alpha=0.7, edgecolors=PAPER, linewidths=0.5
         )
     axes.set_yticks(np.delete(places, middle), names)
     axes.set_ylim(ends[-1] + 0.1, -0.1)
-    between = range(weights["class"].nunique() - len(shown))
+    between = range(len(weights) - len(shown))
     axes.text(
-        weights["weight"].mean(),
+        weights.to_numpy().mean(),
         places[middle],
         f"{counted(between, 'class', 'classes')} between",
         ha="center",
@@ -167,8 +131,8 @@ def weights_alternative(weights: pd.DataFrame, count: int = 10) -> str:
         else f"Rank correlation between seeds, on average: {words.number(correlation, 2)}."
     )
     return (
-        f"Weights of {counted(weights['class'].unique(), 'source class', 'source classes')} from"
-        f" {counted(weights['seed'].unique(), 'seed')}. Highest: {_listed(highest)}; lowest:"
+        f"Weights of {counted(weights.index, 'source class', 'source classes')} from"
+        f" {counted(weights.columns, 'seed')}. Highest: {_listed(highest)}; lowest:"
         f" {_listed(lowest[::-1])}. {stable}"
     )
 
@@ -180,8 +144,8 @@ def _listed(ranked: pd.DataFrame, most: int = 3) -> str:
 
 def _weight(row: Mapping[Hashable, Any]) -> str:
     """Return the mean weight and its spread over seeds."""
-    spread = "" if math.isnan(row["spread"]) else f" ± {words.number(row['spread'], 2)}"
-    return f"{words.number(row['weight'], 2)}{spread}"
+    spread = "" if math.isnan(row["deviation"]) else f" ± {words.number(row['deviation'], 2)}"
+    return f"{words.number(row['mean'], 2)}{spread}"
 
 
 def class_pictures_figure(
@@ -191,7 +155,7 @@ def class_pictures_figure(
 
     Args:
         pictures: from `read_pictures`; a class without images is a row without them.
-        weights: one row a source class and seed, with class, seed and weight.
+        weights: one row a source class and one column a seed.
         count: how many classes from each end.
         columns: 1 for the three parts below each other, 3 for beside each other.
     """

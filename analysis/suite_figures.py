@@ -12,6 +12,7 @@ from .figures import styles
 from .grids import Picture, csv_address
 from .inline_svg import inline_svg
 from .load import METRICS, curve_frame
+from .ranking import ranking, weights_frame
 from .stats import paired_difference
 from .suites import Cell, Suite
 
@@ -58,11 +59,12 @@ def _drawn(suite: Suite, results: Path) -> Iterator[tuple[Figure, str, str, pd.D
 
 def _learned(suite: Suite, cell: Cell, results: Path) -> Iterator[tuple[Figure, str, str, pd.DataFrame]]:
     """Yield the weights of the classes that a cell's runs learned, and images of them, if any."""
-    weights = class_pictures.weights_frame(cell.runs)
-    if weights["class"].nunique() < 2:
+    weights = weights_frame(cell.runs)
+    if len(weights) < 2:
         return
     title = f"{cell.row} on {cell.column}: source classes of the highest and lowest weight, a point a seed."
-    yield class_pictures.weights_figure(weights), class_pictures.weights_alternative(weights), title, weights
+    numbers = weights.reset_index().melt("class", value_name="weight")
+    yield class_pictures.weights_figure(weights), class_pictures.weights_alternative(weights), title, numbers
     path = results / "suites" / "pictures" / f"{cell.source}-{cell.target}.json"
     if suite.view == "pictures" and path.exists():
         pictures = class_pictures.read_pictures(path)
@@ -70,7 +72,7 @@ def _learned(suite: Suite, cell: Cell, results: Path) -> Iterator[tuple[Figure, 
             class_pictures.class_pictures_figure(pictures, weights, columns=COLUMNS),
             class_pictures.class_pictures_alternative(pictures, weights),
             f"Images of {cell.column}, and of the source classes of the highest and lowest weight.",
-            class_pictures.rank_classes(weights),
+            ranking(weights),
         )
 
 

@@ -2,9 +2,7 @@
 
 import base64
 import json
-import math
 from io import BytesIO
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -19,8 +17,7 @@ WEIGHTS = {"bee": [0.9, 1.0], "cup": [0.2, 0.4], "oak": [0.5, 0.7], "sea": [0.1,
 
 
 def weights_of(weights=WEIGHTS):
-    rows = [(name, seed, value) for name, values in weights.items() for seed, value in enumerate(values)]
-    return pd.DataFrame(rows, columns=["class", "seed", "weight"])
+    return pd.DataFrame(weights.values(), index=weights.keys()).rename_axis(index="class", columns="seed")
 
 
 def png(shape=(8, 8, 3), value=0.5):
@@ -38,40 +35,6 @@ def written(tmp_path):
     pictures = {"source": "imagenet", "target": "birds", "classes": classes, "target_images": [png()] * 5}
     path.write_text(json.dumps(pictures))
     return path
-
-
-def test_classes_rank_by_mean_weight_and_equal_ones_keep_their_order():
-    ranked = class_pictures.rank_classes(weights_of())
-    assert list(ranked["class"]) == ["bee", "oak", "urn", "cup", "sea"]
-    assert ranked["weight"].tolist() == pytest.approx([0.95, 0.6, 0.6, 0.3, 0.05])
-    assert ranked["spread"].tolist() == pytest.approx([0.1 / 2**0.5, *[0.2 / 2**0.5] * 3, 0.1 / 2**0.5])
-    assert set(ranked["num_seeds"]) == {2}
-
-
-def test_rank_correlation_between_seeds():
-    same = weights_of({"a": [1, 5, 7], "b": [2, 6, 8], "c": [3, 9, 9]})
-    assert class_pictures.rank_correlation(same) == pytest.approx(1)
-    # ranks 1 2 3 | 3 2 1 | 1 3 2: correlations -1, 0.5 and -0.5
-    mixed = weights_of({"a": [1, 3, 1], "b": [2, 2, 3], "c": [3, 1, 2]})
-    assert class_pictures.rank_correlation(mixed) == pytest.approx(-1 / 3)
-    assert math.isnan(class_pictures.rank_correlation(weights_of({"a": [1], "b": [2]})))
-
-
-def test_no_class_is_both_high_and_low():
-    highest, lowest = class_pictures.extremes(weights_of(), 10)
-    assert list(highest["class"]) == ["bee", "oak"]
-    assert list(lowest["class"]) == ["cup", "sea"]
-
-
-def test_weights_are_read_from_runs_that_have_some():
-    runs = [
-        SimpleNamespace(seed=0, record={"class_weights": {"bee": 0.5, "sea": 0.1}}),
-        SimpleNamespace(seed=1, record={"class_weights": None}),
-        SimpleNamespace(seed=2, record={}),
-    ]
-    frame = class_pictures.weights_frame(runs)
-    assert frame.to_numpy().tolist() == [["bee", 0, 0.5], ["sea", 0, 0.1]]
-    assert list(class_pictures.weights_frame([]).columns) == ["class", "seed", "weight"]
 
 
 def test_weights_figure_shows_each_seed_of_the_first_and_the_last_classes():

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from paper_records import cell, read, write_plan, write_run
 from scipy.stats import spearmanr
-from transferbench.analysis.learned import ranking, sentence, stability, weights_frame
+from transferbench.analysis.learned import sentence
 from transferbench.analysis.paper_tables import suite_section
+from transferbench.analysis.ranking import extremes, rank_correlation, ranking, stability, weights_frame
 
 
 def frame(*columns, names=None):
@@ -35,8 +36,20 @@ def test_rank_correlation_is_spearmans_ties_included():
     weights = frame(*random.integers(0, 8, (4, 40)) / 8)
     found = stability(weights)
     pairs = [spearmanr(weights[a], weights[b]).statistic for a in range(4) for b in range(a)]
-    assert found.correlation == pytest.approx(np.mean(pairs))
+    assert rank_correlation(weights) == found.correlation == pytest.approx(np.mean(pairs))
     assert found.correlation_min == pytest.approx(min(pairs))
+
+
+def test_of_one_seed_there_is_no_correlation():
+    assert math.isnan(rank_correlation(frame([1, 2])))
+
+
+def test_no_class_is_both_high_and_low():
+    highest, lowest = extremes(
+        frame([0.9, 0.2, 0.5, 0.1, 0.5], names=["bee", "cup", "oak", "sea", "urn"]), 10
+    )
+    assert list(highest["class"]) == ["bee", "oak"]
+    assert list(lowest["class"]) == ["cup", "sea"]
 
 
 def test_shared_first_classes_are_counted_beside_chance():
@@ -159,7 +172,9 @@ def test_one_seed_is_a_table_without_a_spread(results):
 
 
 def test_a_method_that_learns_no_weights_has_no_ranking(results):
-    section = suite_section(learned(results, None, None))
+    suite = learned(results, None, None)
+    assert weights_frame(suite.runs).empty
+    section = suite_section(suite)
     assert section.tables[0].rows == []
     assert section.sentences == ["birds: no weights of source classes are there, so there is no ranking."]
 
