@@ -94,15 +94,20 @@ def _apart(comparison: Comparison, group: Sequence[Comparison]) -> str:
     """Return what tells a comparison from the others of its target; empty where there are none."""
     if len(group) == 1:
         return ""
-    settings = [set(other.setting.split(", ")) for other in group]
-    shared = set.intersection(*settings)
-    own = [word for word in comparison.setting.split(", ") if word not in shared]
+    shared = set.intersection(*(set(_words(other)) for other in group))
+    own = [word for word in _words(comparison) if word not in shared]
     source = [f"from {comparison.source}"] if len({other.source for other in group}) > 1 else []
     alike = [
         other for other in group if (other.source, other.setting) == (comparison.source, comparison.setting)
     ]
     bench = [f"bench {comparison.bench}"] if len(alike) > 1 else []
     return ", ".join([*source, *own, *bench]) or "other settings"
+
+
+def _words(comparison: Comparison) -> list[str]:
+    """Return the words of a setting; without shots it is of all images."""
+    words_of = comparison.setting.split(", ")
+    return words_of if words_of[0].startswith("shots=") else ["all images", *words_of]
 
 
 def headline(found: Sequence[Finding]) -> list[str]:

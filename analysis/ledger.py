@@ -126,28 +126,8 @@ def gaps(comparison: Comparison) -> list[Gap]:
 
 
 def command(comparison: Comparison, label: str, num_seeds: int) -> str:
-    """Return what runs one row of a comparison, as far as the words of its setting tell."""
-    words_of = [
-        word for word in comparison.setting.split(", ") if word and not word.startswith("checkpoint=")
-    ]
-    names = [f"target={comparison.target}", f"source={comparison.source}"]
-    method = f"methods={comparison.by_label[label][0].method}"
-    return shlex.join(
-        ["transferbench", "bench", *names, method, *_own(comparison, label), f"seeds={num_seeds}", *words_of]
-    )
-
-
-def _own(comparison: Comparison, label: str) -> list[str]:
-    """Return the settings by which a row differs from the others of the same method."""
-    method = comparison.by_label[label][0].method
-    settings = {
-        other: runs[0].record["config"].get("settings") or {}
-        for other, runs in comparison.by_label.items()
-        if runs[0].method == method
-    }
-    own = settings[label]
-    differ = [name for name in own if any(other.get(name) != own[name] for other in settings.values())]
-    return [
-        f"method.{name}={own[name] if isinstance(own[name], str) else json.dumps(own[name])}"
-        for name in differ
-    ]
+    """Return what runs one row of a comparison; records of before tell the words of their setting alone."""
+    record = comparison.by_label[label][0].record
+    names = [f"target={comparison.target}", f"source={comparison.source}", f"methods={record['method']}"]
+    own = record.get("overrides", comparison.setting.split(", "))
+    return shlex.join(["transferbench", "bench", *names, f"seeds={num_seeds}", *own])

@@ -24,8 +24,7 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
     _check(request, method, source)
     recipe = preprocessed(request.recipe, request.backbone, target.side)
     multi_label = any(part.labels.ndim == 2 for part in target.parts.values())
-    about = datasets.about(request.target)
-    score = str(request.score or (about.score if about else Score.top1))
+    score = score_of(request)
     check_score("score", score, multi_label)
     data = {"target": target.fingerprint}
     if source != "none":
@@ -78,6 +77,12 @@ def preprocessed(recipe: Recipe, backbone: str, side: int) -> Recipe:
         central_share=recipe.central_share or central_share,
         normalise=normalise,
     )
+
+
+def score_of(request: Request) -> str:
+    """Give the score: what was asked for, or what the target is judged by."""
+    about = datasets.about(request.target)
+    return str(request.score or (about.score if about else Score.top1))
 
 
 def source_of(request: Request, method: str) -> str:

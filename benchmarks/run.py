@@ -22,6 +22,7 @@ from .clock import Clock
 from .evaluate import by_image, evaluate
 from .loop import Training
 from .memory import PeakMemory
+from .overrides import overrides
 from .pose import Posed, device_of, pose, without_target
 from .schema import Protocol, Role, RunConfig, Score, Tune
 
@@ -253,6 +254,7 @@ def _record(config: RunConfig, posed: Posed, training: Training, started: str) -
         "setting": config.words(),
         "notes": list(posed.notes),
         "config": config.resolved(),
+        "overrides": overrides(config) if config.role is Role.run else [],
         "metric": config.score,
         "test": test,
         "holdout": holdout,

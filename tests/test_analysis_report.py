@@ -230,19 +230,27 @@ def test_time_is_counted_once_a_record(tmp_path):
     assert rows == {"L2TL": pytest.approx(sum(seconds[:3])), "source pre-training": pytest.approx(seconds[3])}
 
 
-def test_the_command_for_missing_seeds_names_what_sets_the_row_apart():
-    settings = {"Uniform weights": {"weights": "uniform", "n": 11}, "L2TL": {"weights": "learned", "n": 11}}
+def test_the_command_for_missing_seeds_has_all_that_the_record_was_asked_for():
+    own = {"Uniform weights": ["method.weights=uniform", "source_recipe.steps=500"]}
     runs = [
-        parse_run(f"{label}{seed}", make_record(label, seed=seed, config={"settings": settings.get(label)}))
-        for label, seeds in (("Fine-tuning", 3), ("Uniform weights", 1), ("L2TL", 3))
+        parse_run(f"{label}{seed}", make_record(label, seed=seed, overrides=own.get(label, [])))
+        for label, seeds in (("Fine-tuning", 3), ("Uniform weights", 1))
         for seed in range(seeds)
     ]
-    (comparison,) = comparisons(runs)
-    (gap,) = ledger.gaps(comparison)
+    (gap,) = ledger.gaps(*comparisons(runs))
     assert gap.what == "Uniform weights: seeds 1, 2"
-    assert gap.command.startswith(
-        "transferbench bench target=digits source=glyphs methods=l2tl method.weights=uniform seeds=3 shots=5"
+    assert gap.command == (
+        "transferbench bench target=digits source=glyphs methods=l2tl seeds=3 method.weights=uniform"
+        " source_recipe.steps=500"
     )
+
+
+def test_a_comparison_without_shots_is_named_by_its_images():
+    settings = {"b1": "shots=5, tune=off", "b2": "tune=off", "b3": "tune=paper_grid"}
+    runs = [parse_run(name, make_record(bench=name, setting=words)) for name, words in settings.items()]
+    assert list(places(comparisons(runs)).values()) == [
+        "digits (shots=5, tune=off)", "digits (all images, tune=off)", "digits (all images, tune=paper_grid)",
+    ]  # fmt: skip
 
 
 def test_a_torn_file_of_a_failed_run_stops_nothing(tmp_path):
