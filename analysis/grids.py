@@ -136,10 +136,14 @@ def comparison_grid(comparison: Comparison, table: pd.DataFrame, verdicts: Mappi
 
 
 def _images_together(text: pd.DataFrame) -> pd.DataFrame:
-    """Return the readable table with its counts of images in one column, the last: it is wide as it is."""
+    """Return the readable table with its counts of images in one column, the last: it is wide as it is.
+
+    A number is not parted from its unit.
+    """
     names = [f"{name} images" for name in tables.STREAMS]
-    together = text[names].map(lambda count: count.replace(" ", "\N{NO-BREAK SPACE}")).agg(" / ".join, axis=1)
-    return text.drop(columns=names).assign(**{IMAGES: together})
+    whole = [name for name in (*names, "memory", "a step", "training") if name in text]
+    text = text.assign(**text[whole].map(lambda words: words.replace(" ", "\N{NO-BREAK SPACE}")))
+    return text.drop(columns=names).assign(**{IMAGES: text[names].agg(" / ".join, axis=1)})
 
 
 def _value(row: Mapping[str, Any], column: str) -> float:

@@ -50,7 +50,9 @@ def sentence(label: str, found: Stability) -> str:
 def class_tables(suite: Suite, title: str) -> tuple[list[Table], list[str]]:
     """Return the first classes beside the published, how stable each ranking is, and that in words."""
     head = ["for", "rank", "class", "weight", "over seeds", "published class", "published weight"]
-    lines = [line for cell in suite.cells for line in _class_lines(suite, cell)]
+    is_printed = any(printed_classes(suite, cell) for cell in suite.cells)
+    head = head if is_printed else head[:5]
+    lines = [line[: len(head)] for cell in suite.cells for line in _class_lines(suite, cell)]
     numbers = [_class_numbers(cell, printed_classes(suite, cell)) for cell in suite.cells]
     first = Table(title, head, lines, pd.concat(numbers, ignore_index=True) if numbers else pd.DataFrame())
     found = [(cell, stability(weights_frame(cell.runs))) for cell in suite.cells if cell.runs]

@@ -29,34 +29,28 @@ def score_table(title: str, found: list[Result], slug: str = "") -> Table:
     rows = unique(result.row for result in found)
     by_place = {(result.row, result.column): result for result in found}
     if len(columns) == 1:
-        head = [
-            "method",
-            "published, %",
-            "ours, %",
-            "seeds",
-            "from published, points",
-            "from fine-tuning, points",
-        ]
-        lines = [_line(by_place[row, columns[0]]) for row in rows]
-        return Table(title, head, lines, numbers(found), slug)
+        by_name = [_line(by_place[row, columns[0]]) for row in rows]
+        is_printed = any(result.printed for result in found)
+        head = [name for name in by_name[0] if is_printed or "published" not in name]
+        return Table(title, head, [[line[name] for name in head] for line in by_name], numbers(found), slug)
     lines = [line for row in rows for line in _lines(row, [by_place.get((row, name)) for name in columns])]
     return Table(title, ["method", "number", *columns], lines, numbers(found), slug)
 
 
-def _line(result: Result) -> list[Entry]:
-    """Return the line of a method in a table of one column."""
+def _line(result: Result) -> dict[str, Entry]:
+    """Return the line of a method in a table of one column, by heading."""
     printed = printed_entry(result)
     if result.printed and result.printed.is_quoted:
         printed = replace(printed, text=f"{printed.text} (quoted)")
     seeds = Entry(words.seeds([run.seed for run in result.runs]) if result.runs else "")
-    return [
-        Entry(result.row),
-        printed,
-        score_entry(result),
-        seeds,
-        from_printed_entry(result),
-        difference_entry(result),
-    ]
+    return {
+        "method": Entry(result.row),
+        "published, %": printed,
+        "ours, %": score_entry(result),
+        "seeds": seeds,
+        "from published, points": from_printed_entry(result),
+        "from fine-tuning, points": difference_entry(result),
+    }
 
 
 def _lines(row: str, found: list[Result | None]) -> list[list[Entry]]:

@@ -64,7 +64,9 @@ def _of_cell(suite: Suite, cell: Cell) -> list[Result]:
 def label_names(suite: Suite) -> list[str]:
     """Return what is scored of each label: "auroc:<label>" for every label, and "auroc", their mean."""
     names = [name for run in suite.runs for name in run.record["test"] if name.startswith("auroc:")]
-    names += [item.quantity for item in of_element(suite.element) if item.quantity.startswith("auroc:")]
+    targets = {cell.target for cell in suite.cells}
+    printed = [item.quantity for item in of_element(suite.element) if item.target in targets]
+    names += [name for name in printed if name.startswith("auroc:")]
     return [*unique(names), "auroc"]
 
 

@@ -156,8 +156,8 @@ def test_numbers_as_words():
     assert [words.count(value) for value in (0, 950, 999.9, 19_200, 999_999, 3_072_000)] == [
         "0", "950", "1 k", "19.2 k", "1 M", "3.07 M",
     ]  # fmt: skip
-    assert [words.duration(value) for value in (0, 0.0405, 12.04, 210, 7560)] == [
-        "0 s", "40.5 ms", "12 s", "3.5 min", "2.1 h",
+    assert [words.duration(value) for value in (0, 0.0405, 0.9997, 12.04, 210, 7560)] == [
+        "0 s", "40.5 ms", "1 s", "12 s", "3.5 min", "2.1 h",
     ]  # fmt: skip
     assert [words.seeds(value) for value in ([0], [3, 0], [2, 0, 1], [0, 1, 5])] == [
         "1 (0)", "2 (0, 3)", "3 (0–2)", "3 (0, 1, 5)",
