@@ -6,7 +6,7 @@ RUN := .venv/bin/transferbench
 SPEC = $(if $(TARGET),target=$(TARGET)) $(if $(SOURCE),source=$(SOURCE)) $(if $(METHODS),methods=$(METHODS)) \
        $(if $(SEEDS),seeds=$(SEEDS)) $(if $(ON),on=$(ON)) $(if $(CLUSTER),cluster=$(CLUSTER)) $(ARGS)
 .DEFAULT_GOAL := help
-.PHONY: bench paper test check speed report data clean help
+.PHONY: bench paper test torture check speed report data clean help
 
 bench: $(STAMP)  ## compare the methods: make bench [TARGET= SOURCE= METHODS= SEEDS= ARGS=]
 	@$(RUN) bench $(SPEC)
@@ -16,6 +16,10 @@ paper: $(STAMP)  ## the paper's tables and figures, on the paper's images [SEEDS
 
 test: $(STAMP)  ## run the tests (no network, CPU)
 	@OMP_NUM_THREADS=1 .venv/bin/pytest --numprocesses=auto --dist=loadfile $(ARGS)
+
+torture: $(STAMP)  ## faults at full length, in about half an hour; goes on where it was stopped; then the table
+	@OMP_NUM_THREADS=1 .venv/bin/pytest tests/torture --torture=torture.jsonl $(ARGS)
+	@.venv/bin/python tests/torture/table.py torture.jsonl docs/reliability.md
 
 check: $(STAMP)  ## lint and types
 	@.venv/bin/ruff check .

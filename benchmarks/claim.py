@@ -1,17 +1,33 @@
-"""A heartbeat says that a process works in a run's folder; a dead one is taken over."""
+"""A heartbeat says that a process works in a run's folder; a dead one is taken over.
+
+Whether the process lives is asked of the system where it runs on this machine, and told by the age of the
+beat elsewhere. Ages are differences of two times that the folder's file system gave: no machine's own
+clock counts.
+"""
 
 import contextlib
 import json
 import os
 import socket
+import tempfile
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..datasets.alive import is_alive, signature
+from ..datasets.lock import locked
+from ..datasets.whole import draft_of
+
 PERIOD_SECONDS = 2.0
 DEAD_AFTER_SECONDS = 120.0  # without a beat, where the process cannot be asked
+WATCHED_PERIODS = 3  # so long such a beat is then looked at, for the file system's clock may have been set
+
+
+class Taken(Exception):
+    """Another process has taken the folder over, for this one seemed dead: the run is the other's now."""
 
 
 class Claim:
@@ -23,69 +39,93 @@ class Claim:
     def __init__(self, folder: Path, steps: int) -> None:
         self.path = folder / "heartbeat"
         self.token = uuid.uuid4().hex
-        self.started = time.time()
+        self.started = time.monotonic()
         self.state: dict[str, Any] = {"step": 0, "steps": steps, "first": None, "holdout": None}
+        self._lost = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def take(self) -> bool:
         """Take the folder, unless a living process has it."""
-        draft = self._draft()
-        try:
-            os.link(draft, self.path)
-        except FileExistsError:
-            if living(self.path):
-                return False
-            draft.replace(self.path)
-        finally:
-            draft.unlink(missing_ok=True)
-        if json.loads(self.path.read_text())["token"] != self.token:  # another was quicker
-            return False
+        with locked(self.path), self._draft() as draft:
+            try:
+                os.link(draft, self.path)
+            except FileExistsError:
+                if living(self.path) or _beats(self.path):
+                    return False
+                draft.replace(self.path)
         self._thread.start()
         return True
 
     def beat(self, step: int, point: dict[str, Any] | None) -> None:
-        """Tell where the run is; `point` is a new point of the curve."""
+        """Tell where the run is; `point` is a new point of the curve. Raises: Taken."""
+        if self._lost:
+            raise Taken(f"{self.path.parent}: taken over by another process")
         if self.state["first"] is None:
-            self.state["first"], self.started = step - 1, time.time()
+            self.state["first"], self.started = step - 1, time.monotonic()
         self.state["step"] = step
         if point is not None:
             self.state["holdout"] = point["holdout"]
+
+    def check(self) -> None:
+        """See that the folder is still this process's. Raises: Taken."""
+        if not self._is_ours():
+            raise Taken(f"{self.path.parent}: taken over by another process")
 
     def release(self) -> None:
         """Stop beating and leave the folder."""
         self._stop.set()
         self._thread.join()
-        self.path.unlink(missing_ok=True)
+        if self._is_ours():
+            with contextlib.suppress(OSError):  # a dead heartbeat is taken over
+                self.path.unlink()
+
+    def _is_ours(self) -> bool:
+        state = read(self.path)
+        return state is None or state.get("token") == self.token
 
     def _run(self) -> None:
         while not self._stop.wait(PERIOD_SECONDS):
-            with contextlib.suppress(OSError):  # a full disk is the run's to report
-                self._draft().replace(self.path)
+            if not self._is_ours():
+                self._lost = True
+                return
+            try:
+                with self._draft() as draft:
+                    draft.replace(self.path)
+            except OSError:  # a full disk is the run's to report; that it lives needs no space
+                with contextlib.suppress(OSError):
+                    os.utime(self.path)
 
-    def _draft(self) -> Path:
+    @contextlib.contextmanager
+    def _draft(self) -> Iterator[Path]:
         step, steps, first = self.state["step"], self.state["steps"], self.state["first"]
         done = step - (first or 0)
-        seconds_left = (time.time() - self.started) / done * (steps - step) if done else None
+        seconds_left = (time.monotonic() - self.started) / done * (steps - step) if done else None
         content = {
             **self.state,
             "token": self.token,
+            "process": signature(),
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "time": time.time(),
             "seconds_left": seconds_left,
         }
-        draft = self.path.with_name(f"heartbeat.{self.token}")
-        draft.write_text(json.dumps(content))
-        return draft
+        draft = draft_of(self.path)
+        try:
+            draft.write_text(json.dumps(content))
+            yield draft
+        finally:
+            with contextlib.suppress(OSError):
+                draft.unlink()
 
 
 def read(path: Path) -> dict[str, Any] | None:
     """Read a heartbeat; None where there is none."""
     try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        state = json.loads(path.read_text())
+    except (OSError, ValueError):
         return None
+    return state if isinstance(state, dict) else None
 
 
 def living(path: Path) -> bool:
@@ -93,12 +133,31 @@ def living(path: Path) -> bool:
     state = read(path)
     if state is None:
         return False
-    if state["host"] != socket.gethostname():
-        return time.time() - state["time"] < DEAD_AFTER_SECONDS
+    lives = is_alive(state.get("process", ""))
+    if lives is not None:
+        return lives
     try:
-        os.kill(state["pid"], 0)
-    except ProcessLookupError:
+        return abs(_now(path.parent) - path.stat().st_mtime) < DEAD_AFTER_SECONDS
+    except FileNotFoundError:  # left meanwhile
         return False
-    except PermissionError:
-        return True
-    return time.time() - state["time"] < DEAD_AFTER_SECONDS
+
+
+def _now(folder: Path) -> float:
+    """Ask the file system for the time; its own clock gives it to the beats, too."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"now")
+            file.flush()
+            return os.fstat(file.fileno()).st_mtime
+    except OSError:  # read-only: nothing is taken over here
+        return time.time()
+
+
+def _beats(path: Path) -> bool:
+    """Tell whether a heartbeat changes while one looks, where its process cannot be asked."""
+    state = read(path)
+    if state is None or is_alive(state.get("process", "")) is not None:
+        return False
+    before = path.stat().st_mtime_ns
+    time.sleep(WATCHED_PERIODS * PERIOD_SECONDS)
+    return path.exists() and path.stat().st_mtime_ns != before

@@ -3,6 +3,7 @@
 import argparse
 import errno
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from .. import InputError, __version__
 
 EXTRAS = {**dict.fromkeys(("torch", "torchvision", "timm", "sklearn"), "train"), "submitit": "slurm"}
+DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE)  # what may fail in any file
 EXAMPLE = {
     "results": "results=PATH",
     "target": "target=NAME",
@@ -66,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _say(f"this command needs {error.name}: pip install 'transferbench[{EXTRAS[error.name]}]'")
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends already
         print("\nstopped; the same command goes on where this one ended", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader has seen enough, as `| head` has
@@ -74,9 +77,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return _say(f"{error.filename or 'disk'}: no space left; free some, or set results=PATH")
-        if error.errno in (errno.EACCES, errno.EROFS):
-            return _say(f"{error.filename}: cannot be written; choose another place with results=PATH")
-        raise
+        if error.errno not in DISK:
+            raise
+        return _say(
+            f"{error.filename or 'disk'}: cannot be read or written ({error.strerror}); once mended, the "
+            "same command goes on, or choose another place with results=PATH"
+        )
 
 
 def _say(message: str) -> int:

@@ -18,6 +18,7 @@ from .evaluate import evaluate
 from .memory import PeakMemory
 from .record import append_line, write_tensors
 
+CHECKPOINTS = ("checkpoint.pt", "previous.pt", "draft.pt")  # the newest, the one before, the next
 SAVE_SHARE = 100  # times as long between two checkpoints as one takes
 
 
@@ -130,7 +131,7 @@ class Training:
             "method": self.method.state_dict(),
         }
         begin = time.monotonic()
-        draft, current, previous = (self.folder / f"{n}.pt" for n in ("draft", "checkpoint", "previous"))
+        current, previous, draft = (self.folder / name for name in CHECKPOINTS)
         write_tensors(draft, state)
         if current.exists():
             current.replace(previous)
@@ -143,7 +144,7 @@ class Training:
 
         Returns: whether all is prepared there.
         """
-        for name in ("checkpoint.pt", "previous.pt"):
+        for name in CHECKPOINTS[:2]:
             path = self.folder / name
             if not path.exists():
                 continue

@@ -4,15 +4,20 @@ import errno
 import multiprocessing
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from .. import InputError
+from . import interrupt
 from .schema import RunConfig
 
+PATIENCE_SECONDS = 10.0  # for a step in a worker to end
 Report = Callable[[RunConfig, str | None], None]  # a run ended, with its error or None
+_runs = threading.Event()  # in a worker, while it has a run
 
 
 def num_cores() -> int:
@@ -58,17 +63,30 @@ def run_all(
             jobs = {pool.submit(_work, c, results): c for c in waiting}
             try:
                 broken = _gather(jobs, report, tick)
-            except (KeyboardInterrupt, OSError):
-                processes = list(pool._processes.values())  # shutdown forgets them
-                pool.shutdown(wait=False, cancel_futures=True)
-                for process in processes:
-                    process.terminate()
+            except KeyboardInterrupt:
+                signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends already: a second one would cut that
+                _end(pool)
+                raise
+            except OSError:
+                _end(pool)
                 raise
         # A worker that was killed breaks the pool: what it broke is tried once more, alone.
         waiting = [c for c in broken if workers > 1]
         for c in broken if workers == 1 else ():
             report(c, "its process was killed (out of memory?)")
         workers = 1
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    """Let all workers save and leave; one whose step takes too long is killed."""
+    processes = list(pool._processes.values())  # shutdown forgets them
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.terminate()
+    end = time.monotonic() + PATIENCE_SECONDS
+    for process in processes:
+        process.join(max(0, end - time.monotonic()))
+        process.kill()
 
 
 def _gather(jobs: dict[Future[None], RunConfig], report: Report, tick: Callable[[], None]) -> list[RunConfig]:
@@ -98,13 +116,36 @@ def _start_worker(places: "multiprocessing.Queue[int]", threads: int) -> None:
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    signal.signal(signal.SIGTERM, _leave)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     place = places.get()
     if torch.cuda.is_available():
         torch.cuda.set_device(place % torch.cuda.device_count())
     torch.set_num_threads(threads)
 
 
+def _leave_with_parent() -> None:
+    """Leave when the parent was killed: nobody else would tell."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    _leave()
+
+
+def _leave(*_: object) -> None:
+    """Ask the run to save and stop; without one, end the process."""
+    interrupt.request()
+    if not _runs.is_set():
+        os._exit(0)
+
+
 def _work(config: RunConfig, results: Path) -> None:
     from .run import run_one
 
-    run_one(config, results)
+    _runs.set()
+    try:
+        run_one(config, results)
+    except interrupt.Interrupted:
+        os._exit(0)
+    finally:
+        _runs.clear()

@@ -7,7 +7,6 @@ import os
 import platform
 import socket
 import subprocess
-import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 
 from .. import InputError
+from ..datasets.whole import written
 
 FORMAT = 1
 MARKER = "transferbench.json"
@@ -54,24 +54,16 @@ def open_results(results: Path) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write by draft and rename: the file is there whole, or not at all."""
-    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}.draft")
-    try:
+    with written(path) as draft:
         draft.write_text(json.dumps(content, indent=1, sort_keys=True))
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def write_tensors(path: Path, content: Mapping[str, Any]) -> None:
     """Write by draft and rename; packed in memory first, for torch hides a full disk's error."""
     packed_content = io.BytesIO()
     torch.save(content, packed_content)
-    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}.draft")
-    try:
+    with written(path) as draft:
         draft.write_bytes(packed_content.getbuffer())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def read(folder: Path) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -12,15 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..datasets.whole import sweep
 from ..methods import catalog as methods
 from ..methods.network import Network
 from ..methods.pretrain import Pretrain
 from ..methods.recipe import TestCrops
 from . import interrupt, record
-from .claim import Claim
+from .claim import Claim, Taken, living
 from .clock import Clock
 from .evaluate import by_image, evaluate
-from .loop import Training
+from .loop import CHECKPOINTS, Training
 from .memory import PeakMemory
 from .overrides import overrides
 from .pose import Posed, device_of, pose, without_target
@@ -90,15 +92,30 @@ def run_one(config: RunConfig, results: Path) -> dict[str, Any]:
             time.sleep(WAIT_SECONDS)
             continue
         try:
+            if (done := record.read(folder)) is not None:  # the other has ended between the two looks
+                break
             (folder / "error.json").unlink(missing_ok=True)
             record.write_json(folder / "config.json", {"role": str(config.role), **config.resolved()})
             _run(config, results, folder, claim)
+        except Taken:
+            continue
         except Exception as error:
             _leave_error(folder, error)
             raise
         finally:
             claim.release()
+    _tidy(folder)
     return done
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what a record makes useless; a kill may have come before."""
+    with suppress(OSError):  # read-only by now
+        sweep(folder)
+        for name in CHECKPOINTS:
+            (folder / name).unlink(missing_ok=True)
+        if not living(folder / "heartbeat"):
+            (folder / "heartbeat").unlink(missing_ok=True)
 
 
 def _leave_error(folder: Path, error: Exception) -> None:
@@ -129,12 +146,11 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
     training.run(recipe.steps, recipe.evaluations, recipe.batch_size, claim.beat)
     done = _record(config, posed, training, started)
     done |= {"choice": choice, "pretraining": training.rests_on}
+    claim.check()
     if config.role in (Role.pretraining, Role.first_stage):
         kept = method.net.state_dict() if config.role is Role.pretraining else method.controls()
         record.write_tensors(folder / "kept.pt", kept)
     record.write_json(folder / "record.json", done)
-    for name in ("checkpoint.pt", "previous.pt", "draft.pt"):
-        (folder / name).unlink(missing_ok=True)
 
 
 def _chosen(config: RunConfig, results: Path) -> tuple[RunConfig, dict[str, Any] | None]:

@@ -2,11 +2,11 @@
 
 import os
 import shutil
-import uuid
 from collections.abc import Collection
 from pathlib import Path
 
 from ..datasets import cache
+from ..datasets.whole import written
 
 
 def stage(names: Collection[str], scratch: Path) -> None:
@@ -21,12 +21,8 @@ def stage(names: Collection[str], scratch: Path) -> None:
         copy = scratch / path.relative_to(shared)
         if path.is_file() and not path.name.endswith(".draft") and not _same(path, copy):
             copy.parent.mkdir(parents=True, exist_ok=True)
-            draft = copy.with_name(f"{copy.name}.{uuid.uuid4().hex}.draft")
-            try:
+            with written(copy) as draft:
                 shutil.copy2(path, draft)
-                draft.replace(copy)
-            finally:
-                draft.unlink(missing_ok=True)
     os.environ["TRANSFERBENCH_CACHE"] = str(scratch)
 
 

@@ -8,8 +8,8 @@ import errno
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import torch
@@ -18,7 +18,9 @@ from rich.progress import track
 
 from .. import InputError
 from .base import Dataset
+from .lock import locked
 from .pixels import DemandPixels, Images, MemoryPixels, Pixels
+from .whole import written
 
 CHUNK = 512  # images decoded between two writes
 
@@ -46,7 +48,10 @@ def pixels(dataset: Dataset, part: str, side: int) -> Pixels:
     stem = f"{dataset.name}-{part}-{side}px-{dataset.fingerprint}"
     files = (folder() / f"{stem}.pixels.npy", folder() / f"{stem}.aspect.npy")
     if not all(f.exists() for f in files):
-        _decode(images, side, files, f"decoding {dataset.name} {part}")
+        words = f"decoding {dataset.name} {part}"
+        with writing("decoded images"), locked(files[0], f"another process is {words}"):
+            if not all(f.exists() for f in files):
+                _decode(images, side, files, words)
     array, aspect = (np.load(f, mmap_mode="c") for f in files)
     return MemoryPixels(torch.from_numpy(array), torch.from_numpy(np.array(aspect)))
 
@@ -60,30 +65,31 @@ def _budget_bytes() -> float:
 
 
 def _decode(images: Images, side: int, files: tuple[Path, Path], words: str) -> None:
-    """Write the pixels into drafts that are renamed when whole, so that writers do not fight."""
-    drafts = [f.with_name(f"{f.name}.{uuid4().hex}.draft") for f in files]
+    """Write the pixels, then the aspects."""
+    aspects = []
+    with written(files[0]) as draft, draft.open("wb") as f:  # a memory map would die on a full disk
+        shape = (len(images), 3, side, side)
+        np.lib.format.write_array_header_1_0(f, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for pixels, aspect in _chunks(images, side, words):
+            f.write(pixels.tobytes())
+            aspects.append(aspect)
+    with written(files[1]) as draft, draft.open("wb") as f:
+        np.save(f, np.concatenate(aspects))
+
+
+@contextmanager
+def writing(what: str) -> Iterator[None]:
+    """Turn what goes wrong on the cache's disk into one line that names the file."""
     try:
-        with drafts[0].open("wb") as f:  # no memory map: on a full disk it would kill the process
-            shape = (len(images), 3, side, side)
-            np.lib.format.write_array_header_1_0(f, {"descr": "|u1", "fortran_order": False, "shape": shape})
-            aspects = []
-            for pixels, aspect in _chunks(images, side, words):
-                f.write(pixels.tobytes())
-                aspects.append(aspect)
-        with drafts[1].open("wb") as f:
-            np.save(f, np.concatenate(aspects))
-        for draft, final in zip(drafts, files, strict=True):
-            draft.replace(final)
+        yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = "no space left" if full else f"cannot be written ({error.strerror})"
         raise InputError(
-            f"{drafts[0].parent}: no space left for decoded images; free some, or set TRANSFERBENCH_CACHE "
-            "to another folder, or TRANSFERBENCH_CACHE_GB=0 to do without"
+            f"{error.filename or folder()}: {reason}; {what} go there: "
+            "free some space or set TRANSFERBENCH_CACHE to another folder, or TRANSFERBENCH_CACHE_GB=0 "
+            "to do without decoded images"
         ) from error
-    finally:
-        for draft in drafts:
-            draft.unlink(missing_ok=True)
 
 
 def _chunks(images: Images, side: int, words: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:

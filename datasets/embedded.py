@@ -2,15 +2,17 @@
 
 import hashlib
 import inspect
-import uuid
 from importlib.metadata import version
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 
 from . import cache
 from .base import Dataset, Part
+from .lock import locked
 from .pixels import ArrayImages
+from .whole import written
 
 
 def load(name: str, module: ModuleType) -> Dataset:
@@ -19,15 +21,9 @@ def load(name: str, module: ModuleType) -> Dataset:
     key = hashlib.sha256(recipe.encode()).hexdigest()[:16]
     kept = cache.folder() / f"{name}-{key}.npz"
     if not kept.exists():
-        arrays = {
-            f"{part}-{what}": array
-            for part, pair in module.images().items()
-            for what, array in zip(("images", "labels"), pair, strict=True)
-        }
-        draft = kept.with_name(f"{kept.name}.{uuid.uuid4().hex}.draft")
-        with draft.open("wb") as f:
-            np.savez(f, **arrays)
-        draft.replace(kept)
+        with locked(kept), cache.writing("made images"):
+            if not kept.exists():
+                _make(module, kept)
     with np.load(kept) as arrays_kept:
         arrays = dict(arrays_kept)
     parts = {
@@ -38,3 +34,13 @@ def load(name: str, module: ModuleType) -> Dataset:
     digest = hashlib.sha256(b"".join(arrays[k].tobytes() for k in sorted(arrays))).hexdigest()[:16]
     side = arrays["train-images"].shape[1]
     return Dataset(name, tuple(module.CLASSES), parts, digest, side, module.ABOUT.mirror)
+
+
+def _make(module: ModuleType, kept: Path) -> None:
+    arrays = {
+        f"{part}-{what}": array
+        for part, pair in module.images().items()
+        for what, array in zip(("images", "labels"), pair, strict=True)
+    }
+    with written(kept) as draft, draft.open("wb") as f:
+        np.savez(f, **arrays)

@@ -4,7 +4,6 @@ An index folder holds `images.bin`, a row of IMAGE for each image; `paths.bin`, 
 other; for each part the numbers of its images and their labels; and `index.json` with the rest.
 """
 
-import errno
 import hashlib
 import io
 import json
@@ -17,15 +16,15 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
-from uuid import uuid4
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from .. import InputError
+from . import cache
 from .base import Part
-from .cache import folder as cache_folder
 from .pixels import square
+from .whole import draft_of, written
 
 FORMAT = 1  # another one makes kept indexes anew
 IMAGE = np.dtype([("end", "<i8"), ("offset", "<i8"), ("num_bytes", "<i8"), ("container", "<i4")])
@@ -263,7 +262,7 @@ def keep(
 ) -> Found:
     """Open an index in the cache, filled when it is not there; one below `least` images is not kept."""
     content = f"{FORMAT} {root.resolve()} {key}".encode("utf-8", "surrogateescape")
-    folder = cache_folder() / "index" / f"{name}-{hashlib.sha256(content).hexdigest()[:16]}"
+    folder = cache.folder() / "index" / f"{name}-{hashlib.sha256(content).hexdigest()[:16]}"
     if not folder.exists():
         with _draft(folder) as draft:
             writer = Writer(draft, root, num_held=least)
@@ -297,9 +296,8 @@ def fingerprint(parts: Mapping[str, Part]) -> str:
         digest.update(table.read(i))
     found = digest.hexdigest()[:16]
     if kept:
-        draft = kept.with_name(f"fingerprint.{uuid4().hex}.draft")
-        draft.write_text(found)
-        draft.replace(kept)
+        with cache.writing("a fingerprint"), written(kept) as draft:
+            draft.write_text(found)
     return found
 
 
@@ -337,16 +335,10 @@ def _parts(table: Table, placed: Mapping[str, Placed]) -> dict[str, Part]:
 @contextmanager
 def _draft(folder: Path) -> Iterator[Path]:
     """Name a folder to write into, which is gone afterwards unless it was put into its place."""
-    draft = folder.with_name(f"{folder.name}.{uuid4().hex}.draft")
+    draft = draft_of(folder)
     try:
-        yield draft
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise InputError(
-            f"{folder.parent}: no space left for an index of the images; free some, or set "
-            "TRANSFERBENCH_CACHE to another folder"
-        ) from error
+        with cache.writing("an index of the images"):
+            yield draft
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 

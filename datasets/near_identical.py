@@ -28,7 +28,6 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 from rich.console import Console
@@ -39,6 +38,7 @@ from .. import InputError
 from . import cache
 from .base import Dataset, mix
 from .pixels import Images
+from .whole import written
 
 SIDE = 32  # of the thumbnails in pixels
 GREY = np.array([0.299, 0.587, 0.114], np.float32)
@@ -237,15 +237,5 @@ def _decoded(images: Images, i: int) -> np.ndarray | None:
 
 def _keep(path: Path, content: np.ndarray) -> None:
     """Write into a draft that is renamed when whole."""
-    draft = path.with_name(f"{path.name}.{uuid4().hex}.draft")
-    try:
-        with draft.open("wb") as f:
-            np.save(f, content)
-        draft.replace(path)
-    except OSError as error:
-        raise InputError(
-            f"{path.parent}: cannot be written to ({error.strerror}); free some space, or set "
-            "TRANSFERBENCH_CACHE to another folder"
-        ) from error
-    finally:
-        draft.unlink(missing_ok=True)
+    with cache.writing("thumbnails"), written(path) as draft, draft.open("wb") as f:
+        np.save(f, content)

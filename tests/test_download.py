@@ -20,8 +20,10 @@ from urllib.error import URLError
 import pytest
 from loopback import Fault, Loopback, loopback
 from transferbench import InputError
+from transferbench.datasets import lock as locks
+from transferbench.datasets.lock import locked
 from transferbench.datasets.obtain import download as module
-from transferbench.datasets.obtain.download import DownloadError, download, locked, verify
+from transferbench.datasets.obtain.download import DownloadError, download, verify
 
 BODY = hashlib.shake_256(b"a data set").digest(300_000)
 SHA256 = f"sha256:{hashlib.sha256(BODY).hexdigest()}"
@@ -536,7 +538,7 @@ def test_a_lock_holds_and_lets_go(tmp_path, capfd):
 
 
 def test_a_lock_removed_while_waiting_is_taken_anew(tmp_path, monkeypatch):
-    lock, wait, waits = tmp_path / "x.lock", module._wait, []
+    lock, wait, waits = tmp_path / "x.lock", locks._wait, []
 
     def lose(file: io.TextIOWrapper, words: str) -> None:
         wait(file, words)
@@ -546,7 +548,7 @@ def test_a_lock_removed_while_waiting_is_taken_anew(tmp_path, monkeypatch):
         if len(waits) == 2:
             lock.touch()  # that of a third process
 
-    monkeypatch.setattr(module, "_wait", lose)
+    monkeypatch.setattr(locks, "_wait", lose)
     with locked(tmp_path / "x", "busy"):
         assert len(waits) == 3
         assert lock.exists()
@@ -554,7 +556,7 @@ def test_a_lock_removed_while_waiting_is_taken_anew(tmp_path, monkeypatch):
 
 
 def test_a_file_system_without_locks_is_no_hindrance(fetch, path, monkeypatch):
-    monkeypatch.setattr(module.fcntl, "flock", Mock(side_effect=OSError(errno.ENOTSUP, "not supported")))
+    monkeypatch.setattr(locks.fcntl, "flock", Mock(side_effect=OSError(errno.ENOTSUP, "not supported")))
     fetch()
     assert beside(path) == ["set.tar"]
 

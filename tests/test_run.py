@@ -3,10 +3,6 @@
 import base64
 import json
 import multiprocessing
-import os
-import random
-import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,30 +36,6 @@ def child(config: RunConfig, results: Path) -> Any:
     process = FORK.Process(target=run_one, args=(config, results))
     process.start()
     return process
-
-
-@pytest.mark.parametrize("name", catalog.names())
-def test_killed_at_random_moments_it_ends_with_the_same_record(config_of, tmp_path, name):
-    config = config_of(name, *LONG)
-    if name == "pretrain":
-        config = generalist(config_of("finetune", *LONG))
-    begin = time.perf_counter()
-    whole = run_one(config, tmp_path / "whole")
-    duration = time.perf_counter() - begin
-    moments = random.Random(name)
-    killed = 0
-    for _ in range(3):
-        process = child(config, tmp_path / "killed")
-        process.join(timeout=moments.uniform(0.05, 0.9) * duration)
-        if process.is_alive():
-            os.kill(process.pid, signal.SIGKILL)
-            killed += 1
-        process.join()
-    resumed = run_one(config, tmp_path / "killed")
-    assert figures(resumed) == figures(whole)
-    assert killed > 0
-    lines = (config.folder(tmp_path / "killed") / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["step"] for line in lines] == [p["step"] for p in whole["curve"]]
 
 
 def test_a_resumed_run_does_not_begin_anew(config_of, results, monkeypatch):

@@ -5,10 +5,8 @@ Until `path` is whole, `path.part` has its bytes, `path.part.json` says which fi
 """
 
 import errno
-import fcntl
 import hashlib
 import json
-import os
 import re
 import shutil
 import string
@@ -37,6 +35,7 @@ from rich.progress import (
 )
 
 from ... import InputError, __version__
+from ..lock import locked
 
 TIMEOUT_SECONDS = 30  # without a byte
 PAUSES_SECONDS = (1, 2, 4, 8)  # each before one more try that brings nothing new
@@ -78,9 +77,10 @@ def download(url: str, path: Path, *, checksum: str = "", num_bytes: int = 0, wo
         raise InputError(f"checksum '{checksum}' of {url}: expected sha256:<64 digits> or md5:<32 digits>")
     if _is_done(path, checksum, num_bytes):
         return
-    with _writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with locked(path, f"another process is fetching {path.name}"):
+    with ExitStack() as stack:
+        with _writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(path, f"another process is fetching {path.name}"))
         if _is_done(path, checksum, num_bytes):
             return
         part = _Part(path)
@@ -109,26 +109,6 @@ def bar(is_shown: bool = True) -> Progress:
         transient=True,
         disable=not (is_shown and sys.stderr.isatty()),
     )
-
-
-@contextmanager
-def locked(path: Path, words: str) -> Iterator[None]:
-    """Let one process at a time to `path`, by `path.lock`; one that dies lets go.
-
-    Args:
-        path: what is written; its folder is there.
-        words: what a process that has to wait says on stderr.
-    """
-    lock = path.with_name(f"{path.name}.lock")
-    with ExitStack() as stack:
-        while True:
-            with _writing(path):
-                file = stack.enter_context(lock.open("a"))
-            _wait(file, words)
-            if _is_still(lock, file):  # else the one before has removed it
-                break
-        stack.callback(lock.unlink, missing_ok=True)
-        yield
 
 
 def _is_done(path: Path, checksum: str, num_bytes: int) -> bool:
@@ -386,19 +366,3 @@ def _check(url: str, part: _Part, checksum: str, num_bytes: int) -> None:
     if found != expected:
         part.drop()
         raise DownloadError(f"{url}: has {found}; expected {expected}")
-
-
-def _wait(file: IO[str], words: str) -> None:
-    with suppress(OSError):  # a file system without locks
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"{words}; waiting", file=sys.stderr, flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-
-
-def _is_still(lock: Path, file: IO[str]) -> bool:
-    try:
-        return os.path.samestat(lock.stat(), os.fstat(file.fileno()))
-    except FileNotFoundError:
-        return False

@@ -10,6 +10,7 @@ import shutil
 import socket
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,8 +18,10 @@ from urllib.parse import urlsplit
 from ... import InputError
 from ..about import About, Archive, Hub
 from ..cache import folder as cache_folder
+from ..cache import writing
+from ..lock import locked
 from . import by_hub, by_torchvision
-from .download import DownloadError, download, locked
+from .download import DownloadError, download
 from .unpack import draft, extract
 
 Fetch = Callable[[Path], None]  # makes a folder with the data set, whole or not at all
@@ -39,7 +42,9 @@ def locate(name: str, about: About) -> Path:
     if found := present(name, about):
         return found
     store = _store()
-    with locked(store / name, f"another process is fetching {name}"):
+    with ExitStack() as stack:
+        with writing("fetched data sets"):
+            stack.enter_context(locked(store / name, f"another process is fetching {name}"))
         if found := present(name, about):  # the other process was first
             return found
         tried = [f"{place}: {'not whole' if place.is_dir() else 'not there'}" for place in _places(name)]
@@ -114,7 +119,8 @@ def _places(name: str) -> list[Path]:
 
 def _store() -> Path:
     store = cache_folder() / "data"
-    store.mkdir(exist_ok=True)
+    with writing("fetched data sets"):
+        store.mkdir(exist_ok=True)
     return store
 
 

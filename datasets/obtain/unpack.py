@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from os.path import relpath
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Literal, cast
-from uuid import uuid4
 
 from rich.filesize import decimal
 
 from ... import InputError
+from ..whole import draft_of
 from .download import bar
 
 MOST_BYTES = 200 * 10**9  # unpacked
@@ -83,7 +83,7 @@ def draft(into: Path) -> Iterator[Path]:
 
     Raises: InputError when `into` holds something or cannot be made.
     """
-    folder = into.with_name(f"{into.name}.{uuid4().hex}.draft")
+    folder = draft_of(into)
     try:
         with _making(into):
             if into.exists() and not (into.is_dir() and not any(into.iterdir())):

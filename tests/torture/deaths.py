@@ -1,0 +1,120 @@
+"""Processes that die by SIGKILL: at a moment of the clock, or at their k-th change to the disk."""
+
+import gc
+import itertools
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transferbench.datasets import catalog as datasets
+
+FORK = multiprocessing.get_context("fork")  # torch is loaded already: a child starts at once
+CHANGES = ("replace", "rename", "link", "fsync", "unlink", "mkdir")
+
+
+def start(work: Callable[[], Any], **env: str) -> Any:
+    """Let a process do some work."""
+
+    def main() -> None:
+        gc.freeze()  # else each collection walks through all of torch
+        os.environ.update(env)
+        if env:
+            datasets.load.cache_clear()
+        work()
+
+    process = FORK.Process(target=main)
+    process.start()
+    return process
+
+
+def killed_after(seconds: float, work: Callable[[], Any], **env: str) -> bool:
+    """Kill a process after so long; tells whether it still worked."""
+    process = start(work, **env)
+    process.join(timeout=seconds)
+    was_alive = process.is_alive()
+    process.kill()
+    process.join()
+    assert process.exitcode in (0, -signal.SIGKILL)
+    return was_alive
+
+
+def killed_at(k: int, work: Callable[[], Any], **env: str) -> bool:
+    """Kill a process at its k-th change to the disk: before it where k is odd, else after it."""
+    process = start(lambda: (_watch(k), work()), **env)
+    process.join()
+    assert process.exitcode in (0, -signal.SIGKILL)
+    return process.exitcode != 0
+
+
+def num_changes(work: Callable[[], Any], note: Path, **env: str) -> int:
+    """Count the changes to the disk of an unbroken piece of work."""
+
+    def counted() -> None:
+        count = _watch(0)
+        work()
+        note.write_text(str(next(count) - 1))
+
+    process = start(counted, **env)
+    process.join()
+    assert process.exitcode == 0
+    return int(note.read_text())
+
+
+def _watch(k: int) -> Any:
+    """Count every change to the disk, and die at the k-th; a write dies half-way."""
+    count = itertools.count(1)
+    for name in CHANGES:
+        setattr(os, name, _dying(getattr(os, name), count, k))
+    for name in ("write_bytes", "write_text"):
+        setattr(Path, name, _torn(getattr(Path, name), count, k))
+    return count
+
+
+def _dying(real: Callable[..., Any], count: Any, k: int) -> Callable[..., Any]:
+    def change(*args: Any, **options: Any) -> Any:
+        is_last = next(count) == k
+        if is_last and k % 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = real(*args, **options)
+        if is_last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    return change
+
+
+def _torn(real: Callable[..., Any], count: Any, k: int) -> Callable[..., Any]:
+    def write(path: Path, content: Any, *args: Any, **options: Any) -> Any:
+        if next(count) == k:
+            real(path, content[: len(content) // 2], *args, **options)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(path, content, *args, **options)
+
+    return write
+
+
+def torn(results: Path) -> list[str]:
+    """List the files of a results folder that cannot be read whole, drafts and the log left out."""
+    wrong = []
+    for path in results.rglob("*"):
+        try:
+            if path.suffix == ".json":
+                json.loads(path.read_text())
+            elif path.suffix == ".pt":
+                torch.load(path, weights_only=True)
+        except (ValueError, RuntimeError, EOFError):
+            wrong.append(str(path))
+    return wrong
+
+
+def records(results: Path) -> dict[str, tuple[int, int]]:
+    """Tell every record from one that took its place later: by its inode and time."""
+    found = {}
+    for path in results.glob("*/*/*/record.json"):
+        found[str(path.relative_to(results))] = (path.stat().st_ino, path.stat().st_mtime_ns)
+    return found

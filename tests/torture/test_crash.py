@@ -1,0 +1,121 @@
+"""Kill -9 at any moment: no record is lost, half-written, made twice, or another one."""
+
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deaths import killed_after, killed_at, num_changes, records, start, torn
+from test_bad_input import tree
+from test_run import figures
+from transferbench.benchmarks.run import generalist, run_one
+from transferbench.benchmarks.schema import RunConfig
+from transferbench.methods import catalog
+
+SMALL = (
+    *("device=cpu", "recipe.steps=8", "recipe.batch_size=4", "recipe.image_size=16", "recipe.evaluations=4"),
+    *("source_recipe.steps=4", "source_recipe.batch_size=4"),
+)
+BY_CLOCK, BY_WRITE = "kill -9 at a random moment", "kill -9 at a rename, flush or write of a run"
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory, config_of) -> Callable[[str], RunConfig]:
+    """Give a run of a method that takes about half a second."""
+    place = tmp_path_factory.mktemp("place")
+    tree(place / "pets", train=8, val=4, test=4)
+    tree(place / "photos", ("a", "b", "c"), train=8, val=4)
+    pair = (f"target={place / 'pets'}", f"source={place / 'photos'}")
+
+    def config(name: str) -> RunConfig:
+        if name == "pretrain":
+            return generalist(config_of("finetune", *SMALL, *pair))
+        return config_of(name, *SMALL, *pair)
+
+    return config
+
+
+def read_all(results: Path) -> dict[str, Any]:
+    return {name: figures(json.loads((results / name).read_text())) for name in records(results)}
+
+
+class Case:
+    """A run, its unbroken records, and what was seen of broken ones."""
+
+    def __init__(self, config: RunConfig, folder: Path) -> None:
+        self.config, self.folder = config, folder
+        run_one(config, folder / "whole")  # what is imported on the way is there for all children
+        begin = time.perf_counter()
+        process = start(partial(run_one, config, folder / "again"))
+        process.join()
+        self.seconds = time.perf_counter() - begin
+        self.whole = read_all(folder / "whole")
+        assert read_all(folder / "again") == self.whole
+        self.seen: Counter[str] = Counter()
+        self.num_folders = 0
+
+    def fresh(self) -> Path:
+        self.num_folders += 1
+        return self.folder / str(self.num_folders)
+
+    def look(self, results: Path, before: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+        """Compare the records after a kill with those before it."""
+        now = records(results)
+        self.seen["lost"] += len(before.keys() - now.keys())
+        self.seen["doubled"] += sum(now[name] != stamp for name, stamp in before.items() if name in now)
+        self.seen["wrong"] += len(torn(results))
+        return now
+
+    def finish(self, results: Path, before: dict[str, tuple[int, int]]) -> None:
+        """Let the run end, and compare all that there is with the unbroken run."""
+        process = start(partial(run_one, self.config, results))
+        process.join()
+        self.look(results, before)
+        found = read_all(results)
+        self.seen["lost"] += len(self.whole.keys() - found.keys())
+        self.seen["wrong"] += sum(record != self.whole.get(name) for name, record in found.items())
+        folder = self.config.folder(results)
+        lines = (folder / "metrics.jsonl").read_text().splitlines()
+        curve = self.whole[str(folder.relative_to(results) / "record.json")]["curve"]
+        self.seen["wrong"] += [json.loads(line)["step"] for line in lines] != [p["step"] for p in curve]
+        allowed = {"config.json", "metrics.jsonl", "record.json", "kept.pt"}
+        self.seen["wrong"] += not {p.name for p in folder.iterdir()} <= allowed
+
+
+@pytest.mark.parametrize("name", catalog.names())
+def test_killed_at_random_moments(small, tmp_path, tally, not_yet, name):
+    not_yet(BY_CLOCK, name)
+    case = Case(small(name), tmp_path)
+    draw, kills = random.Random(name), 0
+    while kills < tally.times(1, 25):
+        results, before, goes_on = case.fresh(), {}, True
+        while goes_on:
+            moment = draw.uniform(0.02, 0.95) * case.seconds
+            goes_on = killed_after(moment, partial(run_one, case.config, results))
+            kills += goes_on
+            before = case.look(results, before)
+        case.finish(results, before)
+    tally.note(BY_CLOCK, name, kills, **case.seen)
+
+
+@pytest.mark.parametrize("name", catalog.names())
+def test_killed_at_changes_to_the_disk(small, tmp_path, tally, not_yet, name):
+    """At each one for fine-tuning and DATL, which rests on two pre-trainings; at some for the others."""
+    not_yet(BY_WRITE, name)
+    if not tally.is_long and name not in ("finetune", "datl", "pretrain"):
+        pytest.skip("in `make torture`")
+    case = Case(small(name), tmp_path)
+    count = num_changes(partial(run_one, case.config, tmp_path / "counted"), tmp_path / "count")
+    every = range(1, count + 1)
+    some = tally.times(8, count if name in ("finetune", "datl") else 15)
+    kills = 0
+    for k in random.Random(name).sample(every, min(some, count)):
+        results = case.fresh()
+        kills += killed_at(k, partial(run_one, case.config, results))
+        case.finish(results, case.look(results, {}))
+    tally.note(BY_WRITE, name, kills, **case.seen)
