@@ -45,7 +45,7 @@ def killed_after(seconds: float, work: Callable[[], Any], **env: str) -> bool:
 
 def killed_at(k: int, work: Callable[[], Any], **env: str) -> bool:
     """Kill a process at its k-th change to the disk: before it where k is odd, else after it."""
-    process = start(lambda: (_watch(k), work()), **env)
+    process = start(lambda: (watch(k), work()), **env)
     process.join()
     assert process.exitcode in (0, -signal.SIGKILL)
     return process.exitcode != 0
@@ -55,7 +55,7 @@ def num_changes(work: Callable[[], Any], note: Path, **env: str) -> int:
     """Count the changes to the disk of an unbroken piece of work."""
 
     def counted() -> None:
-        count = _watch(0)
+        count = watch(0)
         work()
         note.write_text(str(next(count) - 1))
 
@@ -65,34 +65,38 @@ def num_changes(work: Callable[[], Any], note: Path, **env: str) -> int:
     return int(note.read_text())
 
 
-def _watch(k: int) -> Any:
-    """Count every change to the disk, and die at the k-th; a write dies half-way."""
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def watch(k: int, act: Callable[[], Any] = die) -> Any:
+    """Count every change to the disk, and act at the k-th; a write is half done by then."""
     count = itertools.count(1)
     for name in CHANGES:
-        setattr(os, name, _dying(getattr(os, name), count, k))
+        setattr(os, name, _watched(getattr(os, name), count, k, act))
     for name in ("write_bytes", "write_text"):
-        setattr(Path, name, _torn(getattr(Path, name), count, k))
+        setattr(Path, name, _halved(getattr(Path, name), count, k, act))
     return count
 
 
-def _dying(real: Callable[..., Any], count: Any, k: int) -> Callable[..., Any]:
+def _watched(real: Callable[..., Any], count: Any, k: int, act: Callable[[], Any]) -> Callable[..., Any]:
     def change(*args: Any, **options: Any) -> Any:
         is_last = next(count) == k
         if is_last and k % 2:
-            os.kill(os.getpid(), signal.SIGKILL)
+            act()
         result = real(*args, **options)
-        if is_last:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if is_last and not k % 2:
+            act()
         return result
 
     return change
 
 
-def _torn(real: Callable[..., Any], count: Any, k: int) -> Callable[..., Any]:
+def _halved(real: Callable[..., Any], count: Any, k: int, act: Callable[[], Any]) -> Callable[..., Any]:
     def write(path: Path, content: Any, *args: Any, **options: Any) -> Any:
         if next(count) == k:
             real(path, content[: len(content) // 2], *args, **options)
-            os.kill(os.getpid(), signal.SIGKILL)
+            act()
         return real(path, content, *args, **options)
 
     return write

@@ -1,0 +1,68 @@
+"""A disk that is full, read-only, slow or broken, and many processes at one folder, also with NFS's lag."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_bad_input import tree
+
+HERE = Path(__file__).parent
+FAULTS = {
+    "full": "a full disk, from a random write on",
+    "readonly": "a read-only disk, from a random write on",
+    "broken": "write errors in the middle of a file",
+    "slow": "a slow disk: 20 ms for each write",
+    "crowd": "16 processes at four runs, one results folder and one cache",
+    "crowd, lag": "the same, with new names seen 1.5 s late by others, as on NFS",
+}
+
+
+@pytest.fixture(scope="module")
+def shim(tmp_path_factory) -> Path:
+    if sys.platform != "linux" or not shutil.which("gcc"):
+        pytest.skip("needs Linux and gcc")
+    library = tmp_path_factory.mktemp("shim") / "shim.so"
+    flags = ("-shared", "-fPIC", "-O1", "-Wall", "-Werror")
+    subprocess.run(["gcc", *flags, "-o", library, HERE / "shim.c", "-ldl"], check=True)
+    return library
+
+
+def test_faulty_disks_and_crowds(shim, tmp_path, tally):
+    times = {case: tally.times(1, 3) if "crowd" in case else tally.times(2, 20) for case in FAULTS}
+    times = {case: n for case, n in times.items() if not tally.has(FAULTS[case], "fine-tuning")}
+    if not times:
+        pytest.skip("tried by an earlier call")
+    tree(tmp_path / "place" / "pets", train=8, val=4, test=4)
+    tree(tmp_path / "place" / "photos", ("a", "b", "c"), train=8, val=4)
+    for name in ("below", "tmp"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "table").write_bytes(bytes(1 << 20))
+    env = {
+        **os.environ,
+        "LD_PRELOAD": str(shim),
+        "FAULT_BELOW": str(tmp_path / "below"),
+        "FAULT_SWITCH": str(tmp_path / "lever"),
+        "FAULT_TABLE": str(tmp_path / "table"),
+        "TMPDIR": str(tmp_path / "tmp"),
+        "PYTHONPATH": os.pathsep.join((str(HERE), str(HERE.parent))),
+    }
+    command = [sys.executable, str(HERE / "shimmed.py"), str(tmp_path / "place"), json.dumps(times)]
+    with subprocess.Popen(
+        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as done:
+        assert done.stdout
+        failed = []
+        for line in done.stdout:  # as they come, so that a stopped call keeps them
+            seen = json.loads(line)
+            try:
+                tally.note(FAULTS[seen.pop("case")], "fine-tuning", **seen)
+            except AssertionError as error:
+                failed.append(str(error))
+        assert done.stderr
+        words = done.stderr.read()
+    assert not failed, f"{failed}\n{words}"
+    assert done.returncode == 0, words
