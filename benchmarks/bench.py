@@ -82,8 +82,7 @@ def single(overrides: Sequence[str]) -> int:
     prepare_data([config])
     for _, reason in unfit([config], results).values():
         raise InputError(f"method={method}: cannot run here: {reason}")
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    torch.set_num_threads(pool.num_threads(config.threads, config.device, 1))
     console = Console(highlight=False, soft_wrap=True)
     run_one(config, results)
     with Progress([config], results, console) as progress:

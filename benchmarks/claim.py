@@ -19,7 +19,7 @@ from typing import Any
 
 from ..datasets.alive import is_alive, signature
 from ..datasets.lock import locked
-from ..datasets.whole import draft_of
+from ..datasets.whole import draft_of, named
 
 PERIOD_SECONDS = 2.0
 DEAD_AFTER_SECONDS = 120.0  # without a beat, where the process cannot be asked
@@ -112,7 +112,8 @@ class Claim:
         }
         draft = draft_of(self.path)
         try:
-            draft.write_text(json.dumps(content))
+            with named(self.path, draft):
+                draft.write_text(json.dumps(content))
             yield draft
         finally:
             with contextlib.suppress(OSError):

@@ -28,6 +28,7 @@ EXAMPLES = """examples:
   transferbench suite table2 source=../photos targets=../birds,../cars recipe.steps=500
   transferbench recommend target=digits seconds=60       which method, by the records that there are
   transferbench compare results results-newer            exit code 1 where scores are told apart
+  transferbench reproduce results/glyphs-digits/l2tl/seed0-0123456789
   transferbench status results=results
   transferbench bench on=slurm cluster=mycluster.yaml    queue the runs, and return
   transferbench watch results=results                    until all have ended
@@ -115,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
             _report,
             "tables and one HTML page from the records; with prints=true figures as files too",
         ),
+        ("reproduce", _reproduce, "one run again from its record: equal, or what differs and by how much"),
         ("recommend", _recommend, "which method for a target and a budget, by the evidence in the records"),
         ("compare", _compare, "what changed between two results folders, by paired statistics"),
         ("methods", _methods, METHODS),
@@ -126,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
             epilog=EXAMPLES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        first = {"suite": "[suite] ", "cancel": "[run] ", "logs": "run "}.get(name, "")
+        first = {"suite": "[suite] ", "cancel": "[run] ", "logs": "run ", "reproduce": "run "}.get(name, "")
         command.add_argument("overrides", nargs="*", metavar=f"{first}name=value")
         command.set_defaults(function=function)
         if name in ("bench", "suite"):
@@ -216,6 +218,19 @@ def _report(arguments: argparse.Namespace) -> int:
     page = write_report(results, results / "report", prints=given.get("prints") == "true")
     print(f"report: {page}")
     return 0
+
+
+def _reproduce(arguments: argparse.Namespace) -> int:
+    from .reproduce import reproduce
+
+    runs = [word for word in arguments.overrides if "=" not in word]
+    if len(runs) != 1:
+        raise InputError(
+            f"reproduce: {len(runs)} runs; expected one folder, as results/glyphs-digits/l2tl/seed0-*"
+        )
+    given = dict(word.split("=", 1) for word in arguments.overrides if "=" in word)
+    results = given.pop("results", None)
+    return reproduce(Path(runs[0]), given, Path(results) if results else None)
 
 
 def _recommend(arguments: argparse.Namespace) -> int:

@@ -35,6 +35,14 @@ def num_workers(asked: int, device: str) -> int:
     return gpus or num_cores()
 
 
+def num_threads(asked: int, device: str, workers: int) -> int:
+    """Decide the threads of one run: on a CPU always one, for the last digits depend on their number."""
+    from .pose import device_of
+
+    on_cpu = device_of(device).type == "cpu"
+    return asked or (1 if on_cpu else max(1, num_cores() // workers))
+
+
 def run_all(
     configs: Sequence[RunConfig], results: Path, workers: int, report: Report, tick: Callable[[], None]
 ) -> None:
@@ -53,7 +61,7 @@ def run_all(
         places.put(place)
     waiting = list(configs)
     while waiting:
-        threads = configs[0].threads or max(1, num_cores() // workers)
+        threads = num_threads(configs[0].threads, configs[0].device, workers)
         with ProcessPoolExecutor(
             min(workers, len(waiting)),
             mp_context=context,

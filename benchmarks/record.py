@@ -1,6 +1,7 @@
 """What a run leaves in its folder, written so that no moment of it can be torn."""
 
 import base64
+import hashlib
 import io
 import json
 import os
@@ -9,6 +10,7 @@ import socket
 import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ import numpy as np
 import torch
 
 from .. import InputError
-from ..datasets.whole import written
+from ..datasets.whole import named, written
 
 FORMAT = 1
 MARKER = "transferbench.json"
@@ -89,6 +91,7 @@ def environment(device: torch.device) -> dict[str, Any]:
     return {
         "commit": commit,
         "dirty": dirty,
+        "code": code_fingerprint(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in libraries}},
         "device": torch.cuda.get_device_name(device)
         if device.type == "cuda"
@@ -96,6 +99,17 @@ def environment(device: torch.device) -> dict[str, Any]:
         "host": socket.gethostname(),
         "threads": torch.get_num_threads(),
     }
+
+
+@cache
+def code_fingerprint() -> str:
+    """Hash the source of all that can change a result; the same in a snapshot, or in another commit."""
+    digest = hashlib.sha256()
+    for package in ("benchmarks", "datasets", "methods"):
+        for path in sorted((ROOT / package).rglob("*.*")):
+            if path.suffix in (".py", ".yaml", ".txt"):
+                digest.update(f"{path.relative_to(ROOT)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _code() -> tuple[str, bool]:
@@ -113,7 +127,7 @@ def _code() -> tuple[str, bool]:
 
 def append_line(path: Path, content: Mapping[str, Any]) -> None:
     """Append one line of JSON and flush it."""
-    with path.open("a") as f:
+    with named(path), path.open("a") as f:
         f.write(json.dumps(content) + "\n")
         f.flush()
         os.fsync(f.fileno())

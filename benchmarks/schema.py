@@ -110,7 +110,7 @@ class Request:
     source_recipe: SourceRecipe = field(default_factory=SourceRecipe)
     method_defaults: dict[str, Any] = field(default_factory=dict)
     device: str = "auto"
-    threads: int = 0  # of one run on a CPU; 0: one for a bench's workers, all for a single run
+    threads: int = 0  # of one run; 0: one on a CPU, where others give other last digits
     workers: int = 0  # runs at a time; 0: one a GPU, or one a core
     checkpoint_minutes: float = 10.0  # between two checkpoints, at most
     on: str = "local"  # or slurm

@@ -34,20 +34,28 @@ def written(path: Path, durable: bool = True) -> Iterator[Path]:
     """
     draft = draft_of(path)
     try:
-        yield draft
-        if durable:
-            _sync(draft)
-        draft.replace(path)
+        with named(path, draft):
+            yield draft
+            if durable:
+                _sync(draft)
+            draft.replace(path)
         if durable:
             with suppress(OSError):  # not every file system can
                 _sync(path.parent)
-    except OSError as error:
-        if error.filename in (None, str(draft)):
-            error.filename, error.filename2 = str(path), None
-        raise
     finally:
         with suppress(OSError):
             draft.unlink()
+
+
+@contextmanager
+def named(path: Path, draft: Path | None = None) -> Iterator[None]:
+    """Let an error of the system name the file, which that of a write does not, and not its draft."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or (draft and str(error.filename) == str(draft)):
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
 def sweep(folder: Path) -> None:
