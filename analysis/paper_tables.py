@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import cost_table, learned, score_table, scores, words
+from . import cost_table, learned, planted, score_table, scores, words
 from .comparison import compare
 from .formats import Table, markdown_text, to_latex, to_markdown, write_numbers
 from .load import Run
@@ -56,6 +56,9 @@ def suite_section(suite: Suite) -> PaperTable:
     if suite.view == "cost":
         tables, claims = cost_table.cost_tables(suite, title), cost_table.sentences(suite)
         own_notes = [cost_table.NOTE]
+    elif suite.view == "planted":
+        tables, claims = planted.planted_tables(suite, title)
+        own_notes = [planted.NOTE]
     elif suite.view in ("classes", "pictures"):
         tables, claims = learned.class_tables(suite, title)
         own_notes = [learned.NOTE]

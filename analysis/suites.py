@@ -11,7 +11,7 @@ from .comparison import REFERENCE, latest
 from .load import Run
 
 FORMAT = 1
-VIEWS = ("scores", "labels", "classes", "pictures", "cost", "shots", "curves")
+VIEWS = ("scores", "labels", "classes", "pictures", "cost", "shots", "curves", "planted")
 
 
 @dataclass(frozen=True)

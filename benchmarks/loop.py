@@ -3,7 +3,7 @@
 import pickle
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class Training:
         rests_on: the pre-trainings that the method has used so far.
         checkpoint_seconds: at most so long between two checkpoints, but for a large network: saving
             takes no more than a hundredth of the time.
+        classes: of a source whose truth is known; then the curve shows what they weigh.
     """
 
     def __init__(
@@ -47,10 +48,12 @@ class Training:
         folder: Path,
         rests_on: list[dict[str, Any]],
         checkpoint_seconds: float = 600.0,
+        classes: Sequence[str] = (),
     ) -> None:
         self.method, self.clock, self.holdout, self.seed, self.folder = method, clock, holdout, seed, folder
         self.memory, self.rests_on = memory, rests_on
         self.save_every = checkpoint_seconds
+        self.classes = classes
         self.step = 0
         self.flops_per_step = 0
         self.curve: list[dict[str, Any]] = []
@@ -115,6 +118,8 @@ class Training:
             "holdout": scores,
             "train": {k: v.item() for k, v in metrics.items()},
         }
+        if self.classes and (weight_S := self.method.class_weights()) is not None:
+            point["class_weights"] = dict(zip(self.classes, weight_S.tolist(), strict=True))
         self.curve.append(point)
         append_line(self.folder / "metrics.jsonl", point)
 

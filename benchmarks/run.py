@@ -141,11 +141,15 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
     )
     method = methods.load(config.method)(posed.problem, config.settings)
     every = 60 * config.checkpoint_minutes
-    training = Training(method, clock, memory, posed.curve, config.seed, folder, rests_on, every)
+    source = posed.problem.source
+    watched = source.classes if source and source.truth else ()
+    training = Training(method, clock, memory, posed.curve, config.seed, folder, rests_on, every, watched)
     recipe = chosen.recipe
     training.run(recipe.steps, recipe.evaluations, recipe.batch_size, claim.beat)
     done = _record(config, posed, training, started)
     done |= {"choice": choice, "pretraining": training.rests_on}
+    if source and source.truth:
+        done["source_truth"] = dict(zip(source.classes, source.truth, strict=True))
     claim.check()
     if config.role in (Role.pretraining, Role.first_stage):
         kept = method.net.state_dict() if config.role is Role.pretraining else method.controls()

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from .. import InputError
+from ..datasets import planted
 from ..methods.recipe import Recipe
 
 TINY, MOST = 1e-300, 1e300  # not 0, not infinite
@@ -149,6 +150,7 @@ class RunConfig:
     def resolved(self) -> dict[str, Any]:
         """Give all that may change a result, as plain JSON; files by name, not by place."""
         plain = {k: v for k, v in asdict(self).items() if k not in NO_EFFECT}
+        plain["settings"] = digested(self.settings)
         places = {"source": self.source_name, "target": self.target_name}
         places["drop_overlap"] = Path(self.drop_overlap).name.removesuffix(".tar")
         if self.checkpoint:
@@ -158,7 +160,7 @@ class RunConfig:
     @property
     def source_name(self) -> str:
         """Name of the source data set, `none` without one."""
-        return Path(self.source).name.removesuffix(".tar")
+        return planted.short_name(self.source)
 
     @property
     def target_name(self) -> str:
@@ -195,6 +197,12 @@ class RunConfig:
 
 def _digest(plain: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def digested(settings: Any) -> dict[str, Any]:
+    """Give a method's settings, without those that came later and have the value that was meant before."""
+    later = {f.name: f.metadata["undigested"] for f in fields(settings) if "undigested" in f.metadata}
+    return {k: v for k, v in asdict(settings).items() if k not in later or v != later[k]}
 
 
 def check_numbers(request: Request) -> None:

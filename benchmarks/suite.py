@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import InputError
 from ..datasets import catalog as datasets
+from ..datasets import planted
 from ..datasets.obtain import places
 from ..methods import catalog as methods
 from .config import read_suite, request_for
@@ -121,7 +122,7 @@ def _name(suite: str, part: str, own: Mapping[str, Any], alone: Sequence[str]) -
     """Name the plan's file: suites on other images do not share one."""
     outer = [] if part == suite or suite == "paper" else [suite]
     given = [own[key] for key in ("source",) if key in own]
-    images = [Path(p).name.removesuffix(".tar") for p in [*given, *(alone or own.get("targets", []))]]
+    images = [planted.short_name(p) for p in [*given, *(alone or own.get("targets", []))]]
     return re.sub(r"[^\w.-]+", "-", "-".join([*outer, part, *images]))
 
 
@@ -218,7 +219,7 @@ def _plain(suite: Suite, cell: Cell, unfit: Mapping[str, str], results: Path) ->
     return {
         "row": cell.row,
         "column": Path(cell.target).name.removesuffix(".tar"),
-        "source": Path(suite.source).name.removesuffix(".tar"),
+        "source": planted.short_name(suite.source),
         "target": Path(cell.target).name.removesuffix(".tar"),
         "at": cell.at,
         "method": cell.method,

@@ -47,6 +47,7 @@ class Dataset:
     mirror: bool = True  # whether a mirror image keeps its label
     scored: tuple[int, ...] = ()  # labels that a score takes in, where an image has several; (): all
     notes: tuple[str, ...] = ()  # what every table on it has to say
+    truth: tuple[float, ...] = ()  # of a planted source, what each class should weigh
 
     def part(self, name: str) -> Part:
         """Get a part by name. Raises: InputError when the data set has no such part."""
@@ -74,6 +75,7 @@ class Split:
     augment: Augment
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     scored: tuple[int, ...] = ()  # labels that a score takes in; (): all
+    truth: tuple[float, ...] = ()  # of a planted source, what each class should weigh; only an oracle looks
 
     def __len__(self) -> int:
         return len(self.index)

@@ -13,14 +13,14 @@ from types import ModuleType
 
 from .. import InputError
 from . import __path__ as here
-from . import embedded, folder, official
+from . import embedded, folder, official, planted
 from .about import About
 from .base import Dataset
 from .obtain import places
 
 MACHINERY = {
     "about", "augment", "base", "cache", "catalog", "drawn", "embedded", "folder", "index",
-    "near_identical", "nested_tar", "official", "pixels", "shards", "wordnet",
+    "near_identical", "nested_tar", "official", "pixels", "planted", "shards", "wordnet",
 }  # fmt: skip
 
 
@@ -32,11 +32,13 @@ def names() -> list[str]:
 
 @lru_cache(maxsize=8)
 def load(name: str, as_source: bool = False) -> Dataset:
-    """Load a data set by name, fetched if need be, or a folder or tar by path.
+    """Load a data set by name, fetched if need be, or a folder or tar by path, or plant one.
 
     Raises: InputError for an unknown name, with the nearest known ones, and for images that are
         neither here nor can be fetched.
     """
+    if plan := planted.read(name):
+        return planted.plant(plan, load(plan.source, as_source=True), load(plan.target))
     if about(name) is None:
         return folder.load(Path(name), as_source)
     module = _module(name)
@@ -48,7 +50,9 @@ def require(wanted: Sequence[str], fetch: bool = True) -> None:
 
     Raises: MissingData that names all that is missing.
     """
-    known = {name: found for name in wanted if (found := about(name)) and found.probes}
+    plans = [(name, planted.read(name)) for name in wanted]
+    names_ = [part for name, plan in plans for part in ((plan.source, plan.target) if plan else (name,))]
+    known = {name: found for name in names_ if (found := about(name)) and found.probes}
     missing = [name for name, found in known.items() if places.present(name, found) is None]
     errors: list[str] = []
     for name in sorted(missing, key=lambda n: known[n].fetchable):
@@ -72,6 +76,8 @@ def about(name: str) -> About | None:
     """
     if name in names():
         return _module(name).ABOUT
+    if planted.read(name):
+        return None
     if name and Path(name).exists() or "/" in name or name.endswith(".tar"):
         return None
     near = difflib.get_close_matches(name, names(), n=1)

@@ -14,6 +14,7 @@ MACHINERY = (
     "catalog",
     "channel_attention",
     "class_means",
+    "credit",
     "encoders",
     "feature_matching",
     "joint",

@@ -19,26 +19,25 @@ from .. import InputError
 from ..datasets.augment import MEAN_STD
 from .recipe import Normalise
 
-SMALL_WIDTHS = (16, 32, 64, 128)
+PAIRS_OF_CONVS = {"tiny": (8, 16, 32), "small": (16, 32, 64, 128)}
 DIGITS_CNNS = {"digits_cnn": ((32, 32), (512, 128)), "digits_cnn_2019": ((32, 64), (256,))}
-OWN = ("small", *DIGITS_CNNS)
+OWN = (*PAIRS_OF_CONVS, *DIGITS_CNNS)
 FAMILY = {"mobilenetv1_025": "mobilenetv1_100"}  # models added to timm, and whose data config is theirs
 
 
 class SmallEncoder(nn.Module):
-    """Pairs of 3x3 convolutions at four widths, for images of 16 to 64 px."""
+    """Pairs of 3x3 convolutions at several widths, for images of 16 to 64 px."""
 
-    num_features = SMALL_WIDTHS[-1]
-
-    def __init__(self) -> None:
+    def __init__(self, widths: tuple[int, ...] = PAIRS_OF_CONVS["small"]) -> None:
         super().__init__()
-        widths = (3, *SMALL_WIDTHS)
+        self.num_features = widths[-1]
+        widths = (3, *widths)
         self.stages = nn.ModuleList(
             nn.Sequential(
                 *_conv_norm(widths[i], widths[i + 1], stride=1 if i == 0 else 2),
                 *_conv_norm(widths[i + 1], widths[i + 1]),
             )
-            for i in range(len(SMALL_WIDTHS))
+            for i in range(len(widths) - 1)
         )
 
     def forward_intermediates(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -158,7 +157,7 @@ def build_encoder(
     """Make an encoder, and the classifier that its weights came with, if any.
 
     Args:
-        backbone: `small`, `digits_cnn`, or any model that timm knows.
+        backbone: `small`, `tiny`, `digits_cnn`, or any model that timm knows.
         pretrained: take timm's weights.
         checkpoint: take a state dict of the whole model from this file instead.
         options: further arguments of timm's model, as `pad_type=same`.
@@ -168,7 +167,9 @@ def build_encoder(
     if backbone in OWN:
         if pretrained or checkpoint:
             raise InputError(f"backbone={backbone} has no published weights; take a timm model, as resnet18")
-        return (SmallEncoder() if backbone == "small" else DigitsCNN(*DIGITS_CNNS[backbone])), None
+        if backbone in PAIRS_OF_CONVS:
+            return SmallEncoder(PAIRS_OF_CONVS[backbone]), None
+        return DigitsCNN(*DIGITS_CNNS[backbone]), None
     timm = _timm_with(backbone)
     if not pretrained and not checkpoint:
         return timm.create_model(backbone, num_classes=0, **options), None

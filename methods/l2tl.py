@@ -18,14 +18,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import InputError
 from ..datasets.base import mix
 from .base import Method, Metrics, Problem, changes, classed_source, judging_stream, part, update
+from .credit import ClassCredit, holdout_gradient, image_credit
 from .metrics import SCORES, check_score, classification_loss, of_scored
 from .network import frozen_statistics
-from .policy import Policy
+from .policy import Actions, Policy
 from .policy_settings import (
     TITLES,
     Alpha,
+    Credit,
     Normaliser,
     Preset,
     Reduction,
@@ -36,6 +39,7 @@ from .policy_settings import (
     Weights,
     policy_config,
 )
+from .recipe import Precision
 
 
 class L2TL(Method):
@@ -63,7 +67,20 @@ class L2TL(Method):
         self.policy = Policy(
             source.num_classes, policy_config(config, self.recipe.steps), problem.seed, problem.device
         )
+        if config.credit is Credit.first_order:
+            if self.recipe.precision is not Precision.fp32:
+                raise InputError(
+                    f"method.credit={config.credit}: takes small differences of losses, which "
+                    f"recipe.precision={self.recipe.precision} rounds away; expected fp32"
+                )
+            self.credit = ClassCredit(source.num_classes, config.credit_memory, problem.device)
         self.walked = torch.ones((), device=problem.device)
+        self.truth_S = torch.tensor(source.truth, device=problem.device)
+        if config.weights is Weights.oracle and not source.truth:
+            raise InputError(
+                f"method.weights=oracle: what the classes of {source.name} are worth is not known; "
+                "expected source=planted:KIND:SHARE:SOURCE:TARGET"
+            )
         if problem.controls is not None:
             self.policy.freeze(problem.controls)
         else:
@@ -76,7 +93,7 @@ class L2TL(Method):
     def step(self, t: int) -> Metrics:
         """Algorithm 1: one joint update, then one reward and one update of the policy."""
         with part("policy"):
-            weight_S, scale, log_prob = self.sample()
+            weight_S, scale, actions = self.sample()
             rows, y = self.source.draw()  # labels alone
             kept = select(weight_S[y], self.recipe.batch_size, self._tie_seed(t))
             images = self.source.fetch(rows[kept.cpu()])  # decoding starts now
@@ -92,31 +109,82 @@ class L2TL(Method):
             loss_B = classification_loss(self.net.source(x), y, reduction="none")
             source_loss = self.source_loss(loss_B, weight[y])
             (self._scale_at(t, scale) * source_loss).backward()
-            update(self.optimizer, self.recipe.rate(t))
         metrics = {"loss": target_loss.detach(), "source_loss": source_loss.detach(), "alpha": scale}
+        learns = not self.replays and t >= self.config.first_policy_step
         if self.replays:
-            return metrics
+            self._update(t)
+        elif self.config.credit is Credit.first_order:
+            metrics |= self.learn_by_gradients(t, x, y, loss_B.detach(), learns)
+        else:
+            metrics |= self.learn_by_reward(t, y, actions, learns)
+        return metrics
+
+    def learn_by_reward(self, t: int, y_S: Tensor, actions: Actions, learns: bool) -> Metrics:
+        """Update the network, then the policy by the reward of all its actions together."""
+        before: Tensor | float = 0.0
+        if self.config.credit is Credit.gain:
+            with part("data"):
+                x, y = next(self.holdout)
+            with part("reward"):
+                before = self.reward(x, y)
+        self._update(t)
+        if self.config.credit is not Credit.gain:
+            with part("data"):
+                x, y = next(self.holdout)
+        with part("reward"):
+            reward = self.reward(x, y) - before
+        with part("policy"):
+            advantage = torch.zeros_like(reward)
+            if learns:
+                judged_S = None if self.config.credit is Credit.reward else self._present(y_S)
+                advantage = self.policy.reinforce(self.policy.log_prob(actions, judged_S), reward)
+        return {"reward": reward, "advantage": advantage}
+
+    def learn_by_gradients(self, t: int, x_S: Tensor, y_S: Tensor, loss_B: Tensor, learns: bool) -> Metrics:
+        """Update the policy by what each image's gradient does to the holdout's loss, and the network."""
         with part("data"):
             x, y = next(self.holdout)
         with part("reward"):
-            reward = self.reward(x, y)
+            direction, loss = holdout_gradient(self.net, x, y)
+            credit_B = image_credit(self.net, x_S, y_S, loss_B, direction)
+        self._update(t)
         with part("policy"):
-            advantage = torch.zeros_like(reward)
-            if t >= self.config.first_policy_step:
-                advantage = self.policy.reinforce(log_prob, reward)
-        return {**metrics, "reward": reward, "advantage": advantage}
+            self.credit.add(credit_B, y_S)
+            worth, error = self.credit.mixture(self._mean_weight())
+            if learns:
+                bar = self.config.credit_bar * worth.clamp(min=0)
+                sharp = self.config.credit_sharpness
+                self.policy.tilt(sharp * self.credit.evidence(bar), sharp * worth / error.clamp(min=1e-12))
+        return {"reward": -loss, "worth": worth}
 
-    def sample(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw this step's class weights [S], scale [] and log-probability []."""
-        weight_S, scale, log_prob = self.policy.sample()
+    def sample(self) -> tuple[Tensor, Tensor, Actions]:
+        """Draw this step's class weights [S] and scale [], and give the actions behind them."""
+        weight_S, scale, actions = self.policy.sample()
         if self.replays and self.config.replay is Replay.expected:
             weight_S, scale = self.policy.expected()
         if self.config.weights is Weights.uniform:
             weight_S = torch.ones_like(weight_S)
+        elif self.config.weights is Weights.oracle:
+            weight_S = self.truth_S
         if self.config.alpha is Alpha.walk:
             self.walked = (self.walked + scale).clamp(0, 1)
             scale = self.walked
-        return weight_S, scale, log_prob
+        return weight_S, scale, actions
+
+    def _update(self, t: int) -> None:
+        with part("source"):
+            update(self.optimizer, self.recipe.rate(t))
+
+    def _present(self, y: Tensor) -> Tensor:
+        """Tell which classes [S] have an image in a batch of labels y [B]."""
+        present_S = torch.zeros(len(self.policy.weight_logits), dtype=torch.bool, device=y.device)
+        return present_S.index_fill(0, y, True)
+
+    def _mean_weight(self) -> Tensor:
+        """Give the weights [S] that are expected at this step."""
+        if self.config.weights is Weights.uniform:
+            return torch.ones_like(self.credit.count_S)
+        return self.truth_S if self.config.weights is Weights.oracle else self.policy.expected()[0]
 
     def source_loss(self, loss_B: Tensor, weight_B: Tensor) -> Tensor:
         """Weigh the losses of the images that were kept; zero when all weights are zero."""
@@ -154,8 +222,11 @@ class L2TL(Method):
 
     @classmethod
     def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
-        """Count both halves, and the rewards."""
-        return 2 * batch_size, config.reward_multiplier * batch_size
+        """Count both halves, and the rewards; a gradient of the holdout costs what training does."""
+        held = config.reward_multiplier * batch_size
+        if config.credit is Credit.first_order:
+            return 2 * batch_size + held, batch_size
+        return 2 * batch_size, held * (2 if config.credit is Credit.gain else 1)
 
     @classmethod
     def label(cls, config: Any) -> str:
@@ -166,6 +237,8 @@ class L2TL(Method):
 
     def class_weights(self) -> Tensor | None:
         """Average 10,000 samples of the policy [S] (section 5.1); None for uniform weights."""
+        if self.config.weights is Weights.oracle:
+            return self.truth_S
         return None if self.config.weights is Weights.uniform else self.policy.mean_weights()
 
     def controls(self) -> dict[str, Tensor]:

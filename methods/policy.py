@@ -14,6 +14,8 @@ from torch import Tensor
 from ..datasets.base import mix
 from .base import restore, saved
 
+Actions = tuple[Tensor, Tensor]  # of each class [C], and of the scale [1]
+
 
 @dataclass(frozen=True)
 class PolicyConfig:
@@ -71,8 +73,8 @@ class Policy:
         """Take it back."""
         restore(self, state)
 
-    def sample(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw weights [C], a scale [] and the log-probability [] of the actions that are learned."""
+    def sample(self) -> tuple[Tensor, Tensor, Actions]:
+        """Draw weights [C] and a scale [], and give the actions too."""
         seed = mix(self.seed, "policy", int(self.num_samples))
         u = torch.rand(len(self.weight_logits) + 1, generator=torch.Generator().manual_seed(seed))
         u = u.to(self.device)
@@ -82,14 +84,21 @@ class Policy:
         return (
             self.weight_levels[action_C],
             self.scale_levels[action[0]],
-            self._log_prob(action_C, action),
+            (action_C, action),
         )
 
-    def _log_prob(self, action_C: Tensor, action: Tensor) -> Tensor:
-        """Add up log-probabilities: the classes' sum or mean, and the scale's."""
+    def log_prob(self, actions: Actions, judged_C: Tensor | None = None) -> Tensor:
+        """Add up the log-probabilities [] that are learned: the classes' sum or mean, and the scale's.
+
+        Args:
+            actions: as `sample` gives them.
+            judged_C: which classes count [C]; None: all.
+        """
+        action_C, action = actions
         total = torch.zeros((), device=self.device)
         if self.config.learns_weights:
-            logp_C = self.weight_logits.log_softmax(1).gather(1, action_C[:, None])
+            logp_C = self.weight_logits.log_softmax(1).gather(1, action_C[:, None])[:, 0]
+            logp_C = logp_C if judged_C is None else logp_C[judged_C]
             total = total + (logp_C.mean() if self.config.logp_mean else logp_C.sum())
         if self.config.learns_scale:
             total = total + self.scale_logits.log_softmax(0)[action[0]]
@@ -126,6 +135,17 @@ class Policy:
             self.optimizer.zero_grad()
         self.num_updates += 1
         return advantage
+
+    def tilt(self, slope_C: Tensor, scale_slope: Tensor) -> None:
+        """Let log-probabilities rise with the levels, from the lowest to the highest by so much [C], []."""
+        with torch.no_grad():
+            if self.config.learns_weights:
+                top = self.weight_levels.max().clamp(min=1e-12)
+                self.weight_logits.copy_(slope_C[:, None] * self.weight_levels / top)
+            if self.config.learns_scale:
+                top = self.scale_levels.max().clamp(min=1e-12)
+                self.scale_logits.copy_(scale_slope * self.scale_levels / top)
+        self.num_updates += 1
 
     def freeze(self, controls: Mapping[str, Tensor]) -> None:
         """Take learned logits over and learn no more; sampling goes on."""

@@ -4,7 +4,7 @@ Source: Zhu et al.: Learning to Transfer Learn (arXiv 1908.11406), section 4 and
 released code of 2020 (`code_svhn`) and of 2019 (`code_svhn_2019`).
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from math import inf
 from typing import Any
@@ -19,6 +19,7 @@ class Preset(StrEnum):
     """Whose constants fill the settings that are not given."""
 
     paper = "paper"
+    first_order = "first_order"  # ours: docs/learned-weights.md
     code_svhn = "code_svhn"
     code_svhn_2019 = "code_svhn_2019"
 
@@ -29,6 +30,7 @@ class Weights(StrEnum):
     learned = "learned"
     uniform = "uniform"  # 1 for every class: the paper's ablation
     random = "random"  # drawn from the untrained policy: the paper's ablation
+    oracle = "oracle"  # what a planted source is known to be worth
     uniform_code = "uniform_code"  # the released code's flag: 1 after a selection by learned weights
 
 
@@ -69,6 +71,15 @@ class Ties(StrEnum):
     first = "first"
 
 
+class Credit(StrEnum):
+    """What each class is judged by."""
+
+    reward = "reward"  # one number for all: REINFORCE, as the paper and the code have it
+    present = "present"  # the same, but only classes with an image in the step's batch are judged
+    gain = "gain"  # as present, by what the step adds to the reward on the same holdout images
+    first_order = "first_order"  # its images' gradients times the holdout's (methods/credit.py)
+
+
 class Replay(StrEnum):
     """How `protocol=trainval` uses what was learned."""
 
@@ -96,9 +107,13 @@ RANGES = {
     "baseline_momentum": (0, 1),
     "policy_lr": (0, inf),
     "policy_lr_decay_step": (0, inf),
+    "credit_memory": (0, 1),
+    "credit_sharpness": (0, inf),
+    "credit_bar": (0, inf),
 }
 PRESETS: dict[Preset, dict[str, Any]] = {
     Preset.paper: {
+        "credit": Credit.reward,
         "num_actions": 11,  # the paper tries 6, 11, 21, 101 and does not say which its tables use
         "lambda_denominator": Denominator.n_minus_1,
         "num_alpha_actions": 100,
@@ -117,6 +132,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "ties": Ties.random,
     },
     Preset.code_svhn: {
+        "credit": Credit.reward,
         "num_actions": 100,
         "lambda_denominator": Denominator.n,
         "num_alpha_actions": 100,
@@ -135,6 +151,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "ties": Ties.first,
     },
     Preset.code_svhn_2019: {
+        "credit": Credit.reward,
         "num_actions": 10,
         "lambda_denominator": Denominator.n,
         "num_alpha_actions": 100,
@@ -153,10 +170,17 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "ties": Ties.first,
     },
 }
+# The paper's, with credit by gradients: a holdout batch costs three times as much, so it is a quarter.
+PRESETS[Preset.first_order] = {
+    **PRESETS[Preset.paper],
+    "credit": Credit.first_order,
+    "reward_multiplier": 2,
+}
 TITLES = {
     Weights.learned: "L2TL",
     Weights.uniform: "Uniform weights",
     Weights.random: "Random search",
+    Weights.oracle: "Oracle weights",
     Weights.uniform_code: "Uniform weights (code)",
 }
 
@@ -189,6 +213,11 @@ class Settings:
     policy_lr_decay_step: int | None = None  # a tenth of the rate from here on; 0: never
     decay_biases: bool | None = None
     ties: Ties | None = None
+    # Later than the first runs: where they have this value they are not in a run's digest.
+    credit: Credit | None = field(default=None, metadata={"undigested": Credit.reward})
+    credit_memory: float = field(default=1.0, metadata={"undigested": 1.0})  # what an earlier step counts
+    credit_sharpness: float = field(default=2.0, metadata={"undigested": 2.0})  # of weights, a standard error
+    credit_bar: float = field(default=0.5, metadata={"undigested": 0.5})  # to pass, of the mixture's credit
 
     def resolved(self) -> "Settings":
         """Fill what is None from the preset."""

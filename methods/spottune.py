@@ -111,7 +111,8 @@ class Router(nn.Module):
         super().__init__()
         self.temperature = temperature
         self.frozen = nn.ModuleList(copy.deepcopy(block) for block in blocks).requires_grad_(False).eval()
-        self.policy = nn.Sequential(SmallEncoder(), nn.Linear(SmallEncoder.num_features, 2 * len(blocks)))
+        looks = SmallEncoder()
+        self.policy = nn.Sequential(looks, nn.Linear(looks.num_features, 2 * len(blocks)))
         self.tuned_BN: Tensor | None = None
         for place, block in enumerate(blocks):
             block.forward = partial(self._mixed, place, block.forward)

@@ -62,7 +62,7 @@ def test_baseline_of_the_paper_is_subtracted_before_it_moves():
 @pytest.mark.parametrize("num_classes", [1, 7, 1000])
 def test_log_probability_of_a_uniform_policy(num_classes):
     policy = Policy(num_classes, policy_config(settings(preset=Preset.code_svhn), 1200), 3, CPU)
-    assert policy.sample()[2].item() == pytest.approx(-2 * math.log(100), abs=1e-4)
+    assert policy.log_prob(policy.sample()[2]).item() == pytest.approx(-2 * math.log(100), abs=1e-4)
 
 
 def test_levels_of_paper_and_code():
@@ -118,8 +118,8 @@ def test_policy_reaches_a_planted_vector():
     given = settings(num_actions=3, policy_lr=0.02)
     policy = Policy(6, policy_config(given, 6000), 0, CPU)
     for _ in range(6000):
-        weight_S, _, log_prob = policy.sample()
-        policy.reinforce(log_prob, -(weight_S - planted).abs().sum())
+        weight_S, _, actions = policy.sample()
+        policy.reinforce(policy.log_prob(actions), -(weight_S - planted).abs().sum())
     likeliest = policy.weight_levels[policy.weight_logits.argmax(1)]
     assert torch.equal(likeliest, planted)
     assert (policy.expected()[0] - planted).abs().max().item() < 0.1
@@ -129,6 +129,6 @@ def test_ablations_learn_the_scale_alone():
     for weights in (Weights.uniform, Weights.random):
         policy = Policy(5, policy_config(settings(weights=weights, policy_lr=0.1), 10), 0, CPU)
         for reward in (0.1, 0.9, 0.2):
-            policy.reinforce(policy.sample()[2], torch.tensor(reward))
+            policy.reinforce(policy.log_prob(policy.sample()[2]), torch.tensor(reward))
         assert policy.weight_logits.abs().sum() == 0
         assert policy.scale_logits.abs().sum() > 0

@@ -1,0 +1,168 @@
+"""A source with a known truth: some classes are the target's own, the others are made harmful.
+
+Named by what is planted: `source=planted:KIND:SHARE:SOURCE:TARGET`, as
+`planted:conflicting:0.9:glyphs:digits`; a whole number at the end is another seed than 0. The near classes
+are the target's, with its training images (of which a run of few shots trains on a few). SHARE of all classes
+are harmful, drawn from SOURCE:
+
+- `shuffled`: their labels are shuffled among their images;
+- `conflicting`: their images are those of the near classes, under a label drawn at random;
+- `foreign`: rows and columns of their images are put into another order, the same for all.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+
+from .. import InputError
+from .base import Dataset, Part, mix
+from .pixels import Images
+
+PREFIX = "planted:"
+
+
+class Kind(StrEnum):
+    """What is wrong with the harmful classes."""
+
+    shuffled = "shuffled"
+    conflicting = "conflicting"
+    foreign = "foreign"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a name asks for."""
+
+    kind: Kind
+    share: float  # of all classes, harmful
+    source: str
+    target: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name the data set without the places of its images."""
+        source, target = short_name(self.source), short_name(self.target)
+        seed = f"-seed{self.seed}" if self.seed else ""
+        return f"{target}+{self.kind}-{self.share:g}-{source}{seed}"
+
+
+def short_name(name: str) -> str:
+    """Name a data set, planted or not, without the place of its images."""
+    plan = read(name)
+    return plan.name if plan else Path(name).name.removesuffix(".tar")
+
+
+def read(name: str) -> Plan | None:
+    """Read the name of a planted source; None for any other data set.
+
+    Raises: InputError when a part is missing or wrong.
+    """
+    if not name.startswith(PREFIX):
+        return None
+    parts = name.split(":")[1:]
+    seed = parts.pop() if len(parts) == 5 else "0"
+    kinds = ", ".join(Kind)
+    if len(parts) != 4 or not seed.isdigit():
+        raise InputError(f"source={name}: expected planted:KIND:SHARE:SOURCE:TARGET[:SEED], KIND of {kinds}")
+    kind, share, source, target = parts
+    if kind not in list(Kind):
+        raise InputError(f"source={name}: no kind '{kind}'; expected one of {kinds}")
+    try:
+        number = float(share)
+    except ValueError:
+        number = -1.0
+    if not 0 < number < 1:
+        raise InputError(
+            f"source={name}: share '{share}' of harmful classes; expected a number between 0 and 1"
+        )
+    return Plan(Kind(kind), number, source, target, int(seed))
+
+
+def plant(plan: Plan, source: Dataset, target: Dataset) -> Dataset:
+    """Put the target's training images beside harmful classes; `truth` says which those are.
+
+    Raises: InputError when the source has too few classes for the share, or images have several labels.
+    """
+    num_near = len(target.classes)
+    num_bad = round(num_near * plan.share / (1 - plan.share))
+    if not 0 < num_bad <= len(source.classes):
+        raise InputError(
+            f"source={PREFIX}…: a share of {plan.share:g} beside {num_near} classes of {target.name} takes "
+            f"{num_bad} harmful ones; expected 1 to {len(source.classes)}, as {source.name} has"
+        )
+    random = np.random.default_rng(mix(plan.seed, "classes"))
+    bad = np.sort(random.choice(len(source.classes), num_bad, replace=False))
+    near, far = (_part(dataset, "train") for dataset in (target, source))
+    part = _planted(plan, near, far, bad, num_near)
+    text = f"{plan.name} {source.fingerprint} {target.fingerprint}"
+    return Dataset(
+        name=plan.name,
+        classes=(*(f"near {c}" for c in target.classes), *(f"harmful {source.classes[c]}" for c in bad)),
+        parts={"train": part},
+        fingerprint=hashlib.sha256(text.encode()).hexdigest()[:16],
+        side=max(source.side, target.side),
+        mirror=source.mirror and target.mirror,
+        notes=(f"{plan.name}: {num_near} classes are the target's, {num_bad} are harmful ({plan.kind})",),
+        truth=(1.0,) * num_near + (0.0,) * num_bad,
+    )
+
+
+def _part(dataset: Dataset, name: str) -> Part:
+    part = dataset.part(name)
+    if part.labels.ndim != 1:
+        raise InputError(f"source={PREFIX}…: images of {dataset.name} have several labels; expected one each")
+    return part
+
+
+def _planted(plan: Plan, near: Part, far: Part, bad: np.ndarray, num_near: int) -> Part:
+    """Join the near images with the harmful ones: as many a class as the source has."""
+    random = np.random.default_rng(mix(plan.seed, "images"))
+    rows = np.flatnonzero(np.isin(far.labels, bad))
+    labels = num_near + np.searchsorted(bad, far.labels[rows])
+    if plan.kind is Kind.shuffled:
+        labels = random.permutation(labels)
+    images, image = (far.images, rows)
+    if plan.kind is Kind.conflicting:
+        images, image = near.images, random.integers(len(near.labels), size=len(rows))
+    harmful = _Images(images, image, mix(plan.seed, "order") if plan.kind is Kind.foreign else None)
+    return Part(_Joined(near.images, harmful), np.concatenate((near.labels, labels)))
+
+
+@dataclass(frozen=True)
+class _Images:
+    """Some images of a part, by their numbers [N]; with a seed, rows and columns in another order."""
+
+    images: Images
+    image: np.ndarray
+    order_seed: int | None
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def decode(self, i: int, side: int) -> tuple[np.ndarray, float]:
+        """Give image `i` as uint8 [side,side,3] and its aspect ratio."""
+        pixels, aspect = self.images.decode(int(self.image[i]), side)
+        if self.order_seed is not None:
+            random = np.random.default_rng(self.order_seed)
+            pixels = pixels[random.permutation(side)][:, random.permutation(side)]
+        return pixels, aspect
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """Images of one part behind those of another."""
+
+    first: Images
+    second: Images
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def decode(self, i: int, side: int) -> tuple[np.ndarray, float]:
+        """Give image `i` as uint8 [side,side,3] and its aspect ratio."""
+        late = i - len(self.first)
+        return self.second.decode(late, side) if late >= 0 else self.first.decode(i, side)

@@ -1,0 +1,108 @@
+"""First-order credit: how much training on each source image lowers the holdout's loss.
+
+One step of rate r on image j with weight w changes the holdout's loss by -r w <gradient of j, gradient of the
+holdout> to first order (Ren et al., arXiv 1803.09050; Wang et al., DDS, arXiv 1911.10088). The product is a
+derivative of the image's loss along one direction, so a single forward pass away from the network gives it
+for a whole batch, where the gradient of each image would take as many backward passes.
+
+Shape letters: B images of a batch, S source classes.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .base import restore, saved
+from .metrics import classification_loss
+from .network import Network, frozen_statistics
+
+DISTANCE = 1e-4  # that weights are moved by, as a norm; float32 still tells the losses apart
+
+
+def shared_parameters(net: Network) -> list[Tensor]:
+    """List what source and target share: the trainable parameters of the encoder."""
+    return [p for p in net.encoder.parameters() if p.requires_grad]
+
+
+def holdout_gradient(net: Network, x: Tensor, y: Tensor) -> tuple[list[Tensor], Tensor]:
+    """Give the gradient of the holdout's loss in the shared parameters, of unit length, and the loss.
+
+    Norms take the batch's statistics, and move none.
+    """
+    with frozen_statistics(net):
+        loss = classification_loss(net.target(x), y)
+    gradient = torch.autograd.grad(loss, shared_parameters(net))
+    length = torch.stack([(g**2).sum() for g in gradient]).sum().sqrt().clamp(min=1e-12)
+    return [g / length for g in gradient], loss.detach()
+
+
+def image_credit(net: Network, x: Tensor, y: Tensor, loss_B: Tensor, direction: Sequence[Tensor]) -> Tensor:
+    """Differentiate the source loss of each image [B] along a direction of the shared parameters.
+
+    Args:
+        net: in training mode; it stays as it is.
+        x: source images.
+        y: their labels [B].
+        loss_B: their losses where the network is.
+        direction: of unit length.
+    """
+    parameters = shared_parameters(net)
+    with torch.no_grad(), frozen_statistics(net):
+        before = [p.clone() for p in parameters]
+        for p, v in zip(parameters, direction, strict=True):
+            p.add_(v, alpha=DISTANCE)
+        moved_B = classification_loss(net.source(x), y, reduction="none")
+        for p, old in zip(parameters, before, strict=True):
+            p.copy_(old)
+    return (moved_B - loss_B) / DISTANCE
+
+
+class ClassCredit:
+    """The credit of each class over all its images so far, newer ones counting more.
+
+    Args:
+        num_classes: S.
+        memory: what an earlier step counts, of a later one; 1: as much.
+        device: where it lies.
+    """
+
+    def __init__(self, num_classes: int, memory: float, device: torch.device) -> None:
+        self.memory = memory
+        self.total_S, self.square_S, self.count_S = torch.zeros(3, num_classes, device=device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the sums."""
+        return saved(self)
+
+    def load_state_dict(self, state: Any) -> None:
+        """Take them back."""
+        restore(self, state)
+
+    def add(self, credit_B: Tensor, y: Tensor) -> None:
+        """Take in the credit of a batch's images [B] of classes y [B]."""
+        self.total_S = (self.memory * self.total_S).index_add(0, y, credit_B)
+        self.square_S = (self.memory * self.square_S).index_add(0, y, credit_B**2)
+        self.count_S = (self.memory * self.count_S).index_add(0, y, torch.ones_like(credit_B))
+
+    def mean(self) -> Tensor:
+        """Give the mean credit of each class [S]; zero for a class not seen."""
+        return self.total_S / self.count_S.where(self.count_S > 0, 1)
+
+    def deviation(self) -> Tensor:
+        """Give the standard deviation [] of an image's credit around its class's mean."""
+        within = self.square_S.sum() - (self.count_S * self.mean() ** 2).sum()
+        return (within / self.count_S.sum().clamp(min=1)).clamp(min=1e-12).sqrt()
+
+    def mixture(self, weight_S: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the mean credit [] of the source as weights [S] mix it, and its standard error []."""
+        share_S = weight_S * self.count_S
+        total = share_S.sum().clamp(min=1e-8)
+        return (share_S * self.mean()).sum() / total, self.deviation() * (
+            weight_S * share_S
+        ).sum().sqrt() / total
+
+    def evidence(self, baseline: Tensor) -> Tensor:
+        """Give by how many standard errors each class's mean is above a bar [S]; zero for one not seen."""
+        return (self.mean() - baseline) * self.count_S.sqrt() / self.deviation()

@@ -1,0 +1,165 @@
+"""Credit by gradients: against the gradient of each image, and a policy that follows it."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from near_pair import in_float64, pose_near
+from torch.nn import functional as F
+from transferbench import InputError
+from transferbench.benchmarks.schema import digested
+from transferbench.methods.credit import ClassCredit, holdout_gradient, image_credit, shared_parameters
+from transferbench.methods.l2tl import L2TL
+from transferbench.methods.network import frozen_statistics
+from transferbench.methods.policy import Policy
+from transferbench.methods.policy_settings import Credit, Preset, Settings, policy_config
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def exact(config_of, posed_of):
+    return in_float64(pose_near(config_of, posed_of, "recipe.steps=200", "recipe.lr=0.02"), batch_size=8)
+
+
+def flat(tensors):
+    return torch.cat([t.ravel() for t in tensors])
+
+
+def test_credit_is_the_product_of_each_images_gradient_and_the_holdouts(exact):
+    """The slow way: one backward pass an image. A quotient of differences is off by its curvature."""
+    net, source = exact.network(), exact.source.stream(8, 0)
+    (x, y), (x_S, y_S) = next(exact.holdout.stream(8, 0)), next(source)
+    direction, loss = holdout_gradient(net, x, y)
+    with frozen_statistics(net):
+        plain = F.cross_entropy(net.target(x), y)
+        v = flat(torch.autograd.grad(plain, shared_parameters(net)))
+        loss_B = F.cross_entropy(net.source(x_S), y_S, reduction="none")
+        rows = [torch.autograd.grad(one, shared_parameters(net), retain_graph=True) for one in loss_B]
+    assert loss.item() == pytest.approx(plain.item())
+    assert torch.allclose(flat(direction), v / v.norm())
+    expected_B = torch.stack([flat(row) for row in rows]) @ v / v.norm()
+    credit_B = image_credit(net, x_S, y_S, loss_B.detach(), direction)
+    assert torch.allclose(credit_B, expected_B, atol=0.05 * expected_B.abs().max().item())
+
+
+def test_measuring_credit_leaves_the_network_as_it_is(exact):
+    net = exact.network()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    (x, y), (x_S, y_S) = next(exact.holdout.stream(8, 0)), next(exact.source.stream(8, 0))
+    direction, _ = holdout_gradient(net, x, y)
+    image_credit(net, x_S, y_S, torch.zeros(8), direction)
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    assert all(p.grad is None for p in net.parameters())
+
+
+def test_means_of_classes_by_hand():
+    credit = ClassCredit(4, 0.5, CPU)
+    credit.add(torch.tensor([1.0, 3.0, -1.0]), torch.tensor([0, 0, 1]))
+    assert credit.mean().tolist() == [2, -1, 0, 0]
+    credit.add(torch.tensor([8.0, 2.0]), torch.tensor([0, 3]))
+    # class 0: (4/2 + 8) / (2/2 + 1) = 5; class 1: (-1/2) / (1/2); class 3: 2
+    assert credit.mean().tolist() == [5, -1, 0, 2]
+    # around them, in class 0: 1/2 (1 - 5)^2 + 1/2 (3 - 5)^2 + (8 - 5)^2 = 19, of 3 1/2 images
+    deviation = math.sqrt(19 / 3.5)
+    assert credit.deviation().item() == pytest.approx(deviation)
+    # counts 2, 1/2, 0, 1; weights 1, 1/2, 1, 0: shares 2, 1/4, 0, 0
+    mean, error = credit.mixture(torch.tensor([1.0, 0.5, 1, 0]))
+    assert mean.item() == pytest.approx((2 * 5 - 0.25) / 2.25)
+    assert error.item() == pytest.approx(deviation * math.sqrt(2 + 0.5 * 0.25) / 2.25)
+    expected = [3 * math.sqrt(2) / deviation, -3 * math.sqrt(0.5) / deviation, 0, 0]
+    assert credit.evidence(torch.tensor(2.0)).tolist() == pytest.approx(expected)
+    assert ClassCredit(4, 1.0, CPU).evidence(torch.tensor(0.0)).tolist() == [0, 0, 0, 0]
+
+
+def test_the_mixtures_error_is_what_many_draws_show():
+    """Images of two classes with weights; their weighted mean over 20,000 sets of images."""
+    weight_S, counts = torch.tensor([1.0, 0.3]), (6, 10)
+    generator = torch.Generator().manual_seed(0)
+    means, errors = [], []
+    for _ in range(2000):
+        credit = ClassCredit(2, 1.0, CPU)
+        y = torch.repeat_interleave(torch.arange(2), torch.tensor(counts))
+        credit.add(2 * torch.randn(16, generator=generator), y)
+        mean, error = credit.mixture(weight_S)
+        means.append(mean)
+        errors.append(error**2)
+    shown = torch.stack(means).var()
+    # the deviation of n images around k means has n - k degrees of freedom, and is divided by n
+    assert (torch.stack(errors).mean() * 16 / 14 / shown).item() == pytest.approx(1, abs=0.1)
+
+
+def test_a_tilted_policy_by_hand():
+    config = policy_config(Settings(num_actions=3, num_alpha_actions=2).resolved(), 100)
+    policy = Policy(2, config, 0, CPU)
+    policy.tilt(torch.tensor([2 * math.log(2), 0.0]), torch.tensor(-math.log(3)))
+    weight_C, scale = policy.expected()
+    # levels 0, 1/2, 1 with chances 1 : 2 : 4, and 1/3 each; scales 0 and 1/2 with 1 : 1/3
+    assert weight_C.tolist() == pytest.approx([(0.5 * 2 + 4) / 7, 0.5])
+    assert scale.item() == pytest.approx(0.5 * 0.25)
+
+
+def test_a_tilt_leaves_alone_what_is_not_learned():
+    config = policy_config(Settings(weights="uniform", alpha="fixed").resolved(), 100)
+    policy = Policy(2, config, 0, CPU)
+    policy.tilt(torch.ones(2), torch.ones(()))
+    assert policy.weight_logits.abs().sum() == 0
+    assert policy.scale_logits.abs().sum() == 0
+
+
+def test_only_classes_of_the_batch_are_judged():
+    policy = Policy(3, policy_config(Settings(policy_lr=0.1).resolved(), 10), 0, CPU)
+    for reward in (0.1, 0.9):
+        actions = policy.sample()[2]
+        policy.reinforce(policy.log_prob(actions, torch.tensor([True, False, True])), torch.tensor(reward))
+    moved_C = policy.weight_logits.abs().sum(1) > 0
+    assert moved_C.tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("credit", ["present", "gain", "first_order"])
+def test_each_credit_changes_the_policy_and_resumes(build, credit):
+    given = (f"method.credit={credit}", "recipe.steps=6", "shots=2")
+    method, other = (build("l2tl", *given) for _ in range(2))
+    for t in range(3):
+        method.step(t)
+    assert method.policy.weight_logits.abs().sum() > 0
+    other.load_state_dict(method.state_dict())
+    for t in range(3, 5):
+        first, second = method.step(t), other.step(t)
+    assert first["reward"].item() == second["reward"].item()
+    assert torch.equal(method.policy.weight_logits, other.policy.weight_logits)
+
+
+def test_a_gain_is_measured_on_the_same_images(build):
+    """Without learning rate nothing is gained."""
+    method = build("l2tl", "method.credit=gain", "method.reward=negative_loss", "recipe.lr=1e-30")
+    assert method.step(0)["reward"].item() == pytest.approx(0, abs=1e-6)
+
+
+def test_what_came_later_is_in_no_digest_of_before():
+    plain = Settings().resolved()
+    assert "credit" not in digested(plain)
+    assert "credit_memory" not in digested(plain)
+    assert digested(replace(plain, credit=Credit.gain))["credit"] == "gain"
+    assert digested(Settings(preset=Preset.first_order).resolved())["credit"] == "first_order"
+
+
+def test_credit_tells_classes_under_conflicting_labels(config_of, posed_of):
+    """The planted truth, from random weights and in few steps."""
+    given = ("source=planted:conflicting:0.5:glyphs:digits", "backbone=tiny", "recipe.steps=80", "shots=5")
+    more = ("recipe.batch_size=32", "recipe.lr=0.05", "method.preset=first_order")
+    config = config_of("l2tl", *given, *more)
+    problem = posed_of(config).problem
+    method = L2TL(problem, config.settings)
+    for t in range(80):
+        method.step(t)
+    weight_S, truth_S = method.policy.expected()[0], torch.tensor(problem.source.truth)
+    assert (weight_S[truth_S == 1][:, None] > weight_S[truth_S == 0]).float().mean() > 0.8
+
+
+def test_an_oracle_needs_a_truth_and_differences_need_digits(build):
+    with pytest.raises(InputError, match="worth is not known; expected source=planted"):
+        build("l2tl", "method.weights=oracle")
+    with pytest.raises(InputError, match="expected fp32"):
+        build("l2tl", "method.preset=first_order", "recipe.precision=bf16")
