@@ -8,7 +8,6 @@ for a whole batch, where the gradient of each image would take as many backward 
 Shape letters: B images of a batch, S source classes.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -26,19 +25,23 @@ def shared_parameters(net: Network) -> list[Tensor]:
     return [p for p in net.encoder.parameters() if p.requires_grad]
 
 
-def holdout_gradient(net: Network, x: Tensor, y: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Give the gradient of the holdout's loss in the shared parameters, of unit length, and the loss.
+def holdout_direction(net: Network, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Give the gradient of the holdout's loss in what is shared, flat and of unit length; and the loss.
 
     Norms take the batch's statistics, and move none.
     """
     with frozen_statistics(net):
         loss = classification_loss(net.target(x), y)
-    gradient = torch.autograd.grad(loss, shared_parameters(net))
-    length = torch.stack([(g**2).sum() for g in gradient]).sum().sqrt().clamp(min=1e-12)
-    return [g / length for g in gradient], loss.detach()
+    gradient = torch.cat([g.flatten() for g in torch.autograd.grad(loss, shared_parameters(net))])
+    return unit(gradient), loss.detach()
 
 
-def image_credit(net: Network, x: Tensor, y: Tensor, loss_B: Tensor, direction: Sequence[Tensor]) -> Tensor:
+def unit(vector: Tensor) -> Tensor:
+    """Bring a vector to length one; zero stays zero."""
+    return vector / vector.norm().clamp(min=1e-12)
+
+
+def image_credit(net: Network, x: Tensor, y: Tensor, loss_B: Tensor, direction: Tensor) -> Tensor:
     """Differentiate the source loss of each image [B] along a direction of the shared parameters.
 
     Args:
@@ -46,13 +49,13 @@ def image_credit(net: Network, x: Tensor, y: Tensor, loss_B: Tensor, direction: 
         x: source images.
         y: their labels [B].
         loss_B: their losses where the network is.
-        direction: of unit length.
+        direction: flat, of unit length.
     """
     parameters = shared_parameters(net)
     with torch.no_grad(), frozen_statistics(net):
         before = [p.clone() for p in parameters]
-        for p, v in zip(parameters, direction, strict=True):
-            p.add_(v, alpha=DISTANCE)
+        for p, v in zip(parameters, direction.split([p.numel() for p in parameters]), strict=True):
+            p.add_(v.view(p.shape), alpha=DISTANCE)
         moved_B = classification_loss(net.source(x), y, reduction="none")
         for p, old in zip(parameters, before, strict=True):
             p.copy_(old)

@@ -21,7 +21,7 @@ from torch import Tensor
 from .. import InputError
 from ..datasets.base import mix
 from .base import Method, Metrics, Problem, changes, classed_source, judging_stream, part, update
-from .credit import ClassCredit, holdout_gradient, image_credit
+from .credit import ClassCredit, holdout_direction, image_credit, shared_parameters, unit
 from .metrics import SCORES, check_score, classification_loss, of_scored
 from .network import frozen_statistics
 from .policy import Actions, Policy
@@ -74,6 +74,8 @@ class L2TL(Method):
                     f"recipe.precision={self.recipe.precision} rounds away; expected fp32"
                 )
             self.credit = ClassCredit(source.num_classes, config.credit_memory, problem.device)
+            num_shared = sum(p.numel() for p in shared_parameters(self.net))
+            self.direction = torch.zeros(num_shared, device=problem.device)
         self.walked = torch.ones((), device=problem.device)
         self.truth_S = torch.tensor(source.truth, device=problem.device)
         if config.weights is Weights.oracle and not source.truth:
@@ -145,8 +147,9 @@ class L2TL(Method):
         with part("data"):
             x, y = next(self.holdout)
         with part("reward"):
-            direction, loss = holdout_gradient(self.net, x, y)
-            credit_B = image_credit(self.net, x_S, y_S, loss_B, direction)
+            direction, loss = holdout_direction(self.net, x, y)
+            self.direction = self.config.direction_memory * self.direction + direction
+            credit_B = image_credit(self.net, x_S, y_S, loss_B, unit(self.direction))
         self._update(t)
         with part("policy"):
             self.credit.add(credit_B, y_S)

@@ -108,6 +108,7 @@ RANGES = {
     "policy_lr": (0, inf),
     "policy_lr_decay_step": (0, inf),
     "credit_memory": (0, 1),
+    "direction_memory": (0, 1),
     "credit_sharpness": (0, inf),
     "credit_bar": (0, inf),
 }
@@ -217,6 +218,7 @@ class Settings:
     credit: Credit | None = field(default=None, metadata={"undigested": Credit.reward})
     credit_memory: float = field(default=1.0, metadata={"undigested": 1.0})  # what an earlier step counts
     credit_sharpness: float = field(default=2.0, metadata={"undigested": 2.0})  # of weights, a standard error
+    direction_memory: float = field(default=0.0, metadata={"undigested": 0.0})  # of the holdout's gradients
     credit_bar: float = field(default=0.5, metadata={"undigested": 0.5})  # to pass, of the mixture's credit
 
     def resolved(self) -> "Settings":

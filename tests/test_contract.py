@@ -20,6 +20,8 @@ VARIANTS = [
     ("l2tl", "method.weights=random"),
     ("l2tl", "method.weights=uniform_code", "method.preset=code_svhn"),
     ("l2tl", "method.alpha=walk", "method.reward=auroc"),
+    ("l2tl", "method.credit=gain"),
+    ("l2tl", "method.preset=first_order"),
     ("linear_probe", "method.taps=3"),
     ("finetune", "bn=shared"),
 ]

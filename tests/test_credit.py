@@ -9,11 +9,11 @@ from near_pair import in_float64, pose_near
 from torch.nn import functional as F
 from transferbench import InputError
 from transferbench.benchmarks.schema import digested
-from transferbench.methods.credit import ClassCredit, holdout_gradient, image_credit, shared_parameters
+from transferbench.methods.credit import ClassCredit, holdout_direction, image_credit, shared_parameters
 from transferbench.methods.l2tl import L2TL
 from transferbench.methods.network import frozen_statistics
 from transferbench.methods.policy import Policy
-from transferbench.methods.policy_settings import Credit, Preset, Settings, policy_config
+from transferbench.methods.policy_settings import Alpha, Credit, Preset, Settings, Weights, policy_config
 
 CPU = torch.device("cpu")
 
@@ -31,14 +31,14 @@ def test_credit_is_the_product_of_each_images_gradient_and_the_holdouts(exact):
     """The slow way: one backward pass an image. A quotient of differences is off by its curvature."""
     net, source = exact.network(), exact.source.stream(8, 0)
     (x, y), (x_S, y_S) = next(exact.holdout.stream(8, 0)), next(source)
-    direction, loss = holdout_gradient(net, x, y)
+    direction, loss = holdout_direction(net, x, y)
     with frozen_statistics(net):
         plain = F.cross_entropy(net.target(x), y)
         v = flat(torch.autograd.grad(plain, shared_parameters(net)))
         loss_B = F.cross_entropy(net.source(x_S), y_S, reduction="none")
         rows = [torch.autograd.grad(one, shared_parameters(net), retain_graph=True) for one in loss_B]
     assert loss.item() == pytest.approx(plain.item())
-    assert torch.allclose(flat(direction), v / v.norm())
+    assert torch.allclose(direction, v / v.norm())
     expected_B = torch.stack([flat(row) for row in rows]) @ v / v.norm()
     credit_B = image_credit(net, x_S, y_S, loss_B.detach(), direction)
     assert torch.allclose(credit_B, expected_B, atol=0.05 * expected_B.abs().max().item())
@@ -48,7 +48,7 @@ def test_measuring_credit_leaves_the_network_as_it_is(exact):
     net = exact.network()
     before = {k: v.clone() for k, v in net.state_dict().items()}
     (x, y), (x_S, y_S) = next(exact.holdout.stream(8, 0)), next(exact.source.stream(8, 0))
-    direction, _ = holdout_gradient(net, x, y)
+    direction, _ = holdout_direction(net, x, y)
     image_credit(net, x_S, y_S, torch.zeros(8), direction)
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
     assert all(p.grad is None for p in net.parameters())
@@ -101,7 +101,7 @@ def test_a_tilted_policy_by_hand():
 
 
 def test_a_tilt_leaves_alone_what_is_not_learned():
-    config = policy_config(Settings(weights="uniform", alpha="fixed").resolved(), 100)
+    config = policy_config(Settings(weights=Weights.uniform, alpha=Alpha.fixed).resolved(), 100)
     policy = Policy(2, config, 0, CPU)
     policy.tilt(torch.ones(2), torch.ones(()))
     assert policy.weight_logits.abs().sum() == 0
@@ -115,20 +115,6 @@ def test_only_classes_of_the_batch_are_judged():
         policy.reinforce(policy.log_prob(actions, torch.tensor([True, False, True])), torch.tensor(reward))
     moved_C = policy.weight_logits.abs().sum(1) > 0
     assert moved_C.tolist() == [True, False, True]
-
-
-@pytest.mark.parametrize("credit", ["present", "gain", "first_order"])
-def test_each_credit_changes_the_policy_and_resumes(build, credit):
-    given = (f"method.credit={credit}", "recipe.steps=6", "shots=2")
-    method, other = (build("l2tl", *given) for _ in range(2))
-    for t in range(3):
-        method.step(t)
-    assert method.policy.weight_logits.abs().sum() > 0
-    other.load_state_dict(method.state_dict())
-    for t in range(3, 5):
-        first, second = method.step(t), other.step(t)
-    assert first["reward"].item() == second["reward"].item()
-    assert torch.equal(method.policy.weight_logits, other.policy.weight_logits)
 
 
 def test_a_gain_is_measured_on_the_same_images(build):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from transferbench import InputError
 from transferbench.benchmarks.pose import pose
+from transferbench.benchmarks.run import run_one
 from transferbench.datasets import catalog
 from transferbench.datasets.planted import short_name
 
@@ -100,3 +101,14 @@ def test_a_wrong_name_is_one_line(name, said):
     with pytest.raises(InputError, match=said.replace(".", r"\.")) as error:
         catalog.load(name)
     assert "\n" not in str(error.value)
+
+
+def test_a_run_records_the_truth_and_how_the_weights_went(config_of, results):
+    given = ("source=planted:shuffled:0.5:glyphs:digits", "recipe.steps=3", "shots=2", "backbone=tiny")
+    done = run_one(config_of("l2tl", *given), results)
+    assert list(done["source_truth"].values()).count(1.0) == 10
+    assert set(done["source_truth"]) == set(done["class_weights"])
+    assert [set(point["class_weights"]) == set(done["class_weights"]) for point in done["curve"]] == [
+        True
+    ] * 3
+    assert done["source"] == "digits+shuffled-0.5-glyphs"
