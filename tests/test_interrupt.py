@@ -2,11 +2,17 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
 from test_run import LONG, figures
-from transferbench.benchmarks import interrupt, loop
+from transferbench.benchmarks import claim, interrupt, loop
 from transferbench.benchmarks.run import run_one
 from transferbench.methods import catalog
 from transferbench.methods.leap import Leap
@@ -115,3 +121,39 @@ def test_saving_takes_a_hundredth_of_the_time_at_most(config_of, tmp_path, monke
     run_one(config_of("scratch", *LONG, "checkpoint_minutes=1e-9"), tmp_path)
     assert saves[0] == 1
     assert len(saves) < 20  # ten evaluations, and few between them: a step is quicker than saving
+
+
+@contextmanager
+def begun(results: Path) -> Iterator[subprocess.Popen[str]]:
+    """Start a bench in a process of its own, and wait until one of its workers takes steps."""
+    given = ("methods=scratch", "seeds=2", "recipe.steps=100000", "workers=1", "device=cpu")
+    command = [sys.executable, "-m", "transferbench.benchmarks.cli", "bench", *given, f"results={results}"]
+    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **piped) as process:
+        while not any(claim.read(path)["step"] for path in results.glob("*/*/*/heartbeat")):
+            time.sleep(0.05)
+            assert process.poll() is None, process.communicate()
+        yield process
+
+
+def test_ctrl_c_twice_says_one_line_and_saves(tmp_path):
+    with begun(tmp_path) as process:
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.05)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error.strip() == "stopped; the same command goes on where this one ended"
+    assert not list(tmp_path.glob("*/*/*/heartbeat"))  # the worker has left by itself
+    assert list(tmp_path.glob("*/*/*/checkpoint.pt"))
+
+
+def test_workers_end_with_a_parent_that_was_killed(tmp_path):
+    with begun(tmp_path) as process:
+        process.kill()
+        process.wait()
+        end = time.monotonic() + 60
+        while list(tmp_path.glob("*/*/*/heartbeat")):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    assert list(tmp_path.glob("*/*/*/checkpoint.pt"))

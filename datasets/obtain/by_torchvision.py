@@ -10,6 +10,7 @@ from ... import InputError
 from ..about import Archive, Torchvision
 from .download import DownloadError, download, verify
 
+NOTE = "transfers.txt"  # lists what was fetched
 UNPACKED = {".tgz", ".tar", ".zip"}  # archives under names of torchvision's own
 
 
@@ -24,9 +25,10 @@ def fetch(spec: Torchvision, archives: Sequence[Archive], draft: Path) -> None:
     if cls is None:
         raise DownloadError(f"this torchvision has no {spec.cls}")
     draft.mkdir(exist_ok=True)
+    _clear(draft)
     files: list[Path] = []
     try:
-        with _transfers(files):
+        with _transfers(draft, files):
             for options in spec.options:
                 cls(root=str(draft), download=True, **options)
     except InputError as error:
@@ -34,15 +36,31 @@ def fetch(spec: Torchvision, archives: Sequence[Archive], draft: Path) -> None:
     except (OSError, RuntimeError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DownloadError(" ".join(str(error).split())[:200] or type(error).__name__) from error
     _drop_archives(archives, files)
+    (draft / NOTE).unlink(missing_ok=True)
+
+
+def _clear(draft: Path) -> None:
+    """Keep of an earlier try what was fetched: torchvision takes a part of what is unpacked for all of it."""
+    note = draft / NOTE
+    names = note.read_text().splitlines() if note.exists() else []
+    kept = {note, *(draft / f"{name}{suffix}" for name in names for suffix in ("", ".part", ".part.json"))}
+    for path in sorted(draft.rglob("*"), reverse=True):  # what is in a folder comes before it
+        if path.is_dir() and not path.is_symlink():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif path not in kept:
+            path.unlink()
 
 
 @contextmanager
-def _transfers(files: list[Path]) -> Iterator[None]:
+def _transfers(draft: Path, files: list[Path]) -> Iterator[None]:
     """Let torchvision's transfers go through ours, which resume, and list them; it has no setting for it."""
     from torchvision.datasets import utils
 
     def transfer(url: str, filename: str | Path, *_: object) -> None:
         files.append(Path(filename))
+        with (draft / NOTE).open("a") as f:
+            f.write(f"{files[-1].relative_to(draft)}\n")
         download(url, files[-1])
 
     own = utils._urlretrieve

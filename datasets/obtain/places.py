@@ -10,7 +10,7 @@ import shutil
 import socket
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -39,9 +39,10 @@ def locate(name: str, about: About) -> Path:
 
     Raises: MissingData that lists every place tried, and what to do by hand.
     """
-    if found := present(name, about):
-        return found
     store = _store()
+    if found := present(name, about):
+        _tidy(store / name)
+        return found
     with ExitStack() as stack:
         with writing("fetched data sets"):
             stack.enter_context(locked(store / name, f"another process is fetching {name}"))
@@ -54,7 +55,7 @@ def locate(name: str, about: About) -> Path:
             except DownloadError as error:
                 tried.append(f"{words}: {error}")
                 continue
-            shutil.rmtree(store / f"{name}.archives", ignore_errors=True)
+            shutil.rmtree(_archives(store / name), ignore_errors=True)
             if found := find(name, about):
                 return found
             raise InputError(
@@ -63,6 +64,17 @@ def locate(name: str, about: About) -> Path:
     raise MissingData(
         "\n".join((_headline(name, about), *(f"  tried {t}" for t in tried), _by_hand(name, about)))
     )
+
+
+def _tidy(copy: Path) -> None:
+    """Remove the archives of a copy that is there; a kill may have come before."""
+    if _archives(copy).exists() and copy.exists():
+        with suppress(OSError), locked(copy):  # a store that is only read
+            shutil.rmtree(_archives(copy), ignore_errors=True)
+
+
+def _archives(copy: Path) -> Path:
+    return copy.with_name(f"{copy.name}.archives")
 
 
 def present(name: str, about: About) -> Path | None:
@@ -196,7 +208,7 @@ def check_reachable(url: str) -> None:
 
 
 def _archive_files(name: str, archives: Sequence[Archive]) -> list[Path]:
-    folder = _store() / f"{name}.archives"
+    folder = _archives(_store() / name)
     folder.mkdir(exist_ok=True)
     return [folder / a.file_name for a in archives]
 

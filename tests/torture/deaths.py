@@ -14,7 +14,7 @@ import torch
 from transferbench.datasets import catalog as datasets
 
 FORK = multiprocessing.get_context("fork")  # torch is loaded already: a child starts at once
-CHANGES = ("replace", "rename", "link", "fsync", "unlink", "mkdir")
+CHANGES = ("replace", "rename", "link", "fsync", "unlink", "mkdir", "utime")
 
 
 def start(work: Callable[[], Any], **env: str) -> Any:
