@@ -6,7 +6,7 @@ RUN := .venv/bin/transferbench
 SPEC = $(if $(TARGET),target=$(TARGET)) $(if $(SOURCE),source=$(SOURCE)) $(if $(METHODS),methods=$(METHODS)) \
        $(if $(SEEDS),seeds=$(SEEDS)) $(if $(ON),on=$(ON)) $(if $(CLUSTER),cluster=$(CLUSTER)) $(ARGS)
 .DEFAULT_GOAL := help
-.PHONY: bench paper test torture check speed report data clean help
+.PHONY: bench paper test torture slurm-test check speed report data clean help
 
 bench: $(STAMP)  ## compare the methods: make bench [TARGET= SOURCE= METHODS= SEEDS= ARGS=]
 	@$(RUN) bench $(SPEC)
@@ -20,6 +20,9 @@ test: $(STAMP)  ## run the tests (no network, CPU)
 torture: $(STAMP)  ## faults at full length, in about half an hour; goes on where it was stopped; then the table
 	@OMP_NUM_THREADS=1 .venv/bin/pytest tests/torture --torture=torture.jsonl $(ARGS)
 	@.venv/bin/python tests/torture/table.py torture.jsonl docs/reliability.md
+
+slurm-test: $(STAMP)  ## run the tests on a real SLURM, which is started here (root, Debian; a quarter of an hour)
+	@TRANSFERBENCH_SLURM_TESTS=1 OMP_NUM_THREADS=1 .venv/bin/pytest -rs tests/slurm $(ARGS)
 
 check: $(STAMP)  ## lint and types
 	@.venv/bin/ruff check .
@@ -44,7 +47,7 @@ clean:  ## remove .venv, caches and figures; results stay
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: $(STAMP)  ## this text
-	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12
 	@echo; echo "make bench TARGET=../my/images SOURCE=../other/images SEEDS=3 ARGS=\"recipe.steps=500 shots=10\""
 
 $(STAMP): pyproject.toml requirements.txt

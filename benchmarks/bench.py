@@ -1,5 +1,6 @@
 """`bench` and `run`: plan, run what has no record, and show the table."""
 
+import os
 from collections.abc import Container, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +44,7 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
     open_results(results)
     if request.on == "slurm":
         configs = [replace(c, device="cpu") for c in configs]  # here; the job's is another
-    configs, _ = fitting(configs, results, console)
+    configs, _ = fitting(configs, results, console, processes_of(request.on, request.cluster))
     console.print(f"{configs[0].source_name} -> {configs[0].target_name}: {configs[0].words()}", markup=False)
     if request.on == "slurm":
         from .on_slurm import queue_missing
@@ -58,9 +59,20 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
 
 
 def single(overrides: Sequence[str]) -> int:
-    """Run one method once, in this process. Raises: InputError before anything is run."""
+    """Run one method once, in this process, or in all that torchrun has started.
+
+    Raises: InputError before anything is run.
+    """
+    from ..datasets import ranks
+
+    with ranks.joined():
+        return _single(overrides)
+
+
+def _single(overrides: Sequence[str]) -> int:
     import torch
 
+    from ..datasets import ranks
     from .run import run_one
 
     given = dict(o.partition("=")[::2] for o in overrides)
@@ -78,17 +90,28 @@ def single(overrides: Sequence[str]) -> int:
     _check_data(request)
     config = run_config(request, method, settings_of(method, overrides), request.seed)
     results = Path(request.results)
-    open_results(results)
+    ranks.first(open_results, results)
     prepare_data([config])
-    for _, reason in unfit([config], results).values():
+    for _, reason in unfit([config], results, ranks.size()).values():
         raise InputError(f"method={method}: cannot run here: {reason}")
     torch.set_num_threads(pool.num_threads(config.threads, config.device, 1))
     console = Console(highlight=False, soft_wrap=True)
     run_one(config, results)
+    if not ranks.is_first():
+        return 0
     with Progress([config], results, console) as progress:
         progress.report(config, None)
     console.print(f"record: {config.folder(results) / 'record.json'}", markup=False)
     return 0
+
+
+def processes_of(on: str, cluster: str | None) -> int:
+    """Count the processes that share each run. Raises: InputError for several without SLURM."""
+    if on == "slurm":
+        return load_cluster(cluster).processes
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("torchrun: its processes share one run; expected `transferbench run method=NAME …`")
+    return 1
 
 
 def check_place(on: str, cluster: str | None, device: str) -> str:
@@ -128,13 +151,13 @@ def show_runs(configs: Sequence[RunConfig], results: Path, console: Console) -> 
 
 
 def fitting(
-    configs: Sequence[RunConfig], results: Path, console: Console
+    configs: Sequence[RunConfig], results: Path, console: Console, processes: int = 1
 ) -> tuple[list[RunConfig], dict[str, str]]:
     """Leave out the rows whose method cannot run on its problem; says why, and leaves it for the tables.
 
     Returns: the runs that are left, and the reason of each row left out, by `plan.row_of`.
     """
-    reasons = unfit(configs, results)
+    reasons = unfit(configs, results, processes)
     for config, reason in reasons.values():
         label = methods.load(config.method).label(config.settings)
         console.print(f"not run: {label}: {reason}", markup=False)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..datasets import ranks
 from ..datasets.base import Split, mix
 from ..methods.base import Method, saved_by
 from . import interrupt
@@ -24,6 +25,8 @@ SAVE_SHARE = 100  # times as long between two checkpoints as one takes
 
 class Training:
     """A method on its way, with all that a checkpoint holds.
+
+    Several processes that share a run go in step; the first evaluates, logs and saves.
 
     Args:
         method: what is trained.
@@ -73,8 +76,9 @@ class Training:
                 metrics = self._advance(stop, beat)
                 if self.step == stop:
                     self._log(metrics, batch_size)
-                self._save()
-                if interrupt.requested():
+                if ranks.is_first():
+                    self._save()
+                if ranks.some(interrupt.requested()):
                     raise interrupt.Interrupted(f"{self.folder}: saved at step {self.step} of {steps}")
                 beat(self.step, self.curve[-1] if self.step == stop else None)
 
@@ -83,8 +87,8 @@ class Training:
 
         Raises: Interrupted in the latter case.
         """
-        asked = interrupt.requested()
-        if asked or time.monotonic() - self._saved > self.save_every:
+        asked = ranks.some(interrupt.requested())
+        if ranks.is_first() and (asked or time.monotonic() - self._saved > self.save_every):
             self.clock.add_preparation()
             with self.clock.paused():
                 self._save(is_prepared=False)
@@ -99,7 +103,8 @@ class Training:
                 metrics = self._counted() if self.step == 0 else self.method.step(self.step)
                 self.step += 1
                 beat(self.step, None)
-                if interrupt.requested() or time.monotonic() - self._saved > self.save_every:
+                is_late = ranks.is_first() and time.monotonic() - self._saved > self.save_every
+                if ranks.some(interrupt.requested() or is_late):
                     break
         return metrics
 
@@ -107,21 +112,24 @@ class Training:
         """Take the first step and count its floating-point operations."""
         with FlopCounterMode(display=False) as counter:
             metrics = self.method.step(0)
-        self.flops_per_step = counter.get_total_flops()
+        self.flops_per_step = ranks.size() * counter.get_total_flops()
         return metrics
 
     def _log(self, metrics: dict[str, torch.Tensor], batch_size: int) -> None:
-        scores = None if self.holdout is None else evaluate(self.method, self.holdout, batch_size)[0]
+        scores = None
+        if self.holdout is not None and ranks.is_first():
+            scores = evaluate(self.method, self.holdout, batch_size)[0]
         point = {
             "step": self.step,
             "seconds": self.clock.prepare + self.clock.step,
             "holdout": scores,
-            "train": {k: v.item() for k, v in metrics.items()},
+            "train": {k: ranks.mean(v).item() for k, v in metrics.items()},
         }
         if self.classes and (weight_S := self.method.class_weights()) is not None:
             point["class_weights"] = dict(zip(self.classes, weight_S.tolist(), strict=True))
         self.curve.append(point)
-        append_line(self.folder / "metrics.jsonl", point)
+        if ranks.is_first():
+            append_line(self.folder / "metrics.jsonl", point)
 
     def _save(self, is_prepared: bool = True) -> None:
         """Write a draft, keep the previous checkpoint, and put the new one in place."""
@@ -149,26 +157,33 @@ class Training:
 
         Returns: whether all is prepared there.
         """
+        state = ranks.first(self._newest)
+        if ranks.is_first():
+            (self.folder / "metrics.jsonl").unlink(missing_ok=True)
+        if state is None:
+            return False
+        self.method.load_state_dict(state.pop("method"))
+        self.clock.load_state_dict(state.pop("clock"))
+        self.memory.load_state_dict(state.pop("memory", {"bytes": 0}))
+        is_prepared = state.pop("is_prepared", True)
+        for key, value in state.items():
+            setattr(self, key, value)
+        for point in self.curve if ranks.is_first() else ():
+            append_line(self.folder / "metrics.jsonl", point)
+        return is_prepared
+
+    def _newest(self) -> dict[str, Any] | None:
+        """Read the newest checkpoint that is whole."""
+        device = self.clock.device if ranks.size() == 1 else "cpu"  # others have another device
         for name in CHECKPOINTS[:2]:
             path = self.folder / name
             if not path.exists():
                 continue
             try:
-                state = torch.load(path, map_location=self.clock.device, weights_only=True)
+                return torch.load(path, map_location=device, weights_only=True)
             except (RuntimeError, EOFError, pickle.UnpicklingError, struct.error):  # torn by a full disk
                 continue
-            self.method.load_state_dict(state.pop("method"))
-            self.clock.load_state_dict(state.pop("clock"))
-            self.memory.load_state_dict(state.pop("memory", {"bytes": 0}))
-            is_prepared = state.pop("is_prepared", True)
-            for key, value in state.items():
-                setattr(self, key, value)
-            (self.folder / "metrics.jsonl").unlink(missing_ok=True)
-            for point in self.curve:
-                append_line(self.folder / "metrics.jsonl", point)
-            return is_prepared
-        (self.folder / "metrics.jsonl").unlink(missing_ok=True)
-        return False
+        return None
 
 
 def _stops(steps: int, evaluations: int) -> list[int]:

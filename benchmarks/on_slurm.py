@@ -16,6 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
+from ..datasets import ranks
 from ..slurm import launch
 from ..slurm.cluster import Cluster
 from ..slurm.cluster import load as load_cluster
@@ -102,8 +103,6 @@ def work(config: RunConfig, results: Path, environment: dict[str, str]) -> None:
     import torch
 
     os.environ.update(environment)
-    if _left_failed(config.folder(results)):
-        return
     ordered: list[int] = []
 
     def on_term(number: int, frame: FrameType | None) -> None:
@@ -116,7 +115,9 @@ def work(config: RunConfig, results: Path, environment: dict[str, str]) -> None:
         stage({config.source_name, config.target_name}, Path(scratch))
     torch.set_num_threads(config.threads or int(os.environ.get("SLURM_CPUS_PER_TASK", "1")))
     try:
-        run_one(config, results)
+        with ranks.joined():
+            if not ranks.first(_left_failed, config.folder(results)):
+                run_one(config, results)
     except interrupt.Interrupted as stopped:
         print(stopped, file=sys.stderr, flush=True)
         if ordered:  # SLURM ends the job, or puts it back: not this process's to say

@@ -45,17 +45,30 @@ def plan_runnable(request: Request, overrides: Sequence[str]) -> tuple[list[RunC
     return plan(replace(request, methods=",".join(keep)), overrides), out
 
 
-def unfit(configs: Sequence[RunConfig], results: Path) -> dict[str, tuple[RunConfig, str]]:
-    """Ask each method that has something to do whether it can run on the problem.
+def unfit(
+    configs: Sequence[RunConfig], results: Path, processes: int = 1
+) -> dict[str, tuple[RunConfig, str]]:
+    """Ask each method that has something to do whether it can run on the problem, by so many processes.
 
     Returns: the first run and the reason of every row that cannot, by `row_of`.
     """
     reasons = {}
     for config in {row_of(c): c for c in reversed(missing(configs, results))}.values():
         posed = pose(config, load_weights=lambda net: None, pretrain=lambda *a, **k: None, controls=None)
-        if reason := methods.load(config.method).unfit(posed.problem):
+        if reason := _unsplit(config, processes) or methods.load(config.method).unfit(posed.problem):
             reasons[row_of(config)] = (config, reason)
     return reasons
+
+
+def _unsplit(config: RunConfig, processes: int) -> str:
+    """Say why the batches of a run cannot be split among processes; empty where they can."""
+    if processes > 1 and not methods.load(config.method).splits:
+        return f"its batches cannot be split over {processes} processes"
+    for name in ("recipe", "source_recipe"):
+        size = getattr(config, name).batch_size
+        if size % processes:
+            return f"{name}.batch_size={size} is no multiple of {processes} processes"
+    return ""
 
 
 def without(configs: Sequence[RunConfig], rows_out: Container[str]) -> list[RunConfig]:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from .. import InputError
+from ..datasets import ranks
 from ..datasets.whole import named, written
 
 FORMAT = 1
@@ -98,6 +99,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         else f"cpu ({platform.machine()})",
         "host": socket.gethostname(),
         "threads": torch.get_num_threads(),
+        "world_size": ranks.size(),
     }
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from .. import InputError
 from . import record
-from .bench import check_place, fitting, run_missing, show_runs
+from .bench import check_place, fitting, processes_of, run_missing, show_runs
 from .config import read_suite, suites
 from .pictures import write_pictures
 from .suite import Cell, cells, load, write_plan
@@ -42,7 +42,7 @@ def suite(
     record.open_results(results)
     if on == "slurm":
         configs = [replace(c, device="cpu") for c in configs]  # here; the job's is another
-    left, unfit = fitting(configs, results, console)
+    left, unfit = fitting(configs, results, console, processes_of(on, given.get("cluster")))
     for each, of in planned:
         write_plan(each, of, unfit, results)
     if on == "slurm":

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..datasets import ranks
 from ..datasets.whole import sweep
 from ..methods import catalog as methods
 from ..methods.network import Network
@@ -80,32 +81,45 @@ def requirements(config: RunConfig) -> list[RunConfig]:
 def run_one(config: RunConfig, results: Path) -> dict[str, Any]:
     """Run to the record, or find it; a run that another process works at is waited for.
 
+    Where several processes share the run, all call this, and the first decides and writes.
+
     Raises: InputError for bad input; any other error leaves `error.json` and is raised again.
     """
     folder = config.folder(results)
-    while (done := record.read(folder)) is None:
+    while (done := ranks.first(record.read, folder)) is None:
         folder.mkdir(parents=True, exist_ok=True)
         claim = Claim(folder, config.recipe.steps)
-        if not claim.take():
-            if interrupt.requested():
+        if not ranks.first(claim.take):
+            if ranks.some(interrupt.requested()):
                 raise interrupt.Interrupted(f"{folder}: another process works at it")
             time.sleep(WAIT_SECONDS)
             continue
         try:
-            if (done := record.read(folder)) is not None:  # the other has ended between the two looks
+            if (done := ranks.first(_begin, config, folder)) is not None:
                 break
-            (folder / "error.json").unlink(missing_ok=True)
-            record.write_json(folder / "config.json", {"role": str(config.role), **config.resolved()})
             _run(config, results, folder, claim)
         except Taken:
+            if ranks.size() > 1:  # the others are in the midst of it
+                raise
             continue
         except Exception as error:
             _leave_error(folder, error)
             raise
         finally:
-            claim.release()
-    _tidy(folder)
+            if ranks.is_first():
+                claim.release()
+    if ranks.is_first():
+        _tidy(folder)
     return done
+
+
+def _begin(config: RunConfig, folder: Path) -> dict[str, Any] | None:
+    """Give the record where another process has ended between two looks; else write what is begun."""
+    if (done := record.read(folder)) is not None:
+        return done
+    (folder / "error.json").unlink(missing_ok=True)
+    record.write_json(folder / "config.json", {"role": str(config.role), **config.resolved()})
+    return None
 
 
 def _tidy(folder: Path) -> None:
@@ -119,6 +133,8 @@ def _tidy(folder: Path) -> None:
 
 
 def _leave_error(folder: Path, error: Exception) -> None:
+    if (folder / "error.json").exists():  # of another process of this run, which was first
+        return
     content = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
     try:
         record.write_json(folder / "error.json", {**content, "time": record.now()})
@@ -146,6 +162,8 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
     training = Training(method, clock, memory, posed.curve, config.seed, folder, rests_on, every, watched)
     recipe = chosen.recipe
     training.run(recipe.steps, recipe.evaluations, recipe.batch_size, claim.beat)
+    if not ranks.is_first():
+        return
     done = _record(config, posed, training, started)
     done |= {"choice": choice, "pretraining": training.rests_on}
     if source and source.truth:
@@ -183,7 +201,12 @@ def _first_stage(config: RunConfig, results: Path) -> Mapping[str, Tensor] | Non
         return None
     stage = replace(config, role=Role.first_stage, protocol=Protocol.holdout, tune=Tune.off)
     run_one(stage, results)
-    return torch.load(stage.folder(results) / "kept.pt", map_location="cpu", weights_only=True)
+    return ranks.first(_kept, stage.folder(results))
+
+
+def _kept(folder: Path) -> dict[str, Tensor]:
+    """Read what a run leaves for those that rest on it."""
+    return torch.load(folder / "kept.pt", map_location="cpu", weights_only=True)
 
 
 def _load_shared(
@@ -235,10 +258,7 @@ def _adopt(
 ) -> None:
     with memory.paused():
         done = run_one(base, results)
-    kept = torch.load(
-        base.folder(results) / "kept.pt", map_location=next(net.parameters()).device, weights_only=True
-    )
-    net.adopt(kept)
+    net.adopt(ranks.first(_kept, base.folder(results)))
     if done["digest"] not in [r["digest"] for r in rests_on]:
         seconds = done["seconds"]["prepare"] + done["seconds"]["step"]
         rests_on.append(

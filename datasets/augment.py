@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from . import ranks
+
 MEAN_STD = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
@@ -32,7 +34,8 @@ class Augment:
 
     def train(self, x: Tensor, aspect: Tensor, seed: int) -> Tensor:
         """Crop, mirror and normalise each image at random [B,3,S,S] uint8 -> [B,3,size,size]."""
-        draw = torch.rand(len(x), 5, generator=torch.Generator().manual_seed(seed)).to(x.device)
+        generator = torch.Generator().manual_seed(seed)
+        draw = ranks.own(torch.rand(ranks.size() * len(x), 5, generator=generator)).to(x.device)
         area = self.crop_scale + (1 - self.crop_scale) * draw[:, 0]
         low, high = (math.log(r) for r in RATIO)
         ratio = torch.exp(low + (high - low) * draw[:, 1]) if self.crop_scale < 1 else aspect

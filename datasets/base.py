@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .. import InputError
+from . import ranks
 from .augment import Augment
 from .pixels import Images, JoinedPixels, MemoryPixels, Pixels, Raw
 
@@ -160,6 +161,8 @@ class Split:
 class Stream:
     """Batches without end: batch k depends on the seed and on k alone, so its state is k.
 
+    Where several processes share a run, each draws whole batches and gets the images of its own slice.
+
     Args:
         split: the images.
         batch_size: images a batch.
@@ -180,6 +183,7 @@ class Stream:
         weights: Tensor | None = None,
         augmented: bool = True,
     ) -> None:
+        ranks.check_shares(batch_size, ranks.size())
         self.split, self.batch_size, self.augmented = split, batch_size, augmented
         self.seed = mix(seed, split.name)
         self.drawn = 0
@@ -223,6 +227,7 @@ class Stream:
 
     def _pending(self, rows: Tensor, k: int) -> "Pending":
         seed = mix(self.seed, "augment", k) if self.augmented else None
+        rows = ranks.own(rows)
         return Pending(self.split, rows, self.split.pixels.take(self.split.index[rows.cpu()]), seed)
 
     def _rows(self, k: int) -> Tensor:

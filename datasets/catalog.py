@@ -20,7 +20,7 @@ from .obtain import places
 
 MACHINERY = {
     "about", "augment", "base", "cache", "catalog", "drawn", "embedded", "folder", "index",
-    "near_identical", "nested_tar", "official", "pixels", "planted", "shards", "wordnet",
+    "near_identical", "nested_tar", "official", "pixels", "planted", "ranks", "shards", "wordnet",
 }  # fmt: skip
 
 

@@ -50,6 +50,7 @@ class ATL(Method):
 
     title = "ATL-style (our reconstruction)"
     paper = "arXiv 2111.10937"
+    splits = True
 
     @dataclass
     class Config:

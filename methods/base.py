@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .. import InputError
+from ..datasets import ranks
 from ..datasets.base import Batch, Split, Stream
 from .metrics import classification_loss
 from .network import Network
@@ -79,6 +80,7 @@ class Method(ABC):
     needs_source: ClassVar[bool] = False  # source images during the run
     uses_pretraining: ClassVar[bool] = True
     learns_controls: ClassVar[bool] = False  # a first stage learns what `protocol=trainval` replays
+    splits: ClassVar[bool] = False  # what is learned from a batch is a mean over its images, by `update`
     kind: ClassVar[str] = "baseline"  # or initialisation, regulariser, source selection, meta
 
     net: Network  # the network that is judged
@@ -234,7 +236,8 @@ def saved_by(save: Callable[[], None]) -> Iterator[None]:
 
 
 def update(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Take one step with the gradients that have been gathered, and drop them."""
+    """Take one step with the gradients that have been gathered, of all processes, and drop them."""
+    ranks.average_gradients(optimizer)
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.step()

@@ -37,6 +37,7 @@ class CoTuning(Method):
 
     title = "Co-Tuning"
     paper = "NeurIPS 2020"
+    splits = True
     kind = "regulariser"
 
     @dataclass

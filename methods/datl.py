@@ -35,6 +35,7 @@ class DATL(Method):
 
     title = "DATL"
     paper = "arXiv 1811.07056"
+    splits = True
     kind = "source selection"
     needs_source = True
 

@@ -33,6 +33,7 @@ class EMD(Method):
 
     title = "EMD selection"
     paper = "arXiv 1806.06193"
+    splits = True
     kind = "source selection"
     needs_source = True
 

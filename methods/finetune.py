@@ -15,6 +15,7 @@ class FineTune(Method):
 
     title = "Fine-tuning"
     paper = "arXiv 1908.11406"
+    splits = True
 
     @dataclass
     class Config:

@@ -33,6 +33,7 @@ class Head2Toe(Method):
 
     title = "Head2Toe"
     paper = "arXiv 2201.03529"
+    splits = True
 
     @dataclass
     class Config:

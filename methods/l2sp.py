@@ -22,6 +22,7 @@ class L2SP(Method):
 
     title = "L2-SP"
     paper = "arXiv 1802.01483"
+    splits = True
     kind = "regulariser"
 
     @dataclass

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from .. import InputError
+from ..datasets import ranks
 from ..datasets.base import mix
 from .base import Method, Metrics, Problem, changes, classed_source, judging_stream, part, update
 from .credit import ClassCredit, holdout_direction, image_credit, shared_parameters, unit
@@ -49,6 +50,7 @@ class L2TL(Method):
     paper = "arXiv 1908.11406"
     kind = "source selection"
     needs_source = True
+    splits = True
     learns_controls = True
 
     Config = Settings
@@ -191,11 +193,11 @@ class L2TL(Method):
 
     def source_loss(self, loss_B: Tensor, weight_B: Tensor) -> Tensor:
         """Weigh the losses of the images that were kept; zero when all weights are zero."""
-        num_weighted = (weight_B != 0).sum().clamp(min=1)
-        if self.config.normaliser is Normaliser.unit_mean:
-            weight_B = len(weight_B) * weight_B / weight_B.sum().clamp(min=1e-8)
-        elif self.config.normaliser is Normaliser.softmax:
-            weight_B = len(weight_B) * weight_B.softmax(0)
+        num_weighted = ranks.mean((weight_B != 0).float().sum()).clamp(min=1e-8)
+        if self.config.normaliser is Normaliser.softmax:
+            weight_B = weight_B.exp()
+        if self.config.normaliser is not Normaliser.none:
+            weight_B = len(weight_B) * weight_B / ranks.mean(weight_B.sum()).clamp(min=1e-8)
         divisor = num_weighted if self.config.reduction is Reduction.nonzero else len(weight_B)
         return (weight_B * loss_B).sum() / divisor
 
@@ -209,6 +211,7 @@ class L2TL(Method):
                 self.net.eval()
                 logits = self.net.target(x)
                 self.net.train()
+        logits, y = ranks.gathered(logits), ranks.gathered(y)
         if self.config.reward is Reward.negative_loss:
             return -classification_loss(logits, y)
         return SCORES[self.score](*of_scored(logits, y, self.scored))

@@ -20,6 +20,7 @@ class LinearProbe(Method):
 
     title = "Linear probe"
     paper = "arXiv 1610.01644"
+    splits = True
 
     @dataclass
     class Config:

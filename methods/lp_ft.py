@@ -22,6 +22,7 @@ class LPFT(Method):
 
     title = "LP-FT"
     paper = "arXiv 2202.10054"
+    splits = True
     kind = "initialisation"
 
     @dataclass

@@ -25,6 +25,7 @@ class LwF(Method):
 
     title = "LwF"
     paper = "arXiv 1606.09282"
+    splits = True
     kind = "regulariser"
 
     @dataclass

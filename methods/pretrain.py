@@ -28,6 +28,7 @@ class Pretrain(Method):
 
     title = "Source pre-training"
     paper = "arXiv 1908.11406"
+    splits = True
     needs_source = True
     uses_pretraining = False
 

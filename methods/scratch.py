@@ -15,6 +15,7 @@ class Scratch(Method):
 
     title = "From scratch"
     paper = "arXiv 1908.11406"
+    splits = True
     uses_pretraining = False
 
     @dataclass

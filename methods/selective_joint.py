@@ -30,6 +30,7 @@ class SelectiveJoint(Method):
 
     title = "Selective joint fine-tuning"
     paper = "arXiv 1702.08690"
+    splits = True
     kind = "source selection"
     needs_source = True
 

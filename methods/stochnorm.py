@@ -24,6 +24,7 @@ class StochNorm(Method):
 
     title = "StochNorm"
     paper = "NeurIPS 2020"
+    splits = True
     kind = "regulariser"
 
     @dataclass

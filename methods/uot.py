@@ -33,6 +33,7 @@ class UOT(Method):
 
     title = "UOT selection"
     paper = "NeurIPS 2022"
+    splits = True
     kind = "source selection"
     needs_source = True
 

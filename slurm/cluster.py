@@ -24,8 +24,10 @@ class Cluster:
     gres: str | None = None  # as gpu:a100:1
     constraint: str | None = None
     gpus_per_node: int | None = None  # where no gres is given
+    nodes: int = 1  # of one run
+    tasks_per_node: int = 1  # processes of one run on each node, a GPU each; its batches are split among all
     cpus_per_task: int = 1
-    memory_gb: float = 8.0  # of a node, where no earlier run tells
+    memory_gb: float = 8.0  # of one process, where no earlier run tells
     minutes: int = 240  # at most asked at first; a longer run goes on in its next turn
     signal_seconds: int = 90  # before its time is over, a job is told to save
     restarts: int = 3  # of a job whose process was killed; preemption and the time limit are not counted
@@ -37,6 +39,11 @@ class Cluster:
     scratch: str | None = None  # a node's own fast disk, where images are copied to; $VARIABLES are the job's
     sbatch: dict[str, Any] = field(default_factory=dict)  # any other option of sbatch, without its dashes
 
+    @property
+    def processes(self) -> int:
+        """Count the processes that share one run."""
+        return self.nodes * self.tasks_per_node
+
 
 def names() -> list[str]:
     """List the clusters that are known by name."""
@@ -46,7 +53,7 @@ def names() -> list[str]:
 def load(name: str | None) -> Cluster:
     """Read a cluster by name, or from a path that ends in .yaml.
 
-    Raises: InputError for an unknown name or key, or a value of another type.
+    Raises: InputError for an unknown name or key, a value of another type, or two that contradict.
     """
     if not name:
         raise InputError(f"cluster: not given; known: {', '.join(names())}, or a path that ends in .yaml")
@@ -67,7 +74,13 @@ def load(name: str | None) -> Cluster:
     types = {f.name: f.type for f in fields(Cluster) if f.name != "name"}
     for key, value in content.items():
         _check(path, str(key), value, types)
-    return Cluster(path.stem, **content)
+    cluster = Cluster(path.stem, **content)
+    if cluster.runs_per_gpu > 1 and cluster.processes > 1:
+        raise InputError(
+            f"{path}: runs_per_gpu={cluster.runs_per_gpu} with {cluster.processes} processes a run; "
+            "expected 1 of either"
+        )
+    return cluster
 
 
 def _check(path: Path, key: str, value: Any, types: dict[str, Any]) -> None:

@@ -35,18 +35,24 @@ exit $code"""
 
 @dataclass
 class Work:
-    """The runs of one job, a process each; unpickled late, for they load torch."""
+    """The runs of one job, a process each, or one for all of them; unpickled late, for they load torch."""
 
     pickled: list[bytes]
+    shared: bool
 
     @classmethod
-    def of(cls, calls: list[Callable[[], Any]]) -> "Work":
-        """Pack the calls, one for each process of the job."""
-        return cls([pickle.dumps(call) for call in calls])
+    def of(cls, calls: list[Callable[[], Any]], shared: bool = False) -> "Work":
+        """Pack the calls, one for each process of the job, or the one that they share."""
+        return cls([pickle.dumps(call) for call in calls], shared)
 
     def __call__(self) -> None:
         """Do this process's part. Raises: SystemExit with `RESUME` to be put back into the queue."""
         signal.signal(signal.SIGUSR2, lambda *_: os._exit(RESUME))
         rank = int(os.environ.get("SLURM_PROCID", 0))
+        if self.shared:  # tell it where the others are, as torchrun does
+            from submitit.helpers import TorchDistributedEnvironment
+
+            TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
+            rank = 0
         if rank < len(self.pickled):  # the last job of packed runs may have fewer than it has processes
             pickle.loads(self.pickled[rank])()

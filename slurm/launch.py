@@ -149,7 +149,8 @@ def _submit_array(
         executor = submitit.SlurmExecutor(sweep, python=cluster.python and shlex.quote(cluster.python))
         executor.update_parameters(**parameters(tasks[0], after, cluster, sweep, code))
         with executor.batch():
-            jobs = [executor.submit(Work.of([t.call for t in pack])) for pack in packs]
+            shared = cluster.processes > 1
+            jobs = [executor.submit(Work.of([t.call for t in pack], shared)) for pack in packs]
     except (RuntimeError, submitit.core.utils.FailedJobError) as error:
         words = [line for line in str(error).splitlines() if "error:" in line]
         raise InputError(f"cluster={cluster.name}: sbatch: {' '.join(words) or error}") from error
@@ -164,17 +165,18 @@ def _submit_array(
 def parameters(
     task: Task, after: Sequence[str], cluster: Cluster, sweep: Path, code: Path | None
 ) -> dict[str, Any]:
-    """Give submitit what a job asks for; the runs that share a job add up."""
+    """Give submitit what a job asks for; the runs that share a job add up, as do a run's processes."""
     given = {name: getattr(cluster, name) for name in ("partition", "account", "qos", "gres", "constraint")}
     given |= {"gpus_per_node": None if cluster.gres else cluster.gpus_per_node}
+    tasks = cluster.runs_per_gpu * cluster.tasks_per_node
     ids = after if len(after) <= MOST_IDS else sorted({i.partition("_")[0] for i in after})
     return {
         **{name: value for name, value in given.items() if value is not None},
         "job_name": f"transferbench-{sweep.name}",
-        "nodes": 1,
-        "ntasks_per_node": cluster.runs_per_gpu,
+        "nodes": cluster.nodes,
+        "ntasks_per_node": tasks,
         "cpus_per_task": cluster.cpus_per_task,
-        "mem": f"{math.ceil(1024 * task.memory_gb * cluster.runs_per_gpu)}M",
+        "mem": f"{math.ceil(1024 * task.memory_gb * tasks)}M",
         "time": task.minutes,
         "signal_delay_s": cluster.signal_seconds,
         "array_parallelism": cluster.array_parallelism,

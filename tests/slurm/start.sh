@@ -87,6 +87,7 @@ END
   chown slurm: $etc/slurmdbd.conf
   chmod 600 $etc/slurmdbd.conf
   # cred_expire, KillWait: short, so that a requeued job starts again in seconds.
+  # MaxArraySize: small, so that a bench of 12 runs is more than one array.
   # preempt_send_user_signal: what is preempted gets the signal it asked for.
   cat >$etc/slurm.conf <<END
 ClusterName=bench
@@ -116,6 +117,7 @@ JobRequeue=1
 ReturnToService=2
 KillWait=5
 MinJobAge=3600
+MaxArraySize=7
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 SlurmctldParameters=preempt_send_user_signal

@@ -19,7 +19,7 @@ from transferbench.slurm import launch, queue
 BENCH = [
     "methods=finetune,l2sp,l2tl,scratch",
     "seeds=3",
-    "recipe.steps=160",
+    "recipe.steps=600",
     "recipe.evaluations=4",
     "recipe.batch_size=4",
     "recipe.image_size=16",
@@ -81,6 +81,7 @@ def storm(folder: Path, seed: int, count: int) -> int:
             print(f"{time.time() - begin:6.0f} s  retry: {[x.folder for x in open_lines]}", flush=True)
             assert main(["retry", f"results={results}"]) == 0
         assert time.time() - begin < 3000, "too long"
+    assert done == count, f"the bench ended after {done} faults of {count}"
     print(f"{time.time() - begin:6.0f} s  all ended; {done} faults, {retries} retries", flush=True)
     assert main(["bench", *BENCH, f"results={results}"]) == 0
     whole, broken = records(folder / "whole"), records(results)

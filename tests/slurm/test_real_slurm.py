@@ -5,11 +5,16 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import faults
 import pytest
+import yaml
 from storm import figures
+from test_several_processes import close
+from transferbench import InputError
+from transferbench.benchmarks.bench import bench as bench_command
 from transferbench.benchmarks.cli import main
 from transferbench.benchmarks.config import compose_request, settings_of
 from transferbench.benchmarks.resolve import run_config
@@ -70,12 +75,13 @@ def unbroken(tmp_path_factory):
     """Give the figures of a run that nothing disturbs."""
     done = {}
 
-    def run(*overrides: str):
-        if overrides not in done:
+    def run(*overrides: str, method: str = "scratch", seed: int = 0):
+        key = (method, seed, overrides)
+        if key not in done:
             given = [o for o in (*LONG, *overrides) if not o.startswith("methods=")]
-            config = run_config(compose_request(given), "scratch", settings_of("scratch", given), 0)
-            done[overrides] = figures(run_one(config, tmp_path_factory.mktemp("unbroken")))
-        return done[overrides]
+            config = run_config(compose_request(given), method, settings_of(method, given), seed)
+            done[key] = figures(run_one(config, tmp_path_factory.mktemp("unbroken")))
+        return done[key]
 
     return run
 
@@ -165,40 +171,148 @@ def test_a_full_disk_is_told_and_the_run_goes_on_once_there_is_room(bench, unbro
         assert record(results, line) == unbroken()
 
 
-def test_a_failing_method_fails_alone_and_is_mended(tmp_path):
-    tree, results = tmp_path / "tree", tmp_path / "results"
-    subprocess.run(["git", "clone", "-q", ROOT, tree / "transferbench"], check=True)
-    method = tree / "transferbench" / "methods" / "l2sp.py"
-    right = method.read_text()
-    method.write_text(
-        right.replace("def step(", "def step(self, t):\n        return 1 / 0\n\n    def was_step(", 1)
-    )
-    assert "1 / 0" in method.read_text()
-    cluster = tmp_path / "mine.yaml"
-    cluster.write_text(CLUSTER)
+@pytest.fixture
+def tree(tmp_path):
+    """Clone the code; gives its folder, and a caller of commands of it."""
+    place = tmp_path / "tree"
+    subprocess.run(["git", "clone", "-q", ROOT, place / "transferbench"], check=True)
 
-    def command(*words):
+    def command(*words) -> str:
         code = "import sys; from transferbench.benchmarks.cli import main; sys.exit(main(sys.argv[1:]))"
-        path = os.pathsep.join([str(tree), os.environ.get("PYTHONPATH", "")])
+        path = os.pathsep.join([str(place), os.environ.get("PYTHONPATH", "")])
         environment = {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
-        done = [sys.executable, "-c", code, *words, f"results={results}"]
+        done = [sys.executable, "-c", code, *words, f"results={tmp_path / 'results'}"]
         return subprocess.run(done, capture_output=True, text=True, check=True, env=environment).stdout
 
-    short = [*LONG, "recipe.steps=12", "methods=scratch,l2sp,finetune"]
-    command("bench", *short, "on=slurm", f"cluster={cluster}")
-    lines = launch.latest(results)
+    return place / "transferbench", command
+
+
+def test_a_bench_of_twelve_runs_is_disturbed_and_comes_to_its_report(tmp_path, tree, unbroken):
+    """Its code has a mistake in one method; a process is killed, and all that runs is preempted once."""
+    (root, command), results = tree, tmp_path / "results"
+    method = root / "methods" / "l2sp.py"
+    right = method.read_text()
+    method.write_text(right.replace("def step(", "def step(self, t):\n        1 / 0\n\n    def was_step(", 1))
+    assert "1 / 0" in method.read_text()
+    cluster = tmp_path / "mine.yaml"
+    cluster.write_text(CLUSTER + "partition: low\n")
+    twelve = [*LONG, "seeds=3", "methods=scratch,finetune,l2sp,linear_probe"]
+    command("bench", *twelve, "on=slurm", f"cluster={cluster}")
     method.write_text(right)  # a job runs what it was submitted with
+    lines = launch.latest(results)
+    assert len(lines) == 13  # with the pre-training, which nine of them wait for
+    of = {f"{x.folder.split('/')[-2]} {x.folder.split('/')[-1].split('-')[0]}": x for x in lines.values()}
+    disturbed = {}
+    for name, fault in (("scratch", faults.kill_process), ("finetune", faults.preempt)):
+        line = faults.until(lambda n=name: runs_at(results, of, n, 30), f"{name} runs")
+        fault(results / line.folder, line.job)
+        disturbed[name] = line
     faults.until(lambda: not set(queue.queued()) & {x.job for x in lines.values()}, "an empty queue")
-    words = {s.name.split("/")[1]: (s.word, s.about) for s in states(results)}
-    assert words.pop("l2sp") == ("failed", "ZeroDivisionError: division by zero")
-    assert {word for word, _ in words.values()} == {"done"}
-    assert "ZeroDivisionError" in command("logs", "l2sp")
+    words = {(s.name.split("/")[1], s.word, s.about) for s in states(results)}
+    failed = {w for w in words if w[1] != "done"}
+    assert failed == {("l2sp", "failed", "ZeroDivisionError: division by zero")}
+    assert "ZeroDivisionError" in command("logs", "l2sp/seed1")
     command("retry", "--failed")
-    assert len(launch.read(results)) == len(lines) + 1
-    (line,) = [x for x in launch.latest(results).values() if "l2sp" in x.folder]
-    record(results, line)
-    environments = {
-        line.folder: json.loads((results / line.folder / "record.json").read_text())["environment"]["dirty"]
-        for line in lines.values()
+    again = launch.latest(results)
+    assert len(launch.read(results)) == 13 + 3
+    for line in again.values():
+        record(results, line)
+    for name, line in disturbed.items():
+        seed = int(line.folder.split("seed")[1].split("-")[0])
+        assert record(results, line) == unbroken(method=name, seed=seed)
+        assert restarts(line.job) > 0
+    dirty = {
+        name: json.loads((results / line.folder / "record.json").read_text())["environment"]["dirty"]
+        for name, line in of.items()
     }
-    assert [name for name, dirty in environments.items() if not dirty] == [line.folder]
+    assert {name.split()[0] for name, changed in dirty.items() if not changed} == {"l2sp"}
+    table = command("bench", *twelve)
+    assert all(f"| {title} | 3 |" in table or title in table for title in ("From scratch", "L2-SP"))
+    assert (results / "report" / "report.html").exists()
+
+
+def runs_at(results, of, method: str, step: int):
+    """Find a run of a method that has taken so many steps and still runs."""
+    for name, line in of.items():
+        if name.startswith(method):
+            folder = results / line.folder
+            beat = faults.beat_of(folder)
+            if step <= beat.get("step", 0) < beat["steps"] - 60 and faults.lives(folder):
+                return line
+    return None
+
+
+@pytest.mark.parametrize("fault", [faults.preempt, faults.kill_process])
+def test_a_run_by_two_processes_on_two_nodes_goes_on(bench, unbroken, fault):
+    gently = ("methods=scratch", "recipe.lr=0.001")
+    results, lines = bench("partition: low\nnodes: 2\n", *gently)
+    (line,) = lines.values()
+    faults.reaches(results / line.folder, 60)
+    fault(results / line.folder, line.job)
+    done = record(results, line)
+    assert close(done, unbroken(*gently))
+    assert restarts(line.job) > 0
+    environment = json.loads((results / line.folder / "record.json").read_text())["environment"]
+    assert environment["world_size"] == 2
+
+
+def test_what_cannot_be_split_is_left_out_before_anything_is_queued(tmp_path, capsys):
+    cluster = tmp_path / "mine.yaml"
+    cluster.write_text(CLUSTER + "tasks_per_node: 2\n")
+    with pytest.raises(InputError, match="its batches cannot be split over 2 processes"):
+        bench_command([*LONG, "methods=reweight", "on=slurm", f"cluster={cluster}", f"results={tmp_path}/r"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "state", "more"),
+    [
+        ("minutes: 1\nsignal_seconds: 0\nsetup: ['[ -e {mended} ] || sleep 300']", "TIMEOUT", (2, 1.5)),
+        ("memory_gb: 0.1\nrestarts: 0", "OUT_OF_MEMORY", (20, 1)),
+    ],
+    ids=["time", "memory"],
+)
+def test_a_retry_asks_for_more_of_what_was_too_little(tmp_path, asked, state, more):
+    results, cluster = tmp_path / "results", tmp_path / "mine.yaml"
+    own = {**yaml.safe_load(CLUSTER), **yaml.safe_load(asked.format(mended=tmp_path / "mended"))}
+    cluster.write_text(yaml.safe_dump(own))
+    assert (
+        main(["bench", *LONG, "methods=scratch", "on=slurm", f"cluster={cluster}", f"results={results}"]) == 0
+    )
+    (first,) = launch.latest(results).values()
+    faults.until(lambda: first.job not in queue.queued(), "an empty queue")
+    faults.until(lambda: queue.ended([first.job])[first.job].state == state, state, 30)
+    assert [s.word for s in states(results)] == ["lost"]
+    (tmp_path / "mended").touch()
+    assert main(["retry", f"results={results}"]) == 0
+    (second,) = launch.latest(results).values()
+    assert (second.minutes, second.memory_gb) == more
+    record(results, second)
+
+
+def test_a_suite_goes_in_packs_that_share_a_gpu_and_images_on_the_node(tmp_path):
+    results, cluster, scratch = tmp_path / "results", tmp_path / "mine.yaml", tmp_path / "scratch"
+    cluster.write_text(CLUSTER + f"gres: gpu:1\nruns_per_gpu: 2\nmax_array: 2\nscratch: {scratch}\n")
+    short = [o for o in LONG if not o.startswith(("recipe.steps", "seeds"))]
+    command = ["suite", "figure4", "source=glyphs", "targets=digits", "seeds=2", "recipe.steps=12", *short]
+    assert main([*command, f"results={results}", "on=slurm", f"cluster={cluster}"]) == 0
+    lines = launch.latest(results)
+    assert len(lines) == 7
+    packs = Counter(x.job for x in lines.values() if "pretrain" not in x.folder)
+    assert list(packs.values()) == [2, 2, 2]
+    assert len({job.partition("_")[0] for job in packs}) == 2  # arrays of two packs and of one
+    for line in lines.values():
+        record(results, line)
+    for job in packs:
+        given = faults.said("sacct", "-n", "-X", "-P", "-o", "AllocTRES", "-j", job)
+        assert "gres/gpu=1" in given
+    assert sorted(p.name.split("-")[0] for p in scratch.glob("*") if p.is_file())[0] in ("digits", "glyphs")
+    assert main([*command, f"results={results}"]) == 0
+    assert list(results.glob("report/**/*.svg")) or (results / "report").exists()
+
+
+def test_arrays_are_cut_where_slurm_cuts_them(bench):
+    assert queue.largest_array() == 6
+    results, lines = bench("sbatch: {begin: now+1hour}\n", "methods=scratch", "seeds=8")
+    sizes = Counter(line.job.partition("_")[0] for line in lines.values())
+    assert sorted(sizes.values()) == [2, 6]
+    assert {s.word for s in states(results)} == {"pending"}

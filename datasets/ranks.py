@@ -1,0 +1,183 @@
+"""The processes that share one run, a rank each: every batch is split among them, and nothing else changes.
+
+All hold the same weights and draw the same batches. Each keeps its own slice of a batch, and what is computed
+of a slice is averaged: gradients, batch statistics, losses. As slices are equal, the mean of their means is
+the mean of the batch. The first process alone reads and writes a run's files, and tells the others.
+With one process nothing here does anything.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from .. import InputError
+
+PATIENCE = timedelta(days=1)  # with a process that evaluates, or waits for another run
+T = TypeVar("T")
+
+
+class Lost(BaseException):
+    """Another process of this run has ended: its own error tells why."""
+
+
+def size() -> int:
+    """Count the processes of this run."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_first() -> bool:
+    """Tell whether this is the process that reads and writes."""
+    return not dist.is_initialized() or dist.get_rank() == 0
+
+
+@contextmanager
+def joined() -> Iterator[None]:
+    """Find the other processes of this run, as the environment of torchrun says; one alone just goes on.
+
+    Raises: SystemExit where one of the others has ended.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+    try:
+        with _WholeBatchNorms():
+            yield
+    except Lost as lost:
+        print(lost, file=sys.stderr, flush=True)
+        sys.exit(1)
+    dist.destroy_process_group()
+
+
+def own(batch: Tensor) -> Tensor:
+    """Keep this process's slice of a batch [B,...]."""
+    return batch if size() == 1 else batch.chunk(size())[dist.get_rank()]
+
+
+def check_shares(batch_size: int, number: int) -> None:
+    """See that a batch can be split into equal slices. Raises: InputError."""
+    if batch_size % number:
+        raise InputError(
+            f"batch_size={batch_size}: cannot be split evenly over {number} processes; expected a multiple"
+        )
+
+
+def mean(x: Tensor) -> Tensor:
+    """Average over the processes; gradients flow back to all of them."""
+    return x if size() == 1 else _Mean.apply(x)
+
+
+def gathered(x: Tensor) -> Tensor:
+    """Put the slices [B/size,...] of all processes together again; no gradient flows."""
+    if size() == 1:
+        return x
+    slices = [torch.empty_like(x) for _ in range(size())]
+    with _heard():
+        dist.all_gather(slices, x.detach().contiguous())
+    return torch.cat(slices)
+
+
+def average_gradients(optimizer: torch.optim.Optimizer) -> None:
+    """Average what the slices' gradients are, before a step is taken with them."""
+    if size() == 1:
+        return
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    with torch.no_grad():
+        flat = mean(torch.cat([g.flatten() for g in gradients]))
+        for gradient, whole in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(whole.view_as(gradient))
+
+
+def first(function: Callable[..., T], *arguments: Any) -> T:
+    """Let the first process call a function, and give all what it returned."""
+    if size() == 1:
+        return function(*arguments)
+    said: list[Any] = [function(*arguments) if is_first() else None]
+    with _heard():
+        dist.broadcast_object_list(said)
+    return said[0]
+
+
+def some(flag: bool) -> bool:
+    """Tell whether it holds in one of the processes."""
+    if size() == 1:
+        return flag
+    said = torch.tensor(int(flag))
+    with _heard():
+        dist.all_reduce(said, dist.ReduceOp.MAX)
+    return bool(said)
+
+
+@contextmanager
+def _heard() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise Lost(f"another process of this run has ended ({str(error).splitlines()[0]})") from error
+
+
+class _Mean(torch.autograd.Function):
+    """The mean over the processes of a tensor; and of its gradient, for each one's loss depends on all."""
+
+    @staticmethod
+    def forward(_: Any, x: Tensor) -> Tensor:
+        total = x.detach().clone(memory_format=torch.contiguous_format)
+        with _heard():
+            dist.all_reduce(total)
+        return total / size()
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        return _Mean.apply(gradient)
+
+
+class _WholeBatchNorms(TorchFunctionMode):
+    """Let every batch norm, of whatever library, see the statistics of the whole batch.
+
+    torch's own SyncBatchNorm is for CUDA alone, and one has to put it into each network.
+    """
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        called = batch_norm if function is F.batch_norm else function
+        return called(*args, **(kwargs or {}))
+
+
+def batch_norm(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Do what torch's function does, with mean and variance over all processes' images [B,C,...]."""
+    if not training:
+        return F.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
+    dims, shape = [d for d in range(x.ndim) if d != 1], (1, -1, *(1 for _ in x.shape[2:]))
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    mean_C = mean(wide.mean(dims))
+    centred = wide - mean_C.view(shape)
+    var_C = mean(centred.square().mean(dims))
+    if running_mean is not None and running_var is not None:
+        count = size() * x.numel() // x.shape[1]
+        with torch.no_grad():
+            running_mean.lerp_(mean_C, momentum)
+            running_var.lerp_(var_C * count / (count - 1), momentum)
+    scale_C = (var_C + eps).rsqrt() * (1 if weight is None else weight)
+    out = centred * scale_C.view(shape)
+    return (out if bias is None else out + bias.view(shape)).to(x.dtype)

@@ -1,0 +1,247 @@
+"""Two processes that share a run compute what one computes."""
+
+import multiprocessing
+import os
+import socket
+from queue import Empty
+from typing import Any
+
+import pytest
+import torch
+from test_run import figures
+from torch import nn
+from torch.nn import functional as F
+from toy import toy_problem, toy_split
+from transferbench import InputError
+from transferbench.benchmarks import interrupt
+from transferbench.benchmarks.cli import main
+from transferbench.benchmarks.plan import unfit
+from transferbench.benchmarks.run import run_one
+from transferbench.datasets import ranks
+from transferbench.methods import catalog
+
+STEPS = 50
+SPLIT = [name for name in catalog.names() if catalog.load(name).splits]
+WHOLE = [name for name in catalog.names() if name not in SPLIT]
+VARIANTS = [
+    ("l2tl", "weights", "uniform"),
+    ("l2tl", "weights", "random"),
+    ("l2tl", "normaliser", "softmax"),
+    ("l2tl", "reward", "mean_per_class"),
+]
+ALL = [(name,) for name in SPLIT] + VARIANTS
+
+
+class TinyEncoder(nn.Module):
+    """Two convolutions with norms, for 16 px."""
+
+    num_features = 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(wide, out, 3, 2, 1, bias=False), nn.BatchNorm2d(out), nn.ReLU())
+            for wide, out in ((3, 6), (6, 8))
+        )
+
+    def forward_intermediates(self, x):
+        taps = [self.stages[0](x)]
+        return self.stages[1](taps[0]), taps
+
+    def forward_head(self, last):
+        return last.mean((2, 3))
+
+    def forward(self, x):
+        return self.forward_head(self.forward_intermediates(x)[0])
+
+
+def trained(spec: tuple[str, ...]) -> dict:
+    """Give the metrics of every step, and the weights and statistics after the last."""
+    cls = catalog.load(spec[0])
+    config = cls.Config(**dict([spec[1:]] if spec[1:] else []))
+    config = config.resolved() if hasattr(config, "resolved") else config
+    holdout = toy_split([0, 1, 2] * 5, 3, "holdout")
+    problem = toy_problem(encoder=TinyEncoder, holdout=holdout, recipe={"steps": STEPS, "lr": 0.05})
+    method = cls(problem, config)
+    method.prepare()
+    curve = []
+    for t in range(STEPS):
+        torch.manual_seed(t)
+        curve.append({k: ranks.mean(v).item() for k, v in method.step(t).items()})
+    return {"curve": curve, "state": {k: v.tolist() for k, v in method.net.state_dict().items()}}
+
+
+def in_two(function, *arguments):
+    """Call a function in two processes that share a run; gives what each returned."""
+    context = multiprocessing.get_context("fork")  # torch is loaded already
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    answers = context.Queue()
+
+    def process(rank: int) -> None:
+        own = {"RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        os.environ.update({name: str(value) for name, value in own.items()})
+        with ranks.joined():
+            answers.put((rank, function(*arguments)))
+
+    processes = [context.Process(target=process, args=(rank,)) for rank in (0, 1)]
+    for p in processes:
+        p.start()
+    found: dict[int, Any] = {}
+    while len(found) < 2:
+        alive = any(p.is_alive() for p in processes)
+        try:
+            rank, answer = answers.get(timeout=0.2)
+            found[rank] = answer
+        except Empty:
+            assert alive, "both ended without an answer"
+    return [found[0], found[1]]
+
+
+@pytest.fixture(scope="module")
+def by_two():
+    """Train all methods that claim it, by two processes started once."""
+    first, second = in_two(lambda: {spec: trained(spec) for spec in ALL})
+    assert first == second
+    return first
+
+
+@pytest.mark.parametrize("spec", ALL, ids=" ".join)
+def test_two_processes_compute_what_one_computes(by_two, spec):
+    one, two = trained(spec), by_two[spec]
+    for a, b in zip(one["curve"], two["curve"], strict=True):
+        assert a == pytest.approx(b, abs=1e-5)
+    for name, value in one["state"].items():
+        torch.testing.assert_close(
+            torch.tensor(value),
+            torch.tensor(two["state"][name]),
+            atol=1e-4,
+            rtol=0,
+            msg=lambda m, n=name: f"{n}: {m}",
+        )
+    assert one["curve"][-1] != one["curve"][0]
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_method_that_cannot_be_split_says_so(config_of, results, name):
+    ((_, reason),) = unfit([config_of(name)], results, processes=2).values()
+    assert reason == "its batches cannot be split over 2 processes"
+
+
+def test_batches_that_cannot_be_split_evenly_are_refused(config_of, results):
+    config = config_of("finetune", "recipe.batch_size=10")
+    ((_, reason),) = unfit([config], results, processes=4).values()
+    assert reason == "recipe.batch_size=10 is no multiple of 4 processes"
+    with pytest.raises(InputError, match="batch_size=3: cannot be split evenly over 2 processes"):
+        ranks.check_shares(3, 2)
+
+
+@pytest.fixture(scope="module")
+def whole(config_of, tmp_path_factory):
+    """Give a run's configuration, and its record by one process."""
+    short = (
+        "recipe.steps=20",
+        "recipe.evaluations=2",
+        "recipe.batch_size=4",
+        "recipe.image_size=16",
+        "shots=2",
+    )
+    config = config_of("finetune", *short, "recipe.lr=1e-4", "source_recipe.lr=1e-4")
+    return config, run_one(config, tmp_path_factory.mktemp("one"))
+
+
+def test_a_run_by_two_has_the_record_of_one(whole, results):
+    config, one = whole
+    two, same = in_two(run_one, config, results)
+    assert two == same
+    assert (one["environment"]["world_size"], two["environment"]["world_size"]) == (1, 2)
+    assert close(figures(one), figures(two))
+    names = {p.name for p in config.folder(results).iterdir()}
+    assert names == {"config.json", "metrics.jsonl", "record.json"}
+    assert len((config.folder(results) / "metrics.jsonl").read_text().splitlines()) == len(two["curve"])
+
+
+def test_a_run_by_two_stops_in_step_and_goes_on_by_one(whole, results):
+    config, one = whole
+
+    def stopped(rank: int, at: int) -> list[int]:
+        interrupt.withdraw()
+        cls, taken = catalog.load(config.method), []
+        step = cls.step
+
+        def noted(self, t):
+            taken.append(t)
+            if t == at and ranks.is_first() == (rank == 0):
+                interrupt.request()  # one process is told, the other is not
+            return step(self, t)
+
+        cls.step = noted
+        with pytest.raises(interrupt.Interrupted, match=f"saved at step {at + 1} of 20"):
+            run_one(config, results)
+        return taken
+
+    assert in_two(stopped, 1, 12) == [list(range(13))] * 2
+    assert in_two(stopped, 0, 16) == [list(range(13, 17))] * 2
+    assert close(figures(run_one(config, results)), figures(one))
+
+
+def test_a_process_that_ends_ends_the_others_and_leaves_the_run_as_it_was(whole, results):
+    config, one = whole
+
+    def killed() -> None:
+        cls = catalog.load(config.method)
+        step = cls.step
+        cls.step = lambda self, t: os._exit(9) if t == 9 and not ranks.is_first() else step(self, t)
+        run_one(config, results)
+
+    with pytest.raises(AssertionError, match="both ended without an answer"):
+        in_two(killed)
+    assert not (config.folder(results) / "error.json").exists()
+    assert close(figures(run_one(config, results)), figures(one))
+
+
+def test_the_error_is_that_of_the_process_that_failed(whole, results):
+    config, _ = whole
+
+    def failing() -> None:
+        cls = catalog.load(config.method)
+        step = cls.step
+        cls.step = lambda self, t: 1 / 0 if t == 9 and not ranks.is_first() else step(self, t)
+        run_one(config, results)
+
+    with pytest.raises(AssertionError, match="both ended without an answer"):
+        in_two(failing)
+    assert "ZeroDivisionError" in (config.folder(results) / "error.json").read_text()
+
+
+def test_by_hand_what_cannot_be_split_is_refused_at_once(results, capfd):
+    command = ["run", "target=digits", "method=reweight", f"results={results}"]
+    assert in_two(main, command) == [2, 2]
+    words = "method=reweight: cannot run here: its batches cannot be split over 2 processes"
+    assert words in capfd.readouterr().err
+    assert in_two(main, ["bench", f"results={results}"]) == [2, 2]
+    assert "torchrun: its processes share one run" in capfd.readouterr().err
+
+
+def close(a, b) -> bool:
+    """Compare the figures of two records but for rounding."""
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(close(a[k], b[k]) for k in a)
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(close, a, b))
+    return a == pytest.approx(b, abs=1e-4) if isinstance(a, float) else a == b
+
+
+@pytest.mark.parametrize("shape", [(8, 3, 5, 5), (8, 3)])
+def test_the_norm_of_one_process_is_that_of_torch(shape):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.double) + 3
+    weight, bias = torch.rand(2, 3, dtype=torch.double)
+    found = []
+    for norm in (F.batch_norm, ranks.batch_norm):
+        mean, var = torch.zeros(3, dtype=torch.double), torch.ones(3, dtype=torch.double)
+        own = x.clone().requires_grad_()
+        out = norm(own, mean, var, weight, bias, True, 0.1, 1e-5)
+        (out.sin() * x).sum().backward()
+        found.append((out.detach(), own.grad, mean, var))
+    torch.testing.assert_close(*found)
