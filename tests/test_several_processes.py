@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import socket
+from contextlib import nullcontext
 from queue import Empty
 from typing import Any
 
@@ -71,7 +72,7 @@ def trained(spec: tuple[str, ...]) -> dict:
     return {"curve": curve, "state": {k: v.tolist() for k, v in method.net.state_dict().items()}}
 
 
-def in_two(function, *arguments):
+def in_two(function, *arguments, join=ranks.joined):
     """Call a function in two processes that share a run; gives what each returned."""
     context = multiprocessing.get_context("fork")  # torch is loaded already
     with socket.socket() as s:
@@ -82,7 +83,7 @@ def in_two(function, *arguments):
     def process(rank: int) -> None:
         own = {"RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         os.environ.update({name: str(value) for name, value in own.items()})
-        with ranks.joined():
+        with join():
             answers.put((rank, function(*arguments)))
 
     processes = [context.Process(target=process, args=(rank,)) for rank in (0, 1)]
@@ -156,7 +157,7 @@ def test_a_run_by_two_has_the_record_of_one(whole, results):
     two, same = in_two(run_one, config, results)
     assert two == same
     assert (one["environment"]["world_size"], two["environment"]["world_size"]) == (1, 2)
-    assert close(figures(one), figures(two))
+    assert not differences(figures(one), figures(two))
     names = {p.name for p in config.folder(results).iterdir()}
     assert names == {"config.json", "metrics.jsonl", "record.json"}
     assert len((config.folder(results) / "metrics.jsonl").read_text().splitlines()) == len(two["curve"])
@@ -183,7 +184,7 @@ def test_a_run_by_two_stops_in_step_and_goes_on_by_one(whole, results):
 
     assert in_two(stopped, 1, 12) == [list(range(13))] * 2
     assert in_two(stopped, 0, 16) == [list(range(13, 17))] * 2
-    assert close(figures(run_one(config, results)), figures(one))
+    assert not differences(figures(run_one(config, results)), figures(one))
 
 
 def test_a_process_that_ends_ends_the_others_and_leaves_the_run_as_it_was(whole, results):
@@ -198,7 +199,7 @@ def test_a_process_that_ends_ends_the_others_and_leaves_the_run_as_it_was(whole,
     with pytest.raises(AssertionError, match="both ended without an answer"):
         in_two(killed)
     assert not (config.folder(results) / "error.json").exists()
-    assert close(figures(run_one(config, results)), figures(one))
+    assert not differences(figures(run_one(config, results)), figures(one))
 
 
 def test_the_error_is_that_of_the_process_that_failed(whole, results):
@@ -217,20 +218,21 @@ def test_the_error_is_that_of_the_process_that_failed(whole, results):
 
 def test_by_hand_what_cannot_be_split_is_refused_at_once(results, capfd):
     command = ["run", "target=digits", "method=reweight", f"results={results}"]
-    assert in_two(main, command) == [2, 2]
+    assert in_two(main, command, join=nullcontext) == [2, 2]
     words = "method=reweight: cannot run here: its batches cannot be split over 2 processes"
     assert words in capfd.readouterr().err
-    assert in_two(main, ["bench", f"results={results}"]) == [2, 2]
+    assert in_two(main, ["bench", f"results={results}"], join=nullcontext) == [2, 2]
     assert "torchrun: its processes share one run" in capfd.readouterr().err
 
 
-def close(a, b) -> bool:
-    """Compare the figures of two records but for rounding."""
+def differences(a, b, path: str = "") -> list[str]:
+    """List where the figures of two records differ by more than rounding."""
     if isinstance(a, dict):
-        return a.keys() == b.keys() and all(close(a[k], b[k]) for k in a)
-    if isinstance(a, list):
-        return len(a) == len(b) and all(map(close, a, b))
-    return a == pytest.approx(b, abs=1e-4) if isinstance(a, float) else a == b
+        return [d for k in a.keys() | b.keys() for d in differences(a.get(k), b.get(k), f"{path}.{k}")]
+    if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        return [d for k, pair in enumerate(zip(a, b, strict=True)) for d in differences(*pair, f"{path}.{k}")]
+    same = a == pytest.approx(b, abs=1e-4) if isinstance(a, float) else a == b
+    return [] if same else [f"{path}: {a} {b}"]
 
 
 @pytest.mark.parametrize("shape", [(8, 3, 5, 5), (8, 3)])
