@@ -64,6 +64,8 @@ def _unsplit(config: RunConfig, processes: int) -> str:
     """Say why the batches of a run cannot be split among processes; empty where they can."""
     if processes > 1 and not methods.load(config.method).splits:
         return f"its batches cannot be split over {processes} processes"
+    if processes > 1 and config.recipe.compile:
+        return f"recipe.compile=true is for one process, and here are {processes}"
     for name in ("recipe", "source_recipe"):
         size = getattr(config, name).batch_size
         if size % processes:

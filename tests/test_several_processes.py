@@ -130,10 +130,13 @@ def test_a_method_that_cannot_be_split_says_so(config_of, results, name):
     assert reason == "its batches cannot be split over 2 processes"
 
 
-def test_batches_that_cannot_be_split_evenly_are_refused(config_of, results):
+def test_what_cannot_be_split_is_refused(config_of, results):
     config = config_of("finetune", "recipe.batch_size=10")
     ((_, reason),) = unfit([config], results, processes=4).values()
     assert reason == "recipe.batch_size=10 is no multiple of 4 processes"
+    config = config_of("finetune", "recipe.compile=true")
+    ((_, reason),) = unfit([config], results, processes=2).values()
+    assert reason == "recipe.compile=true is for one process, and here are 2"
     with pytest.raises(InputError, match="batch_size=3: cannot be split evenly over 2 processes"):
         ranks.check_shares(3, 2)
 

@@ -90,6 +90,13 @@ def test_small_runs_share_a_job_and_its_memory(commands, tmp_path):
     assert launch.latest(tmp_path / "results")["d3"].job == "7_1"
 
 
+def test_a_run_by_several_processes_asks_for_all_of_them(commands, tmp_path):
+    (text,) = sent(tmp_path, tasks(1), nodes=2, tasks_per_node=4)
+    assert "#SBATCH --nodes=2" in text
+    assert "#SBATCH --ntasks-per-node=4" in text
+    assert "#SBATCH --mem=16384M" in text
+
+
 def test_what_is_in_the_queue_is_not_sent_again(commands, tmp_path):
     sent(tmp_path, tasks(2))
     commands("squeue", "echo '7_0|PENDING|Priority|'\necho '7_1|RUNNING|None|n1'")
@@ -138,6 +145,7 @@ def test_absent_commands_are_no_error(monkeypatch):
         ("memory_gb: true", "memory_gb=True: expected a number"),
         ("setup: module load", "setup=module load: expected a list of shell lines"),
         ("minutes: 0", "minutes=0: expected more than 0"),
+        ("{runs_per_gpu: 2, nodes: 3}", "runs_per_gpu=2 with 3 processes a run; expected 1 of either"),
         ("- gpu", "expected names and values"),
         ("a: [", "not YAML"),
     ],
