@@ -70,6 +70,10 @@ class L2TL(Method):
             source.num_classes, policy_config(config, self.recipe.steps), problem.seed, problem.device
         )
         if config.credit is Credit.first_order:
+            if ranks.size() > 1:
+                raise InputError(
+                    f"method.credit={config.credit}: not by {ranks.size()} processes; expected one"
+                )
             if self.recipe.precision is not Precision.fp32:
                 raise InputError(
                     f"method.credit={config.credit}: takes small differences of losses, which "
@@ -183,7 +187,7 @@ class L2TL(Method):
     def _present(self, y: Tensor) -> Tensor:
         """Tell which classes [S] have an image in a batch of labels y [B]."""
         present_S = torch.zeros(len(self.policy.weight_logits), dtype=torch.bool, device=y.device)
-        return present_S.index_fill(0, y, True)
+        return present_S.index_fill(0, ranks.gathered(y), True)
 
     def _mean_weight(self) -> Tensor:
         """Give the weights [S] that are expected at this step."""

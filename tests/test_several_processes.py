@@ -29,6 +29,8 @@ VARIANTS = [
     ("l2tl", "weights", "random"),
     ("l2tl", "normaliser", "softmax"),
     ("l2tl", "reward", "mean_per_class"),
+    ("l2tl", "credit", "gain"),
+    ("l2tl", "credit", "present"),
 ]
 ALL = [(name,) for name in SPLIT] + VARIANTS
 
