@@ -5,10 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from test_bad_input import TINY, tree
-from transferbench.benchmarks import record
+from transferbench.benchmarks import pool, record
 from transferbench.benchmarks.cli import main
+from transferbench.benchmarks.config import request_for
 from transferbench.benchmarks.reproduce import differences, figures
+from transferbench.benchmarks.resolve import run_config
 from transferbench.datasets import catalog
 
 
@@ -146,19 +149,27 @@ def test_the_code_is_known_by_its_content(monkeypatch, tmp_path):
     assert record.code_fingerprint.__wrapped__() != here
 
 
-def test_the_same_whatever_pool_makes_it(made, tmp_path):
-    """One worker or two, processes of their own or this one: equal to the last bit."""
-    pair = [f"target={made / 'pets'}", f"source={made / 'photos'}"]
-    own = [w for w in TINY if not w.startswith(("workers", "threads"))]
-    for workers in (1, 2):
-        words = ["methods=finetune,l2tl", *pair, f"workers={workers}", f"results={tmp_path / str(workers)}"]
-        assert main(["bench", *words, *own]) == 0
-    found = [
-        {
-            path.parent.name: figures(json.loads(path.read_text()))
-            for path in results.glob("*/*/*/record.json")
-        }
-        for results in (made / "results", tmp_path / "1", tmp_path / "2")
-    ]
-    assert len(found[0]) == 3
-    assert found[0] == found[1] == found[2]
+def test_a_pool_makes_the_same_as_one_process(made, tmp_path):
+    """Two workers at a time, which make the shared pre-training themselves: equal to the last bit."""
+    given = (f"target={made / 'pets'}", f"source={made / 'photos'}", *TINY)
+    configs = []
+    for method in ("finetune", "l2tl"):
+        request, settings = request_for(method, given)
+        configs.append(run_config(request, method, settings, request.seed))
+    failed = []
+    pool.run_all(configs, tmp_path, 2, lambda config, error: failed.append(error), lambda: None)
+    assert failed == [None, None]
+    alone, pooled = (
+        {path.parent.name: figures(json.loads(path.read_text())) for path in root.glob("*/*/*/record.json")}
+        for root in (made / "results", tmp_path)
+    )
+    assert len(alone) == 3
+    assert alone == pooled
+
+
+def test_a_run_on_a_cpu_has_one_thread_whatever_the_machine(monkeypatch):
+    monkeypatch.setattr(pool, "num_cores", lambda: 64)
+    assert [pool.num_threads(0, "cpu", workers) for workers in (1, 2, 64)] == [1, 1, 1]
+    assert pool.num_threads(3, "cpu", 1) == 3
+    monkeypatch.setattr("transferbench.benchmarks.pose.device_of", lambda name: torch.device("cuda"))
+    assert pool.num_threads(0, "cuda", 4) == 16
