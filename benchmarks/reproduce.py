@@ -138,6 +138,6 @@ def _check_config(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
 
 def _causes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Sequence[str]:
     """Say what else differs and may be why."""
-    names = ("device", "threads", "versions")
+    names = ("device", "threads", "world_size", "versions")
     found = [line for name in names for line in differences(old.get(name), new.get(name), name)]
     return [f"perhaps for: {line}" for line in found]
