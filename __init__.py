@@ -8,3 +8,15 @@ class InputError(ValueError):
 
     The command line prints it as one line and exits with 2.
     """
+
+
+class RunFailed(RuntimeError):
+    """A run that cannot go on by what came out of it; the message names what, where, and what is left.
+
+    The command line prints it as one line and exits with 1.
+    """
+
+
+def printable(text: str) -> str:
+    """Give text for a terminal: every sign that moves its cursor or cannot be seen becomes a blank."""
+    return "".join(sign if sign.isprintable() else " " for sign in text)

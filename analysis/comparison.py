@@ -45,7 +45,8 @@ class Comparison:
     @property
     def slug(self) -> str:
         """A name for files."""
-        return re.sub(r"[^A-Za-z0-9_.]+", "-", f"{self.source}-{self.target}-{self.bench}").strip("-.")
+        names = (self.source[:60], self.target[:60], self.bench[:60])
+        return re.sub(r"[^A-Za-z0-9_.]+", "-", "-".join(names)).strip("-.")
 
 
 def comparisons(runs: list[Run], skipped: Sequence[Mapping[str, str]] = ()) -> list[Comparison]:
@@ -67,7 +68,7 @@ def compare(runs: list[Run], skipped: Sequence[str] = ()) -> Comparison:
     by_label, repeated = latest(runs)
     kept = [run for group in by_label.values() for run in group]
     mixed = [note for label, group in by_label.items() for note in _mixed(label, group)]
-    of_data = list(dict.fromkeys(_sentence(note) for run in kept for note in run.record.get("notes", [])))
+    of_data = list(dict.fromkeys(_sentence(note) for run in kept for note in run.record["notes"]))
     notes = [*of_data, *skipped, *repeated, *mixed, *_notes(kept)]
     if not any(run.label == REFERENCE and run.method == "finetune" for run in kept):
         notes.append("There is no run of fine-tuning here, so differences from it are not given.")
@@ -115,13 +116,25 @@ def _settings(config: dict[str, Any], above: str = "") -> Iterator[tuple[str, An
             yield f"{above}{name}", value
 
 
+def _skipped_steps(runs: list[Run]) -> list[str]:
+    """Return a note for each method that left steps out, as it was told to."""
+    num_steps: dict[str, int] = defaultdict(int)
+    for run in runs:
+        num_steps[run.label] += len(run.record["numbers"]["skipped_steps"])
+    return [
+        f"{label}: {num} step{'s' if num > 1 else ''} left out whose figures were not finite (on_nan=skip)."
+        for label, num in num_steps.items()
+        if num
+    ]
+
+
 def _notes(runs: list[Run]) -> list[str]:
     """Return what makes the runs less comparable than their equal bench says."""
     environments = [run.record["environment"] for run in runs]
     devices = sorted({f"{item['device']} on {item['host']}" for item in environments})
     commits = sorted({item["commit"][:10] for item in environments})
     images = {(run.seed, run.record["fingerprints"]["target"]) for run in runs}
-    notes = []
+    notes = _skipped_steps(runs)
     if len(devices) > 1:
         notes.append(f"The runs were made on {'; '.join(devices)}: compare seconds with care.")
     if len(commits) > 1:

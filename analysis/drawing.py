@@ -119,7 +119,7 @@ def curves(curve: pd.DataFrame, look: dict[str, str], score_name: str) -> str:
     """
     mean = 100 * curve.pivot_table(index="step", columns="label", values="score")
     last = {str(label): float(line.dropna().iloc[-1]) for label, line in mean.items()}
-    late = mean[mean.index >= 0.2 * mean.index.max()].stack()
+    late = mean[mean.index >= 0.2 * mean.index.max()].stack().dropna()  # seeds may differ in steps
     low, high = limits([*late, *last.values()])
     gutter = 14 + LETTER * max(len(_short(label)) for label in last)
     height = max(270, 16 * len(last) + TOP + BOTTOM)

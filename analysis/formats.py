@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from .. import printable
+from .csv_text import csv_text
 from .tables import markdown_table
 from .words import MINUS
 
@@ -60,12 +62,7 @@ class Table:
 
 def markdown_text(text: str) -> str:
     """Return `text` so that Markdown shows it as it is."""
-    return MARKDOWN.sub(r"\\\g<0>", _printable(text))
-
-
-def _printable(text: str) -> str:
-    """Return `text` with a space for every sign that moves the line or cannot be seen."""
-    return "".join(sign if sign.isprintable() else " " for sign in text)
+    return MARKDOWN.sub(r"\\\g<0>", printable(text))
 
 
 def to_markdown(table: Table) -> str:
@@ -77,7 +74,7 @@ def to_markdown(table: Table) -> str:
 
 def latex_text(text: str) -> str:
     """Return `text` so that LaTeX prints it as it is."""
-    signs = _printable(text)
+    signs = printable(text)
     pairs = zip(signs, f"{signs[1:]} ", strict=False)
     return "".join(LATEX["--"] if pair == ("-", "-") else LATEX.get(pair[0], pair[0]) for pair in pairs)
 
@@ -111,5 +108,5 @@ def _latex_row(texts: list[str]) -> str:
 
 def write_numbers(table: Table, stem: Path) -> None:
     """Write the numbers of a table as CSV and as Parquet, next to each other."""
-    table.numbers.to_csv(f"{stem}.csv", index=False, lineterminator="\n")
+    Path(f"{stem}.csv").write_text(csv_text(table.numbers), encoding="utf-8")
     table.numbers.to_parquet(f"{stem}.parquet", index=False)

@@ -13,6 +13,7 @@ import pandas as pd
 from . import drawing, tables, words
 from .across import iqm, probability_of_improvement
 from .comparison import REFERENCE, Comparison
+from .csv_text import csv_text
 from .headline import Finding
 from .load import Run
 
@@ -99,9 +100,7 @@ class Anchors:
 
 def csv_address(frame: pd.DataFrame) -> str:
     """Return the frame as an address that holds it: nothing is fetched."""
-    return "data:text/csv;charset=utf-8," + quote(
-        frame.to_csv(index=False, lineterminator="\n"), safe=",-._:+"
-    )
+    return "data:text/csv;charset=utf-8," + quote(csv_text(frame), safe=",-._:+")
 
 
 def comparison_grid(comparison: Comparison, table: pd.DataFrame, verdicts: Mapping[str, str]) -> Grid:

@@ -46,7 +46,7 @@ def times(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
             "label": record["label"],
             "role": record["role"],
             "seconds": record["seconds"]["prepare"] + record["seconds"]["step"],
-            "started": record.get("started", record["ended"]),
+            "started": record["started"],
             "ended": record["ended"],
         }
         for record in records
@@ -126,8 +126,7 @@ def gaps(comparison: Comparison) -> list[Gap]:
 
 
 def command(comparison: Comparison, label: str, num_seeds: int) -> str:
-    """Return what runs one row of a comparison; records of before tell the words of their setting alone."""
+    """Return what runs one row of a comparison."""
     record = comparison.by_label[label][0].record
     names = [f"target={comparison.target}", f"source={comparison.source}", f"methods={record['method']}"]
-    own = record.get("overrides", comparison.setting.split(", "))
-    return shlex.join(["transferbench", "bench", *names, f"seeds={num_seeds}", *own])
+    return shlex.join(["transferbench", "bench", *names, f"seeds={num_seeds}", *record["overrides"]])

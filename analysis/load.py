@@ -1,21 +1,22 @@
 """Reads the records that finished runs left in a results folder."""
 
 import base64
-import binascii
 import json
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from .. import InputError
+from .. import InputError, printable
+from .form import METRICS, read_record
 
-FORMAT = 1
-ROLES = ("run", "pretraining", "trial", "first_stage")
-METRICS = {"top1": "accuracy", "mean_per_class": "mean per-class accuracy", "auroc": "AUROC"}
+__all__ = ["METRICS", "Run", "read_record"]
+
+MOST_POINTS = 1000  # of one run's curve that are drawn and listed
 
 
 @dataclass(frozen=True)
@@ -37,89 +38,121 @@ class Run:
     record: dict[str, Any]
 
 
+class Unread(NamedTuple):
+    """A file that no table can use."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Records:
+    """All that a results folder holds: a file that is wrong is named, and takes nothing else with it."""
+
+    runs: list[Run]  # those that enter comparisons, ordered by path
+    others: list[dict[str, Any]]  # records of what they rest on
+    skipped: list[dict[str, str]]  # source, target, bench, label and reason of each row that could not run
+    unread: list[Unread]
+
+
+def read_all(results: Path) -> Records:
+    """Return what is below `results`."""
+    found = Records([], [], [], [])
+    for path in sorted(results.glob("**/record.json")):
+        try:
+            record = read_record(path)
+            if record["role"] == "run":
+                found.runs.append(parse_run(path, record))
+            else:
+                found.others.append(record)
+        except InputError as error:
+            found.unread.append(Unread(path, str(error).removeprefix(f"{path}: ")))
+    for path in sorted(results.glob("**/skipped-*.json")):
+        try:
+            found.skipped.append(_skipped(path))
+        except (OSError, ValueError, RecursionError, TypeError) as error:
+            found.unread.append(Unread(path, f"tells no row that was left out ({error})"))
+    return found
+
+
+def _skipped(path: Path) -> dict[str, str]:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return {name: _printed(content[name]) for name in ("source", "target", "bench", "label", "reason")}
+
+
+def _printed(text: Any) -> str:
+    """Return a text that can be written. Raises a ValueError, or a TypeError where it is none."""
+    if not isinstance(text, str):
+        raise TypeError(f"{text!r:.60} is no text")
+    text.encode()
+    return text
+
+
 def load(results: Path) -> list[Run]:
     """Return the runs below `results` that enter comparisons, ordered by path.
 
     Raises:
-        InputError: if there is no such run, or a record cannot be read.
+        InputError: if there is no such run.
     """
-    runs = load_any(results)
-    if not runs:
-        count = len(list(results.glob("**/record.json")))
-        found = f"{count} record(s), none of them of a run" if count else "no record.json"
-        raise InputError(f"no results in '{results}' ({found}); `transferbench bench` fills this folder")
-    return runs
+    found = read_all(results)
+    if not found.runs:
+        raise InputError(nothing(results, found))
+    return _told(found).runs
+
+
+def nothing(results: Path, found: Records) -> str:
+    """Say that there is no run, and what there is."""
+    if found.unread:
+        first = found.unread[0]
+        more = f", and {len(found.unread) - 1} more such files" if len(found.unread) > 1 else ""
+        return f"no results in '{results}': {first.path}: {first.reason}{more}"
+    count = len(found.others)
+    words = f"{count} record(s), none of them of a run" if count else "no record.json"
+    return f"no results in '{results}' ({words}); `transferbench bench` fills this folder"
 
 
 def load_any(results: Path) -> list[Run]:
-    """Return the same where there may be none yet.
-
-    Raises:
-        InputError: if a record cannot be read.
-    """
-    read = [(path, read_record(path)) for path in sorted(results.glob("**/record.json"))]
-    return [parse_run(path, record) for path, record in read if record["role"] == "run"]
+    """Return the same where there may be none yet."""
+    return _told(read_all(results)).runs
 
 
 def load_skipped(results: Path) -> list[dict[str, str]]:
     """Return what could not run below `results`: source, target, bench, label and reason of each row."""
-    return [
-        json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("**/skipped-*.json"))
-    ]
+    return read_all(results).skipped
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """Return one record as plain JSON, after checking that it is of the kind read here.
-
-    Raises:
-        InputError: if the file is no JSON object, or its format, role or status is unknown.
-    """
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(
-            f"{path}: broken JSON ({error}); delete the file and run the same command again"
-        ) from error
-    if not isinstance(record, dict):
-        raise InputError(f"{path}: a {type(record).__name__}, where a record is a JSON object")
-    for key, known in (("format", (FORMAT,)), ("role", ROLES), ("status", ("done",))):
-        if record.get(key) not in known:
-            right = " or ".join(repr(value) for value in known)
-            raise InputError(f"{path}: {key} {record.get(key)!r} is unknown; this version reads {right}")
-    return record
+def _told(found: Records) -> Records:
+    """Say on stderr which files are left out."""
+    for path, reason in found.unread:
+        print(f"transferbench: left out: {printable(f'{path}: {reason}')}", file=sys.stderr)
+    return found
 
 
 def parse_run(path: Path, record: dict[str, Any]) -> Run:
     """Return the run that `record` describes.
 
     Raises:
-        InputError: if a field is missing, or contradicts another one.
+        InputError: if fields contradict each other.
     """
-    try:
-        metric = record["metric"]
-        if metric not in METRICS:
-            raise InputError(f"{path}: metric {metric!r} is unknown; known: {', '.join(METRICS)}")
-        same = ("source", "target", "bench", "setting", "label", "method", "seed", "digest", "metric")
-        run = Run(
-            path=path,
-            score=float(record["test"][metric]),
-            correct=_unpack(path, record.get("correct"), record["test"]["num_images"]),
-            record=record,
-            **{name: record[name] for name in same},
-        )
-        _row(run), _points(run)  # what tables and curves read is there, or the file is named here
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{path}: no whole record ({type(error).__name__}: {error})") from error
-    return run
+    same = ("source", "target", "bench", "setting", "label", "method", "seed", "digest", "metric")
+    return Run(
+        path=path,
+        score=float(record["test"][record["metric"]]),
+        correct=_unpack(path, record["correct"], record["test"].get("num_images")),
+        record=record,
+        **{name: record[name] for name in same},
+    )
 
 
-def _unpack(path: Path, packed: str | None, num_images: int) -> np.ndarray | None:
+def _unpack(path: Path, packed: str | None, num_images: Any) -> np.ndarray | None:
     """Return the per-example correctness [test images], or None where none was stored."""
+    if type(num_images) is not int or num_images < 0:
+        raise InputError(f"{path}: no whole record (field 'test' tells no number of images)")
     if not packed:
         return None
     try:
         octets = np.frombuffer(base64.b64decode(packed, validate=True), dtype=np.uint8)
-    except binascii.Error as error:
+    except ValueError as error:
         raise InputError(f"{path}: field 'correct' is no base64 ({error})") from error
     if len(octets) != -(-num_images // 8):
         raise InputError(
@@ -156,10 +189,10 @@ def _row(run: Run) -> dict[str, Any]:
         "pretraining_shared_seconds": sum(item["seconds"] for item in shared),
         **{f"images_{name}": record["images"][name] for name in ("target", "source", "holdout")},
         "num_steps": record["num_steps"],
-        "peak_memory_bytes": record.get("peak_memory_bytes", math.nan),
+        "peak_memory_bytes": math.nan if record["peak_memory_bytes"] is None else record["peak_memory_bytes"],
         "device": environment["device"],
         "host": environment["host"],
-        "threads": environment.get("threads", 0),
+        "threads": environment["threads"],
         "fingerprint": record["fingerprints"]["target"],
         "commit": environment["commit"] + (" + changes" if environment["dirty"] else ""),
         "ended": record["ended"],
@@ -173,7 +206,10 @@ def curve_frame(runs: list[Run]) -> pd.DataFrame:
 
 
 def _points(run: Run) -> list[dict[str, Any]]:
-    """Return the points of one run's curve."""
+    """Return the points of one run's curve; of very many some, evenly spread, and the last."""
+    scored = [point for point in run.record["curve"] if point["holdout"] is not None]
+    points = [point for point in scored if not math.isnan(point["holdout"][run.metric])]
+    every = max(1, -(-len(points) // MOST_POINTS))
     return [
         {
             "label": run.label,
@@ -182,6 +218,5 @@ def _points(run: Run) -> list[dict[str, Any]]:
             "seconds": point["seconds"],
             "score": point["holdout"][run.metric],
         }
-        for point in run.record["curve"]
-        if point["holdout"] is not None
+        for point in points[::-every][::-1]
     ]

@@ -155,6 +155,7 @@ def page_context(
     suites: Sequence[dict[str, Any]],
     unfinished: Sequence[ledger.Unfinished],
     skipped: Sequence[Mapping[str, str]],
+    unread: Sequence[tuple[str, str]] = (),
 ) -> dict[str, Any]:
     """Return all that the template shows."""
     names = places([comparison for comparison, _ in compared])
@@ -183,6 +184,7 @@ def page_context(
         "suites": suites,
         "accounts": accounts(records),
         "unfinished": unfinished,
+        "unread": unread,
         "skipped": [dict(row) | {"place": f"{row['source']} → {row['target']}"} for row in skipped],
         "gaps": [(names[item.slug], gap) for item, _ in compared for gap in ledger.gaps(item)],
         "anchors": anchors,

@@ -172,4 +172,4 @@ def write_section(section: PaperTable, folder: Path) -> None:
 
 def _file_name(name: str) -> str:
     """Return a name for files."""
-    return re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")
+    return re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")[:120]

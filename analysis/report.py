@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from .. import InputError
 from . import ledger, page, tables
 from .comparison import Comparison, comparisons
+from .csv_text import csv_text
 from .headline import findings, places
-from .load import METRICS, Run, curve_frame, load, load_skipped, read_record, runs_frame
+from .load import METRICS, Run, Unread, curve_frame, load, load_skipped, nothing, read_all, runs_frame
 from .paper_tables import suite_section, write_section
-from .suites import load_suites
+from .suites import load_suite, plans
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,40 +26,50 @@ def write_report(results: Path, out: Path, prints: bool = False) -> Path:
     """Write tables and `report.html` into `out`, with `prints` figures as PNG and PDF too; return the page.
 
     Raises:
-        InputError: if `results` holds no run, or a record or a plan that cannot be read.
+        InputError: if `results` holds no run. A record or plan that cannot be read is named on the page.
     """
-    runs = load(results)
-    skipped = load_skipped(results)
+    found = read_all(results)
+    runs, skipped = found.runs, found.skipped
+    if not runs:
+        raise InputError(nothing(results, found))
     compared = [(item, tables.comparison_table(item)) for item in comparisons(runs, skipped)]
     for comparison, _ in compared:
         tables.write_table(comparison, out / "tables")
     if prints:
         write_prints([comparison for comparison, _ in compared], out / "figures")
-    known = {run.path for run in runs}
-    others = [read_record(path) for path in sorted(results.glob("**/record.json")) if path not in known]
+    suites = suite_parts(results, runs, out, found.unread)
     context = page.page_context(
         compared,
         runs,
-        [*(run.record for run in runs), *others],
-        suite_parts(results, runs, out),
+        [*(run.record for run in runs), *found.others],
+        suites,
         ledger.unfinished(results),
         skipped,
+        [(str(path.relative_to(results)), reason) for path, reason in found.unread],
     )
     (out / "report.html").write_text(page.render(context), encoding="utf-8")
     return out / "report.html"
 
 
-def suite_parts(results: Path, runs: list[Run], out: Path) -> list[dict[str, object]]:
-    """Write the tables of every suite that was planned; return what the page shows of them."""
-    parts = []
-    for suite in load_suites(results, runs):
-        section = suite_section(suite)
-        write_section(section, out / "tables")
-        pictures = []
-        if suite.view in ("shots", "curves", "pictures", "classes") and suite.runs:
-            from .suite_figures import suite_pictures
+def suite_parts(results: Path, runs: list[Run], out: Path, unread: list[Unread]) -> list[dict[str, object]]:
+    """Write the tables of every suite that was planned; return what the page shows of them.
 
-            pictures = suite_pictures(suite, results)
+    Plans that cannot be read, or whose pictures cannot, are added to `unread`.
+    """
+    parts = []
+    for path in plans(results):
+        try:
+            suite = load_suite(path, results, runs)
+            section = suite_section(suite)
+            pictures = []
+            if suite.view in ("shots", "curves", "pictures", "classes") and suite.runs:
+                from .suite_figures import suite_pictures
+
+                pictures = suite_pictures(suite, results)
+        except InputError as error:
+            unread.append(Unread(path, str(error).removeprefix(f"{path}: ")))
+            continue
+        write_section(section, out / "tables")
         parts.append(page.suite_part(section, pictures))
     return parts
 
@@ -137,4 +148,4 @@ def save_figure(figure: "Figure", frame: "pd.DataFrame", stem: Path) -> None:
     figure.savefig(f"{stem}.png", dpi=150, metadata={"Software": None})
     with rc_context({"pdf.fonttype": 42}):
         figure.savefig(f"{stem}.pdf", metadata=PDF_METADATA)
-    frame.to_csv(f"{stem}.csv", index=False, lineterminator="\n")
+    Path(f"{stem}.csv").write_text(csv_text(frame), encoding="utf-8")

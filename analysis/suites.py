@@ -78,18 +78,27 @@ def load_suites(results: Path, runs: list[Run]) -> list[Suite]:
     Raises:
         InputError: if a plan is broken, or of another version.
     """
-    by_path = {run.path: run for run in runs}
-    references = _references(runs)
-    suites = []
-    for path in sorted((results / "suites").glob("*.json")):
-        plan = _read(path)
-        try:
-            suites.append(_suite(plan, results, by_path, references))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"{path}: no whole plan ({type(error).__name__}: {error}); run `transferbench suite` again"
-            ) from error
-    return suites
+    return [load_suite(path, results, runs) for path in plans(results)]
+
+
+def plans(results: Path) -> list[Path]:
+    """Return the files of the suites that were planned below `results`."""
+    return sorted((results / "suites").glob("*.json"))
+
+
+def load_suite(path: Path, results: Path, runs: list[Run]) -> Suite:
+    """Return one suite with its share of `runs`.
+
+    Raises:
+        InputError: if its plan is broken, or of another version.
+    """
+    plan = _read(path)
+    try:
+        return _suite(plan, results, {run.path: run for run in runs}, _references(runs))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: no whole plan ({type(error).__name__}: {error}); run `transferbench suite` again"
+        ) from error
 
 
 def _references(runs: list[Run]) -> dict[tuple[str, str, str], list[Run]]:
@@ -105,7 +114,7 @@ def _read(path: Path) -> dict[str, Any]:
     """Return one plan as plain JSON, of a version and a view that are known."""
     try:
         plan = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: broken JSON ({error}); run `transferbench suite` again") from error
     if not isinstance(plan, dict):
         raise InputError(f"{path}: a {type(plan).__name__}, where a plan is a JSON object")

@@ -9,6 +9,7 @@ import pandas as pd
 from . import words
 from .across import holm
 from .comparison import REFERENCE, Comparison
+from .csv_text import csv_text
 from .load import METRICS, Run, runs_frame
 from .stats import Difference, mean_interval, paired_difference
 
@@ -179,4 +180,4 @@ def write_table(comparison: Comparison, folder: Path) -> None:
     """Write the comparison as Markdown, and its numbers in full precision as CSV."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{comparison.slug}.md").write_text(markdown(comparison), encoding="utf-8")
-    comparison_table(comparison).to_csv(folder / f"{comparison.slug}.csv", index=False, lineterminator="\n")
+    (folder / f"{comparison.slug}.csv").write_text(csv_text(comparison_table(comparison)), encoding="utf-8")

@@ -8,9 +8,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .. import InputError, __version__
+from .. import InputError, RunFailed, __version__, printable
 
 EXTRAS = {**dict.fromkeys(("torch", "torchvision", "timm", "sklearn"), "train"), "submitit": "slurm"}
+FULL = (errno.ENOSPC, errno.EDQUOT)
 DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE)  # what may fail in any file
 EXAMPLE = {
     "results": "results=PATH",
@@ -40,8 +41,8 @@ EXAMPLES = """examples:
   transferbench methods results=results                  and what a step costs, as measured in these records
 
 names of overrides: target source methods method seed seeds results shots backbone pretrained
-  checkpoint protocol (holdout|trainval) tune (off|paper_grid) bn (split|shared) score preset device
-  threads workers on (local|slurm) cluster data.root data.mirror drop_overlap recipe.<setting>
+  checkpoint protocol (holdout|trainval) tune (off|paper_grid) bn (split|shared) on_nan (stop|skip) score
+  preset device threads workers on (local|slurm) cluster data.root data.mirror drop_overlap recipe.<setting>
   source_recipe.<setting> method.<setting>
 exit codes: 0 done, 1 some run failed or scores differ, 2 the request was wrong"""
 
@@ -64,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return arguments.function(arguments)
     except InputError as error:
         return _say(str(error))
+    except RunFailed as error:
+        return _say(str(error), code=1)
     except ModuleNotFoundError as error:
         if error.name not in EXTRAS:
             raise
@@ -76,21 +79,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _say(f"{error.filename or 'disk'}: no space left; free some, or set results=PATH")
-        if error.errno not in DISK:
+        if error.errno not in (*DISK, *FULL) and error.filename is None:
             raise
-        return _say(
-            f"{error.filename or 'disk'}: cannot be read or written ({error.strerror}); once mended, the "
-            "same command goes on, or choose another place with results=PATH"
-        )
+        return _say(_of_disk(error))
 
 
-def _say(message: str) -> int:
+def _of_disk(error: OSError) -> str:
+    """Say what the disk refused."""
+    if error.errno in FULL:
+        return f"{error.filename or 'disk'}: no space left; free some, or set results=PATH"
+    if error.errno not in DISK:
+        return f"{error.filename}: {error.strerror}"
+    return (
+        f"{error.filename or 'disk'}: cannot be read or written ({error.strerror}); once mended, the "
+        "same command goes on, or choose another place with results=PATH"
+    )
+
+
+def _say(message: str, code: int = 2) -> int:
     """Print an error: one line; where it has more, the first stands for itself."""
-    lines = [" ".join(line.split()) for line in message.splitlines()]
+    lines = [" ".join(printable(line).split()) for line in message.splitlines()]
     print("\n  ".join((f"transferbench: {lines[0]}", *lines[1:])), file=sys.stderr)
-    return 2
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:

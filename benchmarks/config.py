@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +19,7 @@ from .. import InputError
 from ..datasets import catalog as datasets
 from ..methods import catalog as methods
 from ..methods.recipe import Recipe
+from ..plain_yaml import read_yaml
 from .schema import SMALL_SIDE, DataPlaces, Request, SourceRecipe, check_numbers
 
 HERE = Path(__file__).parent
@@ -33,6 +34,19 @@ QUOTED = (
     "data.mirror",
     "cluster",
 )  # may hold what Hydra's grammar does not
+SUITE: dict[str, Callable[[Any], bool]] = {  # the form of a suite's file
+    **dict.fromkeys(("element", "title", "view", "source", "stands_for"), lambda v: isinstance(v, str)),
+    "targets": lambda v: isinstance(v, list) and all(isinstance(target, str) for target in v),
+    "settings": lambda v: isinstance(v, list) and all(isinstance(s, str) and "=" in s for s in v),
+    "seeds": lambda v: isinstance(v, int) and v > 0,
+    "vary": lambda v: isinstance(v, dict) and all(isinstance(values, list) for values in v.values()),
+    "parts": lambda v: isinstance(v, dict) and all(isinstance(part, dict) for part in v.values()),
+    "rows": lambda v: (
+        v == "every method"
+        or isinstance(v, dict)
+        and all(isinstance(row, dict) and isinstance(row.get("method"), str) for row in v.values())
+    ),
+}
 
 
 @lru_cache(maxsize=1)
@@ -61,6 +75,7 @@ def compose_request(overrides: Iterable[str], method: str | None = None) -> Requ
         raise InputError(
             f"preset={preset}: not known{_near(preset, presets())} Known: {', '.join(presets())}"
         )
+    read_yaml(HERE / "presets" / f"{preset}.yaml")  # Hydra would not say what is wrong with it
     words = [w for w in words if not w.startswith(("preset=", "method="))]
     _store()
     try:
@@ -80,6 +95,8 @@ def _quoted(override: str) -> str:
     key, equals, value = override.partition("=")
     if not equals or not re.fullmatch(r"\w+(\.\w+)*", key):
         raise InputError(f"'{override}': expected name=value, as recipe.steps=500")
+    if "${" in value:  # the grammar would look it up, in the environment too
+        raise InputError(f"{key}={value}: expected a plain value, without ${{")
     if key in QUOTED and value not in ("null", ""):
         value = "'" + value.strip("'\"").replace("'", "\\'") + "'"
     return f"{'++' if key.split('.')[0] in OPEN else ''}{key}={value}"
@@ -171,7 +188,14 @@ def read_suite(name: str) -> dict[str, Any]:
     """Read a suite. Raises: InputError for an unknown name, with the nearest known one."""
     if name not in suites():
         raise InputError(f"no suite '{name}'{_near(name, suites())} Known: {', '.join(suites())}")
-    suite: Any = OmegaConf.to_container(OmegaConf.load(HERE / "suites" / f"{name}.yaml"))
+    path = HERE / "suites" / f"{name}.yaml"
+    suite = read_yaml(path)
+    if wrong := [key for key, right in SUITE.items() if key in suite and not right(suite[key])]:
+        raise InputError(
+            f"{path}: {wrong[0]}={suite[wrong[0]]!r:.60}: not of the form that a suite has it in"
+        )
+    if "parts" not in suite and (lacking := [key for key in ("rows", "title", "view") if key not in suite]):
+        raise InputError(f"{path}: no {lacking[0]}; a suite has rows, title, view, source and targets")
     return suite
 
 

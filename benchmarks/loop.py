@@ -1,7 +1,6 @@
 """The one loop: steps on the clock; evaluation, logging and checkpoints off it."""
 
-import pickle
-import struct
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,12 +9,15 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from .. import InputError
 from ..datasets import ranks
 from ..datasets.base import Split, mix
 from ..methods.base import Method, saved_by
+from ..methods.weights import read_tensors
 from . import interrupt
 from .clock import Clock
 from .evaluate import evaluate
+from .finite import Watch
 from .memory import PeakMemory
 from .record import append_line, write_tensors
 
@@ -30,6 +32,7 @@ class Training:
 
     Args:
         method: what is trained.
+        watch: looks whether figures stay finite.
         clock: sees `prepare` and `step` alone.
         memory: the most that the run has used.
         holdout: what the curve is measured on, or None.
@@ -44,6 +47,7 @@ class Training:
     def __init__(
         self,
         method: Method,
+        watch: Watch,
         clock: Clock,
         memory: PeakMemory,
         holdout: Split | None,
@@ -53,6 +57,7 @@ class Training:
         checkpoint_seconds: float = 600.0,
         classes: Sequence[str] = (),
     ) -> None:
+        self.watch = watch
         self.method, self.clock, self.holdout, self.seed, self.folder = method, clock, holdout, seed, folder
         self.memory, self.rests_on = memory, rests_on
         self.save_every = checkpoint_seconds
@@ -64,7 +69,8 @@ class Training:
     def run(self, steps: int, evaluations: int, batch_size: int, beat: Callable[[int, Any], None]) -> None:
         """Train to the end, from the last checkpoint if there is one.
 
-        Raises: Interrupted when the process was asked to stop; all is saved.
+        Raises: Interrupted when the process was asked to stop; all is saved. RunFailed when a figure or
+            weight is not finite; the last checkpoint stays.
         """
         is_prepared = self._resume()
         self._saved = time.monotonic()
@@ -74,6 +80,7 @@ class Training:
         for stop in _stops(steps, evaluations):
             while self.step < stop:
                 metrics = self._advance(stop, beat)
+                self.watch.check()
                 if self.step == stop:
                     self._log(metrics, batch_size)
                 if ranks.is_first():
@@ -91,6 +98,7 @@ class Training:
         if ranks.is_first() and (asked or time.monotonic() - self._saved > self.save_every):
             self.clock.add_preparation()
             with self.clock.paused():
+                self.watch.check()
                 self._save(is_prepared=False)
         if asked:
             raise interrupt.Interrupted(f"{self.folder}: saved in the middle of its preparation")
@@ -100,7 +108,7 @@ class Training:
         with self.clock.stepping(lambda: self.step):
             while self.step < stop:
                 torch.manual_seed(mix(self.seed, "step", self.step))
-                metrics = self._counted() if self.step == 0 else self.method.step(self.step)
+                metrics = self._counted() if self.step == 0 else self.watch.step(self.step)
                 self.step += 1
                 beat(self.step, None)
                 is_late = ranks.is_first() and time.monotonic() - self._saved > self.save_every
@@ -111,7 +119,7 @@ class Training:
     def _counted(self) -> dict[str, torch.Tensor]:
         """Take the first step and count its floating-point operations."""
         with FlopCounterMode(display=False) as counter:
-            metrics = self.method.step(0)
+            metrics = self.watch.step(0)
         self.flops_per_step = ranks.size() * counter.get_total_flops()
         return metrics
 
@@ -119,14 +127,18 @@ class Training:
         scores = None
         if self.holdout is not None and ranks.is_first():
             scores = evaluate(self.method, self.holdout, batch_size)[0]
-        point = {
+        self.watch.check_scores(scores, "holdout", self.step)
+        train = {k: ranks.mean(v).item() for k, v in metrics.items()}
+        point: dict[str, Any] = {
             "step": self.step,
             "seconds": self.clock.prepare + self.clock.step,
             "holdout": scores,
-            "train": {k: ranks.mean(v).item() for k, v in metrics.items()},
+            "train": {k: v if math.isfinite(v) else None for k, v in train.items()},
         }
         if self.classes and (weight_S := self.method.class_weights()) is not None:
             point["class_weights"] = dict(zip(self.classes, weight_S.tolist(), strict=True))
+        if spikes := self.watch.spikes():
+            point["spikes"] = spikes
         self.curve.append(point)
         if ranks.is_first():
             append_line(self.folder / "metrics.jsonl", point)
@@ -141,6 +153,7 @@ class Training:
             "rests_on": self.rests_on,
             "clock": self.clock.state_dict(),
             "memory": self.memory.state_dict(),
+            "watch": self.watch.state_dict(),
             "method": self.method.state_dict(),
         }
         begin = time.monotonic()
@@ -150,6 +163,7 @@ class Training:
             current.replace(previous)
         draft.replace(current)
         self._saved = time.monotonic()
+        self.watch.saved_at = self.step
         self.save_every = max(self.save_every, SAVE_SHARE * (self._saved - begin))
 
     def _resume(self) -> bool:
@@ -162,12 +176,14 @@ class Training:
             (self.folder / "metrics.jsonl").unlink(missing_ok=True)
         if state is None:
             return False
-        self.method.load_state_dict(state.pop("method"))
-        self.clock.load_state_dict(state.pop("clock"))
-        self.memory.load_state_dict(state.pop("memory", {"bytes": 0}))
-        is_prepared = state.pop("is_prepared", True)
-        for key, value in state.items():
-            setattr(self, key, value)
+        try:
+            is_prepared = self._take_up(state)
+        except Exception as error:  # whole, but of something else: what is there is not to be trusted
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(
+                f"{self.folder / CHECKPOINTS[0]}: not a checkpoint of this run ({reason}); remove it, and "
+                "the run begins anew"
+            ) from error
         for point in self.curve if ranks.is_first() else ():
             append_line(self.folder / "metrics.jsonl", point)
         return is_prepared
@@ -180,10 +196,21 @@ class Training:
             if not path.exists():
                 continue
             try:
-                return torch.load(path, map_location=device, weights_only=True)
-            except (RuntimeError, EOFError, pickle.UnpicklingError, struct.error):  # torn by a full disk
+                return read_tensors(path, device)
+            except ValueError:  # torn by a full disk, or damaged
                 continue
         return None
+
+    def _take_up(self, state: Any) -> bool:
+        """Set all that changes to what a checkpoint holds; tells whether all is prepared there."""
+        self.method.load_state_dict(state["method"])
+        self.clock.load_state_dict(state["clock"])
+        self.memory.load_state_dict(state["memory"])
+        self.watch.load_state_dict(state["watch"])
+        self.step, self.flops_per_step = int(state["step"]), int(state["flops_per_step"])
+        self.curve, self.rests_on = list(state["curve"]), list(state["rests_on"])
+        self.watch.saved_at = self.step
+        return bool(state["is_prepared"])
 
 
 def _stops(steps: int, evaluations: int) -> list[int]:

@@ -1,13 +1,13 @@
 """`on=slurm`: runs become jobs, and jobs leave records as any run does."""
 
 import errno
-import json
 import math
 import os
 import signal
 import sys
 import time
 from collections.abc import Container, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,8 @@ from typing import Any
 
 from rich.console import Console
 
+from .. import InputError
+from ..analysis.form import read_record
 from ..datasets import ranks
 from ..slurm import launch
 from ..slurm.cluster import Cluster
@@ -28,6 +30,7 @@ from .record import write_json
 from .run import requirements, run_one
 from .schema import RunConfig
 from .stage import stage
+from .status import shell
 
 START_MINUTES = 10  # of a job besides its steps: loading, evaluating, writing
 SPARE = 1.5  # times what an earlier run took
@@ -55,6 +58,8 @@ def queue_missing(
         only: digests, where not all are meant.
     """
     chosen = load_cluster(cluster)
+    if not str(results.resolve()).isprintable():  # it stands in the lines of the job's script
+        raise InputError(f"results={str(results)!r}: expected a path of one line for on=slurm")
     todo = [c for stage in stages(configs, results) for c in stage if only is None or c.digest in only]
     if not todo:
         console.print(
@@ -73,7 +78,7 @@ def queue_missing(
         sweep.rmdir()
     queued = f"{len(new)} runs are queued in {len({line.job.partition('_')[0] for line in new})} jobs"
     console.print(f"{queued}; {before} were in the queue already" if before else queued)
-    console.print(f"see: transferbench status results={results}", markup=False)
+    console.print(f"see: {shell('status', results)}", markup=False)
     return 0
 
 
@@ -136,7 +141,8 @@ def _left_failed(folder: Path) -> bool:
 
 def _earlier(results: Path) -> Iterable[dict[str, Any]]:
     for path in results.glob("*/*/*/record.json"):
-        yield json.loads(path.read_text())
+        with suppress(InputError):  # the report names it
+            yield read_record(path)
 
 
 def _scale(config: dict[str, Any], method: str) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from .. import InputError
+from .. import InputError, RunFailed
 from . import interrupt
 from .schema import RunConfig
 
@@ -116,7 +116,7 @@ def _gather(jobs: dict[Future[None], RunConfig], report: Report, tick: Callable[
 
 
 def _words(error: BaseException) -> str:
-    return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, InputError | RunFailed) else f"{type(error).__name__}: {error}"
 
 
 def _start_worker(places: "multiprocessing.Queue[int]", threads: int) -> None:

@@ -8,6 +8,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from ..analysis.words import duration
 from ..methods import catalog as methods
@@ -96,7 +97,7 @@ class Progress:
         for heading in ("run", "step", "time", "so far"):
             table.add_column(heading, min_width=8)
         for row in self._running():
-            table.add_row(*row)
+            table.add_row(*map(Text, row))  # as it is: no markup
         return table
 
 

@@ -19,10 +19,11 @@ import numpy as np
 import torch
 
 from .. import InputError
+from ..analysis.form import read_record
 from ..datasets import ranks
 from ..datasets.whole import named, written
 
-FORMAT = 1
+FORMAT = 1  # of a results folder; a record has its own
 MARKER = "transferbench.json"
 ROOT = Path(__file__).parent.parent
 
@@ -70,9 +71,9 @@ def write_tensors(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """Read a run's record; None when it is not done."""
+    """Read a run's record; None when it is not done. Raises: InputError for a damaged or newer one."""
     path = folder / "record.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    return read_record(path) if path.exists() else None
 
 
 def packed(correct: np.ndarray) -> str:

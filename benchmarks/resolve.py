@@ -35,7 +35,10 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
         data["drop_overlap"] = target.fingerprint
     if request.checkpoint and Path(request.checkpoint).is_file():
         data["checkpoint"] = hashlib.sha256(Path(request.checkpoint).read_bytes()).hexdigest()[:16]
-    same = ("shots", "backbone", "backbone_options", "pretrained", "checkpoint", "protocol", "tune", "bn")
+    same = (
+        *("shots", "backbone", "backbone_options", "pretrained", "checkpoint"),
+        *("protocol", "tune", "bn", "on_nan"),
+    )
     return RunConfig(
         role=Role.run,
         source=source,

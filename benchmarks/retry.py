@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .. import InputError
 from ..slurm import launch, queue
-from .status import State, states
+from .status import State, shell, states
 
 TAIL_LINES = 40
 
@@ -81,7 +81,7 @@ def matching(results: Path, name: str) -> list[State]:
     """
     found = [s for s in states(results) if name.strip("/") in s.name]
     if not found:
-        raise InputError(f"'{name}': no run is called so; `transferbench status results={results}` lists all")
+        raise InputError(f"'{name}': no run is called so; {shell('status', results)} lists all")
     return found
 
 

@@ -10,19 +10,22 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from .. import InputError
+from ..analysis.form import FORMAT as RECORD_FORMAT
 from ..datasets import ranks
 from ..datasets.whole import sweep
 from ..methods import catalog as methods
 from ..methods.network import Network
 from ..methods.pretrain import Pretrain
 from ..methods.recipe import TestCrops
+from ..methods.weights import read_tensors
 from . import interrupt, record
 from .claim import Claim, Taken, living
 from .clock import Clock
 from .evaluate import by_image, evaluate
+from .finite import Watch
 from .loop import CHECKPOINTS, Training
 from .memory import PeakMemory
 from .overrides import overrides
@@ -159,7 +162,10 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
     every = 60 * config.checkpoint_minutes
     source = posed.problem.source
     watched = source.classes if source and source.truth else ()
-    training = Training(method, clock, memory, posed.curve, config.seed, folder, rests_on, every, watched)
+    watch = Watch(method, folder, config.on_nan)
+    training = Training(
+        method, watch, clock, memory, posed.curve, config.seed, folder, rests_on, every, watched
+    )
     recipe = chosen.recipe
     training.run(recipe.steps, recipe.evaluations, recipe.batch_size, claim.beat)
     if not ranks.is_first():
@@ -205,8 +211,17 @@ def _first_stage(config: RunConfig, results: Path) -> Mapping[str, Tensor] | Non
 
 
 def _kept(folder: Path) -> dict[str, Tensor]:
-    """Read what a run leaves for those that rest on it."""
-    return torch.load(folder / "kept.pt", map_location="cpu", weights_only=True)
+    """Read what a run leaves for those that rest on it. Raises: InputError for a damaged file."""
+    path = folder / "kept.pt"
+    try:
+        kept = read_tensors(path)
+        if not (isinstance(kept, dict) and all(isinstance(tensor, Tensor) for tensor in kept.values())):
+            raise ValueError("it holds no named tensors")
+    except (ValueError, FileNotFoundError) as error:
+        raise InputError(
+            f"{path}: not readable ({error}); remove {folder}, and the same command makes it anew"
+        ) from error
+    return kept
 
 
 def _load_shared(
@@ -258,7 +273,11 @@ def _adopt(
 ) -> None:
     with memory.paused():
         done = run_one(base, results)
-    net.adopt(ranks.first(_kept, base.folder(results)))
+    kept = ranks.first(_kept, base.folder(results))
+    try:
+        net.adopt(kept)
+    except ValueError as error:
+        raise InputError(f"{base.folder(results) / 'kept.pt'}: {error}; remove its folder") from error
     if done["digest"] not in [r["digest"] for r in rests_on]:
         seconds = done["seconds"]["prepare"] + done["seconds"]["step"]
         rests_on.append(
@@ -275,13 +294,14 @@ def _record(config: RunConfig, posed: Posed, training: Training, started: str) -
     if posed.test is not None:
         by_class = config.score == Score.auroc
         test, said = evaluate(method, posed.test, recipe.batch_size, recipe.test_crops, by_class)
+        training.watch.check_scores(test, "test", training.step)
         per_image = by_image(said, posed.test)
     holdout = training.curve[-1]["holdout"] if training.curve else None
     weight_S = method.class_weights()
     source_classes = problem.source.classes if problem.source else ()
     streams = {name: v for name, v in vars(method).items() if hasattr(v, "num_images")}
     return {
-        "format": record.FORMAT,
+        "format": RECORD_FORMAT,
         "status": "done",
         "role": str(config.role),
         "label": type(method).label(config.settings),
@@ -311,6 +331,11 @@ def _record(config: RunConfig, posed: Posed, training: Training, started: str) -
         },
         "images": {n: streams[n].num_images if n in streams else 0 for n in ("target", "source", "holdout")},
         "num_steps": training.step,
+        "numbers": {
+            "on_nan": str(config.on_nan),
+            "skipped_steps": training.watch.skipped,
+            "num_spikes": training.watch.num_spikes,
+        },
         "peak_memory_bytes": training.memory.bytes,
         "peak_memory_of": training.memory.of,
         "flops_per_step": training.flops_per_step,

@@ -12,16 +12,19 @@ from ..datasets import planted
 from ..methods.recipe import Recipe
 
 TINY, MOST = 1e-300, 1e300  # not 0, not infinite
-LIMITS = (  # least and most
-    *((name, 1, MOST) for name in ("seeds", "shots")),
-    *((name, 0, MOST) for name in ("seed", "workers", "threads", "source_recipe.seed", "recipe.image_size")),
-    *((f"{r}.{name}", 1, MOST) for name in ("steps", "batch_size") for r in ("recipe", "source_recipe")),
+LIMITS = (  # least and most: beyond, no machine comes to an end
+    ("seeds", 1, 10_000),
+    ("shots", 1, 10**9),
+    *((name, 0, 2**53) for name in ("seed", "source_recipe.seed")),
+    *((name, 0, 4096) for name in ("workers", "threads", "recipe.image_size")),
+    *((f"{r}.steps", 1, 10**9) for r in ("recipe", "source_recipe")),
+    *((f"{r}.batch_size", 1, 10**6) for r in ("recipe", "source_recipe")),
     *((f"{r}.lr", TINY, MOST) for r in ("recipe", "source_recipe")),
     *((f"{r}.weight_decay", 0, MOST) for r in ("recipe", "source_recipe")),
     ("checkpoint_minutes", TINY, MOST),
     ("recipe.crop_scale", TINY, 1),
     *((f"recipe.{name}", 0, 1) for name in ("central_share", "momentum", "warmup_share")),
-    ("recipe.evaluations", 1, MOST),
+    ("recipe.evaluations", 1, 10**6),
     ("recipe.head_std", 0, MOST),
 )
 SMALL_SIDE = 96  # images of up to so many pixels are met with the preset `small`, and are not enlarged
@@ -47,6 +50,13 @@ class Norms(StrEnum):
 
     split = "split"  # type: ignore[assignment]  # hides str.split, which nothing here needs
     shared = "shared"
+
+
+class OnNan(StrEnum):
+    """What is done at a loss, reward or weight that is not finite."""
+
+    stop = "stop"
+    skip = "skip"
 
 
 class Role(StrEnum):
@@ -105,6 +115,7 @@ class Request:
     tune: Tune = Tune.off
     bn: Norms = Norms.split
     score: Score | None = None  # null: what the target is judged by
+    on_nan: OnNan = OnNan.stop  # or skip: undo a step whose figures are not finite, and go on
     drop_overlap: bool = False  # leave out source images that are near-identical with target images
     data: DataPlaces = field(default_factory=DataPlaces)
     recipe: Recipe = field(default_factory=Recipe)
@@ -143,6 +154,7 @@ class RunConfig:
     recipe: Recipe
     source_recipe: SourceRecipe
     data: dict[str, str]  # fingerprints: other images are another run
+    on_nan: OnNan = OnNan.stop
     device: str = "auto"
     threads: int = 0
     checkpoint_minutes: float = 10.0
@@ -151,8 +163,10 @@ class RunConfig:
         """Give all that may change a result, as plain JSON; files by name, not by place."""
         plain = {k: v for k, v in asdict(self).items() if k not in NO_EFFECT}
         plain["settings"] = digested(self.settings)
+        if self.on_nan is OnNan.stop:  # has no effect on a run that ends
+            del plain["on_nan"]
         places = {"source": self.source_name, "target": self.target_name}
-        places["drop_overlap"] = Path(self.drop_overlap).name.removesuffix(".tar")
+        places["drop_overlap"] = planted.short_name(self.drop_overlap) if self.drop_overlap else ""
         if self.checkpoint:
             places["checkpoint"] = Path(self.checkpoint).name
         return {**plain, **places}
@@ -165,7 +179,7 @@ class RunConfig:
     @property
     def target_name(self) -> str:
         """Name of the target data set, `none` for a pre-training."""
-        return Path(self.target).name.removesuffix(".tar")
+        return planted.short_name(self.target)
 
     @property
     def digest(self) -> str:
@@ -190,6 +204,7 @@ class RunConfig:
         words += [f"protocol={self.protocol}", f"tune={self.tune}", f"backbone={self.backbone}"]
         words += [f"recipe.steps={recipe.steps}", f"recipe.batch_size={recipe.batch_size}"]
         words += [f"recipe.lr={recipe.lr:g}", f"recipe.image_size={recipe.image_size}", f"bn={self.bn}"]
+        words += ["on_nan=skip"] if self.on_nan is OnNan.skip else []
         words += ["drop_overlap=true"] if self.drop_overlap else []
         words += [f"checkpoint={Path(self.checkpoint).name}"] if self.checkpoint else []
         return ", ".join(words + (["pretrained=true"] if self.pretrained else []))
@@ -213,6 +228,7 @@ def check_numbers(request: Request) -> None:
         if value is not None and not low <= value <= high:
             what = "a whole number" if isinstance(value, int) else "a number"
             least = {TINY: "above 0", 0: "of 0 or more"}.get(low, f"of {low} or more")
-            raise InputError(
-                f"{key}={value:g}: expected {what} {least}{'' if high == MOST else f', up to {high}'}"
-            )
+            is_long = isinstance(value, int) and abs(value) >= 10**15
+            shown = "a number of many digits" if is_long else f"{value:g}"
+            most = "" if high == MOST else f", up to {high:,}"
+            raise InputError(f"{key}={shown}: expected {what} {least}{most}")

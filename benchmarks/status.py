@@ -1,6 +1,7 @@
 """What became of every run: its folder's word first, then SLURM's."""
 
 import json
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,12 +10,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from .. import InputError
 from ..analysis.words import duration
 from ..slurm import launch, queue
 from ..slurm.job import FULL
-from . import claim
+from . import claim, record
 
 WATCH_SECONDS = 3.0
 REASONS = {  # SLURM's words for why a job waits, where they need a translation
@@ -44,6 +46,11 @@ class State:
     about: str
 
 
+def shell(name: str, results: Path) -> str:
+    """Write a command for a person to copy."""
+    return f"`{shlex.join(['transferbench', name, f'results={results}'])}`"
+
+
 def states(results: Path) -> list[State]:
     """List every run that has a folder or was submitted. Raises: InputError where there is none."""
     lines = launch.latest(results)
@@ -51,9 +58,7 @@ def states(results: Path) -> list[State]:
     digests = {line.folder: line.digest for line in lines.values()}
     digests |= {name: name.rpartition("-")[2] for name in folders}
     if not digests:
-        raise InputError(
-            f"results={results}: no runs there; `transferbench bench results={results}` makes some"
-        )
+        raise InputError(f"results={results}: no runs there; {shell('bench', results)} makes some")
     open_ids = [line.job for line in lines.values() if not (results / line.folder / "record.json").exists()]
     jobs = (queue.jobs(open_ids) if open_ids else None) or {}
     found = []
@@ -66,9 +71,12 @@ def states(results: Path) -> list[State]:
 def state_of(folder: Path, job: queue.Job | None = None) -> tuple[str, str]:
     """Tell a run's state, and a few words on it; `job` is what SLURM says of its last job."""
     if (folder / "record.json").exists():
-        done = json.loads((folder / "record.json").read_text())
-        scores = done["test"] or done["holdout"] or {}
-        score = scores.get(done["metric"])
+        try:
+            done = record.read(folder) or {}
+        except InputError as error:
+            return "done", str(error)
+        scores = done.get("test") or done.get("holdout") or {}
+        score = scores.get(done.get("metric"))
         return "done", "" if score is None else f"{100 * score:.1f} %"
     beat = claim.read(folder / "heartbeat")
     lives = claim.living(folder / "heartbeat") and not (job and job.waits)
@@ -125,7 +133,7 @@ def _table(found: Sequence[State], caption: str | None = None) -> Table:
     for heading in ("run", "state", ""):
         table.add_column(heading)
     for state in found:
-        table.add_row(state.name, state.word, state.about)
+        table.add_row(*map(Text, (state.name, state.word, state.about)))  # as it is: no markup
     return table
 
 

@@ -218,9 +218,9 @@ def _plain(suite: Suite, cell: Cell, unfit: Mapping[str, str], results: Path) ->
     words = [*cell.overrides, f"methods={cell.method}", f"seeds={suite.num_seeds}"]
     return {
         "row": cell.row,
-        "column": Path(cell.target).name.removesuffix(".tar"),
+        "column": planted.short_name(cell.target),
         "source": planted.short_name(suite.source),
-        "target": Path(cell.target).name.removesuffix(".tar"),
+        "target": planted.short_name(cell.target),
         "at": cell.at,
         "method": cell.method,
         "bench": first.bench if first else "",

@@ -50,6 +50,16 @@ class Dataset:
     notes: tuple[str, ...] = ()  # what every table on it has to say
     truth: tuple[float, ...] = ()  # of a planted source, what each class should weigh
 
+    def __post_init__(self) -> None:
+        """See that its names can be written. Raises: InputError."""
+        for name in (self.name, *self.classes):
+            try:
+                name.encode()
+            except UnicodeEncodeError as error:
+                raise InputError(
+                    f"{ascii(self.name)[1:-1]}: the name {ascii(name)} is not UTF-8; rename its folder"
+                ) from error
+
     def part(self, name: str) -> Part:
         """Get a part by name. Raises: InputError when the data set has no such part."""
         if name not in self.parts:

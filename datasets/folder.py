@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from .shards import PART_NAMES, is_image
 SPLIT_SEED = 0  # of the drawn split of a plain tree
 TARGET_SHARES = {"train": 0.6, "holdout": 0.2, "test": 0.2}
 SOURCE_SHARES = {"train": 0.95, "holdout": 0.05}
+MOST_FOLDERS = 8  # above an image: more is a link that leads back
 KEPT_FROM = 200_000  # images of a tree whose index is kept; a smaller one is walked each time
 
 
@@ -118,8 +120,10 @@ def _by_path(rows: Iterable[Row], folders: Mapping[str, int], draft: Path) -> It
 def _images_below(place: Path, inner: str) -> Iterator[tuple[str, int]]:
     """List path and size of the images of a folder, in the order of their paths.
 
-    Raises: InputError for a class folder without images, or a link that leads nowhere.
+    Raises: InputError for a class folder without images, what is no file, or folders in folders in folders.
     """
+    if inner.count("/") > MOST_FOLDERS:
+        raise InputError(f"{place}: folders in folders; expected split/class/image or class/image")
     listed = [entry for entry in _listing(place) if not entry.name.startswith(".")]
     found = sorted(
         (f"{e.name}/", e) if e.is_dir() else (e.name, e) for e in listed if e.is_dir() or is_image(e.name)
@@ -130,12 +134,18 @@ def _images_below(place: Path, inner: str) -> Iterator[tuple[str, int]]:
         if name.endswith("/"):
             yield from _images_below(place / entry.name, inner + name)
             continue
-        try:
-            yield inner + name, entry.stat().st_size
-        except OSError as error:
-            raise InputError(
-                f"{place / name}: leads to no file; put the image there or remove the link"
-            ) from error
+        yield inner + name, _size(entry, place / name)
+
+
+def _size(entry: os.DirEntry[str], file: Path) -> int:
+    """Give the bytes of an image file. Raises: InputError for a link to nothing, a pipe or a device."""
+    try:
+        state = entry.stat()
+    except OSError as error:
+        raise InputError(f"{file}: leads to no file; put the image there or remove the link") from error
+    if not stat.S_ISREG(state.st_mode):
+        raise InputError(f"{file}: a pipe, socket or device; expected an image file")
+    return state.st_size
 
 
 def _listing(place: Path) -> list[os.DirEntry[str]]:

@@ -5,7 +5,6 @@ other; for each part the numbers of its images and their labels; and `index.json
 """
 
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -18,12 +17,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from .. import InputError
 from . import cache
 from .base import Part
-from .pixels import square
+from .pixels import Unreadable, opened, square
 from .whole import draft_of, written
 
 FORMAT = 1  # another one makes kept indexes anew
@@ -31,6 +29,7 @@ IMAGE = np.dtype([("end", "<i8"), ("offset", "<i8"), ("num_bytes", "<i8"), ("con
 CHUNK = 65_536  # rows in memory while an index is written
 NUM_OPEN = 64  # containers open at a time
 SAMPLED = 64  # images whose bytes go into a fingerprint
+MOST_BYTES = 1 << 29  # of an encoded image; it is read as a whole
 MEASURED = 32  # images that tell the typical side
 
 Placed = tuple[np.ndarray, np.ndarray]  # numbers of a part's images [n] and their labels [n]
@@ -107,6 +106,10 @@ class Table:
         _, offset, num_bytes, number = self.images[i].item()
         file = self.root / (self.containers[number] if number else self.path(i))
         try:
+            if (size := num_bytes if number else file.stat().st_size) > MOST_BYTES:
+                raise InputError(
+                    f"{self.place(i)}: {size:,} bytes; expected an image of {MOST_BYTES:,} at most"
+                )
             if number == 0:
                 return file.read_bytes()
             opened = _opened(file, self.token)  # held, so that no other thread's file closes it
@@ -135,11 +138,11 @@ class IndexedImages:
     def decode(self, i: int, side: int) -> tuple[np.ndarray, float]:
         """Give image `i` as uint8 [side,side,3] and its aspect ratio."""
         try:
-            return square(Image.open(io.BytesIO(self.read(i))), side)
-        except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-            reason = str(error).split("<")[0].strip()
+            with opened(self.read(i)) as image:
+                return square(image, side)
+        except Unreadable as error:
             raise InputError(
-                f"{self.table.place(int(self.rows[i]))}: not a readable image ({reason}); replace it or take "
+                f"{self.table.place(int(self.rows[i]))}: not a readable image ({error}); replace it or take "
                 "it out (`transferbench data doctor PATH` lists all such images)"
             ) from error
 
@@ -306,9 +309,9 @@ def typical_side(parts: Mapping[str, Part]) -> int:
     table, sides = _table_of(parts), []
     for i in range(0, len(table), max(1, len(table) // MEASURED)):
         try:
-            with Image.open(io.BytesIO(table.read(i))) as image:
+            with opened(table.read(i)) as image:
                 sides.append(min(image.size))
-        except (UnidentifiedImageError, OSError):
+        except Unreadable:
             continue
     return int(np.median(sides)) if sides else 0
 

@@ -3,8 +3,10 @@
 Shape letters: N images of a part, B images of a batch, S side of the pixels.
 """
 
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +14,9 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")  # others of PIL's start programs, as EPS
+MOST_PIXELS = 150_000_000  # of an image, before it is decoded
 
 Raw = tuple[Tensor, Tensor]  # uint8 pixels [B,3,S,S] and aspect ratios [B]
 
@@ -22,6 +27,30 @@ class Images(Protocol):
     def __len__(self) -> int: ...
     def decode(self, i: int, side: int) -> tuple[np.ndarray, float]:
         """Give image `i` as uint8 [side,side,3] and its aspect ratio, width over height."""
+
+
+class Unreadable(ValueError):
+    """Bytes that are no image, or one that nobody should decode."""
+
+
+@contextmanager
+def opened(data: bytes) -> Iterator[Image.Image]:
+    """Open an encoded image, of which only the header is read yet.
+
+    Raises: Unreadable for whatever a decoder finds wrong in here or inside the block.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise Unreadable(
+                    f"{image.width} x {image.height} pixels; at most {MOST_PIXELS:,} are decoded"
+                )
+            yield image
+    except Unreadable:
+        raise
+    except Exception as error:  # damaged bytes lead decoders to errors of every kind
+        reason = str(error).split("<")[0].strip() or type(error).__name__
+        raise Unreadable(reason) from error
 
 
 def square(image: Image.Image, side: int) -> tuple[np.ndarray, float]:

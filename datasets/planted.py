@@ -11,6 +11,7 @@ are harmful, drawn from SOURCE:
 """
 
 import hashlib
+import os
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -51,9 +52,11 @@ class Plan:
 
 
 def short_name(name: str) -> str:
-    """Name a data set, planted or not, without the place of its images."""
+    """Name a data set, planted or not, without the place of its images; never `.` or `..`."""
     plan = read(name)
-    return plan.name if plan else Path(name).name.removesuffix(".tar")
+    if plan:
+        return plan.name
+    return Path(os.path.abspath(name)).name.removesuffix(".tar") or "root"  # noqa: PTH100  (links keep names)
 
 
 def read(name: str) -> Plan | None:

@@ -33,6 +33,8 @@ PART_NAMES = {
     "test": "test",
 }
 CLASS_FILES = ("classnames.txt", "classes.txt")
+MOST_CLASSES = 1_000_000  # each gets a name
+TOLD_BYTES = 1 << 20  # of a label's file, and of an extended header: they are read into memory
 NUM_THREADS = 16  # waiting for disks or the network, most of the time
 BLOCK = 512
 ZEROS = bytes(BLOCK)
@@ -193,18 +195,26 @@ def _label(f: BinaryIO, stem: str, files: list[Member]) -> int | None:
     """Read the label of a sample, if it has one. Raises: InputError for a `.cls` that holds no number."""
     beside = {file.path[len(stem) :].lower(): file for file in files} if len(files) > 1 else {}
     if found := beside.get(".cls"):
-        text = _read(f, found.offset, found.num_bytes)
-        if not text.strip().isdigit():
-            raise InputError(f"{f.name}:{found.path}: no label ({text[:40]!r}); expected a number from 0 on")
+        text = _read(f, found.offset, min(found.num_bytes, TOLD_BYTES)).strip()
+        if not (text.isdigit() and len(text) < 20 and int(text) < MOST_CLASSES):
+            raise _no_label(f, found, text[:40])
         return int(text)
     if found := beside.get(".json"):
         try:
-            told = json.loads(_read(f, found.offset, found.num_bytes))
-        except ValueError:
+            told = json.loads(_read(f, found.offset, min(found.num_bytes, TOLD_BYTES)))
+        except (ValueError, RecursionError):
             told = None
         label = told.get("label") if isinstance(told, dict) else None
+        if type(label) is int and label >= MOST_CLASSES:
+            raise _no_label(f, found, label)
         return label if type(label) is int and label >= 0 else None
     return None
+
+
+def _no_label(f: BinaryIO, member: Member, found: object) -> InputError:
+    return InputError(
+        f"{f.name}:{member.path}: no label ({found!r}); expected a number from 0 to {MOST_CLASSES - 1:,}"
+    )
 
 
 def members(f: BinaryIO, start: int = 0, end: int | None = None) -> Iterator[Member]:
@@ -228,6 +238,8 @@ def members(f: BinaryIO, start: int = 0, end: int | None = None) -> Iterator[Mem
             path, num_bytes = told.get("path", path), int(told.get("size", num_bytes))
         if not 0 <= num_bytes <= end - at:
             raise ValueError("unexpected end of data")
+        if kind in EXTENDED and num_bytes > TOLD_BYTES:
+            raise ValueError("a header without end")
         if kind in EXTENDED:
             told |= _told(kind, _read(f, at, num_bytes))
         else:

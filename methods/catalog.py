@@ -30,6 +30,7 @@ MACHINERY = (
     "trajectory",
     "unrolled_sgd",
     "value_estimator",
+    "weights",
 )
 
 

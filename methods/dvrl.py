@@ -61,7 +61,8 @@ class DVRL(Method):
         self.estimator_optimizer = torch.optim.Adam(
             self.estimator.parameters(), lr=config.estimator_lr or 2 / self.recipe.steps
         )
-        self.baseline = torch.full((), torch.nan, device=device)
+        self.baseline = torch.zeros((), device=device)
+        self.is_rewarded = torch.zeros((), dtype=torch.bool, device=device)  # before it, no baseline
         self.total_S, self.count_S = torch.zeros(2, source.num_classes, device=device)
         self.score, self.scored = problem.score, problem.target.scored_labels
         self.replays = problem.controls is not None
@@ -114,8 +115,9 @@ class DVRL(Method):
 
     def advantage(self, reward: Tensor) -> Tensor:
         """Give the reward less the average of those before, and move it; a first one has none."""
-        before = self.baseline.nan_to_num(0.0).where(~self.baseline.isnan(), reward)
+        before = self.baseline.where(self.is_rewarded, reward)
         self.baseline = before + (reward - before) / WINDOW
+        self.is_rewarded = torch.ones_like(self.is_rewarded)
         return reward - before
 
     @classmethod

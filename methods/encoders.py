@@ -5,22 +5,32 @@ Shape letters: B images, F features. An encoder gives features [B,F], and has `n
 """
 
 import difflib
-import pickle
-import struct
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from .. import InputError
 from ..datasets.augment import MEAN_STD
 from .recipe import Normalise
+from .weights import misfits, read_tensors, some
 
 PAIRS_OF_CONVS = {"tiny": (8, 16, 32), "small": (16, 32, 64, 128)}
+MOST_CLASSES = 1_000_000  # of a head that is made for weights from outside
 DIGITS_CNNS = {"digits_cnn": ((32, 32), (512, 128)), "digits_cnn_2019": ((32, 64), (256,))}
+TAKEN = {  # arguments of timm that are not of the architecture; some read files
+    *(
+        "num_classes",
+        "pretrained",
+        "pretrained_cfg",
+        "pretrained_cfg_overlay",
+        "checkpoint_path",
+        "cache_dir",
+    ),
+    *("model_name", "scriptable", "exportable", "no_jit"),
+}
 OWN = (*PAIRS_OF_CONVS, *DIGITS_CNNS)
 FAMILY = {"mobilenetv1_025": "mobilenetv1_100"}  # models added to timm, and whose data config is theirs
 
@@ -171,24 +181,23 @@ def build_encoder(
             return SmallEncoder(PAIRS_OF_CONVS[backbone]), None
         return DigitsCNN(*DIGITS_CNNS[backbone]), None
     timm = _timm_with(backbone)
+    if taken := sorted(set(options) & TAKEN):
+        raise InputError(f"backbone_options.{taken[0]}: not an option of {backbone}'s architecture")
     if not pretrained and not checkpoint:
-        return timm.create_model(backbone, num_classes=0, **options), None
+        return _made(timm, backbone, num_classes=0, **options), None
     state = _read(checkpoint) if checkpoint else None
     classes: dict[str, Any] = {} if state is None else {"num_classes": _num_classes(state)}
     try:
-        model: Any = timm.create_model(backbone, pretrained=state is None, **classes, **options)
+        model: Any = _made(timm, backbone, pretrained=state is None, **classes, **options)
     except OSError as error:
         raise InputError(
             f"pretrained=true: no weights of {backbone} in timm's cache and none could be fetched; "
             "fetch them where there is a network, or give checkpoint=PATH"
         ) from error
     if state is not None:
-        missing, unexpected = _fit(model, state)
-        if missing or unexpected:
-            raise InputError(
-                f"checkpoint={checkpoint}: does not fit {backbone}: {len(missing)} weights are missing "
-                f"{_some(missing)}, {len(unexpected)} are not its own {_some(unexpected)}"
-            )
+        if wrong := misfits(model.state_dict(), state):
+            raise InputError(f"checkpoint={checkpoint}: does not fit {backbone}: {some(wrong)}")
+        model.load_state_dict(state)
     head = model.get_classifier()
     if isinstance(head, timm.layers.ClassifierHead):
         head = head.fc
@@ -197,33 +206,32 @@ def build_encoder(
     return model, kept
 
 
+def _made(timm: Any, backbone: str, **options: Any) -> Any:
+    try:
+        return timm.create_model(backbone, **options)
+    except (TypeError, AssertionError) as error:
+        raise InputError(f"backbone_options: {backbone} does not take them ({error})") from error
+
+
 def _read(checkpoint: str) -> dict[str, Tensor]:
     if not Path(checkpoint).is_file():
         raise InputError(f"checkpoint={checkpoint}: no such file; expected a state dict saved by torch.save")
     try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, struct.error) as error:
-        raise InputError(f"checkpoint={checkpoint}: not a state dict saved by torch.save") from error
+        state = read_tensors(Path(checkpoint))
+    except (ValueError, OSError) as error:
+        raise InputError(
+            f"checkpoint={checkpoint}: not a state dict saved by torch.save, nor .safetensors ({error})"
+        ) from error
     if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise InputError(f"checkpoint={checkpoint}: holds no plain state dict; save `model.state_dict()`")
-    return state
-
-
-def _fit(model: nn.Module, state: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
-    """Load a state dict if it fits; gives the keys that are missing and those that are not the model's."""
-    own = model.state_dict()
-    missing = [k for k in own if k not in state or state[k].shape != own[k].shape]
-    unexpected = [k for k in state if k not in own]
-    if not missing and not unexpected:
-        model.load_state_dict(state)
-    return missing, unexpected
-
-
-def _some(keys: list[str]) -> str:
-    return f"({', '.join(keys[:2])}{', …' if len(keys) > 2 else ''})" if keys else ""
+    return {str(name): tensor for name, tensor in state.items()}
 
 
 def _num_classes(state: Mapping[str, Tensor]) -> int:
     """Read the classes off the last tensor, which is the classifier's in timm's models; 0 for none."""
-    last = list(state.values())[-1]
+    name, last = list(state.items())[-1]
+    if last.ndim and len(last) > MOST_CLASSES:
+        raise InputError(
+            f"checkpoint: its last weights, {name}, tell {len(last):,} classes; {MOST_CLASSES:,} at most"
+        )
     return len(last) if last.ndim else 0

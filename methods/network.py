@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from .weights import misfits, some
+
 
 class Network(nn.Module):
     """An encoder with a head for each domain.
@@ -75,12 +77,17 @@ class Network(nn.Module):
         return feature_BF.float(), [m.float() for m in maps]
 
     def adopt(self, pretrained: Mapping[str, Tensor]) -> None:
-        """Start from a source-pre-trained network's state: encoder, source head, norms of both domains."""
-        own = {k: v for k, v in pretrained.items() if not k.startswith("target_head")}
-        missing, unexpected = self.load_state_dict(own, strict=False)
-        lost = [*unexpected, *(k for k in missing if not k.startswith("target_head"))]
-        if lost:
-            raise ValueError(f"pre-trained weights do not fit: {', '.join(lost[:3])}")
+        """Start from a source-pre-trained network's state: encoder, source head, norms of both domains.
+
+        Raises: ValueError that names a layer that does not fit.
+        """
+        own, given = (
+            {k: v for k, v in state.items() if not k.startswith("target_head")}
+            for state in (self.state_dict(), pretrained)
+        )
+        if wrong := misfits(own, given):
+            raise ValueError(f"pre-trained weights do not fit: {some(wrong)}")
+        self.load_state_dict(given, strict=False)
         for norm, statistics in zip(self.norms, self.source_statistics, strict=False):
             norm.load_state_dict(statistics.state_dict(), strict=False)
 

@@ -1,14 +1,14 @@
 """What is to be known of a cluster, read from a short YAML file."""
 
 import difflib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from .. import InputError
+from ..plain_yaml import read_yaml
 
 HERE = Path(__file__).parent / "clusters"
 
@@ -65,15 +65,11 @@ def load(name: str | None) -> Cluster:
             else f"cluster={name}: not known{near(name, names())} Known: {', '.join(names())}, "
             "or a path that ends in .yaml"
         )
-    try:
-        content = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: expected names and values, as partition: gpu")
+    content = read_yaml(path)
     types = {f.name: f.type for f in fields(Cluster) if f.name != "name"}
     for key, value in content.items():
-        _check(path, str(key), value, types)
+        _check(path, key, value, types)
+        _check_text(path, key, value)
     cluster = Cluster(path.stem, **content)
     if cluster.runs_per_gpu > 1 and cluster.processes > 1:
         raise InputError(
@@ -88,10 +84,25 @@ def _check(path: Path, key: str, value: Any, types: dict[str, Any]) -> None:
         raise InputError(f"{path}: no setting '{key}'{near(key, types)} Known: {', '.join(types)}")
     expected = types[key]
     if isinstance(value, bool) or not isinstance(value, _plain(expected)):
-        raise InputError(f"{path}: {key}={value}: expected {_words(expected)}")
+        raise InputError(f"{path}: {key}={value!s:.60}: expected {_words(expected)}")
     least = 0 if key in ("restarts", "signal_seconds", "gpus_per_node") else 1e-3
     if isinstance(value, int | float) and value < least:
         raise InputError(f"{path}: {key}={value}: expected {'0 or more' if not least else 'more than 0'}")
+
+
+def _check_text(path: Path, key: str, value: Any) -> None:
+    """See that what goes into a job's script keeps to its line and its quotes; `setup` is shell by intent."""
+    if key == "setup" and not all(isinstance(line, str) for line in value):
+        raise InputError(f"{path}: setup: expected a list of shell lines")
+    if key == "scratch" and not re.fullmatch(r"[\w./${}:@+-]*", value):
+        raise InputError(f"{path}: scratch={value!r}: expected a path, in which $NAME may stand")
+    of_sbatch = value if key == "sbatch" else {}
+    for name, own in of_sbatch.items():
+        if not (re.fullmatch(r"[\w-]+", str(name)) and isinstance(own, str | int | float)):
+            raise InputError(f"{path}: sbatch: {name!r:.60}: expected an option without dashes and its value")
+    for text in (value, *of_sbatch.values()):
+        if isinstance(text, str) and not text.isprintable():
+            raise InputError(f"{path}: {key}={text!r:.60}: expected one line of text")
 
 
 def _plain(expected: Any) -> Any:

@@ -55,7 +55,7 @@ def make_record(label="Fine-tuning", target="digits", seed=0, share=None, **chan
     base = {"digest": digest("pretraining"), "seconds": 62.0, "steps": 1500, "shared": True}
     special = {"digest": digest("special", target), "seconds": 30.0, "steps": 450, "shared": False}
     record = {
-        "format": 1, "status": "done", "role": "run", "label": label, "method": method,
+        "format": 2, "status": "done", "role": "run", "label": label, "method": method,
         "source": "glyphs", "target": target, "seed": seed,
         "digest": digest(label, target, seed), "bench": digest("bench", target), "setting": SETTING,
         "notes": [], "config": {"seed": seed, "recipe": {"lr": 0.01}}, "overrides": ["recipe.lr=0.01"],
@@ -68,6 +68,7 @@ def make_record(label="Fine-tuning", target="digits", seed=0, share=None, **chan
                     "parts": _parts(STEPS * seconds, joint)},
         "pretraining": [] if label == "Scratch" else [base, special] if label == "DATL" else [base],
         "images": {"target": 19200, "source": 96000 * joint, "holdout": 38400 * joint},
+        "numbers": {"on_nan": "stop", "skipped_steps": [], "num_spikes": 0},
         "num_steps": STEPS, "num_parameters": 307416, "peak_memory_bytes": 802664448,
         "flops_per_step": 2135687168, "fingerprints": {"target": f"t-{target}", "source": "s1", "splits": {}},
         "environment": {

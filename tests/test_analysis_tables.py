@@ -8,6 +8,7 @@ import pytest
 from transferbench.analysis import figures, tables, words
 from transferbench.analysis.comparison import comparisons
 from transferbench.analysis.costs import step_costs
+from transferbench.analysis.form import upgraded
 from transferbench.analysis.load import parse_run
 from transferbench.analysis.stats import Difference
 
@@ -29,7 +30,7 @@ def make_run(label="Fine-tuning", seed=0, score=0.8, **changed):
         "environment": {"commit": "c0ffee", "dirty": False, "device": "cpu", "host": "desk"},
         "ended": "2026-11-22T15:01:00Z",
     }  # fmt: skip
-    return parse_run("record.json", record | changed)
+    return parse_run("record.json", upgraded({"format": 1} | record | changed))
 
 
 def test_table_has_the_best_first_and_differences_from_fine_tuning():

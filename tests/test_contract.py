@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 from transferbench.benchmarks.evaluate import evaluate
+from transferbench.benchmarks.finite import not_finite
 from transferbench.benchmarks.run import generalist, run_one
 from transferbench.datasets.base import Split
 from transferbench.methods import catalog
@@ -96,13 +97,16 @@ def test_another_seed_another_run(build: Build, spec):
 
 
 @every_method
-def test_metrics_are_finite_scalars(build: Build, spec):
+def test_metrics_and_state_are_finite(build: Build, spec):
+    """A run stops at what is not: NaN or infinity cannot stand for something else."""
     method = build(*spec)
     method.prepare()
+    assert not not_finite(method.state_dict())
     for value in method.step(0).values():
         assert value.shape == ()
         assert not value.requires_grad
         assert torch.isfinite(value)
+    assert not not_finite(method.state_dict())
 
 
 @every_method

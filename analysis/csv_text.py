@@ -1,0 +1,28 @@
+"""A table as CSV that a spreadsheet shows and does not compute."""
+
+import pandas as pd
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """Return the table as CSV: a name that a spreadsheet would take for a formula stands behind a quote.
+
+    Names may be a stranger's folders; where they have to come back as they are, there is Parquet.
+    """
+    shown = frame.copy()
+    shown.columns = [_shown(name) for name in frame.columns]
+    for i, dtype in enumerate(frame.dtypes):
+        if not pd.api.types.is_numeric_dtype(dtype):
+            shown.isetitem(i, [_shown(value) for value in frame.iloc[:, i]])
+    return shown.to_csv(index=False, lineterminator="\n")
+
+
+def _shown(value: object) -> object:
+    if not (isinstance(value, str) and value.startswith(FORMULA)):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value

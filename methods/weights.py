@@ -1,0 +1,94 @@
+"""Read files of tensors as if their author were hostile: nothing in them is run, and none unfolds."""
+
+import errno
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def read_tensors(path: Path, device: str | torch.device = "cpu") -> Any:
+    """Read what `torch.save` wrote of plain values and tensors, or a `.safetensors` file.
+
+    Raises: ValueError that says in a few words why it cannot be read; OSError.
+    """
+    if path.suffix == ".safetensors":
+        return _safe(path, device)
+    _check_packing(path)
+    with _named():
+        content = torch.load(path, map_location=device, weights_only=True)
+    for name, tensor in tensors_in(content):
+        if tensor.layout is torch.strided and tensor.numel() > tensor.untyped_storage().nbytes():
+            raise ValueError(f"{name or 'a tensor'} has {tensor.numel():,} values and bytes for fewer")
+    return content
+
+
+def tensors_in(content: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
+    """List the tensors of nested mappings and lists by name, as `optimizer.state.0`."""
+    if isinstance(content, Tensor):
+        yield path, content
+    elif isinstance(content, Mapping):
+        for key, value in content.items():
+            yield from tensors_in(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(content, list | tuple):
+        for key, value in enumerate(content):
+            yield from tensors_in(value, f"{path}.{key}")
+
+
+def misfits(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
+    """Say of each layer how its weights in `state` differ from its own; empty where all fit."""
+    words = [f"{name} is missing" for name in own if name not in state]
+    words += [
+        f"{name} has shape {list(state[name].shape)}, expected {list(tensor.shape)}"
+        for name, tensor in own.items()
+        if name in state and state[name].shape != tensor.shape
+    ]
+    return words + [f"{name} is not one of its own" for name in state if name not in own]
+
+
+def some(words: list[str]) -> str:
+    """Write the first few."""
+    return "; ".join(words[:2]) + (f"; and {len(words) - 2} more" if len(words) > 2 else "")
+
+
+def _safe(path: Path, device: str | torch.device) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path, device=str(device))
+    except SafetensorError as error:
+        raise ValueError(_reason(error)) from error
+
+
+def _check_packing(path: Path) -> None:
+    """See that an archive is whole and no larger than its file: torch looks at neither, nor compresses."""
+    if not zipfile.is_zipfile(path):  # of before PyTorch 1.6, or nothing that torch reads
+        return
+    with _named(), zipfile.ZipFile(path) as archive:
+        num_bytes = sum(entry.file_size for entry in archive.infolist())
+        if num_bytes > path.stat().st_size:
+            raise ValueError(f"unfolds to {num_bytes:,} bytes")
+        if damaged := archive.testzip():
+            raise ValueError(f"{damaged} is damaged")
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    """Turn what a reader of damaged bytes raises, which may be of any kind, into a ValueError."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # the disk's, not the bytes'
+        raise ValueError(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    if "weights_only" in str(error) or "Unsupported" in str(error):
+        return "it holds more than tensors and plain values, and nothing of that is run"
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:120]

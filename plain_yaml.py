@@ -1,0 +1,34 @@
+"""Read YAML as plain names and values: no aliases, which can unfold without end, and no tags."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from . import InputError
+
+MOST_BYTES = 1 << 20
+
+
+class _Loader(yaml.SafeLoader):
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("an alias (*name); expected each value written out")
+        return super().compose_node(parent, index)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read names and values. Raises: InputError for anything else."""
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise InputError(f"{path}: larger than {MOST_BYTES:,} bytes; expected a few names and values")
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader) or {}
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except Exception as error:  # PyYAML's constructors raise errors of many kinds
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())[:300]}") from error
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise InputError(f"{path}: expected names and values, as name: value")
+    return content

@@ -1,0 +1,200 @@
+"""Records and plans of others: old ones are read, newer ones refused, a wrong one takes nothing with it."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import simulated_results as simulated
+from hostile import damaged, files_below, fuzz, in_time, wrong
+from hypothesis import strategies as st
+from transferbench import InputError
+from transferbench.analysis import form, load, suites
+from transferbench.analysis.load import parse_run, read_all, read_record
+from transferbench.analysis.paper_tables import suite_section
+from transferbench.analysis.report import write_report
+from transferbench.benchmarks import record as records
+
+METHODS = {name: simulated.METHODS[name] for name in ("Fine-tuning", "L2TL")}
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Two methods on one target, two seeds each."""
+    return simulated.write_results(tmp_path / "results", METHODS, {"digits": 85.0}, seeds=2, trouble=False)
+
+
+def readable(path: Path) -> bool:
+    try:
+        record = read_record(path)
+        if record["role"] == "run":
+            parse_run(path, record)
+    except InputError as error:
+        assert str(error).startswith(f"{path}: ")  # noqa: PT017
+        assert len(str(error)) < 1000  # noqa: PT017
+        return False
+    return True
+
+
+def test_a_wrong_record_is_named(tally, not_yet, tmp_path):
+    """Any value anywhere; and any byte."""
+    not_yet("hostile records", "-")
+    path, seen = tmp_path / "record.json", set()
+    plain = simulated.make_record("L2TL")
+
+    def check(content: dict[str, Any] | bytes) -> None:
+        data = content if isinstance(content, bytes) else json.dumps(content).encode()
+        path.write_bytes(data)
+        seen.add(readable(path))
+
+    inputs = st.one_of(wrong(plain), damaged([json.dumps(plain).encode()]))
+    tried = fuzz(check, inputs, tally.times(200, 5000), tally.is_long)
+    assert seen == {True, False}
+    tally.note("hostile records", "-", tried)
+
+
+def test_what_is_read_can_be_shown(tally, not_yet, results):
+    """Whatever a record holds, the report is written, and only below its folder."""
+    not_yet("hostile reports", "-")
+    plain = simulated.make_record("L2TL", seed=1)
+    path = simulated.save(results, plain)
+    outside = files_below(results.parent)
+
+    def check(content: dict[str, Any]) -> None:
+        path.write_text(json.dumps(content))
+        page = write_report(results, results / "report").read_text()
+        assert "<script>alert" not in page
+        assert ('id="unread"' in page) == (not readable(path))
+        assert files_below(results.parent) - files_below(results / "report") - outside <= {results / "report"}
+
+    tried = fuzz(check, wrong(plain), tally.times(3, 60), tally.is_long)
+    tally.note("hostile reports", "-", tried)
+
+
+def test_one_bad_record_does_not_take_the_report_down(results, capsys):
+    bad = {
+        "broken": "{",
+        "newer": json.dumps(simulated.make_record(seed=7) | {"format": 99}),
+        "empty": "",
+        "deep": "[" * 100_000,
+        "lacking": json.dumps({k: v for k, v in simulated.make_record(seed=8).items() if k != "seconds"}),
+    }
+    for name, text in bad.items():
+        (results / "a" / "b" / name).mkdir(parents=True)
+        (results / "a" / "b" / name / "record.json").write_text(text)
+    (results / "a" / "skipped-1.json").write_text('{"source": 1}')
+    (results / "suites").mkdir()
+    (results / "suites" / "mine.json").write_text('{"format": 99}')
+    page = write_report(results, results / "report").read_text()
+    for name in bad:
+        assert f"a/b/{name}/record.json" in page
+    assert "format 99 is of a newer version; this one reads 1 to 2: update transferbench" in page
+    assert "no field &#39;seconds&#39;" in page
+    assert "suites/mine.json" in page
+    assert "a/skipped-1.json" in page
+    assert len(load.load(results)) == 4
+    assert capsys.readouterr().err.count("transferbench: left out: ") == len(bad) + 1
+
+
+def test_only_bad_records(tmp_path):
+    (tmp_path / "record.json").write_text("{")
+    with pytest.raises(InputError, match=r"no results in '.*': .*record\.json: broken JSON"):
+        write_report(tmp_path, tmp_path / "report")
+
+
+@pytest.mark.parametrize("version", [3, 99, 2**70, "2", None, 0, -1, True, 1.5])
+def test_a_record_of_another_version(tmp_path, version):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "record.json").write_text(json.dumps(simulated.make_record() | {"format": version}))
+    newer = type(version) is int and version > form.FORMAT
+    words = "is of a newer version; this one reads 1 to 2" if newer else "is unknown; expected 1 to 2"
+    for read in (lambda: read_record(folder / "record.json"), lambda: records.read(folder)):
+        with pytest.raises(InputError, match=f"format {re.escape(repr(version))} {words}"):
+            read()
+
+
+def test_a_record_of_format_1_is_read(tmp_path):
+    """As the first release wrote it: without what came later."""
+    later = ("peak_memory_bytes", "notes", "started", "overrides", "numbers")
+    old = {k: v for k, v in simulated.make_record("L2TL").items() if k not in later} | {"format": 1}
+    del old["environment"]["threads"]
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(old))
+    read = read_record(path)
+    assert read["format"] == form.FORMAT
+    assert read["numbers"] == {"on_nan": "stop", "skipped_steps": [], "num_spikes": 0}
+    assert (read["notes"], read["started"], read["peak_memory_bytes"]) == ([], old["ended"], None)
+    assert read["overrides"] == old["setting"].split(", ")
+    assert read["environment"]["threads"] == 0
+    unchanged = set(old) - {"format", "environment"}
+    assert {k: read[k] for k in unchanged} == {k: old[k] for k in unchanged}
+    assert len(form.MIGRATIONS) == form.FORMAT - 1
+
+
+def test_old_and_new_records_stand_in_one_table(results):
+    path = next(results.rglob("record.json"))
+    old = json.loads(path.read_text())
+    old |= {"format": 1}
+    path.write_text(json.dumps({k: v for k, v in old.items() if k not in ("numbers", "overrides")}))
+    assert len(read_all(results).runs) == 4
+    assert not read_all(results).unread
+
+
+def test_a_run_writes_the_present_format(config_of, results):
+    from transferbench.benchmarks.run import run_one
+
+    tiny = ("recipe.steps=2", "recipe.batch_size=4", "recipe.image_size=16", "recipe.evaluations=1")
+    config = config_of("scratch", *tiny)
+    run_one(config, results / "new")
+    (path,) = (results / "new").rglob("record.json")
+    assert json.loads(path.read_text())["format"] == form.FORMAT
+    assert read_record(path) == json.loads(path.read_text())
+
+
+def test_a_record_with_a_million_points(results):
+    plain = simulated.make_record("L2TL", seed=1)
+    (point,) = plain["curve"][:1]
+    curve = [{"holdout": point["holdout"]} | {"step": i, "seconds": i / 8} for i in range(1_000_000)]
+    simulated.save(results, plain | {"curve": curve})
+    with in_time(120):
+        page = write_report(results, results / "report")
+    assert page.stat().st_size < 2_000_000
+    (run,) = [run for run in load.load(results) if run.label == "L2TL" and run.seed == 1]
+    points = load.curve_frame([run])
+    assert len(points) == 1000
+    assert points["step"].iloc[-1] == 999_999
+
+
+def test_a_wrong_plan_is_named(tally, not_yet, tmp_path):
+    not_yet("hostile plans", "-")
+    results = simulated.write_results(tmp_path / "results", METHODS, {"digits": 85.0}, seeds=2, trouble=False)
+    simulated.write_plans(results, {"digits": 85.0})
+    runs = load.load(results)
+    plans = [json.loads(path.read_text()) for path in suites.plans(results)]
+    path, seen = tmp_path / "plan.json", set()
+
+    def check(content: Any) -> None:
+        path.write_text(json.dumps(content))
+        try:
+            suite_section(suites.load_suite(path, results, runs))
+        except InputError as error:
+            assert str(path) in str(error)  # noqa: PT017
+            seen.add(False)
+            return
+        seen.add(True)
+
+    inputs = st.sampled_from(plans).flatmap(wrong)
+    tried = fuzz(check, inputs, tally.times(60, 3000), tally.is_long)
+    assert seen == {True, False}
+    tally.note("hostile plans", "-", tried)
+
+
+def test_a_plan_writes_only_below_the_report(results):
+    simulated.write_plans(results, {"digits": 85.0})
+    before = files_below(results.parent)
+    for path in suites.plans(results):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"name": "../../../../up/x" + "y" * 500}))
+    write_report(results, results / "report")
+    assert files_below(results.parent) - files_below(results / "report") - before == {results / "report"}
