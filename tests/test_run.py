@@ -3,6 +3,7 @@
 import base64
 import json
 import multiprocessing
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transferbench.benchmarks import claim, memory
+from transferbench.benchmarks import claim, memory, record
 from transferbench.benchmarks.evaluate import evaluate
 from transferbench.benchmarks.memory import PeakMemory
 from transferbench.benchmarks.pose import pose
@@ -82,7 +83,7 @@ def test_a_torn_checkpoint_falls_back_to_the_one_before(config_of, results, monk
     assert figures(run_one(config, results / "torn")) == figures(whole)
 
 
-def test_a_finished_run_is_found(config_of, results):
+def test_a_finished_run_is_found(config_of, results, monkeypatch):
     config = config_of("scratch", *LONG)
     run_one(config, results)
     path = config.folder(results) / "record.json"
@@ -90,6 +91,20 @@ def test_a_finished_run_is_found(config_of, results):
     run_one(config, results)
     assert path.stat().st_mtime_ns == before
     assert not list(config.folder(results).glob("*.pt"))
+    read, looks = record.read, []
+
+    def late(folder: Path) -> Any:
+        looks.append(folder)
+        return None if len(looks) == 1 else read(folder)
+
+    monkeypatch.setattr(record, "read", late)  # it comes between the look and the claim
+    for name in ("checkpoint.pt", "heartbeat.0-0-0.0.draft"):  # as a kill may leave them
+        (path.parent / name).write_bytes(b"left")
+    os.utime(path.parent / "heartbeat.0-0-0.0.draft", (0, 0))
+    run_one(config, results)
+    assert len(looks) == 2
+    assert path.stat().st_mtime_ns == before
+    assert {p.name for p in path.parent.iterdir()} == {"config.json", "metrics.jsonl", "record.json"}
 
 
 def test_a_pretraining_that_is_found_gives_the_same_run_as_one_that_is_made(config_of, results):

@@ -11,6 +11,7 @@ from ..about import Archive, Torchvision
 from .download import DownloadError, download, verify
 
 NOTE = "transfers.txt"  # lists what was fetched
+PARTS = (".part", ".part.json")  # beside a file that is begun
 UNPACKED = {".tgz", ".tar", ".zip"}  # archives under names of torchvision's own
 
 
@@ -26,24 +27,23 @@ def fetch(spec: Torchvision, archives: Sequence[Archive], draft: Path) -> None:
         raise DownloadError(f"this torchvision has no {spec.cls}")
     draft.mkdir(exist_ok=True)
     _clear(draft)
-    files: list[Path] = []
     try:
-        with _transfers(draft, files):
+        with _transfers(draft):
             for options in spec.options:
                 cls(root=str(draft), download=True, **options)
     except InputError as error:
         raise DownloadError(str(error)) from error
     except (OSError, RuntimeError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DownloadError(" ".join(str(error).split())[:200] or type(error).__name__) from error
-    _drop_archives(archives, files)
-    (draft / NOTE).unlink(missing_ok=True)
+    fetched = _noted(draft)
+    _drop_archives(archives, [file for file in fetched if file.is_file()])
+    for left in [draft / NOTE, *(file.with_name(file.name + s) for file in fetched for s in PARTS)]:
+        left.unlink(missing_ok=True)
 
 
 def _clear(draft: Path) -> None:
     """Keep of an earlier try what was fetched: torchvision takes a part of what is unpacked for all of it."""
-    note = draft / NOTE
-    names = note.read_text().splitlines() if note.exists() else []
-    kept = {note, *(draft / f"{name}{suffix}" for name in names for suffix in ("", ".part", ".part.json"))}
+    kept = {draft / NOTE, *(file.with_name(file.name + s) for file in _noted(draft) for s in ("", *PARTS))}
     for path in sorted(draft.rglob("*"), reverse=True):  # what is in a folder comes before it
         if path.is_dir() and not path.is_symlink():
             if not any(path.iterdir()):
@@ -52,16 +52,21 @@ def _clear(draft: Path) -> None:
             path.unlink()
 
 
+def _noted(draft: Path) -> set[Path]:
+    """Give the files that were fetched, or begun, in this try and earlier ones."""
+    note = draft / NOTE
+    return {draft / name for name in note.read_text().splitlines()} if note.exists() else set()
+
+
 @contextmanager
-def _transfers(draft: Path, files: list[Path]) -> Iterator[None]:
-    """Let torchvision's transfers go through ours, which resume, and list them; it has no setting for it."""
+def _transfers(draft: Path) -> Iterator[None]:
+    """Let torchvision's transfers go through ours, which resume, and note them; it has no setting for it."""
     from torchvision.datasets import utils
 
     def transfer(url: str, filename: str | Path, *_: object) -> None:
-        files.append(Path(filename))
         with (draft / NOTE).open("a") as f:
-            f.write(f"{files[-1].relative_to(draft)}\n")
-        download(url, files[-1])
+            f.write(f"{Path(filename).relative_to(draft)}\n")
+        download(url, Path(filename))
 
     own = utils._urlretrieve
     utils._urlretrieve = transfer

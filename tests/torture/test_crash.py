@@ -105,14 +105,14 @@ def test_killed_at_random_moments(small, tmp_path, tally, not_yet, name):
 
 @pytest.mark.parametrize("name", catalog.names())
 def test_killed_at_changes_to_the_disk(small, tmp_path, tally, not_yet, name):
-    """At each one for fine-tuning and DATL, which rests on two pre-trainings; at some for the others."""
+    """At each one for DATL, which rests on two pre-trainings; at some for the others."""
     not_yet(BY_WRITE, name)
-    if not tally.is_long and name not in ("finetune", "datl", "pretrain"):
+    if not tally.is_long and name != "finetune":
         pytest.skip("in `make torture`")
     case = Case(small(name), tmp_path)
     count = num_changes(partial(run_one, case.config, tmp_path / "counted"), tmp_path / "count")
     every = range(1, count + 1)
-    some = tally.times(8, count if name in ("finetune", "datl") else 15)
+    some = tally.times(8, count if name == "datl" else 15)
     kills = 0
     for k in random.Random(name).sample(every, min(some, count)):
         results = case.fresh()
