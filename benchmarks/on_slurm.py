@@ -157,7 +157,8 @@ def _asked(config: RunConfig, earlier: Sequence[dict[str, Any]], cluster: Cluste
     own = _scale(config.resolved(), config.method)
     like = [r for r in earlier if _scale(r["config"], r["method"]) == own]
     seconds = max((r["seconds"]["prepare"] + r["seconds"]["step"] for r in like), default=None)
-    on_cpu = [r["peak_memory_bytes"] for r in like if r["environment"]["device"].startswith("cpu")]
+    of_cpu = [r for r in like if r["environment"]["device"].startswith("cpu")]
+    on_cpu = [r["peak_memory_bytes"] for r in of_cpu if r["peak_memory_bytes"] is not None]
     minutes = cluster.minutes
     if seconds is not None:
         minutes = min(minutes, _doubled(START_MINUTES + SPARE * seconds / 60, START_MINUTES))
