@@ -6,7 +6,7 @@ RUN := .venv/bin/transferbench
 SPEC = $(if $(TARGET),target=$(TARGET)) $(if $(SOURCE),source=$(SOURCE)) $(if $(METHODS),methods=$(METHODS)) \
        $(if $(SEEDS),seeds=$(SEEDS)) $(if $(ON),on=$(ON)) $(if $(CLUSTER),cluster=$(CLUSTER)) $(ARGS)
 .DEFAULT_GOAL := help
-.PHONY: bench paper test torture slurm-test check speed report data clean help
+.PHONY: bench paper test torture slurm-test check speed speed-report report data clean help
 
 bench: $(STAMP)  ## compare the methods: make bench [TARGET= SOURCE= METHODS= SEEDS= ARGS=]
 	@$(RUN) bench $(SPEC)
@@ -36,6 +36,8 @@ speed: $(STAMP)  ## what a step costs, beside torch's and timm's loops and the f
 	  --benchmark-only --benchmark-columns=median,iqr,rounds --benchmark-json=results/speed.json $(ARGS)
 	@.venv/bin/python -m transferbench.analysis.speed results/speed.json
 
+speed-report: speed report  ## the same, and the report page with its table
+
 report: $(STAMP)  ## tables, figures and one HTML page from the results
 	@$(RUN) report $(ARGS)
 
@@ -47,7 +49,7 @@ clean:  ## remove .venv, caches and figures; results stay
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: $(STAMP)  ## this text
-	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 14
 	@echo; echo "make bench TARGET=../my/images SOURCE=../other/images SEEDS=3 ARGS=\"recipe.steps=500 shots=10\""
 
 $(STAMP): pyproject.toml requirements.txt

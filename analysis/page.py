@@ -156,6 +156,7 @@ def page_context(
     unfinished: Sequence[ledger.Unfinished],
     skipped: Sequence[Mapping[str, str]],
     unread: Sequence[tuple[str, str]] = (),
+    speed: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return all that the template shows."""
     names = places([comparison for comparison, _ in compared])
@@ -183,6 +184,7 @@ def page_context(
         "targets": _targets(sections),
         "suites": suites,
         "accounts": accounts(records),
+        "speed": speed,
         "unfinished": unfinished,
         "unread": unread,
         "skipped": [dict(row) | {"place": f"{row['source']} → {row['target']}"} for row in skipped],

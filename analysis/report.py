@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import InputError
-from . import ledger, page, tables
+from . import ledger, page, speed, tables
 from .comparison import Comparison, comparisons
 from .csv_text import csv_text
 from .headline import findings, places
@@ -46,6 +46,7 @@ def write_report(results: Path, out: Path, prints: bool = False) -> Path:
         ledger.unfinished(results),
         skipped,
         [(str(path.relative_to(results)), reason) for path, reason in found.unread],
+        speed.part(results),
     )
     (out / "report.html").write_text(page.render(context), encoding="utf-8")
     return out / "report.html"

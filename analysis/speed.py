@@ -1,13 +1,20 @@
-"""The figures of `make speed` as a table: `python -m transferbench.analysis.speed results/speed.json`."""
+"""The figures of `make speed` as a table, and how cost grows as a picture.
+
+`python -m transferbench.analysis.speed results/speed.json [growth.png]`
+"""
 
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import InputError
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FILE = "speed.json"  # in a results folder
 COLUMNS = ["figure", "measured", "middle half of the rounds", "wanted", "met"]
 
 
@@ -74,9 +81,38 @@ def markdown(report: dict[str, Any]) -> str:
     return f"{machine(report)}\n\n{table}"
 
 
+def part(results: Path) -> dict[str, Any] | None:
+    """Return what the page shows of the figures that lie in a results folder, None where there are none."""
+    from .grids import Cell, Grid
+
+    if not (results / FILE).exists():
+        return None
+    report = read(results / FILE)
+    rows = [[Cell(text) for text in row(figure)] for figure in figures(report)]
+    return {"machine": machine(report), "grid": Grid("What a step costs", COLUMNS, rows)}
+
+
+def growth_figure(report: dict[str, Any]) -> "Figure":
+    """Draw milliseconds over source classes, actions, images and candidates, a panel each."""
+    from matplotlib.figure import Figure
+
+    curves = [case["extra_info"]["curve"] for case in report["benchmarks"] if "curve" in case["extra_info"]]
+    figure = Figure(figsize=(3.2 * len(curves), 2.8), layout="constrained")
+    for panel, curve in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves, strict=True):
+        x, y = zip(*curve["points"], strict=True)
+        panel.plot(x, y, "o-", color="#1d2330")
+        panel.set(xscale="log", ylim=(0, 1.2 * max(y)), xlabel=curve["axis"], ylabel="ms")
+        panel.set_title(curve["what"], fontsize=9)
+        panel.grid(alpha=0.2)
+    return figure
+
+
 def main(argv: Sequence[str]) -> None:
-    """Print the table of a file."""
-    print(markdown(read(Path(argv[0]))))
+    """Print the table of a file, and draw its curves where a second path is given."""
+    report = read(Path(argv[0]))
+    print(markdown(report))
+    for picture in argv[1:]:
+        growth_figure(report).savefig(picture, dpi=110, metadata={"Software": None})
 
 
 if __name__ == "__main__":

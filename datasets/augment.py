@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from . import ranks
+from .device import moved
 
 MEAN_STD = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -35,7 +36,7 @@ class Augment:
     def train(self, x: Tensor, aspect: Tensor, seed: int) -> Tensor:
         """Crop, mirror and normalise each image at random [B,3,S,S] uint8 -> [B,3,size,size]."""
         generator = torch.Generator().manual_seed(seed)
-        draw = ranks.own(torch.rand(ranks.size() * len(x), 5, generator=generator)).to(x.device)
+        draw = moved(ranks.own(torch.rand(ranks.size() * len(x), 5, generator=generator)), x.device)
         area = self.crop_scale + (1 - self.crop_scale) * draw[:, 0]
         low, high = (math.log(r) for r in RATIO)
         ratio = torch.exp(low + (high - low) * draw[:, 1]) if self.crop_scale < 1 else aspect
@@ -82,5 +83,5 @@ class Augment:
         return roi_align(x.float(), torch.cat((which, box), dim=1), self.image_size, aligned=True)
 
     def _normalised(self, x: Tensor) -> Tensor:
-        mean, std = (x.new_tensor(v)[:, None, None] * 255 for v in MEAN_STD[self.normalise])
+        mean, std = (moved(torch.tensor(v), x.device)[:, None, None] * 255 for v in MEAN_STD[self.normalise])
         return (x - mean) / std

@@ -6,7 +6,7 @@ Shape letters: N images of a split, B images of a batch, S side of the cached pi
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch import Tensor
 from .. import InputError
 from . import ranks
 from .augment import Augment
+from .device import moved
 from .pixels import Images, JoinedPixels, MemoryPixels, Pixels, Raw
 
 LARGE = 1_000_000  # images of a split, from which on few epochs' orders are kept
@@ -111,6 +112,14 @@ class Split:
         digest = hashlib.sha256(np.ascontiguousarray(self.index.numpy()).data)
         digest.update(np.ascontiguousarray(self.labels.cpu().numpy()).data)
         return digest.hexdigest()[:16]
+
+    def places(self, rows: Tensor) -> Tensor:
+        """Look up where rows [B] lie in `pixels` [B], on the device where the rows are."""
+        return (self.index if rows.device.type == "cpu" else self._index_there)[rows]
+
+    @cached_property
+    def _index_there(self) -> Tensor:
+        return moved(self.index, self.device)
 
     def subset(self, rows: Tensor) -> "Split":
         """Keep these rows [M]."""
@@ -216,10 +225,16 @@ class Stream:
         """Draw candidates: rows of the split [B] and their labels [B], no pixels."""
         rows = self._rows(self.drawn)
         self.drawn += 1
-        return rows, self.split.labels[rows.to(self.split.labels.device)]
+        return rows, self.split.labels[moved(rows, self.split.labels.device)]
 
-    def fetch(self, rows: Tensor) -> "Pending":
-        """Start to decode rows [B] of the batch that was drawn last."""
+    def fetch(self, rows: Tensor, kept: Tensor | None = None) -> "Pending":
+        """Start to decode rows [B] of the batch that was drawn last, or only those at the places `kept`.
+
+        Where these and the pixels lie on the device, nothing waits for them to be known.
+        """
+        if kept is not None:
+            place = kept.device if self.split.pixels.device == kept.device else torch.device("cpu")
+            rows = moved(rows, place)[kept.to(place)]
         self.num_images += len(rows)
         return self._pending(rows, self.drawn - 1)
 
@@ -238,7 +253,7 @@ class Stream:
     def _pending(self, rows: Tensor, k: int) -> "Pending":
         seed = mix(self.seed, "augment", k) if self.augmented else None
         rows = ranks.own(rows)
-        return Pending(self.split, rows, self.split.pixels.take(self.split.index[rows.cpu()]), seed)
+        return Pending(self.split, rows, self.split.pixels.take(self.split.places(rows)), seed)
 
     def _rows(self, k: int) -> Tensor:
         """Rows of batch k [B]: a function of the seed and k."""
@@ -269,14 +284,14 @@ class Pending:
     def result(self) -> Batch:
         """Wait for the pixels and augment them on the device."""
         device = self.split.device
-        raw, aspect = (part.to(device, non_blocking=True) for part in self.wait())
+        raw, aspect = (moved(part, device) for part in self.wait())
         augment = self.split.augment
         x = (
             augment.central(raw, aspect)
             if self.augment_seed is None
             else augment.train(raw, aspect, self.augment_seed)
         )
-        return x, self.split.labels[self.rows.to(self.split.labels.device)]
+        return x, self.split.labels[moved(self.rows, self.split.labels.device)]
 
 
 def _permutation(size: int, seed: int) -> Tensor:

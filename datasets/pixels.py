@@ -15,6 +15,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from .device import moved
+
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")  # others of PIL's start programs, as EPS
 MOST_PIXELS = 150_000_000  # of an image, before it is decoded
 
@@ -76,6 +78,10 @@ class ArrayImages:
 class Pixels(Protocol):
     """Pixels of a part at one size, from memory or decoded on demand."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where the pixels lie."""
+
     def __len__(self) -> int: ...
     def take(self, index: Tensor) -> Callable[[], Raw]:
         """Start to get these images; the function that is returned waits for them."""
@@ -88,12 +94,17 @@ class MemoryPixels:
     pixels: Tensor
     aspect: Tensor
 
+    @property
+    def device(self) -> torch.device:
+        """Where they lie."""
+        return self.pixels.device
+
     def __len__(self) -> int:
         return len(self.pixels)
 
     def take(self, index: Tensor) -> Callable[[], Raw]:
         """Gather on the device where the pixels lie."""
-        index = index.to(self.pixels.device)
+        index = moved(index, self.device)
         return lambda: (self.pixels[index], self.aspect[index])
 
     def to(self, device: torch.device) -> "MemoryPixels":
@@ -103,6 +114,8 @@ class MemoryPixels:
 
 class DemandPixels:
     """Pixels decoded each time they are asked for, by threads: for sources that no cache holds."""
+
+    device = torch.device("cpu")
 
     def __init__(self, images: Images, side: int, num_threads: int) -> None:
         self.images, self.side = images, side
@@ -130,6 +143,7 @@ class JoinedPixels:
 
     first: Pixels
     second: Pixels
+    device = torch.device("cpu")  # where the order of both is known
 
     def __len__(self) -> int:
         return len(self.first) + len(self.second)

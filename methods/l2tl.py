@@ -21,6 +21,7 @@ from torch import Tensor
 from .. import InputError
 from ..datasets import ranks
 from ..datasets.base import mix
+from ..datasets.device import moved
 from .base import Method, Metrics, Problem, changes, classed_source, judging_stream, part, update
 from .credit import ClassCredit, holdout_direction, image_credit, shared_parameters, unit
 from .metrics import SCORES, check_score, classification_loss, of_scored
@@ -104,7 +105,7 @@ class L2TL(Method):
             weight_S, scale, actions = self.sample()
             rows, y = self.source.draw()  # labels alone
             kept = select(weight_S[y], self.recipe.batch_size, self._tie_seed(t))
-            images = self.source.fetch(rows[kept.cpu()])  # decoding starts now
+            images = self.source.fetch(rows, kept)  # decoding starts now
         with part("data"):
             x, y = next(self.target)
         with part("target"):
@@ -213,7 +214,9 @@ class L2TL(Method):
                     logits = self.net.target(x)
             else:
                 self.net.eval()
-                logits = self.net.target(x)
+                # A CPU's caches hold the maps of a batch, but not those of the whole.
+                size = self.recipe.batch_size if x.device.type == "cpu" else len(x)
+                logits = torch.cat([self.net.target(x_B) for x_B in x.split(size)])
                 self.net.train()
         logits, y = ranks.gathered(logits), ranks.gathered(y)
         if self.config.reward is Reward.negative_loss:
@@ -264,5 +267,5 @@ def select(weight_M: Tensor, num_kept: int, tie_seed: int | None) -> Tensor:
     order = torch.arange(len(weight_M))
     if tie_seed is not None:
         order = torch.randperm(len(weight_M), generator=torch.Generator().manual_seed(tie_seed))
-    order = order.to(weight_M.device)
+    order = moved(order, weight_M.device)
     return order[torch.argsort(weight_M[order], descending=True, stable=True)[:num_kept]]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..datasets.base import mix
+from ..datasets.device import moved
 from .base import restore, saved
 
 Actions = tuple[Tensor, Tensor]  # of each class [C], and of the scale [1]
@@ -77,13 +78,13 @@ class Policy:
         """Draw weights [C] and a scale [], and give the actions too."""
         seed = mix(self.seed, "policy", int(self.num_samples))
         u = torch.rand(len(self.weight_logits) + 1, generator=torch.Generator().manual_seed(seed))
-        u = u.to(self.device)
+        u = moved(u, self.device)
         self.num_samples += 1
         action_C = _inverse_cdf(self.weight_logits, u[:-1])
         action = _inverse_cdf(self.scale_logits[None], u[-1:])
         return (
             self.weight_levels[action_C],
-            self.scale_levels[action[0]],
+            self.scale_levels[action][0],  # a number as an index would be read by the host
             (action_C, action),
         )
 
@@ -101,7 +102,7 @@ class Policy:
             logp_C = logp_C if judged_C is None else logp_C[judged_C]
             total = total + (logp_C.mean() if self.config.logp_mean else logp_C.sum())
         if self.config.learns_scale:
-            total = total + self.scale_logits.log_softmax(0)[action[0]]
+            total = total + self.scale_logits.log_softmax(0)[action][0]
         return total
 
     def advantage(self, reward: Tensor) -> Tensor:
@@ -173,4 +174,4 @@ def _inverse_cdf(logits: Tensor, u: Tensor) -> Tensor:
     """Turn uniform numbers [C] into actions [C] of the categoricals [C,n]."""
     with torch.no_grad():
         cumulative = logits.softmax(1).cumsum(1)
-        return (u[:, None] > cumulative).sum(1).clamp(max=logits.shape[1] - 1)
+        return torch.searchsorted(cumulative, u[:, None])[:, 0].clamp(max=logits.shape[1] - 1)

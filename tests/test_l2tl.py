@@ -5,8 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from toy import toy_problem, toy_split
 from transferbench.methods.l2tl import L2TL, select
-from transferbench.methods.policy import Policy
+from transferbench.methods.metrics import top1
+from transferbench.methods.policy import Policy, _inverse_cdf
 from transferbench.methods.policy_settings import PRESETS, Preset, Settings, Weights, policy_config
 
 CPU = torch.device("cpu")
@@ -63,6 +65,24 @@ def test_baseline_of_the_paper_is_subtracted_before_it_moves():
 def test_log_probability_of_a_uniform_policy(num_classes):
     policy = Policy(num_classes, policy_config(settings(preset=Preset.code_svhn), 1200), 3, CPU)
     assert policy.log_prob(policy.sample()[2]).item() == pytest.approx(-2 * math.log(100), abs=1e-4)
+
+
+def test_actions_are_those_of_the_cumulative_distribution():
+    logits, u = torch.randn(500, 11), torch.rand(500)
+    cumulative = logits.softmax(1).cumsum(1)
+    expected = [sum(c < x for c in row) for row, x in zip(cumulative.tolist(), u.tolist(), strict=True)]
+    assert _inverse_cdf(logits, u).tolist() == [min(k, 10) for k in expected]
+
+
+@pytest.mark.parametrize("num_images", [5, 8, 19])
+def test_a_reward_in_pieces_is_that_of_the_whole_batch(num_images):
+    holdout = toy_split([0, 1, 2] * 8, 3, "holdout")
+    method = L2TL(toy_problem(holdout=holdout), settings())  # batches of 8
+    x, y = torch.randn(num_images, 3, 16, 16), torch.arange(num_images) % 3
+    reward = method.reward(x, y)
+    assert method.net.training
+    method.net.eval()
+    assert reward.item() == top1(method.net.target(x), y).item()
 
 
 def test_levels_of_paper_and_code():

@@ -111,6 +111,28 @@ def test_the_table_says_what_was_measured_and_wanted(tmp_path, capsys, changes, 
     assert said.splitlines()[-1] == cells
 
 
+def test_the_page_shows_the_figures_where_there_are_some(tmp_path):
+    assert speed.part(tmp_path) is None
+    (tmp_path / "speed.json").write_text(json.dumps(_report()))
+    shown = speed.part(tmp_path)
+    assert [cell.text for cell in shown["grid"].rows[0]] == [
+        "a / b",
+        "1.04",
+        "1 to 1.1",
+        "at most 1.03",
+        "no",
+    ]
+
+
+def test_growth_is_drawn_a_panel_each(tmp_path):
+    report = _report()
+    for n in (1, 2):
+        points = [[10, 1.0 * n], [100, 2.0]]
+        report["benchmarks"].append({"extra_info": {"curve": {"what": "a", "axis": "b", "points": points}}})
+    panels = speed.growth_figure(report).axes
+    assert [panel.lines[0].get_ydata().tolist() for panel in panels] == [[1, 2], [2, 2]]
+
+
 @pytest.mark.parametrize("text", [None, "{torn"])
 def test_a_file_that_cannot_be_read_is_named(tmp_path, text):
     if text is not None:
