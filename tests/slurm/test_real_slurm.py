@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -228,7 +229,8 @@ def test_a_bench_of_twelve_runs_is_disturbed_and_comes_to_its_report(tmp_path, t
     }
     assert {name.split()[0] for name, changed in dirty.items() if not changed} == {"l2sp"}
     table = command("bench", *twelve)
-    assert all(f"| {title} | 3 |" in table or title in table for title in ("From scratch", "L2-SP"))
+    for title in ("From scratch", "Fine-tuning", "L2-SP", "Linear probe"):
+        assert re.search(rf"\| {title} +\| 3 ", table), table
     assert (results / "report" / "report.html").exists()
 
 
@@ -305,9 +307,9 @@ def test_a_suite_goes_in_packs_that_share_a_gpu_and_images_on_the_node(tmp_path)
     for job in packs:
         given = faults.said("sacct", "-n", "-X", "-P", "-o", "AllocTRES", "-j", job)
         assert "gres/gpu=1" in given
-    assert sorted(p.name.split("-")[0] for p in scratch.glob("*") if p.is_file())[0] in ("digits", "glyphs")
+    assert {"digits", "glyphs"} <= {p.name.split("-")[0] for p in scratch.iterdir()}
     assert main([*command, f"results={results}"]) == 0
-    assert list(results.glob("report/**/*.svg")) or (results / "report").exists()
+    assert (results / "report").is_dir()
 
 
 def test_arrays_are_cut_where_slurm_cuts_them(bench):
