@@ -41,18 +41,20 @@ def unit(vector: Tensor) -> Tensor:
     return vector / vector.norm().clamp(min=1e-12)
 
 
-def image_credit(net: Network, x: Tensor, y: Tensor, loss_B: Tensor, direction: Tensor) -> Tensor:
+def image_credit(net: Network, x: Tensor, y: Tensor, loss_B: Tensor | None, direction: Tensor) -> Tensor:
     """Differentiate the source loss of each image [B] along a direction of the shared parameters.
 
     Args:
         net: in training mode; it stays as it is.
         x: source images.
         y: their labels [B].
-        loss_B: their losses where the network is.
+        loss_B: their losses where the network is; None where they are not known.
         direction: flat, of unit length.
     """
     parameters = shared_parameters(net)
     with torch.no_grad(), frozen_statistics(net):
+        if loss_B is None:
+            loss_B = classification_loss(net.source(x), y, reduction="none")
         before = [p.clone() for p in parameters]
         for p, v in zip(parameters, direction.split([p.numel() for p in parameters]), strict=True):
             p.add_(v.view(p.shape), alpha=DISTANCE)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .. import InputError
 from ..datasets import ranks
-from ..datasets.base import mix
+from ..datasets.base import Pending, mix
 from ..datasets.device import moved
 from .base import Method, Metrics, Problem, changes, classed_source, judging_stream, part, update
 from .credit import ClassCredit, holdout_direction, image_credit, shared_parameters, unit
@@ -106,6 +106,8 @@ class L2TL(Method):
             rows, y = self.source.draw()  # labels alone
             kept = select(weight_S[y], self.recipe.batch_size, self._tie_seed(t))
             images = self.source.fetch(rows, kept)  # decoding starts now
+            explored = self._explored(len(rows), kept)
+            others = None if explored is None else self.source.fetch(rows, explored)
         with part("data"):
             x, y = next(self.target)
         with part("target"):
@@ -123,7 +125,7 @@ class L2TL(Method):
         if self.replays:
             self._update(t)
         elif self.config.credit is Credit.first_order:
-            metrics |= self.learn_by_gradients(t, x, y, loss_B.detach(), learns)
+            metrics |= self.learn_by_gradients(t, (x, y, loss_B.detach()), others, learns)
         else:
             metrics |= self.learn_by_reward(t, y, actions, learns)
         return metrics
@@ -149,23 +151,43 @@ class L2TL(Method):
                 advantage = self.policy.reinforce(self.policy.log_prob(actions, judged_S), reward)
         return {"reward": reward, "advantage": advantage}
 
-    def learn_by_gradients(self, t: int, x_S: Tensor, y_S: Tensor, loss_B: Tensor, learns: bool) -> Metrics:
-        """Update the policy by what each image's gradient does to the holdout's loss, and the network."""
+    def learn_by_gradients(
+        self, t: int, trained: tuple[Tensor, Tensor, Tensor], others: Pending | None, learns: bool
+    ) -> Metrics:
+        """Update the policy by what each image's gradient does to the holdout's loss, and the network.
+
+        Args:
+            t: the step.
+            trained: the source images that are trained on, their labels [B] and losses [B].
+            others: candidates that are only judged, if any.
+            learns: whether the policy moves.
+        """
         with part("data"):
             x, y = next(self.holdout)
         with part("reward"):
             direction, loss = holdout_direction(self.net, x, y)
             self.direction = self.config.direction_memory * self.direction + direction
-            credit_B = image_credit(self.net, x_S, y_S, loss_B, unit(self.direction))
+            judged: list[tuple[Tensor, Tensor, Tensor | None]] = [trained]
+            if others is not None:
+                judged.append((*others.result(), None))
+            for x, y, loss_B in judged:
+                self.credit.add(image_credit(self.net, x, y, loss_B, unit(self.direction)), y)
         self._update(t)
         with part("policy"):
-            self.credit.add(credit_B, y_S)
             worth, error = self.credit.mixture(self._mean_weight())
             if learns:
                 bar = self.config.credit_bar * worth.clamp(min=0)
                 sharp = self.config.credit_sharpness
                 self.policy.tilt(sharp * self.credit.evidence(bar), sharp * worth / error.clamp(min=1e-12))
         return {"reward": -loss, "worth": worth}
+
+    def _explored(self, num_candidates: int, kept: Tensor) -> Tensor | None:
+        """Give the places of candidates that are judged though they are not trained on, if any are."""
+        batches = self.config.explored if self.config.credit is Credit.first_order and not self.replays else 0
+        if not batches:
+            return None
+        rest = torch.ones(num_candidates, dtype=torch.bool, device=kept.device).index_fill(0, kept, False)
+        return torch.nonzero(rest)[: batches * self.recipe.batch_size, 0]
 
     def sample(self) -> tuple[Tensor, Tensor, Actions]:
         """Draw this step's class weights [S] and scale [], and give the actions behind them."""
@@ -238,7 +260,7 @@ class L2TL(Method):
         """Count both halves, and the rewards; a gradient of the holdout costs what training does."""
         held = config.reward_multiplier * batch_size
         if config.credit is Credit.first_order:
-            return 2 * batch_size + held, batch_size
+            return 2 * batch_size + held, (1 + 2 * config.explored) * batch_size
         return 2 * batch_size, held * (2 if config.credit is Credit.gain else 1)
 
     @classmethod

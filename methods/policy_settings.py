@@ -107,6 +107,7 @@ RANGES = {
     "baseline_momentum": (0, 1),
     "policy_lr": (0, inf),
     "policy_lr_decay_step": (0, inf),
+    "explored": (0, inf),
     "credit_memory": (0, 1),
     "direction_memory": (0, 1),
     "credit_sharpness": (0, inf),
@@ -171,10 +172,12 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "ties": Ties.first,
     },
 }
-# The paper's, with credit by gradients: a holdout batch costs three times as much, so it is a quarter.
+# The paper's, with credit by gradients. A holdout batch costs three times as much, so it is half as large;
+# two levels, for more than whether a class helps is not known.
 PRESETS[Preset.first_order] = {
     **PRESETS[Preset.paper],
     "credit": Credit.first_order,
+    "num_actions": 2,
     "reward_multiplier": 2,
 }
 TITLES = {
@@ -214,11 +217,13 @@ class Settings:
     policy_lr_decay_step: int | None = None  # a tenth of the rate from here on; 0: never
     decay_biases: bool | None = None
     ties: Ties | None = None
-    # Later than the first runs: where they have this value they are not in a run's digest.
+    # Later than the first runs: where they have this value they are not in a run's digest. What follows
+    # `credit` is of `first_order` alone.
     credit: Credit | None = field(default=None, metadata={"undigested": Credit.reward})
-    credit_memory: float = field(default=1.0, metadata={"undigested": 1.0})  # what an earlier step counts
-    credit_sharpness: float = field(default=2.0, metadata={"undigested": 2.0})  # of weights, a standard error
+    explored: int = field(default=0, metadata={"undigested": 0})  # batches that are judged, not trained on
     direction_memory: float = field(default=0.0, metadata={"undigested": 0.0})  # of the holdout's gradients
+    credit_memory: float = field(default=1.0, metadata={"undigested": 1.0})  # what an earlier batch counts
+    credit_sharpness: float = field(default=2.0, metadata={"undigested": 2.0})  # of weights, a standard error
     credit_bar: float = field(default=0.5, metadata={"undigested": 0.5})  # to pass, of the mixture's credit
 
     def resolved(self) -> "Settings":

@@ -149,3 +149,25 @@ def test_an_oracle_needs_a_truth_and_differences_need_digits(build):
         build("l2tl", "method.weights=oracle")
     with pytest.raises(InputError, match="expected fp32"):
         build("l2tl", "method.preset=first_order", "recipe.precision=bf16")
+
+
+@pytest.mark.parametrize("explored", [0, 2])
+def test_candidates_are_judged_that_are_not_trained_on(build, explored):
+    given = ("method.preset=first_order", f"method.explored={explored}", "shots=2", "source=glyphs")
+    method = build("l2tl", *given)
+    method.step(0)
+    assert method.credit.count_S.sum() == 16 * (1 + explored)
+    assert method.source.num_images == 16 * (1 + explored)
+    plain = build("l2tl", "shots=2")  # the paper's looks at no more than it trains on
+    plain.step(0)
+    assert plain.source.num_images == 16
+
+
+def test_an_earlier_gradient_of_the_holdout_counts_less(build):
+    method = build("l2tl", "method.preset=first_order", "method.direction_memory=0.5", "shots=2")
+    method.step(0)
+    first = method.direction.clone()
+    assert first.norm().item() == pytest.approx(1, rel=1e-4)
+    method.step(1)
+    newest = method.direction - 0.5 * first
+    assert newest.norm().item() == pytest.approx(1, rel=1e-4)
