@@ -19,6 +19,7 @@ STRIP, STRIP_HEIGHT = 180, 26  # px
 WIDTH, LEFT, TOP, BOTTOM = 430, 46, 12, 42  # of the figures, in units of about a pixel
 LETTER = 6.6  # mean width of a letter
 MOST_LETTERS = 24  # of a name in a figure
+MOST_NAMES = 12  # of points in the cost figure
 DURATIONS = (
     *(unit * step for unit in (0.001, 0.01, 0.1, 1, 10) for step in (1, 2, 5)),
     *(60 * step for step in (1, 2, 5, 10, 20, 30)),
@@ -147,6 +148,9 @@ def curves(curve: pd.DataFrame, look: dict[str, str], score_name: str) -> str:
 def cost(table: pd.DataFrame, look: dict[str, str], score_name: str) -> str:
     """Return the score against the seconds of training, and the line of what nothing beats in both.
 
+    Of many methods those on the line, fine-tuning, and what lies below the figure have their names beside
+    them; each point says its own when it is pointed at.
+
     Args:
         table: one row a label, with label, score, score_low, score_high (percent) and seconds.
         look: the CSS class of each label, from `series`.
@@ -169,8 +173,10 @@ def cost(table: pd.DataFrame, look: dict[str, str], score_name: str) -> str:
     for row in sorted(rows, key=lambda row: -row["score"]):
         px, py = x(math.log10(row["seconds"])), y(row["score"])
         taken.append((px - 5, py - 5, px + 5, py + 5))
+    few = len(rows) <= MOST_NAMES
     for row in sorted(rows, key=lambda row: -row["score"]):
-        marks.append(_point(row, x(math.log10(row["seconds"])), y, look[row["label"]], taken))
+        is_named = few or row in front or row["label"] == REFERENCE or row["score"] < low
+        marks.append(_point(row, x(math.log10(row["seconds"])), y, look[row["label"]], taken, is_named))
     axes = _axes(height, y, f"{score_name} on the test part, %", WIDTH - 8)
     below = _caption("training and own pre-training, log scale", height, (LEFT + WIDTH) / 2)
     best = ", ".join(
@@ -189,8 +195,8 @@ def pareto_front(rows: Sequence[dict]) -> list[dict]:
     return front
 
 
-def _point(row: dict, px: float, y: Scale, look: str, taken: list[Box]) -> str:
-    """Return one method of the cost figure with its name where it covers nothing."""
+def _point(row: dict, px: float, y: Scale, look: str, taken: list[Box], is_named: bool) -> str:
+    """Return one method of the cost figure, with its name, if that is wanted, where it covers nothing."""
     py, label = y(row["score"]), row["label"]
     below = row["score"] < y.low
     text = f"{_short(label)} {words.number(row['score'])}" if below else _short(label)
@@ -201,14 +207,18 @@ def _point(row: dict, px: float, y: Scale, look: str, taken: list[Box]) -> str:
     boxes = [(left, base - 11, left + width, base + 3) for left, base in spots]
     best = min(range(len(spots)), key=lambda i: (_overlap(boxes[i], taken, y), i))
     left, base = spots[best]
-    taken.append(boxes[best])
+    name = ""
+    if is_named:
+        taken.append(boxes[best])
+        name = f'<text x="{left:.1f}" y="{base:.1f}">{escape(text)}</text>'
     bar = ""
     if not (below or math.isnan(row["score_low"])):
         bar = _line(px, y(row["score_low"]), px, y(row["score_high"]), "range")
     mark = f'<circle class="mark" cx="{px}" cy="{py}" r="4.5"/>'
     if below:
         mark = f'<path class="mark" d="M{px - 4} {py - 6}L{px} {py}L{px + 4} {py - 6}Z"/>'
-    return f'<g class="dot {look}">{bar}{mark}<text x="{left:.1f}" y="{base:.1f}">{escape(text)}</text></g>'
+    title = escape(f"{label} {words.number(row['score'])} % in {words.duration(row['seconds'])}")
+    return f'<g class="dot {look}"><title>{title}</title>{bar}{mark}{name}</g>'
 
 
 def _overlap(box: Box, taken: Sequence[Box], y: Scale) -> float:

@@ -140,8 +140,10 @@ def _images_together(text: pd.DataFrame) -> pd.DataFrame:
     A number is not parted from its unit.
     """
     names = [f"{name} images" for name in tables.STREAMS]
-    whole = [name for name in (*names, "memory", "a step", "training") if name in text]
-    text = text.assign(**text[whole].map(lambda words: words.replace(" ", "\N{NO-BREAK SPACE}")))
+    whole = [name for name in (*names, "memory", "a step", "training", "pre-training") if name in text]
+    text = text.assign(
+        **text[whole].map(lambda words: re.sub(r"(?<=\d) (?=[A-Za-z])", "\N{NO-BREAK SPACE}", words))
+    )
     return text.drop(columns=names).assign(**{IMAGES: text[names].agg(" / ".join, axis=1)})
 
 

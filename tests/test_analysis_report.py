@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 import simulated_results
 from simulated_results import HOSTILE, METHODS, make_record, save
@@ -251,6 +252,19 @@ def test_a_comparison_without_shots_is_named_by_its_images():
     assert list(places(comparisons(runs)).values()) == [
         "digits (shots=5, tune=off)", "digits (all images, tune=off)", "digits (all images, tune=paper_grid)",
     ]  # fmt: skip
+
+
+def test_of_many_methods_the_cost_figure_names_those_that_matter():
+    labels = [f"method {i}" for i in range(20)] + ["Fine-tuning"]
+    scores = [60.0 + i % 7 for i in range(20)] + [61.0]
+    table = pd.DataFrame({"label": labels, "score": scores, "seconds": [*range(40, 20, -1), 50.0]})
+    table = table.assign(score_low=table["score"] - 1, score_high=table["score"] + 1)
+    svg = drawing.cost(table, drawing.series(labels), "Accuracy")
+    front = [row["label"] for row in drawing.pareto_front(table.to_dict("records"))]
+    assert re.findall(r'<g class="dot.*?<text[^>]*>([^<]*)</text></g>', svg) == [
+        *sorted(front, key=lambda label: -scores[labels.index(label)]), "Fine-tuning",
+    ]  # fmt: skip
+    assert svg.count("<title>method") == 20
 
 
 def test_a_torn_file_of_a_failed_run_stops_nothing(tmp_path):
