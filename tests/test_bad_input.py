@@ -228,7 +228,10 @@ def test_a_comparison_with_an_unknown_backbone_starts_nothing(says, monkeypatch)
         ("recipe.optimizer=adm", "recipe.optimizer=adm: expected one of sgd, adam"),
         ("recipe.milestones=3", "recipe.milestones=3: expected a list, as [100,200]"),
         ("recipe=5", "recipe=5: expected its settings one by one, as recipe.steps=500"),
-        ("method.weights=foo", "method.weights=foo: expected one of learned, uniform, random, uniform_code"),
+        (
+            "method.weights=foo",
+            "method.weights=foo: expected one of learned, uniform, random, oracle, uniform_code",
+        ),
         ("method.num_actions=x", "method.num_actions=x: expected a whole number"),
         ("stepz", "'stepz': expected name=value, as recipe.steps=500"),
         ("+shots=3", "'+shots=3': expected name=value, as recipe.steps=500"),
