@@ -193,8 +193,10 @@ def _wrong(record: Mapping[str, Any]) -> str:
     form = FORM | (OF_A_RUN if record["role"] == "run" else {})
     if wrong := misfit(record, form):
         return wrong
+    if record["role"] != "run":
+        return ""  # it may be scored otherwise than the runs that start from it
     metric = record["metric"]
-    if record["role"] == "run" and not _share(record["test"].get(metric)):
+    if not _share(record["test"].get(metric)):
         return f"field 'test' has no {metric} from 0 to 1"
     points = [point["holdout"] for point in record["curve"] if point["holdout"] is not None]
     known = [scores.get(metric) for scores in points if scores.get(metric) == scores.get(metric)]  # not NaN

@@ -13,10 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import InputError
+from ..analysis.form import read_record
 from ..analysis.words import duration
 from ..slurm import launch, queue
 from ..slurm.job import FULL
-from . import claim, record
+from . import claim
 
 WATCH_SECONDS = 3.0
 REASONS = {  # SLURM's words for why a job waits, where they need a translation
@@ -72,7 +73,7 @@ def state_of(folder: Path, job: queue.Job | None = None) -> tuple[str, str]:
     """Tell a run's state, and a few words on it; `job` is what SLURM says of its last job."""
     if (folder / "record.json").exists():
         try:
-            done = record.read(folder) or {}
+            done = read_record(folder / "record.json")
         except InputError as error:
             return "done", str(error)
         scores = done.get("test") or done.get("holdout") or {}

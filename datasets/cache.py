@@ -79,14 +79,19 @@ def _decode(images: Images, side: int, files: tuple[Path, Path], words: str) -> 
 
 @contextmanager
 def writing(what: str) -> Iterator[None]:
-    """Turn what goes wrong on the cache's disk into one line that names the file."""
+    """Turn what goes wrong on the cache's disk into one line that names the file.
+
+    Raises: FileNotFoundError as it is: what was to be read is missing.
+    """
     try:
         yield
+    except FileNotFoundError:
+        raise
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         reason = "no space left" if full else f"cannot be written ({error.strerror})"
         raise InputError(
-            f"{error.filename or folder()}: {reason}; {what} go there: "
+            f"{error.filename or folder()}: {reason} for {what}: "
             "free some space or set TRANSFERBENCH_CACHE to another folder, or TRANSFERBENCH_CACHE_GB=0 "
             "to do without decoded images"
         ) from error

@@ -19,8 +19,9 @@ from .base import Dataset
 from .obtain import places
 
 MACHINERY = {
-    "about", "augment", "base", "cache", "catalog", "drawn", "embedded", "folder", "index",
-    "near_identical", "nested_tar", "official", "pixels", "planted", "ranks", "shards", "wordnet",
+    "about", "alive", "augment", "base", "cache", "catalog", "device", "drawn", "embedded", "folder", "index",
+    "lock", "near_identical", "nested_tar", "official", "pixels", "planted", "ranks", "shards", "whole",
+    "wordnet",
 }  # fmt: skip
 
 

@@ -385,7 +385,7 @@ def test_a_full_disk_under_the_cache(says, tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "_chunks", full)
     error = says("run", "method=scratch")
     assert re.fullmatch(
-        rf"{tmp_path}/cache/\S+\.pixels\.npy: no space left; decoded images go there: free .+", error
+        rf"{tmp_path}/cache/\S+\.pixels\.npy: no space left for decoded images: free .+", error
     )
     assert not list((tmp_path / "cache").glob("*.draft"))
 

@@ -167,7 +167,7 @@ def test_a_full_disk_is_said_in_one_line(own_cache, tmp_path, monkeypatch):
         yield Row("a.png", 0)
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(InputError, match="own/index: no space left for an index of the images; free some"):
+    with pytest.raises(InputError, match="own: no space left for an index of the images: free some"):
         kept_index("toy", "v1", tmp_path, lambda: (CLASSES, {"train": rows()}))
     assert list((own_cache / "index").iterdir()) == []
 

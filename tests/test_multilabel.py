@@ -14,6 +14,7 @@ from transferbench import InputError
 from transferbench.analysis import report, tables
 from transferbench.analysis.comparison import comparisons
 from transferbench.analysis.figures import styles
+from transferbench.analysis.form import upgraded
 from transferbench.analysis.load import parse_run, runs_frame
 from transferbench.benchmarks.evaluate import evaluate
 from transferbench.benchmarks.pose import pose
@@ -203,7 +204,8 @@ def test_a_reward_judges_the_scored_labels_alone(config_here, posed_of, monkeypa
     method = catalog.load("l2tl")(posed_of(config).problem, config.settings)
     x, y = next(method.holdout)
     sure = torch.where(torch.tensor([False, True, True, False]), -y, y)  # wrong where it does not count
-    monkeypatch.setattr(method.net, "target", lambda x: sure)
+    said = list(sure.split(method.recipe.batch_size))  # the reward is computed piece by piece
+    monkeypatch.setattr(method.net, "target", lambda x: said.pop(0))
     assert auroc(sure, y).item() == 0.5
     assert method.reward(x, y).item() == 1.0
 
@@ -234,6 +236,7 @@ def made_record(label: str, seed: int, score: float):
     test = {"auroc": score, "auroc:Edema": score + 0.01, "auroc:Effusion": score - 0.01, "num_images": 200}
     holdout = {**test, "num_images": 100}
     record = {
+        "format": 1,
         "label": label, "method": "finetune" if label == "Fine-tuning" else "l2tl", "source": "imagenet",
         "target": "chexpert", "seed": seed, "digest": f"{label}{seed}", "bench": "b1", "setting": "",
         "config": {"seed": seed}, "metric": "auroc", "test": {**test, "loss": 0.3},
@@ -244,7 +247,7 @@ def made_record(label: str, seed: int, score: float):
         "pretraining": [], "ended": "2026-11-22T15:01:00Z",
         "environment": {"commit": "c0ffee", "dirty": False, "device": "cpu", "host": "desk"},
     }  # fmt: skip
-    return parse_run(Path("record.json"), record)
+    return parse_run(Path("record.json"), upgraded(record))
 
 
 def test_records_without_correctness_are_compared_by_seed_alone():

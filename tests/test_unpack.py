@@ -625,7 +625,11 @@ def test_a_full_disk_is_one_line(tmp_path, into, monkeypatch, code, call):
 def test_a_disk_that_fills_up_in_the_middle_of_a_file_is_one_line(tmp_path, into, monkeypatch, num_bytes):
     archive, real = tar_of(tmp_path / "set.tar", [("a", bytes(num_bytes))]), Path.open
     full = Path("/dev/full")
-    monkeypatch.setattr(Path, "open", lambda p, mode="r": real(full, "wb") if mode == "xb" else real(p, mode))
+    monkeypatch.setattr(
+        Path,
+        "open",
+        lambda p, mode="r", *a, **k: real(full, "wb") if mode == "xb" else real(p, mode, *a, **k),
+    )
     with pytest.raises(InputError, match="no space left; free some"):
         unpack(archive, into)
     assert list(into.parent.iterdir()) == []
