@@ -4,6 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from .load import Run
@@ -50,7 +51,7 @@ class Comparison:
 
 
 def comparisons(runs: list[Run], skipped: Sequence[Mapping[str, str]] = ()) -> list[Comparison]:
-    """Return the comparisons in `runs`, ordered by target, source and bench; `skipped` become notes."""
+    """Return the comparisons in `runs`, by target, source and images a class; `skipped` become notes."""
     groups: dict[tuple[str, str, str], list[Run]] = defaultdict(list)
     for run in runs:
         groups[run.target, run.source, run.bench].append(run)
@@ -59,7 +60,14 @@ def comparisons(runs: list[Run], skipped: Sequence[Mapping[str, str]] = ()) -> l
         notes[row["target"], row["source"], row["bench"]].append(
             f"{row['label']} was not run: {row['reason']}."
         )
-    return [compare(groups[key], notes[key]) for key in sorted(groups)]
+    ordered = sorted(groups, key=lambda key: _place(groups[key][0]))
+    return [compare(groups[key], notes[key]) for key in ordered]
+
+
+def _place(run: Run) -> tuple[str, str, float, str]:
+    """Return what comparisons are ordered by; all images come after few."""
+    shots = run.record["config"].get("shots")
+    return run.target, run.source, inf if shots is None else float(shots), run.bench
 
 
 def compare(runs: list[Run], skipped: Sequence[str] = ()) -> Comparison:

@@ -11,6 +11,7 @@ import pandas as pd
 from . import words
 from .across import holm
 from .comparison import REFERENCE, Comparison
+from .load import METRICS
 from .stats import CONFIDENCE, Difference
 from .tables import difference_from
 
@@ -98,15 +99,15 @@ def _apart(comparison: Comparison, group: Sequence[Comparison]) -> str:
     own = [word for word in _words(comparison) if word not in shared]
     source = [f"from {comparison.source}"] if len({other.source for other in group}) > 1 else []
     alike = [
-        other for other in group if (other.source, other.setting) == (comparison.source, comparison.setting)
+        other for other in group if (other.source, _words(other)) == (comparison.source, _words(comparison))
     ]
     bench = [f"bench {comparison.bench}"] if len(alike) > 1 else []
     return ", ".join([*source, *own, *bench]) or "other settings"
 
 
 def _words(comparison: Comparison) -> list[str]:
-    """Return the words of a setting; without shots it is of all images."""
-    words_of = comparison.setting.split(", ")
+    """Return the words of a setting, and the score; without shots it is of all images."""
+    words_of = [*comparison.setting.split(", "), METRICS[comparison.metric]]
     return words_of if words_of[0].startswith("shots=") else ["all images", *words_of]
 
 

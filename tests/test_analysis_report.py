@@ -220,6 +220,20 @@ def test_places_are_named_by_what_sets_them_apart():
     ]
 
 
+def test_comparisons_are_told_apart_by_their_score_and_stand_by_their_shots():
+    asked = [(20, "top1"), (5, "auroc"), (None, "top1"), (5, "top1")]
+    runs = []
+    for i, (shots, metric) in enumerate(asked):
+        words = "tune=off" if shots is None else f"shots={shots}, tune=off"
+        record = make_record(bench=f"b{i}", setting=words, metric=metric)
+        record["config"] = {**record["config"], "shots": shots}
+        runs.append(parse_run(f"{i}", record))
+    assert list(places(comparisons(runs)).values()) == [
+        "digits (shots=5, AUROC)", "digits (shots=5, accuracy)", "digits (shots=20, accuracy)",
+        "digits (all images, accuracy)",
+    ]  # fmt: skip
+
+
 def test_time_is_counted_once_a_record(tmp_path):
     runs = [make_record("L2TL", seed=seed) for seed in range(3)] + [simulated_results.pretraining()]
     frame = ledger.times(runs)
