@@ -19,6 +19,7 @@ from transferbench.methods.tasks import Tasks, cut, rows_by_class
 from transferbench.methods.trajectory import Metric, PathGradient, flat, put, walk
 
 RATE, STEPS, BATCH, FEATURES, CLASSES = 0.7, 6, 5, 4, 3
+IMAGES = 20_000  # for each start
 KINDS = [(m, s, w) for m in Metric for s in (True, False) for w in (True, False)]
 every_kind = pytest.mark.parametrize(("metric", "stabilised", "with_loss"), KINDS)
 
@@ -282,14 +283,14 @@ def test_its_start_learns_new_glyphs_in_fewer_steps_than_a_random_one(config_of,
         torch.manual_seed(0)
         return Network(Perceptron(), 54, 10, head_std=0.05)
 
-    recipe = replace(posed.recipe, batch_size=20, lr=0.1, momentum=0.0, steps=1000)
+    recipe = replace(posed.recipe, batch_size=20, lr=0.1, momentum=0.0, steps=IMAGES // 20)
     problem = replace(posed, source=source, target=tasks[0], network=network, recipe=recipe)
-    method = Leap(problem, Leap.Config(task_classes=10, num_images=20_000))
+    method = Leap(problem, Leap.Config(task_classes=10, num_images=IMAGES))
     joint = Pretrain(problem, Pretrain.Config())
     method.prepare()
     for t in range(recipe.steps):
         joint.step(t)
-    assert method.source.num_images == joint.source.num_images == 20_000
+    assert method.source.num_images == joint.source.num_images == IMAGES
     starts = {"random": network(), "Leap": method.net, "joint": joint.net}
     areas = {
         name: min(np.mean([learned(net, task, rate) for task in tasks]) for rate in (0.1, 0.3))

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -47,7 +48,8 @@ CLUSTER = "memory_gb: 1.5\nminutes: 20\nsignal_seconds: 20\narray_parallelism: 4
 
 @pytest.fixture(scope="session", autouse=True)
 def _slurm():
-    ran = subprocess.run(["scontrol", "ping"], check=False, capture_output=True).returncode == 0
+    installed = shutil.which("scontrol")
+    ran = installed and not subprocess.run([installed, "ping"], check=False, capture_output=True).returncode
     subprocess.run([HERE / "start.sh"], check=True)
     yield
     if not ran:
