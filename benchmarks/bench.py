@@ -138,11 +138,12 @@ def _check_data(request: Request, fetch: bool = True) -> None:
 def show_runs(configs: Sequence[RunConfig], results: Path, console: Console) -> int:
     """Print every run with its state and a guess of its cost."""
     waiting = [c for stage in stages(configs, results) for c in stage]
-    guess = estimate_seconds(waiting)
+    workers = pool.num_workers(0, "auto")
+    threads = pool.num_threads(configs[0].threads, configs[0].device, workers)
+    guess = estimate_seconds(waiting, threads)
     for config in {c.digest: c for c in [*waiting, *configs]}.values():
         words = f"about {duration(guess[config.digest])}" if config.digest in guess else "done"
         console.print(f"{name_of(config):40} {config.folder(results)}  {words}", markup=False)
-    workers = pool.num_workers(0, "auto")
     console.print(
         f"{len(waiting)} runs to do, about {duration(sum(guess.values()) / workers)} with {workers} workers "
         "(from the time of one forward pass; specialists of DATL not counted)"

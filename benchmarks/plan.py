@@ -112,8 +112,9 @@ def prepare_data(configs: Sequence[RunConfig]) -> None:
     posed.problem.network()
 
 
-def estimate_seconds(configs: Sequence[RunConfig]) -> dict[str, float]:
+def estimate_seconds(configs: Sequence[RunConfig], threads: int) -> dict[str, float]:
     """Guess the seconds of each run: a forward pass is timed, a trained image counts three."""
+    torch.set_num_threads(threads)
     per_image: dict[tuple[str, int], float] = {}
     guess = {}
     for c in configs:
