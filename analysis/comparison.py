@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
@@ -152,3 +152,13 @@ def _notes(runs: list[Run]) -> list[str]:
     if len(images) > len({run.seed for run in runs}):
         notes.append("The target's images are not the same in all runs of a seed (see their fingerprints).")
     return notes
+
+
+def in_order(labels: Iterable[str]) -> list[str]:
+    """Return each label once: fine-tuning, then the others by name, `n = 11` before `n = 101`."""
+
+    def key(label: str) -> tuple[bool, list[tuple[str, int]]]:
+        parts = re.findall(r"(\D*)(\d*)", label)
+        return label != REFERENCE, [(text, int(number or 0)) for text, number in parts]
+
+    return sorted(set(labels), key=key)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from . import words
-from .comparison import REFERENCE
+from .comparison import REFERENCE, in_order
 
 NUM_COLOURS = 8  # of page.css: .s0 to .s7
 NARROWEST = 4.0  # points: a range of scores below this is not blown up to the whole width
@@ -46,8 +46,7 @@ class Scale(NamedTuple):
 
 def series(labels: Iterable[str]) -> dict[str, str]:
     """Return the CSS class of each label, fine-tuning first; after eight colours come dashes."""
-    ordered = sorted(set(labels), key=lambda label: (label != REFERENCE, label))
-    return {label: f"s{i % NUM_COLOURS} d{i // NUM_COLOURS % 4}" for i, label in enumerate(ordered)}
+    return {label: f"s{i % NUM_COLOURS} d{i // NUM_COLOURS % 4}" for i, label in enumerate(in_order(labels))}
 
 
 def limits(scores: Sequence[float]) -> tuple[float, float]:

@@ -20,7 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from . import words
-from .comparison import REFERENCE
+from .comparison import REFERENCE, in_order
 from .stats import mean_interval
 
 INK, PAPER = "#1d2330", "#fefefe"
@@ -60,10 +60,9 @@ def styles(labels: Iterable[str]) -> dict[str, Style]:
     back. Call it once with all labels there are, so that a label looks the same in every figure.
     """
     palette = sns.color_palette("colorblind").as_hex()
-    ordered = sorted(set(labels), key=lambda label: (label != REFERENCE, label))
     return {
         label: Style(palette[HUES[i % len(HUES)]], MARKERS[i % len(MARKERS)], DASHES[i % len(DASHES)])
-        for i, label in enumerate(ordered)
+        for i, label in enumerate(in_order(labels))
     }
 
 

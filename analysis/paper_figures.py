@@ -12,7 +12,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
-from scipy.special import stdtrit
 
 from . import words
 from .comparison import REFERENCE
@@ -37,7 +36,7 @@ from .figures import (
     settled,
     step_axis,
 )
-from .stats import CONFIDENCE, mean_interval
+from .stats import mean_interval
 
 ALL = "all"  # as a number of images a class
 UNINTERESTING = 0.3  # of the steps: before, curves may leave the axes below
@@ -262,8 +261,7 @@ def shots_alternative(runs: pd.DataFrame, differences: pd.DataFrame, score_name:
 def curves_figure(curve: pd.DataFrame, look: dict[str, Style], score_name: str, columns: int = 1) -> Figure:
     """Return the holdout score against the step: one panel a target, a line a method (mean over seeds).
 
-    Bands are 95 % intervals over seeds. The axis shows the scores of the later steps; before, curves may
-    come from below it.
+    Thin lines are seeds. The axis shows the scores of the later steps; before, curves may come from below it.
 
     Args:
         curve: one row a run and step, with target, label, seed, step and score (a share).
@@ -281,14 +279,14 @@ def curves_figure(curve: pd.DataFrame, look: dict[str, Style], score_name: str, 
     for place, target in enumerate(targets):
         axes = dressed(figure.add_subplot(rows, columns, place + 1), target)
         own = means[means["target"] == target]
+        seeds = curve[curve["target"] == target].sort_values("step", kind="stable")
         for label in labels:
             found = own[own["label"] == label]
             colour, _, dash = look[label]
-            axes.fill_between(
-                found["step"], found["low"], found["high"], color=colour, alpha=0.15, linewidth=0
-            )
+            for _, seed in seeds[seeds["label"] == label].groupby("seed"):
+                axes.plot(seed["step"], 100 * seed["score"], color=colour, alpha=0.35, linewidth=0.7)
             axes.plot(found["step"], found["score"], color=colour, linestyle=dash, linewidth=1.9, zorder=3)
-        axes.set_ylim(*_late_range(own))
+        axes.set_ylim(*_late_range(seeds))
         axes.grid(color=INK, alpha=0.12)
         step_axis(axes)
         axes.yaxis.set_major_locator(MaxNLocator(6))
@@ -301,27 +299,23 @@ def curves_figure(curve: pd.DataFrame, look: dict[str, Style], score_name: str, 
 
 
 def curve_means(curve: pd.DataFrame) -> pd.DataFrame:
-    """Return target, label, step, mean score in percent, low, high: what the figure of curves draws.
+    """Return target, label, step and mean score in percent: the thick lines of the figure of curves.
 
     A step that not all seeds of a label reached is left out: there the mean would be of other seeds.
     """
-    by_step = curve.groupby(["target", "label", "step"], sort=False)["score"].agg(["mean", "std", "size"])
+    by_step = curve.groupby(["target", "label", "step"], sort=False)["score"].agg(["mean", "size"])
     whole = by_step.groupby(["target", "label"], sort=False)["size"].transform("max")
     kept = (
         by_step[by_step["size"] == whole].reset_index().sort_values("step", kind="stable", ignore_index=True)
     )
-    half = stdtrit(kept["size"] - 1, (1 + CONFIDENCE) / 2) * kept["std"] / np.sqrt(kept["size"])
-    score = 100 * kept["mean"]
-    return kept[["target", "label", "step"]].assign(
-        score=score, low=score - 100 * half, high=score + 100 * half
-    )
+    return kept[["target", "label", "step"]].assign(score=100 * kept["mean"])
 
 
-def _late_range(means: pd.DataFrame) -> tuple[float, float]:
-    """Return the ends of the axis of scores: all means after the first steps, and a part of wide bands."""
-    late = means[means["step"] >= UNINTERESTING * means["step"].max()]
-    low, high = late["score"].min(), late["score"].max()
-    room = max((high - low) / 4, NARROWEST / 4)
+def _late_range(curve: pd.DataFrame) -> tuple[float, float]:
+    """Return the ends of the axis, in percent: the scores of all seeds after the first steps."""
+    late = 100 * curve.loc[curve["step"] >= UNINTERESTING * curve["step"].max(), "score"]
+    low, high = late.min(), late.max()
+    room = max((high - low) / 20, NARROWEST / 4)
     return max(low - room, 0), min(high + room, 100.5)
 
 

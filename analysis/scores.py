@@ -54,7 +54,9 @@ def _of_cell(suite: Suite, cell: Cell) -> list[Result]:
     metric = cell.runs[0].metric if cell.runs else "top1"
     printed = find(suite.element, cell.row, cell.source, cell.target, metric)
     if suite.view == "shots":
-        images = "all images" if cell.at in (None, "all") else f"{cell.at} images a class"
+        images = (
+            "all images" if cell.at in (None, "all") else f"{cell.at} image{'s' * (cell.at != 1)} a class"
+        )
         where = f"{cell.row} on {cell.column} with {images}"
         return [_result(cell, cell.column, f"{cell.at}", where, printed, cell.runs, cell.reference)]
     where = f"{cell.row} on {cell.column}"

@@ -49,7 +49,7 @@ def _drawn(suite: Suite, results: Path) -> Iterator[tuple[Figure, str, str, pd.D
             yield (
                 paper_figures.curves_figure(frame, look, name, _columns(frame)),
                 paper_figures.curves_alternative(frame, name),
-                "Means over seeds; bands are 95\N{NO-BREAK SPACE}% intervals.",
+                "Thick lines are means, thin lines seeds; what lies below the later steps is cut off.",
                 frame,
             )
     else:
