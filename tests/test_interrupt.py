@@ -129,11 +129,18 @@ def begun(results: Path) -> Iterator[subprocess.Popen[str]]:
     given = ("methods=scratch", "seeds=2", "recipe.steps=100000", "workers=1", "device=cpu")
     command = [sys.executable, "-m", "transferbench.benchmarks.cli", "bench", *given, f"results={results}"]
     piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **piped) as process:
-        while not any(claim.read(path)["step"] for path in results.glob("*/*/*/heartbeat")):
-            time.sleep(0.05)
-            assert process.poll() is None, process.communicate()
-        yield process
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        with subprocess.Popen(command, **piped) as process:
+            try:
+                while not any(claim.read(path)["step"] for path in results.glob("*/*/*/heartbeat")):
+                    time.sleep(0.05)
+                    assert process.poll() is None, process.communicate()
+                yield process
+            finally:
+                process.kill()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_ctrl_c_twice_says_one_line_and_saves(tmp_path):
