@@ -17,13 +17,13 @@ def said(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
-def until(what: Callable[[], Any], words: str, seconds: float = PATIENCE_SECONDS) -> Any:
+def until(what: Callable[[], Any], words: str, seconds: float = PATIENCE_SECONDS, pause: float = 0.5) -> Any:
     """Wait for something to be true, and give it."""
     end = time.time() + seconds
     while not (found := what()):
         if time.time() > end:
             raise AssertionError(f"not within {seconds:.0f} s: {words}\n{said('squeue', '-a', '-r')}")
-        time.sleep(0.5)
+        time.sleep(pause)
     return found
 
 
@@ -52,6 +52,24 @@ def reaches(folder: Path, step: int) -> dict[str, Any]:
         return beat if beat.get("step", 0) >= step and lives(folder) else None
 
     return until(there, f"{folder}: step {step}")
+
+
+@contextlib.contextmanager
+def stopped_after(folder: Path, points: int) -> Iterator[None]:
+    """Stop a run as soon as the checkpoint that follows so many evaluations is written; then let it go on."""
+    log, saved = folder / "metrics.jsonl", folder / "checkpoint.pt"
+
+    def is_there() -> bool:
+        with contextlib.suppress(OSError):
+            is_late = saved.stat().st_mtime_ns > log.stat().st_mtime_ns
+            return is_late and len(log.read_text().splitlines()) == points
+        return False
+
+    until(is_there, f"{folder}: saved after {points} evaluations", pause=0.005)
+    pid = beat_of(folder)["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    yield
+    os.kill(pid, signal.SIGCONT)
 
 
 def kill_process(folder: Path, job: str) -> None:
