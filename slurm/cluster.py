@@ -94,7 +94,7 @@ def _check_text(path: Path, key: str, value: Any) -> None:
     """See that what goes into a job's script keeps to its line and its quotes; `setup` is shell by intent."""
     if key == "setup" and not all(isinstance(line, str) for line in value):
         raise InputError(f"{path}: setup: expected a list of shell lines")
-    if key == "scratch" and not re.fullmatch(r"[\w./${}:@+-]*", value):
+    if key == "scratch" and not re.fullmatch(r"[\w./${}:@+-]*", value or ""):
         raise InputError(f"{path}: scratch={value!r}: expected a path, in which $NAME may stand")
     of_sbatch = value if key == "sbatch" else {}
     for name, own in of_sbatch.items():

@@ -1,24 +1,34 @@
-"""Tasks to job arrays: what is in the queue already is not put there twice."""
+"""Tasks to job arrays: what is in the queue already is not put there twice.
+
+Each array is written down as soon as SLURM has taken it. Where a process was killed between the two, or the
+disk was full, nobody knows of which runs these jobs are: the next one that submits cancels them, and queues
+the runs anew.
+"""
 
 import contextlib
 import fcntl
 import json
 import math
 import os
+import re
 import shlex
+import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from .. import InputError
+from .. import InputError, printable
 from . import queue
 from .cluster import Cluster
 from .job import AFTER, RESUME, Work
 
 MOST_IDS = 20  # in one dependency; above that its whole arrays are waited for
+NAME = "transferbench-{}"  # of the jobs of a sweep
+MOST = 10**9  # minutes or GB
 RAISE = {"TIMEOUT": ("minutes", 2.0), "OUT_OF_MEMORY": ("memory_gb", 1.5)}
 
 
@@ -49,10 +59,42 @@ class Submitted:
 
 
 def read(results: Path) -> list[Submitted]:
-    """List all that was ever submitted from a results folder, oldest first."""
+    """List all that was ever submitted from a results folder, oldest first.
+
+    A line that was torn by a kill or a full disk is named on stderr, once; the others count.
+    """
     path = results / "slurm" / "jobs.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [Submitted(**json.loads(line)) for line in lines]
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    found = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        try:
+            found += [_parsed(line)] if line else []
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            _left_out(f"{path}: line {number} tells of no job ({error!s:.100})")
+    return found
+
+
+def _parsed(line: str) -> Submitted:
+    """Read a line. Raises: ValueError, TypeError or AttributeError for what is no whole line of this kind."""
+    found = Submitted(**json.loads(line))
+    fits = {name: isinstance(value, str) and value.isprintable() for name, value in asdict(found).items()}
+    fits["minutes"] = type(found.minutes) is int and 0 < found.minutes < MOST
+    fits["memory_gb"] = type(found.memory_gb) in (int, float) and 0 < found.memory_gb < MOST
+    fits["job"] = re.fullmatch(r"\d+(_\d+)?", found.job, re.ASCII) is not None
+    fits["folder"] &= all(map(_is_name, found.folder.split("/")))  # below the results, as the sweep is
+    fits["sweep"] &= _is_name(found.sweep)
+    if wrong := [name for name, is_fit in fits.items() if not is_fit]:
+        raise ValueError(f"{wrong[0]}={getattr(found, wrong[0])!r:.40}")
+    return found
+
+
+def _is_name(text: str) -> bool:
+    return text not in ("..", "") and "/" not in text and len(text) < 256
+
+
+@cache
+def _left_out(words: str) -> None:
+    print(f"transferbench: left out: {printable(words)}", file=sys.stderr)
 
 
 def latest(results: Path) -> dict[str, Submitted]:
@@ -82,11 +124,12 @@ def submit(
 
     Raises: InputError when SLURM cannot be asked or refuses.
     """
-    with _alone(results):
+    with alone(results):
         before = latest(results)
         known = queue.jobs(line.job for line in before.values())
         if known is None:
             raise InputError("on=slurm: squeue does not answer here; submit where SLURM's commands are")
+        _cancel_unknown(results)
         in_queue = {d: line.job for d, line in before.items() if (j := known.get(line.job)) and j.in_queue}
         new: list[Submitted] = []
         for group in _groups([_raised(t, before, known) for t in tasks if t.digest not in in_queue], cluster):
@@ -99,8 +142,8 @@ def submit(
 
 
 @contextlib.contextmanager
-def _alone(results: Path) -> Iterator[None]:
-    """Let one process at a time submit from a results folder."""
+def alone(results: Path) -> Iterator[None]:
+    """Let one process at a time keep code or submit from a results folder."""
     (results / "slurm").mkdir(parents=True, exist_ok=True)
     with (results / "slurm" / "lock").open("w") as f:
         fcntl.flock(f, fcntl.LOCK_EX)
@@ -108,10 +151,28 @@ def _alone(results: Path) -> Iterator[None]:
 
 
 def _append(results: Path, lines: Sequence[Submitted]) -> None:
-    with (results / "slurm" / "jobs.jsonl").open("a") as f:
-        f.write("".join(json.dumps(asdict(line)) + "\n" for line in lines))
+    """Write jobs down, each on a line of its own even after one that was torn."""
+    path = results / "slurm" / "jobs.jsonl"
+    is_torn = path.exists() and path.read_bytes()[-1:] not in (b"\n", b"")
+    with path.open("a") as f:
+        f.write("\n" * is_torn + "".join(json.dumps(asdict(line)) + "\n" for line in lines))
         f.flush()
         os.fsync(f.fileno())
+
+
+def _cancel_unknown(results: Path) -> None:
+    """Take out of the queue the jobs of this folder that no line tells of."""
+    sweeps = {NAME.format(path.name) for path in (results / "slurm").iterdir()}
+    known = {line.job for line in read(results)}
+    waiting = queue.queued() or {}
+    unknown = sorted(id for id, job in waiting.items() if job.name in sweeps and id not in known)
+    if unknown:
+        queue.cancel(unknown)
+        print(
+            f"transferbench: cancelled {', '.join(unknown)}: submitted by a process that ended before it "
+            "wrote down of which runs; these are queued anew",
+            file=sys.stderr,
+        )
 
 
 def _raised(task: Task, before: dict[str, Submitted], known: dict[str, queue.Job]) -> Task:
@@ -172,7 +233,7 @@ def parameters(
     ids = after if len(after) <= MOST_IDS else sorted({i.partition("_")[0] for i in after})
     return {
         **{name: value for name, value in given.items() if value is not None},
-        "job_name": f"transferbench-{sweep.name}",
+        "job_name": NAME.format(sweep.name),
         "nodes": cluster.nodes,
         "ntasks_per_node": tasks,
         "cpus_per_task": cluster.cpus_per_task,

@@ -19,6 +19,7 @@ class Job:
     state: str
     reason: str = ""
     node: str = ""
+    name: str = ""  # of those in the queue
     in_queue: bool = True
 
     @property
@@ -46,13 +47,13 @@ def ask(command: Sequence[str]) -> str | None:
 
 def queued() -> dict[str, Job] | None:
     """Give this user's jobs that wait or run, by id; None when SLURM cannot be asked."""
-    said = ask(["squeue", "-h", "-r", "-a", "-u", getpass.getuser(), "-o", "%i|%T|%r|%N"])
+    said = ask(["squeue", "-h", "-r", "-a", "-u", getpass.getuser(), "-o", "%i|%T|%r|%N|%j"])
     if said is None:
         return None
     found = {}
     for line in said.splitlines():
-        job, state, reason, node = line.split("|")[:4]
-        found[job] = Job(job, state, reason, node)
+        job, state, reason, node, name = line.split("|", 4)
+        found[job] = Job(job, state, reason, node, name)
     return found
 
 

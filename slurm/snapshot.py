@@ -7,8 +7,9 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-import uuid
 from pathlib import Path
+
+from .launch import alone
 
 ROOT = Path(__file__).parent.parent
 KINDS = ("*.py", "*.yaml", "*.csv", "*.txt", "*.html", "*.css", "*.js")  # of files that git does not know yet
@@ -26,22 +27,19 @@ def snapshot(results: Path, root: Path = ROOT) -> Path | None:
     commit, tree = _git(root, "rev-parse", "HEAD").strip(), _tree(root, results)
     dirty = tree != _git(root, "rev-parse", "HEAD^{tree}").strip()
     place = (results / "code" / (tree if dirty else commit)[:12]).resolve()
-    if place.exists():
-        return place
-    draft = place.with_name(f"{place.name}.{uuid.uuid4().hex}.draft")
-    packed = subprocess.run(["git", "-C", str(root), "archive", tree], capture_output=True, check=True).stdout
-    try:
+    with alone(results):
+        for left in place.parent.glob("*.draft"):  # by a killed process: there is no other one here
+            shutil.rmtree(left, ignore_errors=True)
+        if place.exists():
+            return place
+        draft = place.with_name(f"{place.name}.draft")
+        command = ["git", "-C", str(root), "archive", tree]
+        packed = subprocess.run(command, capture_output=True, check=True).stdout
         with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
             tar.extractall(draft / "transferbench", filter="data")
         about = {"commit": commit, "dirty": dirty, "tree": tree}
         (draft / "transferbench" / "COMMIT").write_text(json.dumps(about))
-        if not place.exists():
-            draft.rename(place)
-    except OSError:
-        if not place.exists():  # else another was quicker
-            raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        draft.rename(place)
     return place
 
 

@@ -99,7 +99,7 @@ def test_a_run_by_several_processes_asks_for_all_of_them(commands, tmp_path):
 
 def test_what_is_in_the_queue_is_not_sent_again(commands, tmp_path):
     sent(tmp_path, tasks(2))
-    commands("squeue", "echo '7_0|PENDING|Priority|'\necho '7_1|RUNNING|None|n1'")
+    commands("squeue", "echo '7_0|PENDING|Priority||a'\necho '7_1|RUNNING|None|n1|a|b'")
     assert len(sent(tmp_path, tasks(3))) == 2
     assert [x.digest for x in launch.read(tmp_path / "results")] == ["d0", "d1", "d2"]
 
@@ -200,3 +200,53 @@ def test_a_snapshot_is_the_tree_as_it_is_and_leaves_the_index_alone(tmp_path):
     assert (about["commit"], about["dirty"]) == (git("rev-parse", "HEAD").strip(), True)
     assert git("diff", "--cached", "--name-only") == ""
     assert not list((results / "code").glob("*.draft"))
+
+
+def test_drafts_of_a_killed_process_are_swept(tmp_path):
+    code = tmp_path / "results" / "code"
+    (code / "0123.0123456789abcdef.draft" / "transferbench").mkdir(parents=True)
+    assert snapshot(tmp_path / "results").parent == code
+    assert [p.name for p in code.iterdir() if p.suffix == ".draft"] == []
+
+
+# --- jobs.jsonl, after a kill or a full disk -------------------------------------------------------
+
+
+def cut(tmp_path: Path, num_bytes: int) -> Path:
+    """Tear the last line of what was submitted."""
+    path = tmp_path / "results" / "slurm" / "jobs.jsonl"
+    path.write_bytes(path.read_bytes()[:-num_bytes])
+    return path
+
+
+@pytest.mark.parametrize("num_bytes", [1, 2, 90])
+def test_a_torn_line_takes_nothing_else_with_it(commands, tmp_path, capsys, num_bytes):
+    """Neither what stands before it, nor what is written after it; one that lacks its end alone is whole."""
+    sent(tmp_path, tasks(3))
+    path = cut(tmp_path, num_bytes)
+    kept = ["d0", "d1", "d2"][: 3 if num_bytes == 1 else 2]
+    for _ in range(2):
+        assert list(launch.latest(tmp_path / "results")) == kept
+    said = capsys.readouterr().err
+    assert said.count("\n") == (num_bytes > 1)
+    assert said.startswith(f"transferbench: left out: {path}: line 3 tells of no job (") or num_bytes == 1
+    sent(tmp_path, tasks(5)[3:])
+    assert list(launch.latest(tmp_path / "results")) == [*kept, "d3", "d4"]
+
+
+def test_jobs_that_nobody_wrote_down_are_cancelled_and_sent_once(commands, tmp_path, capsys):
+    """A process was killed between SLURM's answer and its note of it."""
+    sent(tmp_path, tasks(3))
+    cut(tmp_path, 90)
+    (sweep,) = (p.name for p in (tmp_path / "results" / "slurm").iterdir() if p.is_dir())
+    own = [f"echo '7_{i}|PENDING|Priority||transferbench-{sweep}'" for i in range(3)]
+    commands(
+        "squeue",
+        "\n".join([*own, "echo '8|RUNNING|None|n1|transferbench-other'", "echo '9|RUNNING|None|n1|x'"]),
+    )
+    commands("scancel", f'echo "$@" >> {tmp_path}/cancelled')
+    scripts = sent(tmp_path, tasks(3))
+    assert (tmp_path / "cancelled").read_text() == "7_2\n"
+    assert len(scripts) == 2
+    assert [x.digest for x in launch.read(tmp_path / "results")] == ["d0", "d1", "d2"]
+    assert "cancelled 7_2: submitted by a process that ended" in capsys.readouterr().err
