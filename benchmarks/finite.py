@@ -1,4 +1,7 @@
-"""Whether a run's figures stay finite, and where its loss jumps; the device is not waited for."""
+"""Whether a run's figures stay finite, and where its loss jumps; the device is not waited for.
+
+Several processes that share a run stop together, at the first step that was not finite in one of them.
+"""
 
 import copy
 import math
@@ -71,8 +74,8 @@ class Watch:
         """
         self._send()
         self._read()
-        if name := not_finite(self.method.state_dict()):
-            self._fail(f"{name} is not finite after step {self._last + 1:,}")
+        name = not_finite(self.method.state_dict())
+        self._stop_at((self._last, f"{name} is not finite after step {self._last + 1:,}") if name else None)
 
     def check_scores(self, scores: Mapping[str, float] | None, part: str, step: int) -> None:
         """See that a method can be judged. Raises: RunFailed."""
@@ -100,11 +103,14 @@ class Watch:
         if self._sent is None:
             return
         sent, self._sent = self._sent, None
+        wrong = None
         for t, name, value in sent.figures():
             if not math.isfinite(value):
-                self._fail(f"{name} is {value} at step {t + 1:,}")
+                wrong = t, f"{name} is {value} at step {t + 1:,}"
+                break
             if name == "loss":
                 self._judge(t, value)
+        self._stop_at(wrong)
 
     def _judge(self, t: int, loss: float) -> None:
         """Note a loss that is far above the usual."""
@@ -131,6 +137,11 @@ class Watch:
             self._fail(f"{MOST_SKIPPED} steps in a row up to step {t + 1:,} were not finite")
         self._last = t
         return metrics
+
+    def _stop_at(self, wrong: tuple[int, str] | None) -> None:
+        """Stop where this or another process has met a step that was not finite."""
+        if first := min(filter(None, ranks.each(wrong)), default=None):
+            self._fail(first[1])
 
     def _fail(self, what: str) -> None:
         kept = (

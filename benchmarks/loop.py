@@ -95,11 +95,12 @@ class Training:
         Raises: Interrupted in the latter case.
         """
         asked = ranks.some(interrupt.requested())
-        if ranks.is_first() and (asked or time.monotonic() - self._saved > self.save_every):
+        if asked or ranks.first(lambda: time.monotonic() - self._saved > self.save_every):
             self.clock.add_preparation()
             with self.clock.paused():
                 self.watch.check()
-                self._save(is_prepared=False)
+                if ranks.is_first():
+                    self._save(is_prepared=False)
         if asked:
             raise interrupt.Interrupted(f"{self.folder}: saved in the middle of its preparation")
 
@@ -124,9 +125,7 @@ class Training:
         return metrics
 
     def _log(self, metrics: dict[str, torch.Tensor], batch_size: int) -> None:
-        scores = None
-        if self.holdout is not None and ranks.is_first():
-            scores = evaluate(self.method, self.holdout, batch_size)[0]
+        scores = ranks.first(self._scores, batch_size)
         self.watch.check_scores(scores, "holdout", self.step)
         train = {k: ranks.mean(v).item() for k, v in metrics.items()}
         point: dict[str, Any] = {
@@ -142,6 +141,10 @@ class Training:
         self.curve.append(point)
         if ranks.is_first():
             append_line(self.folder / "metrics.jsonl", point)
+
+    def _scores(self, batch_size: int) -> dict[str, float] | None:
+        """Judge the method on the holdout, where there is one."""
+        return None if self.holdout is None else evaluate(self.method, self.holdout, batch_size)[0]
 
     def _save(self, is_prepared: bool = True) -> None:
         """Write a draft, keep the previous checkpoint, and put the new one in place."""

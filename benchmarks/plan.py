@@ -62,7 +62,7 @@ def unfit(
 
 def _unsplit(config: RunConfig, processes: int) -> str:
     """Say why the batches of a run cannot be split among processes; empty where they can."""
-    if processes > 1 and not methods.load(config.method).splits:
+    if processes > 1 and not methods.load(config.method).shares(config.settings):
         return f"its batches cannot be split over {processes} processes"
     if processes > 1 and config.recipe.compile:
         return f"recipe.compile=true is for one process, and here are {processes}"

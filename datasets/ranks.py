@@ -19,7 +19,7 @@ from torch import distributed as dist
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from .. import InputError
+from .. import InputError, RunFailed
 
 PATIENCE = timedelta(days=1)  # with a process that evaluates, or waits for another run
 T = TypeVar("T")
@@ -43,7 +43,7 @@ def is_first() -> bool:
 def joined() -> Iterator[None]:
     """Find the other processes of this run, as the environment of torchrun says; one alone just goes on.
 
-    Raises: SystemExit where one of the others has ended.
+    Raises: SystemExit where one of the others has ended, or all stop for a reason that the first tells.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
@@ -56,6 +56,10 @@ def joined() -> Iterator[None]:
             yield
     except Lost as lost:
         print(lost, file=sys.stderr, flush=True)
+        sys.exit(1)
+    except RunFailed:
+        if is_first():
+            raise
         sys.exit(1)
     dist.destroy_process_group()
 
@@ -107,6 +111,16 @@ def first(function: Callable[..., T], *arguments: Any) -> T:
     with _heard():
         dist.broadcast_object_list(said)
     return said[0]
+
+
+def each(thing: T) -> list[T]:
+    """Give what each process has, by rank."""
+    if size() == 1:
+        return [thing]
+    things: list[Any] = [None] * size()
+    with _heard():
+        dist.all_gather_object(things, thing)
+    return things
 
 
 def some(flag: bool) -> bool:

@@ -104,6 +104,11 @@ class Method(ABC):
         return self.net.target(x)
 
     @classmethod
+    def shares(cls, config: Any) -> bool:
+        """Tell whether several processes may share a run of these settings."""
+        return cls.splits
+
+    @classmethod
     def unfit(cls, problem: Problem) -> str:
         """Say why it cannot run on a problem; empty where it can."""
         return ""

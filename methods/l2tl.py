@@ -71,10 +71,6 @@ class L2TL(Method):
             source.num_classes, policy_config(config, self.recipe.steps), problem.seed, problem.device
         )
         if config.credit is Credit.first_order:
-            if ranks.size() > 1:
-                raise InputError(
-                    f"method.credit={config.credit}: not by {ranks.size()} processes; expected one"
-                )
             if self.recipe.precision is not Precision.fp32:
                 raise InputError(
                     f"method.credit={config.credit}: takes small differences of losses, which "
@@ -254,6 +250,11 @@ class L2TL(Method):
 
     def _tie_seed(self, t: int) -> int | None:
         return mix(self.seed, "ties", t) if self.config.ties is Ties.random else None
+
+    @classmethod
+    def shares(cls, config: Any) -> bool:
+        """Tell whether several processes may share a run: not where single images are judged."""
+        return config.credit is not Credit.first_order
 
     @classmethod
     def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:

@@ -1,9 +1,11 @@
 """Two processes that share a run compute what one computes."""
 
+import math
 import multiprocessing
 import os
 import socket
 from contextlib import nullcontext
+from functools import partial
 from queue import Empty
 from typing import Any
 
@@ -13,15 +15,18 @@ from test_run import figures
 from torch import nn
 from torch.nn import functional as F
 from toy import toy_problem, toy_split
-from transferbench import InputError
+from transferbench import InputError, RunFailed
 from transferbench.benchmarks import interrupt
 from transferbench.benchmarks.cli import main
+from transferbench.benchmarks.finite import Watch
 from transferbench.benchmarks.plan import unfit
 from transferbench.benchmarks.run import run_one
+from transferbench.benchmarks.schema import OnNan
 from transferbench.datasets import ranks
 from transferbench.methods import catalog
+from transferbench.methods.base import Method
 
-STEPS = 50
+STEPS = 20
 SPLIT = [name for name in catalog.names() if catalog.load(name).splits]
 WHOLE = [name for name in catalog.names() if name not in SPLIT]
 VARIANTS = [
@@ -58,14 +63,18 @@ class TinyEncoder(nn.Module):
         return self.forward_head(self.forward_intermediates(x)[0])
 
 
-def trained(spec: tuple[str, ...]) -> dict:
-    """Give the metrics of every step, and the weights and statistics after the last."""
+def built(spec: tuple[str, ...]) -> Method:
     cls = catalog.load(spec[0])
     config = cls.Config(**dict([spec[1:]] if spec[1:] else []))
     config = config.resolved() if hasattr(config, "resolved") else config
     holdout = toy_split([0, 1, 2] * 5, 3, "holdout")
     problem = toy_problem(encoder=TinyEncoder, holdout=holdout, recipe={"steps": STEPS, "lr": 0.05})
-    method = cls(problem, config)
+    return cls(problem, config)
+
+
+def trained(spec: tuple[str, ...]) -> dict:
+    """Give the metrics of every step, and the weights and statistics after the last."""
+    method = built(spec)
     method.prepare()
     curve = []
     for t in range(STEPS):
@@ -139,6 +148,9 @@ def test_what_cannot_be_split_is_refused(config_of, results):
     config = config_of("finetune", "recipe.compile=true")
     ((_, reason),) = unfit([config], results, processes=2).values()
     assert reason == "recipe.compile=true is for one process, and here are 2"
+    config = config_of("l2tl", "method.preset=first_order")  # it judges single images
+    ((_, reason),) = unfit([config], results, processes=2).values()
+    assert reason == "its batches cannot be split over 2 processes"
     with pytest.raises(InputError, match="batch_size=3: cannot be split evenly over 2 processes"):
         ranks.check_shares(3, 2)
 
@@ -214,6 +226,62 @@ def test_the_error_is_that_of_the_process_that_failed(whole, results):
     with pytest.raises(AssertionError, match="both ended without an answer"):
         in_two(failing)
     assert "ZeroDivisionError" in (config.folder(results) / "error.json").read_text()
+
+
+def poison(step: Any, at: int, what: str) -> Any:
+    """Let a step of the second process alone give a loss, or leave a weight, that is not finite."""
+
+    def bad(self: Method, t: int) -> Any:
+        metrics = step(self, t)
+        if t == at and not ranks.is_first():
+            if what == "loss":
+                metrics["loss"] = torch.tensor(math.nan)
+            else:
+                self.net.target_head.weight.data[0, 0] = math.inf
+        return metrics
+
+    return bad
+
+
+@pytest.mark.parametrize(("what", "words"), [("loss", "loss is nan at step 4;"), ("weight", "at step 5;")])
+def test_what_is_not_finite_in_one_process_stops_both_at_its_step(tmp_path, what, words):
+    def seen(on_nan: OnNan) -> Any:
+        method = built(("finetune",))
+        method.step = partial(poison(type(method).step, 3, what), method)
+        watch = Watch(method, tmp_path, on_nan)
+        try:
+            for t in range(7):
+                watch.step(t)
+            watch.check()
+        except RunFailed as error:
+            return str(error)
+        return watch.skipped
+
+    ((stopped, left_out), others) = in_two(lambda: [seen(OnNan.stop), seen(OnNan.skip)])
+    assert others == [stopped, left_out]
+    assert words in stopped
+    assert left_out == [4]
+
+
+def test_a_run_that_is_not_finite_in_one_process_ends_by_one_line(results, capfd):
+    command = ["run", "target=digits", "source=none", "method=scratch", "backbone=tiny", "recipe.steps=6"]
+    command += ["recipe.evaluations=3", "recipe.batch_size=4", "recipe.image_size=16", f"results={results}"]
+
+    def run() -> int:
+        cls = catalog.load("scratch")
+        cls.step = poison(cls.step, 3, "loss")
+        try:
+            return main(command)
+        except SystemExit as end:
+            return end.code
+
+    assert in_two(run, join=nullcontext) == [1, 1]
+    error = capfd.readouterr().err
+    assert error.startswith("transferbench: loss is nan at step 4; ")
+    assert "checkpoint.pt, of step 2, is the last good checkpoint" in error
+    assert error.count("\n") == 1
+    (left,) = results.glob("*/*/*/error.json")
+    assert "loss is nan at step 4; " in left.read_text()
 
 
 def test_by_hand_what_cannot_be_split_is_refused_at_once(results, capfd):
