@@ -23,7 +23,7 @@ def is_alive(name: str) -> bool | None:
         return None
     try:
         os.kill(int(pid), 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, ValueError, OverflowError):  # the latter for what is no number of a process
         return False
     except PermissionError:
         pass  # of another user, yet there

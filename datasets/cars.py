@@ -6,7 +6,7 @@ have them.
 
 from pathlib import Path
 
-from . import drawn
+from . import drawn, mat
 from .about import About, Archive, Hub, Listing
 from .index import Row
 
@@ -54,18 +54,18 @@ ABOUT = About(
 
 def read(root: Path) -> Listing:
     """Read the annotations, whose classes begin at 1. Those of the test images came apart from the devkit."""
-    from scipy.io import loadmat  # here, for it takes half a second
 
-    def content(name: str, key: str) -> list:
+    def list_of(name: str) -> Path:
         places = [root / place / name for place in LISTS_IN]
-        found = next((p for p in places if p.exists()), places[0])
-        return list(loadmat(str(found), squeeze_me=True)[key])  # takes no Path that leads nowhere
+        return next((p for p in places if p.exists()), places[0])
 
-    rows = []
-    for folder, name in LISTS.items():
+    train, test = ([], [])
+    for own, (folder, name) in zip((train, test), LISTS.items(), strict=True):
         place = f"{folder}/{folder}" if (root / folder / folder).is_dir() else folder  # the first is Kaggle's
-        annotations = content(name, "annotations")
-        rows.append([Row(f"{place}/{a['fname']}", int(a["class"]) - 1) for a in annotations])
-    train, test = rows
-    classes = tuple(map(str, content("cars_meta.mat", "class_names")))
+        with mat.variables(list_of(name), "the annotations of Stanford Cars") as content:
+            for a in content["annotations"]:
+                label = mat.label_of(a["class"], ABOUT.num_classes)
+                own.append(Row(f"{place}/{mat.path_of(a['fname'])}", label))
+    with mat.variables(list_of("cars_meta.mat"), "the class names of Stanford Cars") as content:
+        classes = tuple(map(str, content["class_names"]))
     return Listing(classes, {**drawn.holdout("cars", train, ABOUT.sizes), "test": test})

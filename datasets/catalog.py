@@ -20,8 +20,8 @@ from .obtain import places
 
 MACHINERY = {
     "about", "alive", "augment", "base", "cache", "catalog", "device", "drawn", "embedded", "folder", "index",
-    "lock", "near_identical", "nested_tar", "official", "pixels", "planted", "ranks", "shards", "whole",
-    "wordnet",
+    "lock", "mat", "near_identical", "nested_tar", "official", "pixels", "planted", "ranks", "shards",
+    "whole", "wordnet",
 }  # fmt: skip
 
 

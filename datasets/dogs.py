@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from . import drawn
+from . import drawn, mat
 from .about import About, Archive, Listing
 from .index import Row
 
@@ -32,15 +32,14 @@ ABOUT = About(
 
 def read(root: Path) -> Listing:
     """Read the lists of files and labels, which begin at 1; the name of a breed is in its folder's."""
-    from scipy.io import loadmat  # here, for it takes half a second
-
     images = "images/Images" if (root / "images/Images").is_dir() else "Images"  # the first is Kaggle's
     breeds: dict[int, str] = {}
     rows: dict[str, list[Row]] = {"train": [], "test": []}
     for name, own in rows.items():
-        content = loadmat(str(root / f"{name}_list.mat"), squeeze_me=True)  # takes no Path that leads nowhere
-        for file, number in zip(content["file_list"], content["labels"], strict=True):
-            breeds[int(number)] = file.split("/")[0].split("-", 1)[1].replace("_", " ")
-            own.append(Row(f"{images}/{file}", int(number) - 1))
+        with mat.variables(root / f"{name}_list.mat", "file_list and labels of Stanford Dogs") as content:
+            for file, number in zip(content["file_list"], content["labels"].ravel(), strict=True):
+                label = mat.label_of(number, ABOUT.num_classes)
+                breeds[label] = mat.path_of(file).split("/")[0].split("-", 1)[1].replace("_", " ")
+                own.append(Row(f"{images}/{file}", label))
     classes = tuple(name for _, name in sorted(breeds.items()))
     return Listing(classes, {**drawn.holdout("dogs", rows["train"], ABOUT.sizes), "test": rows["test"]})

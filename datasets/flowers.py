@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from . import mat
 from .about import About, Archive, Hub, Listing, Torchvision
 from .index import Row
 
@@ -59,11 +60,11 @@ CLASSES = tuple(NAMES.strip().replace(",\n", ", ").split(", "))
 
 def read(root: Path) -> Listing:
     """Read the numbers of each part's images, and the label of every image; both begin at 1."""
-    from scipy.io import loadmat  # here, for it takes half a second
-
-    sets, labels = (loadmat(str(root / f"{name}.mat"), squeeze_me=True) for name in ("setid", "imagelabels"))
-    parts = {
-        part: [Row(f"jpg/image_{i:05}.jpg", int(labels["labels"][i - 1]) - 1) for i in sets[key].tolist()]
-        for part, key in SETS.items()
-    }
+    with mat.variables(root / "imagelabels.mat", "the labels of 102 Flowers") as content:
+        labels = [mat.label_of(number, ABOUT.num_classes) for number in content["labels"].ravel()]
+    with mat.variables(root / "setid.mat", "the numbers of each part's images") as content:
+        parts = {
+            part: [Row(f"jpg/image_{i:05}.jpg", labels[i - 1]) for i in content[key].ravel().tolist()]
+            for part, key in SETS.items()
+        }
     return Listing(CLASSES, parts)

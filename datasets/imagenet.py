@@ -4,13 +4,14 @@ Read are the official archives as they are, image folders, and Kaggle's copy.
 """
 
 import csv
-import io
+import gzip
 import tarfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from .. import InputError
-from . import nested_tar, wordnet
+from . import mat, nested_tar, wordnet
 from .about import About, Listing
 from .index import Row
 
@@ -78,19 +79,23 @@ def _labels_of_devkit(root: Path) -> dict[str, str]:
 
     These numbers are not the order of the ids.
     """
-    from scipy.io import loadmat  # slow to import, and seldom needed
-
-    synsets = loadmat(io.BytesIO(_from_devkit(root, "meta.mat")), squeeze_me=True)["synsets"]
-    wnid_of = {int(synset[0]): str(synset[1]) for synset in synsets}
     truth = _from_devkit(root, "ILSVRC2012_validation_ground_truth.txt").split()
-    return {f"ILSVRC2012_val_{i:08}": wnid_of[int(number)] for i, number in enumerate(truth, start=1)}
+    meta = _from_devkit(root, "meta.mat")
+    with mat.variables(root / DEVKIT / "data" / "meta.mat", "the id of each number", meta) as content:
+        wnid_of = {int(s["ILSVRC2012_ID"].item()): s["WNID"] for s in content["synsets"]}
+        return {f"ILSVRC2012_val_{i:08}": wnid_of[int(number)] for i, number in enumerate(truth, start=1)}
 
 
 def _from_devkit(root: Path, name: str) -> bytes:
-    """Read a file of the devkit, packed or not. Raises: FileNotFoundError that names the archive."""
+    """Read a file of the devkit, packed or not.
+
+    Raises: FileNotFoundError that names the archive; InputError where that is damaged.
+    """
     if (file := root / DEVKIT / "data" / name).exists():
         return file.read_bytes()
-    with tarfile.open(root / f"{DEVKIT}.tar.gz") as archive:
-        content = archive.extractfile(f"{DEVKIT}/data/{name}")
-        assert content is not None
-        return content.read()
+    place = root / f"{DEVKIT}.tar.gz"
+    try:
+        with tarfile.open(place) as archive:
+            return archive.extractfile(f"{DEVKIT}/data/{name}").read()  # type: ignore[union-attr]
+    except (tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError, KeyError, AttributeError) as error:
+        raise InputError(f"{place}: cut or damaged; expected {name}, fetch it again") from error

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import InputError
+from . import mat
 from .about import About, Archive, Listing, Torchvision
 from .base import Part
 from .mnist import DIGITS, Arrays, parts
@@ -51,17 +51,11 @@ def read(root: Path) -> Listing:
 
 def arrays(root: Path, part: str) -> Arrays:
     """Read uint8 images [N,32,32,3] and their digits int64 [N]; in the file the digit 0 is called 10."""
-    from scipy.io import loadmat  # here: most sets do without
-
-    file = root / f"{part}_32x32.mat"
-    try:
-        with file.open("rb") as f:
-            content = loadmat(f)
-        return content["X"].transpose(3, 0, 1, 2), content["y"].ravel().astype(np.int64) % 10
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # scipy has no error of its own for a damaged file
-        raise InputError(f"{file}: cut or damaged; expected X and y of SVHN, fetch it again") from error
+    with mat.variables(root / f"{part}_32x32.mat", "X and y of SVHN") as content:
+        images, digits = content["X"].transpose(3, 0, 1, 2), content["y"].ravel()
+        if images.shape != (len(digits), 32, 32, 3) or images.dtype != np.uint8:
+            raise ValueError(f"images {images.dtype}{images.shape} of {len(digits)} digits")
+        return images, digits.astype(np.int64) % 10
 
 
 def few(root: Path, digits: Sequence[int], sizes: Mapping[str, int]) -> dict[str, Part]:
