@@ -1,4 +1,4 @@
-"""Read YAML as plain names and values: no aliases, which can unfold without end, and no tags."""
+"""Read YAML as plain names and values: no aliases, which can unfold without end, no tags, no name twice."""
 
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,12 @@ class _Loader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("an alias (*name); expected each value written out")
         return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise yaml.YAMLError(f"{twice[0]!r:.40} stands there twice")
+        return super().construct_mapping(node, deep)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -94,21 +94,32 @@ def _state(folder: Path, results: Path) -> Unfinished:
     """Return what the files of a folder say; a torn one says nothing."""
     name = str(folder.relative_to(results))
     if error := _read(folder / "error.json"):
-        return Unfinished(name, "failed", str(error.get("error", "")), str(error.get("traceback", "")),
-                          str(error.get("time", "")))  # fmt: skip
+        return Unfinished(
+            name, "failed", *(_said(error.get(key, "")) for key in ("error", "traceback", "time"))
+        )
     beat = _read(folder / "heartbeat")
     if not beat:
         return Unfinished(name, "not finished", "its process is gone", "", "")
-    time = datetime.fromtimestamp(float(beat.get("time", 0)), UTC).isoformat(timespec="seconds")[:19] + "Z"
-    where = f"step {beat.get('step')} of {beat.get('steps')} on {beat.get('host')}"
+    try:
+        time = (
+            datetime.fromtimestamp(float(beat.get("time", 0)), UTC).isoformat(timespec="seconds")[:19] + "Z"
+        )
+    except (TypeError, ValueError, OverflowError, OSError):  # no time, or of no calendar
+        time = ""
+    where = _said(f"step {beat.get('step')} of {beat.get('steps')} on {beat.get('host')}")
     return Unfinished(name, "not finished", f"{where} at its last sign of life", "", time)
+
+
+def _said(value: Any) -> str:
+    """Return a text that can be written, whatever was read."""
+    return str(value).encode(errors="replace").decode()
 
 
 def _read(path: Path) -> dict[str, Any]:
     """Return a JSON object, empty where there is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -38,6 +38,7 @@ def write_report(results: Path, out: Path, prints: bool = False) -> Path:
     if prints:
         write_prints([comparison for comparison, _ in compared], out / "figures")
     suites = suite_parts(results, runs, out, found.unread)
+    speeds = speed_part(results, found.unread)
     context = page.page_context(
         compared,
         runs,
@@ -46,7 +47,7 @@ def write_report(results: Path, out: Path, prints: bool = False) -> Path:
         ledger.unfinished(results),
         skipped,
         [(str(path.relative_to(results)), reason) for path, reason in found.unread],
-        speed.part(results),
+        speeds,
     )
     (out / "report.html").write_text(page.render(context), encoding="utf-8")
     return out / "report.html"
@@ -73,6 +74,16 @@ def suite_parts(results: Path, runs: list[Run], out: Path, unread: list[Unread])
         write_section(section, out / "tables")
         parts.append(page.suite_part(section, pictures))
     return parts
+
+
+def speed_part(results: Path, unread: list[Unread]) -> dict[str, object] | None:
+    """Return what the page shows of `make speed`; a file that cannot be read is added to `unread`."""
+    try:
+        return speed.part(results)
+    except InputError as error:
+        path = results / speed.FILE
+        unread.append(Unread(path, str(error).removeprefix(f"{path}: ")))
+        return None
 
 
 def find_comparison(results: Path, source: str, target: str, bench: str) -> Comparison:

@@ -6,6 +6,7 @@
 import json
 import sys
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ def read(path: Path) -> dict[str, Any]:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read; expected the figures that `make speed` writes") from error
 
 
@@ -82,14 +83,22 @@ def markdown(report: dict[str, Any]) -> str:
 
 
 def part(results: Path) -> dict[str, Any] | None:
-    """Return what the page shows of the figures that lie in a results folder, None where there are none."""
+    """Return what the page shows of the figures that lie in a results folder, None where there are none.
+
+    Raises: InputError for a file that is torn, or of something else.
+    """
     from .grids import Cell, Grid
 
     if not (results / FILE).exists():
         return None
     report = read(results / FILE)
-    rows = [[Cell(text) for text in row(figure)] for figure in figures(report)]
-    return {"machine": machine(report), "grid": Grid("What a step costs", COLUMNS, rows)}
+    try:
+        cells, where = [row(figure) for figure in figures(report)], machine(report)
+        "".join([where, *chain(*cells)]).encode()  # else the page could not be written
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise InputError(f"{results / FILE}: holds no figures of `make speed` ({error!r:.100})") from error
+    rows = [[Cell(text) for text in texts] for texts in cells]
+    return {"machine": where, "grid": Grid("What a step costs", COLUMNS, rows)}
 
 
 def growth_figure(report: dict[str, Any]) -> "Figure":

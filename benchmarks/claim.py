@@ -23,6 +23,8 @@ from ..datasets.whole import draft_of, named
 
 PERIOD_SECONDS = 2.0
 DEAD_AFTER_SECONDS = 120.0  # without a beat, where the process cannot be asked
+MOST_SECONDS = 1e9  # of a run
+TEXTS, COUNTS = ("token", "process"), ("step", "steps")
 WATCHED_PERIODS = 3  # so long such a beat is then looked at, for the file system's clock may have been set
 
 
@@ -82,7 +84,7 @@ class Claim:
 
     def _is_ours(self) -> bool:
         state = read(self.path)
-        return state is None or state.get("token") == self.token
+        return state is None or state["token"] == self.token
 
     def _run(self) -> None:
         while not self._stop.wait(PERIOD_SECONDS):
@@ -121,12 +123,26 @@ class Claim:
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """Read a heartbeat; None where there is none."""
+    """Read a heartbeat; None where there is none. What is not as it should be in it counts as not told."""
     try:
         state = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    return state if isinstance(state, dict) else None
+    if not isinstance(state, dict):
+        return None
+    told = {name: state.get(name) for name in (*TEXTS, *COUNTS)}
+    scores = state["holdout"] if isinstance(state.get("holdout"), dict) else {}
+    left = state.get("seconds_left")
+    return {
+        **{name: told[name] if isinstance(told[name], str) else "" for name in TEXTS},
+        **{name: told[name] if type(told[name]) is int else 0 for name in COUNTS},
+        "seconds_left": left if _is_number(left) and left >= 0 else None,
+        "holdout": {name: score for name, score in scores.items() if _is_number(score)},
+    }
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < MOST_SECONDS
 
 
 def living(path: Path) -> bool:
@@ -134,7 +150,7 @@ def living(path: Path) -> bool:
     state = read(path)
     if state is None:
         return False
-    lives = is_alive(state.get("process", ""))
+    lives = is_alive(state["process"])
     if lives is not None:
         return lives
     try:
@@ -157,7 +173,7 @@ def _now(folder: Path) -> float:
 def _beats(path: Path) -> bool:
     """Tell whether a heartbeat changes while one looks, where its process cannot be asked."""
     state = read(path)
-    if state is None or is_alive(state.get("process", "")) is not None:
+    if state is None or is_alive(state["process"]) is not None:
         return False
     before = path.stat().st_mtime_ns
     time.sleep(WATCHED_PERIODS * PERIOD_SECONDS)

@@ -85,6 +85,8 @@ def compose_request(overrides: Iterable[str], method: str | None = None) -> Requ
         request = OmegaConf.to_object(config)
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(_one_line(error, words, _names(method))) from error
+    except ValueError as error:  # of Hydra, about the lines that begin with # @
+        raise InputError(f"{HERE / 'presets' / preset}.yaml: not readable ({error!s:.100})") from error
     assert isinstance(request, Request)
     check_numbers(request)
     return request

@@ -79,7 +79,7 @@ class Progress:
             beat = claim.read(config.folder(self.results) / "heartbeat")
             if beat:
                 left = beat["seconds_left"]
-                score = (beat["holdout"] or {}).get(config.score)
+                score = beat["holdout"].get(config.score)
                 rows.append(
                     (
                         name_of(config),

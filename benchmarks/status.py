@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from .. import InputError
+from .. import InputError, printable
 from ..analysis.form import read_record
 from ..analysis.words import duration
 from ..slurm import launch, queue
@@ -90,7 +90,7 @@ def state_of(folder: Path, job: queue.Job | None = None) -> tuple[str, str]:
     if job and job.in_queue:
         return "running", f"job {job.id} on {job.node}: starts"
     if (folder / "error.json").exists():
-        return "failed", _last_line(json.loads((folder / "error.json").read_text())["error"])
+        return "failed", _last_line(folder / "error.json")
     if job:
         if job.reason == f"exit code {FULL}:0":
             return "lost", f"job {job.id} found no space left in {folder}; free some, then retry"
@@ -98,8 +98,13 @@ def state_of(folder: Path, job: queue.Job | None = None) -> tuple[str, str]:
     return "lost", "its process is gone; the same command goes on with it"
 
 
-def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or [""])[-1]
+def _last_line(path: Path) -> str:
+    """Give the last line of what a run left as its error."""
+    try:
+        text = str(json.loads(path.read_text())["error"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return f"{path} cannot be read"
+    return printable((text.strip().splitlines() or [""])[-1])
 
 
 def status(results: Path) -> int:

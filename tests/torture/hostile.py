@@ -101,7 +101,7 @@ def wrong(draw: st.DrawFn, plain: dict[str, Any]) -> dict[str, Any]:
             if draw(st.integers(0, 3)) == 0:
                 del holder[key]
             else:
-                holder[key] = draw(WRONG)
+                holder[key] = _copied(draw(WRONG))
             break
     return found
 

@@ -97,6 +97,17 @@ def test_one_bad_record_does_not_take_the_report_down(results, capsys):
     assert capsys.readouterr().err.count("transferbench: left out: ") == len(bad) + 1
 
 
+@pytest.mark.parametrize("text", ["{torn", "[1]", '{"benchmarks": [{"extra_info": 1}]}', "[" * 100_000])
+def test_torn_figures_of_speed_do_not_take_the_report_down(results, text):
+    (results / "speed.json").write_text(text)
+    page = write_report(results, results / "report").read_text()
+    assert 'id="unread"' in page
+    assert "speed.json" in page
+    assert (
+        "expected the figures that `make speed` writes" in page or "holds no figures of `make speed`" in page
+    )
+
+
 def test_only_bad_records(tmp_path):
     (tmp_path / "record.json").write_text("{")
     with pytest.raises(InputError, match=r"no results in '.*': .*record\.json: broken JSON"):
@@ -153,10 +164,11 @@ def test_a_run_writes_the_present_format(config_of, results):
     assert read_record(path) == json.loads(path.read_text())
 
 
-def test_a_record_with_a_million_points(results):
+def test_a_record_with_a_million_points(results, tally):
+    num_points = tally.times(100_000, 1_000_000)
     plain = simulated.make_record("L2TL", seed=1)
     (point,) = plain["curve"][:1]
-    curve = [{"holdout": point["holdout"]} | {"step": i, "seconds": i / 8} for i in range(1_000_000)]
+    curve = [{"holdout": point["holdout"]} | {"step": i, "seconds": i / 8} for i in range(num_points)]
     simulated.save(results, plain | {"curve": curve})
     with in_time(120):
         page = write_report(results, results / "report")
@@ -164,7 +176,7 @@ def test_a_record_with_a_million_points(results):
     (run,) = [run for run in load.load(results) if run.label == "L2TL" and run.seed == 1]
     points = load.curve_frame([run])
     assert len(points) == 1000
-    assert points["step"].iloc[-1] == 999_999
+    assert points["step"].iloc[-1] == num_points - 1
 
 
 def test_a_wrong_plan_is_named(tally, not_yet, tmp_path):

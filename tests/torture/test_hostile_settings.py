@@ -1,16 +1,19 @@
 """Hostile overrides, YAML and names: one line each, nothing evaluated, nothing beside the chosen folder."""
 
+import json
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hostile import damaged, fuzz, in_time
+from hostile import damaged, fuzz, in_time, wrong
 from hypothesis import strategies as st
 from transferbench import InputError, plain_yaml
 from transferbench.benchmarks import config
 from transferbench.benchmarks.config import compose_request, read_suite, request_for
 from transferbench.methods.encoders import build_encoder
-from transferbench.slurm import cluster
+from transferbench.slurm import cluster, launch
 
 SECRET = "what-only-the-environment-knows"
 NAMES = sorted({*config._names("l2tl")} - {"target", "source"})
@@ -116,9 +119,9 @@ def test_hostile_yaml(tmp_path, monkeypatch, content):
 
 
 def test_damaged_yaml(tally, not_yet, tmp_path, monkeypatch):
-    """Clusters, suites and presets."""
+    """Clusters and suites."""
     not_yet("damaged YAML", "-")
-    shipped = [p.read_bytes() for p in (config.HERE / "suites").glob("*.yaml")]
+    shipped = [p.read_bytes() for p in (*config.HERE.glob("suites/*.yaml"), *cluster.HERE.glob("*.yaml"))]
     lines = b"partition: gpu\nminutes: 60\nsetup: [module load x]\nsbatch: {comment: a}\nscratch: $TMPDIR/a\n"
     monkeypatch.setattr(config, "HERE", tmp_path)
     (tmp_path / "suites").mkdir()
@@ -134,6 +137,55 @@ def test_damaged_yaml(tally, not_yet, tmp_path, monkeypatch):
 
     tried = fuzz(check, damaged([*shipped, lines * 3]), tally.times(60, 3000), tally.is_long)
     tally.note("damaged YAML", "-", tried)
+
+
+SETTINGS = {
+    **dict.fromkeys(("partition", "account", "qos", "gres", "constraint", "python", "scratch"), "gpu"),
+    **dict.fromkeys(("nodes", "tasks_per_node", "cpus_per_task", "runs_per_gpu", "restarts", "minutes"), 1),
+    **{"memory_gb": 8.0, "setup": ["module load x"], "sbatch": {"comment": "a", "nice": 5}},
+}
+
+
+def test_hostile_clusters(tally, not_yet, tmp_path):
+    """Whatever stands in a cluster's file, what goes into a job's script is lines of their own."""
+    not_yet("hostile clusters", "-")
+    path, seen = tmp_path / "c.yaml", set()
+    task = launch.Task("0123456789", "a-b/m/seed0-0123456789", print, 60, 4.0)
+
+    def check(content: dict[str, Any]) -> None:
+        path.write_text(json.dumps(content))  # JSON is YAML
+        try:
+            found = cluster.load(str(path))
+        except InputError as error:
+            assert str(path) in str(error)  # noqa: PT017
+            assert len(str(error)) < 700  # noqa: PT017
+            seen.add(False)
+            return
+        seen.add(True)
+        asked = launch.parameters(task, [], found, tmp_path / "20260102-030405-ab12", None)
+        kept = {name: value for name, value in asked.items() if name not in ("setup", "teardown")}
+        assert all(str(value).isprintable() for value in kept.values())
+        assert asked["setup"][-len(found.setup) or len(asked["setup"]) :] == found.setup
+
+    tried = fuzz(check, wrong(SETTINGS), tally.times(60, 3000), tally.is_long)
+    assert seen == {True, False}
+    tally.note("hostile clusters", "-", tried)
+
+
+def test_damaged_presets(tally, not_yet, tmp_path, monkeypatch):
+    not_yet("damaged presets", "-")
+    shipped = [path.read_bytes() for path in config.HERE.glob("presets/*.yaml")]
+    monkeypatch.setattr(config, "HERE", tmp_path)
+    path = tmp_path / "presets" / "mine.yaml"
+    path.parent.mkdir()
+
+    def check(data: bytes) -> None:
+        path.write_bytes(data)
+        with suppress(InputError):
+            compose_request(["preset=mine", "target=digits"])
+
+    tried = fuzz(check, damaged(shipped), tally.times(15, 500), tally.is_long)
+    tally.note("damaged presets", "-", tried)
 
 
 def test_a_preset_that_is_no_yaml(tmp_path, monkeypatch):
