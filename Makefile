@@ -15,7 +15,7 @@ paper: $(STAMP)  ## the paper's tables and figures, on the paper's images [SEEDS
 	@$(RUN) suite paper $(if $(SEEDS),seeds=$(SEEDS)) $(if $(ON),on=$(ON)) $(if $(CLUSTER),cluster=$(CLUSTER)) $(ARGS)
 
 test: $(STAMP)  ## run the tests (no network, CPU)
-	@OMP_NUM_THREADS=1 .venv/bin/pytest --numprocesses=auto --dist=loadfile $(ARGS)
+	@OMP_NUM_THREADS=1 .venv/bin/pytest --numprocesses=auto --dist=worksteal $(ARGS)
 
 torture: $(STAMP)  ## faults at full length, in about half an hour; goes on where it was stopped; then the table
 	@OMP_NUM_THREADS=1 .venv/bin/pytest tests/torture --torture=torture.jsonl $(ARGS)

@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from ..datasets.alive import is_alive, signature
 from ..datasets.lock import locked
@@ -141,7 +141,7 @@ def read(path: Path) -> dict[str, Any] | None:
     }
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return type(value) in (int, float) and abs(value) < MOST_SECONDS
 
 

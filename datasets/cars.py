@@ -59,13 +59,13 @@ def read(root: Path) -> Listing:
         places = [root / place / name for place in LISTS_IN]
         return next((p for p in places if p.exists()), places[0])
 
-    train, test = ([], [])
-    for own, (folder, name) in zip((train, test), LISTS.items(), strict=True):
+    rows: list[list[Row]] = []
+    for folder, name in LISTS.items():
         place = f"{folder}/{folder}" if (root / folder / folder).is_dir() else folder  # the first is Kaggle's
         with mat.variables(list_of(name), "the annotations of Stanford Cars") as content:
-            for a in content["annotations"]:
-                label = mat.label_of(a["class"], ABOUT.num_classes)
-                own.append(Row(f"{place}/{mat.path_of(a['fname'])}", label))
+            named = [(mat.path_of(a["fname"]), a["class"]) for a in content["annotations"]]
+            rows.append([Row(f"{place}/{n}", mat.label_of(c, ABOUT.num_classes)) for n, c in named])
     with mat.variables(list_of("cars_meta.mat"), "the class names of Stanford Cars") as content:
         classes = tuple(map(str, content["class_names"]))
+    train, test = rows
     return Listing(classes, {**drawn.holdout("cars", train, ABOUT.sizes), "test": test})

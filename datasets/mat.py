@@ -50,7 +50,7 @@ def variables(file: Path, expected: str, content: bytes | None = None) -> Iterat
 class _Reader:
     """Reads the elements of a file, or of one of its variables, one after another."""
 
-    def __init__(self, data: bytes, order: str) -> None:
+    def __init__(self, data: bytes | memoryview, order: str) -> None:
         self.data, self.order, self.at = memoryview(data), order, 0
 
     def named(self) -> Iterator[tuple[str, Any]]:

@@ -1,6 +1,10 @@
 """What tests share: a cache of their own, and problems small enough for a CPU."""
 
+import gc
+import os
+import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +14,17 @@ from loopback import Loopback, loopback
 from transferbench.benchmarks.config import compose_request, settings_of
 from transferbench.benchmarks.pose import Posed, pose, without_target
 from transferbench.benchmarks.resolve import run_config
-from transferbench.benchmarks.schema import RunConfig
+from transferbench.benchmarks.schema import Request, RunConfig
 from transferbench.datasets import catalog as datasets
 from transferbench.methods import catalog
 from transferbench.methods.base import Method
 
 torch.set_num_threads(1)
+frozen = [0]  # how many modules there were at each
 TINY = (
+    "backbone=tiny",
     "recipe.batch_size=16",
+    "recipe.image_size=16",
     "recipe.evaluations=3",
     "source_recipe.steps=6",
     "source_recipe.batch_size=16",
@@ -28,13 +35,30 @@ TINY = (
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
     patch = pytest.MonkeyPatch()
     patch.setenv("TRANSFERBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+    patch.setattr(os, "fsync", lambda number: None)  # no test cuts the power
     yield
     patch.undo()
+    gc.unfreeze()
+
+
+@pytest.fixture(autouse=True)
+def _collected() -> None:
+    """Let collections of garbage pass over the modules: a run begins with one, and torch is large."""
+    if len(sys.modules) > frozen[-1]:
+        frozen.append(len(sys.modules))
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     return tmp_path / "results"
+
+
+@cache
+def composed(overrides: tuple[str, ...]) -> Request:
+    """Compose a request once: that takes longer than many of the tests."""
+    return compose_request(overrides)
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +67,7 @@ def config_of() -> Callable[..., RunConfig]:
 
     def build(method: str, *overrides: str) -> RunConfig:
         given = [*TINY, *overrides]
-        request = compose_request([o for o in given if not o.startswith("method.")])
+        request = composed(tuple(o for o in given if not o.startswith("method.")))
         config = run_config(request, method, settings_of(method, given), request.seed)
         return without_target(config) if method == "pretrain" else config
 

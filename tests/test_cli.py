@@ -1,6 +1,7 @@
 """The command line from end to end, as a person uses it."""
 
 import json
+import multiprocessing
 import re
 import subprocess
 import sys
@@ -11,7 +12,10 @@ from transferbench.benchmarks.cli import main
 from transferbench.benchmarks.config import compose_request, rows, settings_of
 from transferbench.benchmarks.resolve import run_config
 
+FORK = multiprocessing.get_context("fork")
 TINY = [
+    "backbone=tiny",
+    "recipe.image_size=16",
     "seeds=2",
     "recipe.steps=4",
     "recipe.evaluations=2",
@@ -20,6 +24,14 @@ TINY = [
     "source_recipe.batch_size=8",
     "threads=1",
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forked():
+    """Let a bench fork its workers, which have torch then; tests/test_reproduce.py starts new ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(multiprocessing, "get_context", lambda kind: FORK)
+        yield
 
 
 @pytest.fixture(scope="module")

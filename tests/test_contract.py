@@ -26,6 +26,7 @@ VARIANTS = [
     ("linear_probe", "method.taps=3"),
     ("finetune", "bn=shared"),
 ]
+COSTLY = {"l2t_ww": ["method.num_stages=2"]}  # else a step of it takes a third of a second
 ALL = [(name,) for name in NAMES] + VARIANTS
 every_method = pytest.mark.parametrize("spec", ALL, ids=" ".join)
 Build = Callable[..., Method]
@@ -171,8 +172,16 @@ def shared_results(tmp_path_factory: pytest.TempPathFactory):
 @pytest.mark.parametrize("name", NAMES)
 def test_it_learns(config_of, shared_results, name):
     """On the embedded pair, from a short source pre-training that all share."""
-    options = ["recipe.steps=80", "recipe.lr=0.05", "recipe.batch_size=32", "shots=20"]
-    config = config_of(name, *options, "source_recipe.steps=120", "source_recipe.batch_size=32")
+    options = [
+        "backbone=small",
+        "recipe.steps=40",
+        "recipe.evaluations=2",
+        "recipe.lr=0.05",
+        "recipe.batch_size=32",
+        "shots=20",
+    ]
+    options += ["source_recipe.steps=120", "source_recipe.batch_size=32", *COSTLY.get(name, ())]
+    config = config_of(name, *options)
     done = run_one(generalist(config) if name == "pretrain" else config, shared_results)
     floor = 0.3 if name == "pretrain" else 0.7
     assert done["holdout"]["top1"] > floor
