@@ -8,6 +8,7 @@ for a whole batch, where the gradient of each image would take as many backward 
 Shape letters: B images of a batch, S source classes.
 """
 
+import copy
 from typing import Any
 
 import torch
@@ -25,15 +26,47 @@ def shared_parameters(net: Network) -> list[Tensor]:
     return [p for p in net.encoder.parameters() if p.requires_grad]
 
 
-def holdout_direction(net: Network, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Give the gradient of the holdout's loss in what is shared, flat and of unit length; and the loss.
+class Judge:
+    """A target head of its own that learns from the holdout, each batch after it has judged by it.
 
-    Norms take the batch's statistics, and move none.
+    The network's target head knows the few images that it is trained on. A class that the encoder would need
+    may look harmful through it, for what helps the encoder need not help that head.
+
+    Args:
+        net: whose target head it is shaped as; it starts at zero.
+        rate: of Adam; 0: the network's own head judges.
     """
-    with frozen_statistics(net):
-        loss = classification_loss(net.target(x), y)
-    gradient = torch.cat([g.flatten() for g in torch.autograd.grad(loss, shared_parameters(net))])
-    return unit(gradient), loss.detach()
+
+    def __init__(self, net: Network, rate: float) -> None:
+        self.head = copy.deepcopy(net.target_head)
+        for parameter in self.head.parameters():
+            torch.nn.init.zeros_(parameter)
+        self.optimizer = torch.optim.Adam(self.head.parameters(), lr=rate) if rate else None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the head and its optimiser."""
+        return saved(self)
+
+    def load_state_dict(self, state: Any) -> None:
+        """Take them back."""
+        restore(self, state)
+
+    def direction(self, net: Network, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the gradient of the holdout's loss in what is shared, flat and of unit length; and the loss.
+
+        Norms take the batch's statistics, and move none.
+        """
+        head = net.target_head if self.optimizer is None else self.head
+        with frozen_statistics(net):
+            loss = classification_loss(head(net.features(x)).float(), y)
+        wanted = shared_parameters(net)
+        own = list(head.parameters()) if self.optimizer is not None else []
+        gradients = torch.autograd.grad(loss, [*wanted, *own])
+        if self.optimizer is not None:
+            for parameter, gradient in zip(own, gradients[len(wanted) :], strict=True):
+                parameter.grad = gradient
+            self.optimizer.step()
+        return unit(torch.cat([g.flatten() for g in gradients[: len(wanted)]])), loss.detach()
 
 
 def unit(vector: Tensor) -> Tensor:
@@ -65,16 +98,14 @@ def image_credit(net: Network, x: Tensor, y: Tensor, loss_B: Tensor | None, dire
 
 
 class ClassCredit:
-    """The credit of each class over all its images so far, newer ones counting more.
+    """The credit of each class over all its images so far.
 
     Args:
         num_classes: S.
-        memory: what an earlier step counts, of a later one; 1: as much.
         device: where it lies.
     """
 
-    def __init__(self, num_classes: int, memory: float, device: torch.device) -> None:
-        self.memory = memory
+    def __init__(self, num_classes: int, device: torch.device) -> None:
         self.total_S, self.square_S, self.count_S = torch.zeros(3, num_classes, device=device)
 
     def state_dict(self) -> dict[str, Any]:
@@ -87,9 +118,9 @@ class ClassCredit:
 
     def add(self, credit_B: Tensor, y: Tensor) -> None:
         """Take in the credit of a batch's images [B] of classes y [B]."""
-        self.total_S = (self.memory * self.total_S).index_add(0, y, credit_B)
-        self.square_S = (self.memory * self.square_S).index_add(0, y, credit_B**2)
-        self.count_S = (self.memory * self.count_S).index_add(0, y, torch.ones_like(credit_B))
+        self.total_S = self.total_S.index_add(0, y, credit_B)
+        self.square_S = self.square_S.index_add(0, y, credit_B**2)
+        self.count_S = self.count_S.index_add(0, y, torch.ones_like(credit_B))
 
     def mean(self) -> Tensor:
         """Give the mean credit of each class [S]; zero for a class not seen."""

@@ -23,7 +23,7 @@ from ..datasets import ranks
 from ..datasets.base import Pending, mix
 from ..datasets.device import moved
 from .base import Method, Metrics, Problem, changes, classed_source, judging_stream, part, update
-from .credit import ClassCredit, holdout_direction, image_credit, shared_parameters, unit
+from .credit import ClassCredit, Judge, image_credit, shared_parameters, unit
 from .metrics import SCORES, check_score, classification_loss, of_scored
 from .network import frozen_statistics
 from .policy import Actions, Policy
@@ -76,7 +76,8 @@ class L2TL(Method):
                     f"method.credit={config.credit}: takes small differences of losses, which "
                     f"recipe.precision={self.recipe.precision} rounds away; expected fp32"
                 )
-            self.credit = ClassCredit(source.num_classes, config.credit_memory, problem.device)
+            self.credit = ClassCredit(source.num_classes, problem.device)
+            self.judge = Judge(self.net, config.judge_lr)
             num_shared = sum(p.numel() for p in shared_parameters(self.net))
             self.direction = torch.zeros(num_shared, device=problem.device)
         self.walked = torch.ones((), device=problem.device)
@@ -161,7 +162,7 @@ class L2TL(Method):
         with part("data"):
             x, y = next(self.holdout)
         with part("reward"):
-            direction, loss = holdout_direction(self.net, x, y)
+            direction, loss = self.judge.direction(self.net, x, y)
             self.direction = self.config.direction_memory * self.direction + direction
             judged: list[tuple[Tensor, Tensor, Tensor | None]] = [trained]
             if others is not None:
