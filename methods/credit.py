@@ -66,6 +66,7 @@ class Judge:
             for parameter, gradient in zip(own, gradients[len(wanted) :], strict=True):
                 parameter.grad = gradient
             self.optimizer.step()
+            self.optimizer.zero_grad()
         return unit(torch.cat([g.flatten() for g in gradients[: len(wanted)]])), loss.detach()
 
 
