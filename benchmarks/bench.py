@@ -15,7 +15,7 @@ from ..methods import catalog as methods
 from ..slurm.cluster import load as load_cluster
 from . import pool
 from .config import compose_request, settings_of
-from .plan import estimate_seconds, missing, plan_runnable, prepare_data, stages, unfit, without
+from .plan import estimate_seconds, images_of, missing, plan_runnable, prepare_data, stages, unfit, without
 from .pose import device_of
 from .progress import Progress, name_of
 from .record import open_results, write_json
@@ -41,7 +41,7 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
         console.print(f"without source images not run: {', '.join(left_out)} (give source=PATH)")
     if dry_run:
         return show_runs(configs, results, console)
-    open_results(results)
+    open_results(results, images_of(configs))
     if request.on == "slurm":
         configs = [replace(c, device="cpu") for c in configs]  # here; the job's is another
     configs, _ = fitting(configs, results, console, processes_of(request.on, request.cluster))
@@ -90,7 +90,7 @@ def _single(overrides: Sequence[str]) -> int:
     _check_data(request)
     config = run_config(request, method, settings_of(method, overrides), request.seed)
     results = Path(request.results)
-    ranks.first(open_results, results)
+    ranks.first(open_results, results, images_of([config]))
     prepare_data([config])
     for _, reason in unfit([config], results, ranks.size()).values():
         raise InputError(f"method={method}: cannot run here: {reason}")

@@ -73,6 +73,11 @@ def _unsplit(config: RunConfig, processes: int) -> str:
     return ""
 
 
+def images_of(configs: Sequence[RunConfig]) -> set[str]:
+    """Give the names or places of all data sets that runs read."""
+    return {place for c in configs for place in (c.source, c.target)}
+
+
 def without(configs: Sequence[RunConfig], rows_out: Container[str]) -> list[RunConfig]:
     """Leave out the runs of some rows."""
     return [c for c in configs if row_of(c) not in rows_out]

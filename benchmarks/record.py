@@ -8,7 +8,7 @@ import os
 import platform
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
@@ -28,11 +28,21 @@ MARKER = "transferbench.json"
 ROOT = Path(__file__).parent.parent
 
 
-def open_results(results: Path) -> None:
+def open_results(results: Path, images: Iterable[str] = ()) -> None:
     """Make a results folder, or see that it is of this version.
 
-    Raises: InputError for a folder that another version wrote.
+    Args:
+        results: the folder.
+        images: names or places of the data sets that are read; a run's folder may have the name of one.
+
+    Raises: InputError for a folder that another version wrote, or in which folders of images lie.
     """
+    for place in map(Path, images):
+        if place.is_dir() and place.resolve().is_relative_to(results.resolve()):
+            raise InputError(
+                f"results={results}: the images of {place} lie in it, and runs would be written among them; "
+                "expected a folder of its own"
+            )
     marker = results / MARKER
     if marker.exists():
         try:

@@ -11,6 +11,7 @@ from . import record
 from .bench import check_place, fitting, processes_of, run_missing, show_runs
 from .config import read_suite, suites
 from .pictures import write_pictures
+from .plan import images_of
 from .suite import Cell, cells, load, write_plan
 
 
@@ -39,7 +40,7 @@ def suite(
         )
     if dry_run:
         return show_runs(configs, results, console)
-    record.open_results(results)
+    record.open_results(results, images_of(configs))
     if on == "slurm":
         configs = [replace(c, device="cpu") for c in configs]  # here; the job's is another
     left, unfit = fitting(configs, results, console, processes_of(on, given.get("cluster")))

@@ -301,6 +301,20 @@ def test_a_device_that_is_not_here(says, command):
 # --- places ---------------------------------------------------------------------------------------
 
 
+def test_results_do_not_go_among_images(says, tmp_path):
+    tree(tmp_path / "pets", train=8, val=4, test=4)
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    for command in ("run", "bench", "suite small"):
+        given = [*command.split(), f"target={tmp_path / 'pets'}", "source=glyphs", f"results={link}"]
+        given += {"run": ["method=scratch"], "bench": ["methods=scratch"]}.get(command, [])
+        given = [o.replace("target=", "targets=") if command == "suite small" else o for o in given]
+        error = says(*given)
+        assert error.startswith(f"results={link}: the images of {tmp_path / 'pets'} lie in it"), error
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_a_results_folder_of_another_version(says, tmp_path):
     for content, found in (('{"format": 999}', "format 999"), ("junk", "format unreadable")):
         (tmp_path / "transferbench.json").write_text(content)
