@@ -2,7 +2,8 @@
 
 Pixels lie in the cache as squares into which the whole image was resized, with the image's own
 aspect ratio beside them: a crop is drawn in the geometry of the original. torchvision's v2
-transforms draw one crop for a whole batch; here each image gets its own, by one `roi_align`.
+transforms draw one crop for a whole batch; here each image gets its own: small ones by one
+`roi_align`, large ones (`pixels.SMALL`) by `grid_sample`, on a CPU in pieces that its caches hold.
 """
 
 import math
@@ -10,9 +11,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import grid_sample
 
 from . import ranks
 from .device import moved
+from .pixels import SMALL
 
 MEAN_STD = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -21,6 +24,7 @@ MEAN_STD = {
 }
 CORNERS_AND_CENTRE = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (0.5, 0.5))  # how far right and down
 RATIO = (3 / 4, 4 / 3)  # aspect of a random crop, as in Inception's preprocessing
+PIECE = 2  # large images that are cropped together on a CPU
 
 
 @dataclass(frozen=True)
@@ -44,15 +48,13 @@ class Augment:
         height = (area * aspect / ratio).sqrt().clamp(max=1)
         width = width.maximum(self.crop_scale / height).clamp(max=1)  # one that was cut off at one side
         height = height.maximum(self.crop_scale / width)  # grows along the other
-        x = self._crop(x, (1 - width) * draw[:, 2], (1 - height) * draw[:, 3], width, height)
-        if self.mirror:
-            x = torch.where((draw[:, 4] < 0.5)[:, None, None, None], x.flip(-1), x)
-        return self._normalised(x)
+        mirrored = draw[:, 4] < 0.5 if self.mirror else None
+        return self._crop(x, (1 - width) * draw[:, 2], (1 - height) * draw[:, 3], width, height, mirrored)
 
     def central(self, x: Tensor, aspect: Tensor) -> Tensor:
         """Take the single central crop [B,3,S,S] uint8 -> [B,3,size,size]."""
         width, height = self._central_size(aspect)
-        return self._normalised(self._crop(x, (1 - width) / 2, (1 - height) / 2, width, height))
+        return self._crop(x, (1 - width) / 2, (1 - height) / 2, width, height)
 
     def ten(self, x: Tensor, aspect: Tensor) -> Tensor:
         """Take corners and centre, each of the central crop's size, and their mirror images.
@@ -67,20 +69,49 @@ class Augment:
         ]
         if self.mirror:
             crops += [crop.flip(-1) for crop in crops]
-        return self._normalised(torch.stack(crops, dim=1).flatten(0, 1))
+        return torch.stack(crops, dim=1).flatten(0, 1)
 
     def _central_size(self, aspect: Tensor) -> tuple[Tensor, Tensor]:
         """Give width and height [B] of a square in the original, in shares of each image."""
         return self.central_share * (1 / aspect).clamp(max=1), self.central_share * aspect.clamp(max=1)
 
-    def _crop(self, x: Tensor, left: Tensor, top: Tensor, width: Tensor, height: Tensor) -> Tensor:
-        """Resize the box that is given in shares of each image [B] to the network's input."""
+    def _crop(
+        self,
+        x: Tensor,
+        left: Tensor,
+        top: Tensor,
+        width: Tensor,
+        height: Tensor,
+        mirrored: Tensor | None = None,
+    ) -> Tensor:
+        """Resize a box of each image, in shares of it [B], to the network's input; mirror and normalise."""
+        if self.image_size <= SMALL:
+            return self._crop_small(x, left, top, width, height, mirrored)
+        step = (torch.arange(self.image_size, device=x.device) + 0.5) / self.image_size * 2 - 1
+        across = width if mirrored is None else torch.where(mirrored, -width, width)
+        column = across[:, None] * step + (2 * left + width - 1)[:, None]  # [B,size], from -1 to 1
+        row = height[:, None] * step + (2 * top + height - 1)[:, None]
+        crops = torch.empty(len(x), 3, self.image_size, self.image_size, device=x.device)
+        piece = PIECE if x.device.type == "cpu" else max(1, len(x))
+        for out, own, c, r in zip(*(t.split(piece) for t in (crops, x, column, row)), strict=True):
+            shape = (len(own), self.image_size, self.image_size)
+            grid = torch.stack((c[:, None, :].expand(shape), r[:, :, None].expand(shape)), dim=3)
+            sampled = grid_sample(own.float(), grid, padding_mode="border", align_corners=False)
+            out.copy_(self._normalised(sampled))
+        return crops
+
+    def _crop_small(
+        self, x: Tensor, left: Tensor, top: Tensor, width: Tensor, height: Tensor, mirrored: Tensor | None
+    ) -> Tensor:
         from torchvision.ops import roi_align  # its import takes seconds that planning does not need
 
         side = x.shape[-1]
         box = torch.stack((left, top, left + width, top + height), dim=1) * side
         which = torch.arange(len(x), device=x.device, dtype=box.dtype)[:, None]
-        return roi_align(x.float(), torch.cat((which, box), dim=1), self.image_size, aligned=True)
+        crops = roi_align(x.float(), torch.cat((which, box), dim=1), self.image_size, aligned=True)
+        if mirrored is not None:
+            crops = torch.where(mirrored[:, None, None, None], crops.flip(-1), crops)
+        return self._normalised(crops)
 
     def _normalised(self, x: Tensor) -> Tensor:
         mean, std = (moved(torch.tensor(v), x.device)[:, None, None] * 255 for v in MEAN_STD[self.normalise])

@@ -60,7 +60,7 @@ class Policy:
             )
             if learns
         ]
-        self.optimizer = torch.optim.Adam(learned, lr=config.lr) if learned else None
+        self.optimizer = torch.optim.Adam(learned, lr=config.lr, fused=True) if learned else None
         self.num_samples = torch.zeros((), dtype=torch.long)
         self.num_updates = torch.zeros((), dtype=torch.long)
         self.reward_sum = torch.zeros((), device=device)  # N of the moving average N / D

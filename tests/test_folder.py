@@ -14,6 +14,7 @@ from PIL import Image
 from transferbench import InputError
 from transferbench.datasets import cache, folder
 from transferbench.datasets.base import Dataset, mix
+from transferbench.datasets.pixels import SMALL, square
 
 SHARED = os.environ.get("TRANSFERBENCH_SHARED")
 PACKS = sorted(p.parent for p in Path(SHARED).glob("packs/*/meta.json")) if SHARED else []
@@ -219,6 +220,17 @@ def test_modes_become_rgb(tmp_path, mode, suffix):
     assert (image.shape, image.dtype) == ((6, 6, 3), np.uint8)
     if mode in ("L", "1", "LA"):
         assert np.array_equal(image[..., 0], image[..., 2])
+
+
+@pytest.mark.parametrize("size", [(300, 200), (90, 120), (SMALL + 1, SMALL + 1)])
+def test_large_squares_are_pils_to_one_level(size):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8))
+    got, aspect = square(image, SMALL + 1)
+    pils = image.resize((SMALL + 1, SMALL + 1), Image.Resampling.BICUBIC)
+    apart = np.abs(got.astype(int) - np.asarray(pils))
+    assert apart.max() <= 1
+    assert apart.mean() < 0.01
+    assert aspect == size[1] / size[0]
 
 
 def test_an_image_keeps_its_aspect_beside_the_square(tmp_path):
