@@ -11,7 +11,6 @@ from statistics import median
 import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
-from scipy.stats import rankdata
 
 from . import words
 from .cost_table import step_seconds
@@ -51,7 +50,7 @@ class Finding:
 def auc(weights: Mapping[str, float], truth: Mapping[str, float]) -> float:
     """Return the chance that a class that helps weighs more than a harmful one, ties counting half."""
     names = list(truth)
-    rank_C = rankdata([weights[name] for name in names])
+    rank_C = pd.Series([weights[name] for name in names]).rank().to_numpy()
     helps_C = np.array([truth[name] > 0 for name in names])
     num, others = int(helps_C.sum()), int((~helps_C).sum())
     return float((rank_C[helps_C].sum() - num * (num + 1) / 2) / (num * others))

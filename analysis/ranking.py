@@ -10,7 +10,6 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from .load import Run
 from .stats import CONFIDENCE, TAIL
@@ -116,7 +115,7 @@ def stability(weights: pd.DataFrame) -> Stability:
 
 def _standardised(weights_SC: np.ndarray) -> np.ndarray:
     """Return ranks whose products are Spearman's correlations; zeros for a seed that ranks nothing."""
-    rank_SC = rankdata(weights_SC, axis=1) - (weights_SC.shape[1] + 1) / 2
+    rank_SC = pd.DataFrame(weights_SC).rank(axis=1).to_numpy() - (weights_SC.shape[1] + 1) / 2
     norm_S1 = np.linalg.norm(rank_SC, axis=1, keepdims=True)
     return np.divide(rank_SC, norm_S1, out=np.zeros_like(rank_SC), where=norm_S1 > 0)
 

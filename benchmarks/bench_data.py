@@ -21,13 +21,14 @@ from ..methods import catalog
 from ..methods.base import measured_by
 from .clock import Clock
 from .pool import num_cores
-from .rounds import Rounds, race, show
+from .rounds import Rounds, cpu_clock, race, show
 from .untrained import ON_CPU, build, stepper
 
 NUM_CLASSES, PER_CLASS, QUALITY = 4, 96, 90
 WIDTH, HEIGHT = 500, 375  # a typical image of ImageNet
-SIZE, SIDE, BATCH_SIZE = 224, 256, 64
+SIZE, SIDE, BATCH_SIZE = 224, 256, 32
 NUM_BATCHES = NUM_CLASSES * PER_CLASS // BATCH_SIZE  # of a turn: an epoch
+LEAST = {"JPEG": 1.0, "the cache": 5.0}  # times torchvision's rate
 WAIT = 5.0  # % of a step
 
 
@@ -68,23 +69,27 @@ def bench_images_a_second(benchmark: Any, photos: Path, workers: int) -> None:
 
     A turn begins with nothing decoded and ends with nobody at work, so that none works in another's turn.
     """
-    part = folder.load(photos, as_source=True).parts["train"]
-    demand = DemandPixels(part.images, SIDE, num_threads=workers)
-    decoded = MemoryPixels(*demand.take(torch.arange(len(part.labels)))())
-    rivals = {
-        "JPEG": _epoch(demand, part.labels),
-        "the cache": _epoch(decoded, part.labels),
-        "torchvision": _torchvision(photos, workers),
-    }
-    torch.set_num_threads(1)
+    rivals = _epochs(photos, workers)
     times = race(benchmark, Rounds(rivals), count=7, warmup=1)
     words = f"{workers} worker{'s'[: workers > 1]}"
     for name in rivals:
         rate = NUM_BATCHES * BATCH_SIZE / times.median(name)
         show(benchmark, f"images from {name}, {words}", rate, "a second")
-    for name, least in (("JPEG", 1.0), ("the cache", 5.0)):
+    for name, least in LEAST.items():
         ratio = times.ratios("torchvision", name)
         show(benchmark, f"images a second from {name} / torchvision's, {words}", ratio, least=least)
+
+
+def bench_cpu_of_an_image(benchmark: Any, photos: Path) -> None:
+    """Count the CPU time of the same epochs, whoever works: on shared cores this stays steady."""
+    rivals = _epochs(photos, workers=0)
+    times = race(benchmark, Rounds(rivals, cpu_clock), count=7, warmup=1)
+    for name in rivals:
+        seconds = times.median(name) / (NUM_BATCHES * BATCH_SIZE)
+        show(benchmark, f"CPU time of an image from {name}", 1e3 * seconds, "ms")
+    for name, least in LEAST.items():
+        ratio = times.ratios("torchvision", name)
+        show(benchmark, f"images a CPU second from {name} / torchvision's", ratio, least=least)
 
 
 def bench_l2tl_from_disk(benchmark: Any, photos: Path) -> None:
@@ -121,6 +126,18 @@ def bench_l2tl_from_disk(benchmark: Any, photos: Path) -> None:
         show(benchmark, f"part of that step: {name}", 100 * seconds / total, "%", most=most)
 
 
+def _epochs(photos: Path, workers: int) -> dict[str, Callable[[], None]]:
+    torch.set_num_threads(1)
+    part = folder.load(photos, as_source=True).parts["train"]
+    demand = DemandPixels(part.images, SIDE, num_threads=max(1, workers))
+    decoded = MemoryPixels(*demand.take(torch.arange(len(part.labels)))())
+    return {
+        "JPEG": _epoch(demand, part.labels),
+        "the cache": _epoch(decoded, part.labels),
+        "torchvision": _torchvision(photos, workers),
+    }
+
+
 def _epoch(pixels: Pixels, labels: np.ndarray) -> Callable[[], None]:
     names = tuple(f"class{c}" for c in range(NUM_CLASSES))
     rows = torch.arange(len(labels))
@@ -146,7 +163,7 @@ def _torchvision(root: Path, workers: int) -> Callable[[], None]:
         v2.Normalize(mean, std),
     ]
     images = torchvision_datasets.ImageFolder(str(root), v2.Compose(steps))
-    loader = DataLoader(images, BATCH_SIZE, shuffle=True, num_workers=workers, persistent_workers=True)
+    loader = DataLoader(images, BATCH_SIZE, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
 
     def epoch() -> None:
         assert sum(len(x) for x, _ in loader) == NUM_BATCHES * BATCH_SIZE

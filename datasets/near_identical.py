@@ -32,7 +32,6 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.progress import track
-from scipy.fft import dctn
 
 from .. import InputError
 from . import cache
@@ -174,6 +173,8 @@ def _hashed(dataset: Dataset, part: str) -> Hashed:
 
 def _hash(thumbnails: np.ndarray) -> np.ndarray:
     """Hash thumbnails [n,S,S] and their mirror images, uint64 [2,n]."""
+    from scipy.fft import dctn  # here, for a run that looks for no overlap does without
+
     lowest = dctn(thumbnails.astype(np.float32), axes=(1, 2), norm="ortho")[:, :8, :8]
     lowest[:, 0, 0] = 0
     few = (np.abs(lowest) > NOISE).sum(axis=(1, 2)) < FEWEST

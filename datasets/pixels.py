@@ -63,7 +63,7 @@ def square(image: Image.Image, side: int) -> tuple[np.ndarray, float]:
     Large ones by torch, in half of PIL's time; one level in two hundred differs from PIL's, by one.
     """
     aspect = image.width / image.height
-    image = image.convert("RGB")
+    image = image if image.mode == "RGB" else image.convert("RGB")
     if side <= SMALL:
         return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC)), aspect
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
