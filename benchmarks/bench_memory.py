@@ -1,12 +1,15 @@
 """Memory: none gathers over thousands of steps; on a GPU L2TL needs little more than fine-tuning as large."""
 
 import gc
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 from ..methods.base import Method
+from ..methods.encoders import SmallEncoder
+from ..methods.network import Network
 from .memory import STATUS
 from .rounds import show
 from .untrained import ON_GPU, build, stepper
@@ -15,8 +18,13 @@ WARM, STEPS = 500, 5_000
 
 
 def bench_resident_growth(benchmark: Any) -> None:
-    """Take 5,000 steps of L2TL with batches of 4."""
-    step = stepper(build("l2tl", "recipe.batch_size=4")[0])
+    """Take 5,000 steps of L2TL with batches of 4 and a network of two convolutions."""
+    built: Any
+    posed: Any
+    built, posed = build("l2tl", "recipe.batch_size=4")
+    classes = posed.problem.source.num_classes, posed.problem.target.num_classes
+    problem = replace(posed.problem, network=lambda: Network(SmallEncoder((4,)), *classes))
+    step = stepper(type(built)(problem, built.config))
 
     def steps(count: int) -> None:
         for _ in range(count):
