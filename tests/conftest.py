@@ -1,6 +1,7 @@
 """What tests share: a cache of their own, and problems small enough for a CPU."""
 
 import gc
+import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -48,6 +49,15 @@ def _collected() -> None:
         frozen.append(len(sys.modules))
         gc.collect()
         gc.freeze()
+
+
+@pytest.fixture(scope="module")
+def forked() -> Iterator[None]:
+    """Let a bench fork its workers, which have torch then; tests/test_reproduce.py starts new ones."""
+    fork = multiprocessing.get_context("fork")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(multiprocessing, "get_context", lambda kind: fork)
+        yield
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The command line from end to end, as a person uses it."""
 
 import json
-import multiprocessing
 import re
 import subprocess
 import sys
@@ -12,7 +11,6 @@ from transferbench.benchmarks.cli import main
 from transferbench.benchmarks.config import compose_request, rows, settings_of
 from transferbench.benchmarks.resolve import run_config
 
-FORK = multiprocessing.get_context("fork")
 TINY = [
     "backbone=tiny",
     "recipe.image_size=16",
@@ -26,16 +24,8 @@ TINY = [
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _forked():
-    """Let a bench fork its workers, which have torch then; tests/test_reproduce.py starts new ones."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(multiprocessing, "get_context", lambda kind: FORK)
-        yield
-
-
 @pytest.fixture(scope="module")
-def benched(tmp_path_factory):
+def benched(tmp_path_factory, forked):
     """Run one small comparison, once for all tests here."""
     results = tmp_path_factory.mktemp("bench") / "results"
     command = ["bench", "methods=scratch,finetune,l2tl", f"results={results}", *TINY]
@@ -196,7 +186,7 @@ def test_a_setting_reaches_every_row_that_has_it():
     assert chosen[1][1].weights == "uniform"
 
 
-def test_a_method_that_cannot_run_says_why_and_the_table_too(tmp_path, capsys):
+def test_a_method_that_cannot_run_says_why_and_the_table_too(tmp_path, capsys, forked):
     results = tmp_path / "results"
     quick = ["recipe.steps=2", "source_recipe.steps=2", "recipe.evaluations=1", "seeds=1", "device=cpu"]
     unnormed = ["backbone=digits_cnn", "recipe.image_size=32"]  # StochNorm needs batch norms

@@ -52,7 +52,7 @@ def test_every_set_says_what_a_list_needs():
             assert (kind, len(digits)) in {("sha256", 64), ("md5", 32), ("", 0)}, name
 
 
-def test_a_bench_goes_from_an_address_to_a_table(root, mirror, tmp_path, capsys):
+def test_a_bench_goes_from_an_address_to_a_table(root, mirror, tmp_path, capsys, forked):
     serve(mirror, "aircraft")
     for i in range(16):
         texture(tmp_path / "source" / f"class{i % 2}" / f"{i:02}.jpg", i)
