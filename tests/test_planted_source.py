@@ -14,7 +14,7 @@ from transferbench.methods.base import Method, Problem
 from transferbench.methods.datl import importance, label_marginal
 from transferbench.methods.network import Network
 
-STEPS = 250
+STEPS = 100
 OPTIONS = (f"recipe.steps={STEPS}", "recipe.batch_size=16", "recipe.lr=0.02", "shots=5")
 
 

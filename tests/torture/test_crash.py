@@ -112,7 +112,7 @@ def test_killed_at_changes_to_the_disk(small, tmp_path, tally, not_yet, name):
     case = Case(small(name), tmp_path)
     count = num_changes(partial(run_one, case.config, tmp_path / "counted"), tmp_path / "count")
     every = range(1, count + 1)
-    some = tally.times(8, count if name == "datl" else 15)
+    some = tally.times(5, count if name == "datl" else 15)
     kills = 0
     for k in random.Random(name).sample(every, min(some, count)):
         results = case.fresh()
