@@ -32,7 +32,7 @@ def read_record(path: Path) -> dict[str, Any]:
     record = _json(path)
     version = record.get("format")
     if not (type(version) is int and version >= 1):
-        raise InputError(f"{path}: format {version!r} is unknown; expected 1 to {FORMAT}")
+        raise InputError(f"{path}: format {version!r:.60} is unknown; expected 1 to {FORMAT}")
     if version > FORMAT:
         raise InputError(
             f"{path}: format {version} is of a newer version; this one reads 1 to {FORMAT}: "
@@ -41,11 +41,11 @@ def read_record(path: Path) -> dict[str, Any]:
     for key, known in (("role", ROLES), ("status", ("done",)), ("metric", tuple(METRICS))):
         if record.get(key) not in known:
             right = " or ".join(repr(value) for value in known)
-            raise InputError(f"{path}: {key} {record.get(key)!r} is unknown; this version reads {right}")
+            raise InputError(f"{path}: {key} {record.get(key)!r:.60} is unknown; this version reads {right}")
     try:
         record = upgraded(record)
     except (AttributeError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: no whole record of format {version} ({error!r})") from error
+        raise InputError(f"{path}: no whole record of format {version} ({error!r:.200})") from error
     if wrong := _wrong(record):
         raise InputError(f"{path}: no whole record ({wrong})")
     return record

@@ -114,6 +114,7 @@ def _read(path: Path) -> dict[str, Any]:
     """Return one plan as plain JSON, of a version and a view that are known."""
     try:
         plan = json.loads(path.read_text(encoding="utf-8"))
+        json.dumps(plan, ensure_ascii=False).encode()  # else no table could be written
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: broken JSON ({error}); run `transferbench suite` again") from error
     if not isinstance(plan, dict):
@@ -121,7 +122,7 @@ def _read(path: Path) -> dict[str, Any]:
     for key, known in (("format", (FORMAT,)), ("view", VIEWS)):
         if plan.get(key) not in known:
             right = " or ".join(repr(value) for value in known)
-            raise InputError(f"{path}: {key} {plan.get(key)!r} is unknown; this version reads {right}")
+            raise InputError(f"{path}: {key} {plan.get(key)!r:.60} is unknown; this version reads {right}")
     return plan
 
 

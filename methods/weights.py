@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+DOS_FOLDER = 0x10  # of an entry's attributes
+
 
 def read_tensors(path: Path, device: str | torch.device = "cpu") -> Any:
     """Read what `torch.save` wrote of plain values and tensors, or a `.safetensors` file.
@@ -67,14 +69,19 @@ def _safe(path: Path, device: str | torch.device) -> dict[str, Tensor]:
 
 def _check_packing(path: Path) -> None:
     """See that an archive is whole and no larger than its file: torch looks at neither, nor compresses."""
-    if not zipfile.is_zipfile(path):  # of before PyTorch 1.6, or nothing that torch reads
-        return
-    with _named(), zipfile.ZipFile(path) as archive:
-        num_bytes = sum(entry.file_size for entry in archive.infolist())
-        if num_bytes > path.stat().st_size:
-            raise ValueError(f"unfolds to {num_bytes:,} bytes")
-        if damaged := archive.testzip():
-            raise ValueError(f"{damaged} is damaged")
+    with _named():
+        if not zipfile.is_zipfile(path):  # of before PyTorch 1.6, or nothing that torch reads
+            return
+        with zipfile.ZipFile(path) as archive:
+            num_bytes = sum(entry.file_size for entry in archive.infolist())
+            if folders := [
+                e.filename for e in archive.infolist() if e.is_dir() or e.external_attr & DOS_FOLDER
+            ]:
+                raise ValueError(f"{folders[0]} is marked as a folder")  # torch would give what memory holds
+            if num_bytes > path.stat().st_size:
+                raise ValueError(f"unfolds to {num_bytes:,} bytes")
+            if damaged := archive.testzip():
+                raise ValueError(f"{damaged} is damaged")
 
 
 @contextmanager

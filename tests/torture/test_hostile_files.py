@@ -372,6 +372,16 @@ def test_damaged_weights(tally, not_yet, tmp_path):
     tally.note("damaged weights", "-", tried)
 
 
+def test_weights_marked_as_a_folder_are_not_what_memory_holds(tmp_path):
+    """torch reads no byte of such an entry, and says nothing."""
+    path, data = tmp_path / "weights.pt", bytearray(saved({"w": torch.ones(60)}))
+    entry = data.index(b"archive/data/0", data.index(b"PK\x01\x02")) - 46
+    data[entry + 38] = 0x10
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="archive/data/0 is marked as a folder"):
+        read_tensors(path)
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_weights_that_unfold(tmp_path):
     path = tmp_path / "weights.pt"
