@@ -15,7 +15,7 @@ from ..methods import catalog as methods
 from ..slurm.cluster import load as load_cluster
 from . import pool
 from .config import compose_request, settings_of
-from .plan import estimate_seconds, images_of, missing, plan_runnable, prepare_data, stages, unfit, without
+from .plan import estimate_seconds, images_of, in_order, missing, plan_runnable, prepare_data, unfit, without
 from .pose import device_of
 from .progress import Progress, name_of
 from .record import open_results, write_json
@@ -137,7 +137,7 @@ def _check_data(request: Request, fetch: bool = True) -> None:
 
 def show_runs(configs: Sequence[RunConfig], results: Path, console: Console) -> int:
     """Print every run with its state and a guess of its cost."""
-    waiting = [c for stage in stages(configs, results) for c in stage]
+    waiting = in_order(configs, results)
     workers = pool.num_workers(0, "auto")
     threads = pool.num_threads(configs[0].threads, configs[0].device, workers)
     guess = estimate_seconds(waiting, threads)
@@ -175,19 +175,15 @@ def run_missing(
     configs: Sequence[RunConfig], results: Path, console: Console, workers: int = 0
 ) -> dict[str, str]:
     """Run all that has no record, pre-trainings first; gives what failed."""
-    todo = stages(configs, results)
+    todo = in_order(configs, results)
     if not todo:
         console.print(f"all {len(configs)} runs are done")
         return {}
     prepare_data(configs)
     workers = pool.num_workers(workers, configs[0].device)
-    failed: dict[str, str] = {}
-    with Progress([c for stage in todo for c in stage], results, console) as progress:
-        for stage in todo:
-            waiting = missing(stage, results)
-            pool.run_all(waiting, results, workers, progress.report, progress.tick)
-            failed = progress.failed
-    return failed
+    with Progress(todo, results, console) as progress:
+        pool.run_all(todo, results, workers, progress.report, progress.tick)
+    return progress.failed
 
 
 def _show(configs: Sequence[RunConfig], results: Path, console: Console) -> None:

@@ -25,7 +25,7 @@ from ..slurm.cluster import load as load_cluster
 from ..slurm.job import FULL, RESUME
 from ..slurm.snapshot import snapshot
 from . import interrupt
-from .plan import prepare_data, stages
+from .plan import in_order, prepare_data
 from .record import write_json
 from .run import requirements, run_one
 from .schema import RunConfig
@@ -60,7 +60,7 @@ def queue_missing(
     chosen = load_cluster(cluster)
     if not str(results.resolve()).isprintable():  # it stands in the lines of the job's script
         raise InputError(f"results={str(results)!r}: expected a path of one line for on=slurm")
-    todo = [c for stage in stages(configs, results) for c in stage if only is None or c.digest in only]
+    todo = [c for c in in_order(configs, results) if only is None or c.digest in only]
     if not todo:
         console.print(
             f"all {len(configs)} runs are done" if only is None else "nothing of this is to be done"

@@ -88,15 +88,18 @@ def row_of(config: RunConfig) -> str:
     return f"{config.bench} {config.method} {config.settings}"
 
 
-def stages(configs: Sequence[RunConfig], results: Path) -> list[list[RunConfig]]:
-    """Order what has no record yet: shared pre-trainings and what needs none, trials, the other runs."""
+def in_order(configs: Sequence[RunConfig], results: Path) -> list[RunConfig]:
+    """List what has no record yet: shared pre-trainings, what needs none, trials, the others seed by seed.
+
+    The dearest row of a seed comes first, so that no worker has long to do when the others have ended. A run
+    that is begun before what it rests on has ended waits for it.
+    """
     waiting = missing(configs, results)
     needed = [r for c in waiting for r in requirements(c)]
     free = [c for c in waiting if not requirements(c)]
     first = [r for r in needed if r.method == "pretrain"] + free
     second = [r for r in needed if r.method != "pretrain"]
-    waiting = [c for c in waiting if c not in free]
-    return [stage for s in (first, second, waiting) if (stage := missing(s, results))]
+    return missing([*first, *second, *sorted(waiting, key=lambda c: (c.seed, -_num_passes(c)))], results)
 
 
 def missing(configs: Sequence[RunConfig], results: Path) -> list[RunConfig]:
@@ -118,7 +121,7 @@ def prepare_data(configs: Sequence[RunConfig]) -> None:
 
 
 def estimate_seconds(configs: Sequence[RunConfig], threads: int) -> dict[str, float]:
-    """Guess the seconds of each run: a forward pass is timed, a trained image counts three."""
+    """Guess the seconds of each run: a forward pass is timed."""
     torch.set_num_threads(threads)
     per_image: dict[tuple[str, int], float] = {}
     guess = {}
@@ -126,9 +129,14 @@ def estimate_seconds(configs: Sequence[RunConfig], threads: int) -> dict[str, fl
         network = (c.backbone, c.recipe.image_size)
         if network not in per_image:
             per_image[network] = _forward_seconds(c)
-        trained, judged = methods.load(c.method).images_per_step(c.settings, c.recipe.batch_size)
-        guess[c.digest] = (3 * trained + judged) * c.recipe.steps * per_image[network]
+        guess[c.digest] = _num_passes(c) * per_image[network]
     return guess
+
+
+def _num_passes(config: RunConfig) -> int:
+    """Count the forward passes of images in a run: a trained image counts three."""
+    trained, judged = methods.load(config.method).images_per_step(config.settings, config.recipe.batch_size)
+    return (3 * trained + judged) * config.recipe.steps
 
 
 def _forward_seconds(config: RunConfig) -> float:

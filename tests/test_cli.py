@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from transferbench.benchmarks.cli import main
 from transferbench.benchmarks.config import compose_request, rows, settings_of
+from transferbench.benchmarks.plan import in_order, plan
 from transferbench.benchmarks.resolve import run_config
 
 TINY = [
@@ -72,6 +73,21 @@ def test_dry_run_prints_runs_with_an_estimate_and_runs_nothing(results, capsys):
     assert "Random search, seed 1" in out
     assert "15 runs to do, about" in out  # seven rows, two seeds, one pre-training
     assert not results.exists()
+
+
+def test_what_others_rest_on_comes_first_then_the_dearest_row_of_each_seed(results):
+    overrides = ["methods=finetune,scratch,l2tl", *TINY]
+    request = compose_request(overrides)
+    todo = in_order(plan(request, overrides), results)
+    assert [(c.method, c.seed) for c in todo] == [
+        ("pretrain", 0),
+        ("scratch", 0),
+        ("scratch", 1),
+        ("l2tl", 0),
+        ("finetune", 0),
+        ("l2tl", 1),
+        ("finetune", 1),
+    ]
 
 
 def test_status_report_methods_and_data(benched, capsys):
