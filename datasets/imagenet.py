@@ -82,7 +82,7 @@ def _labels_of_devkit(root: Path) -> dict[str, str]:
     truth = _from_devkit(root, "ILSVRC2012_validation_ground_truth.txt").split()
     meta = _from_devkit(root, "meta.mat")
     with mat.variables(root / DEVKIT / "data" / "meta.mat", "the id of each number", meta) as content:
-        wnid_of = {int(s["ILSVRC2012_ID"].item()): s["WNID"] for s in content["synsets"]}
+        wnid_of = {int(s["ILSVRC2012_ID"].item()): mat.path_of(s["WNID"]) for s in content["synsets"]}
         return {f"ILSVRC2012_val_{i:08}": wnid_of[int(number)] for i, number in enumerate(truth, start=1)}
 
 

@@ -129,7 +129,7 @@ def label_of(number: Any, num_classes: int) -> int:
 
 
 def path_of(name: Any) -> str:
-    """See that an image's name is one that can lie below its folder. Raises: ValueError."""
+    """See that the name of an image or folder is one that can lie below another. Raises: ValueError."""
     parts = str(name).split("/")
     if not (isinstance(name, str) and name.isprintable() and len(name) < 256) or {"", ".."} & {*parts}:
         raise ValueError(f"the image {name!r:.40}")
