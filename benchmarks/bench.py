@@ -146,7 +146,7 @@ def show_runs(configs: Sequence[RunConfig], results: Path, console: Console) -> 
         console.print(f"{name_of(config):40} {config.folder(results)}  {words}", markup=False)
     console.print(
         f"{len(waiting)} runs to do, about {duration(sum(guess.values()) / workers)} with {workers} workers "
-        "(from the time of one forward pass; specialists of DATL not counted)"
+        "(from the time of one forward pass)"
     )
     return 0
 

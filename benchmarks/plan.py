@@ -135,8 +135,10 @@ def estimate_seconds(configs: Sequence[RunConfig], threads: int) -> dict[str, fl
 
 def _num_passes(config: RunConfig) -> int:
     """Count the forward passes of images in a run: a trained image counts three."""
-    trained, judged = methods.load(config.method).images_per_step(config.settings, config.recipe.batch_size)
-    return (3 * trained + judged) * config.recipe.steps
+    method, source = methods.load(config.method), config.source_recipe
+    trained, judged = method.images_per_step(config.settings, config.recipe.batch_size)
+    before = 3 * source.batch_size * source.steps if method.pretrains else 0
+    return before + (3 * trained + judged) * config.recipe.steps
 
 
 def _forward_seconds(config: RunConfig) -> float:

@@ -79,6 +79,7 @@ class Method(ABC):
     paper: ClassVar[str]
     needs_source: ClassVar[bool] = False  # source images during the run
     uses_pretraining: ClassVar[bool] = True
+    pretrains: ClassVar[bool] = False  # on the source once more, with class weights of its own
     learns_controls: ClassVar[bool] = False  # a first stage learns what `protocol=trainval` replays
     splits: ClassVar[bool] = False  # what is learned from a batch is a mean over its images, by `update`
     kind: ClassVar[str] = "baseline"  # or initialisation, regulariser, source selection, meta

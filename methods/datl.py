@@ -38,6 +38,7 @@ class DATL(Method):
     splits = True
     kind = "source selection"
     needs_source = True
+    pretrains = True
 
     @dataclass
     class Config:

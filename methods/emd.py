@@ -36,6 +36,7 @@ class EMD(Method):
     splits = True
     kind = "source selection"
     needs_source = True
+    pretrains = True
 
     @dataclass
     class Config:

@@ -76,15 +76,17 @@ def test_dry_run_prints_runs_with_an_estimate_and_runs_nothing(results, capsys):
 
 
 def test_what_others_rest_on_comes_first_then_the_dearest_row_of_each_seed(results):
-    overrides = ["methods=finetune,scratch,l2tl", *TINY]
+    overrides = ["methods=finetune,scratch,l2tl,datl", *TINY, "source_recipe.steps=40"]
     request = compose_request(overrides)
     todo = in_order(plan(request, overrides), results)
     assert [(c.method, c.seed) for c in todo] == [
         ("pretrain", 0),
         ("scratch", 0),
         ("scratch", 1),
+        ("datl", 0),
         ("l2tl", 0),
         ("finetune", 0),
+        ("datl", 1),
         ("l2tl", 1),
         ("finetune", 1),
     ]
