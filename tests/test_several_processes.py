@@ -26,7 +26,7 @@ from transferbench.datasets import ranks
 from transferbench.methods import catalog
 from transferbench.methods.base import Method
 
-STEPS = 20
+STEPS = 50
 SPLIT = [name for name in catalog.names() if catalog.load(name).splits]
 WHOLE = [name for name in catalog.names() if name not in SPLIT]
 VARIANTS = [
