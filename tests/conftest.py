@@ -21,6 +21,9 @@ from transferbench.methods import catalog
 from transferbench.methods.base import Method
 
 torch.set_num_threads(1)
+# The first gradient starts a thread for each device, and where there is one forbids to fork. It may not be in
+# one of the tests that pretend a GPU.
+torch.zeros(1, requires_grad=True).sum().backward()
 frozen = [0]  # how many modules there were at each
 TINY = (
     "backbone=tiny",

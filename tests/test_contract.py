@@ -175,7 +175,7 @@ def test_it_learns(config_of, shared_results, name):
     options = [
         "backbone=small",
         "recipe.steps=40",
-        "recipe.evaluations=2",
+        "recipe.evaluations=4",
         "recipe.lr=0.05",
         "recipe.batch_size=32",
         "shots=20",
