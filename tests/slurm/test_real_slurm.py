@@ -43,6 +43,8 @@ LONG = [
     "checkpoint_minutes=0.02",
     "threads=1",
 ]
+SOME_STEPS = "recipe.steps=1500"  # some ten seconds of work, so that a fault meets it on a fast machine too
+SOME_TIME = ("methods=scratch", SOME_STEPS)
 CLUSTER = "memory_gb: 1.5\nminutes: 20\nsignal_seconds: 20\narray_parallelism: 4\n"
 
 
@@ -80,7 +82,7 @@ def unbroken(tmp_path_factory):
     done = {}
 
     def run(*overrides: str, method: str = "scratch", seed: int = 0, by: Callable = lambda f, *a: [f(*a)]):
-        key = (method, seed, overrides)
+        key = (method, seed, overrides, by)
         if key not in done:
             given = [o for o in (*LONG, *overrides) if not o.startswith("methods=")]
             config = run_config(compose_request(given), method, settings_of(method, given), seed)
@@ -114,11 +116,11 @@ def restarts(job: str) -> int:
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_whatever_happens_to_a_job_its_run_ends_as_if_nothing_had(bench, unbroken, fault, again):
-    results, lines = bench("partition: low\n", "methods=scratch")
+    results, lines = bench("partition: low\n", *SOME_TIME)
     (line,) = lines.values()
     faults.reaches(results / line.folder, 60)
     fault(results / line.folder, line.job)
-    assert record(results, line) == unbroken()
+    assert record(results, line) == unbroken(*SOME_TIME)
     assert (restarts(line.job) > 0) == again
 
 
@@ -145,7 +147,7 @@ def test_what_is_queued_is_not_queued_twice_and_cancel_takes_it_out(bench, capsy
 
 
 def test_a_cancelled_run_saves_and_is_not_put_back(bench):
-    results, lines = bench("", "methods=scratch")
+    results, lines = bench("", *SOME_TIME)
     (line,) = lines.values()
     faults.reaches(results / line.folder, 30)
     assert main(["cancel", "scratch", f"results={results}"]) == 0
@@ -157,7 +159,7 @@ def test_a_cancelled_run_saves_and_is_not_put_back(bench):
 
 @pytest.mark.parametrize("at", ["checkpoint", "record"])
 def test_a_full_disk_is_told_and_the_run_goes_on_once_there_is_room(bench, unbroken, tmp_path, at):
-    overrides = ("methods=scratch", *(("checkpoint_minutes=60",) if at == "record" else ()))
+    overrides = (*SOME_TIME, *(("checkpoint_minutes=60",) if at == "record" else ()))
     with faults.small_disk(tmp_path / "results", megabytes=48):
         results, lines = bench("", *overrides)
         (line,) = lines.values()
@@ -173,7 +175,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on_once_there_is_room(bench, unbro
         assert not (results / line.folder / "record.json").exists()
         (results / "ballast").unlink()
         assert main(["retry", f"results={results}"]) == 0
-        assert record(results, line) == unbroken()
+        assert record(results, line) == unbroken(*SOME_TIME)
 
 
 @pytest.fixture
@@ -201,7 +203,7 @@ def test_a_bench_of_twelve_runs_is_disturbed_and_comes_to_its_report(tmp_path, t
     assert "1 / 0" in method.read_text()
     cluster = tmp_path / "mine.yaml"
     cluster.write_text(CLUSTER + "partition: low\n")
-    twelve = [*LONG, "seeds=3", "methods=scratch,finetune,l2sp,linear_probe"]
+    twelve = [*LONG, SOME_STEPS, "seeds=3", "methods=scratch,finetune,l2sp,linear_probe"]
     command("bench", *twelve, "on=slurm", f"cluster={cluster}")
     method.write_text(right)  # a job runs what it was submitted with
     lines = launch.latest(results)
@@ -224,7 +226,7 @@ def test_a_bench_of_twelve_runs_is_disturbed_and_comes_to_its_report(tmp_path, t
         record(results, line)
     for name, line in disturbed.items():
         seed = int(line.folder.split("seed")[1].split("-")[0])
-        assert record(results, line) == unbroken(method=name, seed=seed)
+        assert record(results, line) == unbroken(SOME_STEPS, method=name, seed=seed)
         assert restarts(line.job) > 0
     dirty = {
         name: json.loads((results / line.folder / "record.json").read_text())["environment"]["dirty"]
@@ -250,7 +252,7 @@ def runs_at(results, of, method: str, step: int):
 
 @pytest.mark.parametrize("fault", [faults.preempt, faults.kill_process])
 def test_a_run_by_two_processes_on_two_nodes_goes_on(bench, unbroken, fault):
-    more = ("methods=scratch", "recipe.steps=300")
+    more = ("methods=scratch", "recipe.steps=400")
     results, lines = bench("partition: low\nnodes: 2\n", *more)
     (line,) = lines.values()
     faults.reaches(results / line.folder, 60)
