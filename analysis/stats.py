@@ -4,43 +4,22 @@ Legend: S seeds, N test examples, K kinds of test examples, R resamples.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import bdtr, nctdtrinc, stdtr, stdtrit
 
 from .. import InputError
+from .difference import CONFIDENCE, POWER, Difference
 from .load import Run
 
-CONFIDENCE = 0.95
 TAIL = (1 - CONFIDENCE) / 2
-POWER = 0.8
 RESAMPLES = 2000
 EQUAL = 1e-9  # scores closer than this do not differ, and where no seed differs there is no interval
 SMALLEST_TAIL = 1e-150  # a p-value below twice this is given as 0
 
 Part = tuple[float, float]  # of an error: variance of the mean, degrees of freedom
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A difference in points (hundredths of the score) with its interval; nan where there is none.
-
-    `p_value` is below .05 just where the interval excludes 0. `detectable` is the true difference in points
-    that as many seeds and test examples, varying as these do, show with probability .8 at that level.
-    With one seed both speak, as the interval does, of the choice of test examples alone.
-    """
-
-    points: float
-    low: float
-    high: float
-    num_seeds: int
-    note: str = ""
-    p_value: float = math.nan
-    detectable: float = math.nan
 
 
 def mean_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
@@ -192,7 +171,14 @@ def _p_value(mean: float, parts: Sequence[Part]) -> float:
     tails = [float(stdtr(freedom, t)) for _, freedom in parts]  # the tail lies between those of its parts
     low, high = max(min(tails) / 2, SMALLEST_TAIL), min(max(tails) * 2, 0.5)
     excess = lambda log_tail: _half_width(parts, math.exp(log_tail)) - abs(mean)  # noqa: E731
-    return 2 * math.exp(brentq(excess, math.log(low), math.log(high)))
+    return 2 * math.exp(_root(excess, math.log(low), math.log(high)))
+
+
+def _root(function: Callable[[float], float], low: float, high: float) -> float:
+    """Return where a falling function is 0, by halving; `scipy.optimize` has it too, and a slow import."""
+    while low < (middle := (low + high) / 2) < high:
+        low, high = (middle, high) if function(middle) > 0 else (low, middle)
+    return low
 
 
 def _detectable(parts: Sequence[Part]) -> float:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Decimal
 
-from .stats import CONFIDENCE, POWER, Difference
+from .difference import CONFIDENCE, POWER, Difference
 
 MINUS = "\N{MINUS SIGN}"
 ABSENT = "\N{EN DASH}"

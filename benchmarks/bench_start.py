@@ -1,6 +1,7 @@
 """How soon a command is there: help, a report, a bench with nothing to do, the first step of a run."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +17,11 @@ BENCH = ("bench", "methods=finetune,scratch", "seeds=2", *TINY)
 
 
 def _transferbench(*words: str) -> None:
+    """Run a command as after an installation, whose bytecode is kept."""
     code = "from transferbench.benchmarks.cli import main; import sys; sys.exit(main())"
-    subprocess.run([sys.executable, "-P", "-c", code, *words], check=True, capture_output=True)
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    command = [sys.executable, "-P", "-c", code, *words]
+    subprocess.run(command, check=True, capture_output=True, env=environment)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import InputError, RunFailed, __version__, printable
+from .importing import importing
 
 EXTRAS = {**dict.fromkeys(("torch", "torchvision", "timm", "sklearn"), "train"), "submitit": "slurm"}
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -164,19 +165,22 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _bench(arguments: argparse.Namespace) -> int:
-    from .bench import bench
+    with importing():
+        from .bench import bench
 
     return bench(arguments.overrides, dry_run=arguments.dry_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from .bench import single
+    with importing():
+        from .bench import single
 
     return single(arguments.overrides)
 
 
 def _suite(arguments: argparse.Namespace) -> int:
-    from .regenerate import print_suites, suite
+    with importing():
+        from .regenerate import print_suites, suite
 
     if not arguments.overrides:
         return print_suites()

@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +49,13 @@ SUITE: dict[str, Callable[[Any], bool]] = {  # the form of a suite's file
 }
 
 
-@lru_cache(maxsize=1)
-def _store() -> None:
-    """Tell Hydra the schema and every method's settings."""
+@cache
+def _store(method: str | None) -> None:
+    """Tell Hydra the schema and a method's settings."""
     store = ConfigStore.instance()
     store.store(name="request", node=Request)
-    for name in methods.names():
-        store.store(group="method", name=name, node=methods.load(name).Config)
+    if method:
+        store.store(group="method", name=method, node=methods.load(method).Config)
 
 
 def presets() -> list[str]:
@@ -77,7 +77,7 @@ def compose_request(overrides: Iterable[str], method: str | None = None) -> Requ
         )
     read_yaml(HERE / "presets" / f"{preset}.yaml")  # Hydra would not say what is wrong with it
     words = [w for w in words if not w.startswith(("preset=", "method="))]
-    _store()
+    _store(method)
     try:
         with initialize_config_dir(str(HERE), version_base="1.3", job_name="transferbench"):
             chosen = [f"+method={method}"] if method else []

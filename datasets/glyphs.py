@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -83,6 +82,8 @@ def images(per_class: Mapping[str, int] = PER_CLASS) -> dict[str, tuple[np.ndarr
     Returns:
         Part name to its uint8 images [N, 16, 16] and int64 labels [N].
     """
+    import matplotlib  # here, for planning needs only the names above
+
     folder = Path(matplotlib.get_data_path(), "fonts", "ttf")
     fonts = [ImageFont.truetype(folder / name, POINTS) for name in FONTS]
     rng = np.random.default_rng(SEED)

@@ -86,13 +86,20 @@ def test_only_the_configuration_knows_hydra():
     assert users == {CONFIG}
 
 
-@pytest.mark.parametrize("module", ["analysis.report", "benchmarks.cli"])
-def test_it_loads_no_torch(module):
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        ("analysis.report", {"torch", "torchvision", "timm"}),
+        ("benchmarks.cli", {"torch", "torchvision", "timm"}),
+        ("benchmarks.bench", {"torchvision", "timm", "pandas", "scipy", "matplotlib"}),
+    ],
+)
+def test_it_loads_no_more_than_it_needs(module, unwanted):
     code = f"import sys, transferbench.{module}; print(*sorted({{m.split('.')[0] for m in sys.modules}}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert "transferbench" in loaded
-    assert not loaded & {"torch", "torchvision", "timm"}
+    assert not loaded & unwanted
 
 
 def test_no_module_is_called_utils():
