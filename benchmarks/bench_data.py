@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 from ..datasets import folder
 from ..datasets.augment import MEAN_STD, RATIO, Augment
 from ..datasets.base import Split
-from ..datasets.pixels import DemandPixels, Images, MemoryPixels, Pixels
+from ..datasets.pixels import DemandPixels, Images, MemoryPixels, Pixels, whole
 from ..methods import catalog
 from ..methods.base import measured_by
 from .clock import Clock
@@ -130,7 +130,8 @@ def _epochs(photos: Path, workers: int) -> dict[str, Callable[[], None]]:
     torch.set_num_threads(1)
     part = folder.load(photos, as_source=True).parts["train"]
     demand = DemandPixels(part.images, SIDE, num_threads=max(1, workers))
-    decoded = MemoryPixels(*demand.take(torch.arange(len(part.labels)))())
+    pixels, aspect = demand.take(torch.arange(len(part.labels)))()
+    decoded = MemoryPixels(whole(pixels), aspect)
     return {
         "JPEG": _epoch(demand, part.labels),
         "the cache": _epoch(decoded, part.labels),

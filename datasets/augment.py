@@ -3,7 +3,7 @@
 Pixels lie in the cache as squares into which the whole image was resized, with the image's own
 aspect ratio beside them: a crop is drawn in the geometry of the original. torchvision's v2
 transforms draw one crop for a whole batch; here each image gets its own: small ones by one
-`roi_align`, large ones (`pixels.SMALL`) by `grid_sample`, on a CPU in pieces that its caches hold.
+`roi_align`, large ones (`pixels.SMALL`) by `grid_sample`, on a CPU one by one, as its caches hold them.
 """
 
 import math
@@ -15,7 +15,7 @@ from torch.nn.functional import grid_sample
 
 from . import ranks
 from .device import moved
-from .pixels import SMALL
+from .pixels import SMALL, Squares, whole
 
 MEAN_STD = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -24,7 +24,6 @@ MEAN_STD = {
 }
 CORNERS_AND_CENTRE = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (0.5, 0.5))  # how far right and down
 RATIO = (3 / 4, 4 / 3)  # aspect of a random crop, as in Inception's preprocessing
-PIECE = 2  # large images that are cropped together on a CPU
 
 
 @dataclass(frozen=True)
@@ -37,10 +36,10 @@ class Augment:
     central_share: float = 0.875  # the part of the shorter side that the central crop keeps
     normalise: str = "imagenet"
 
-    def train(self, x: Tensor, aspect: Tensor, seed: int) -> Tensor:
+    def train(self, x: Squares, aspect: Tensor, seed: int) -> Tensor:
         """Crop, mirror and normalise each image at random [B,3,S,S] uint8 -> [B,3,size,size]."""
         generator = torch.Generator().manual_seed(seed)
-        draw = moved(ranks.own(torch.rand(ranks.size() * len(x), 5, generator=generator)), x.device)
+        draw = moved(ranks.own(torch.rand(ranks.size() * len(x), 5, generator=generator)), aspect.device)
         area = self.crop_scale + (1 - self.crop_scale) * draw[:, 0]
         low, high = (math.log(r) for r in RATIO)
         ratio = torch.exp(low + (high - low) * draw[:, 1]) if self.crop_scale < 1 else aspect
@@ -51,12 +50,12 @@ class Augment:
         mirrored = draw[:, 4] < 0.5 if self.mirror else None
         return self._crop(x, (1 - width) * draw[:, 2], (1 - height) * draw[:, 3], width, height, mirrored)
 
-    def central(self, x: Tensor, aspect: Tensor) -> Tensor:
+    def central(self, x: Squares, aspect: Tensor) -> Tensor:
         """Take the single central crop [B,3,S,S] uint8 -> [B,3,size,size]."""
         width, height = self._central_size(aspect)
         return self._crop(x, (1 - width) / 2, (1 - height) / 2, width, height)
 
-    def ten(self, x: Tensor, aspect: Tensor) -> Tensor:
+    def ten(self, x: Squares, aspect: Tensor) -> Tensor:
         """Take corners and centre, each of the central crop's size, and their mirror images.
 
         [B,3,S,S] uint8 -> [10 B,3,size,size], an image's crops one after another. Without `mirror`,
@@ -77,7 +76,7 @@ class Augment:
 
     def _crop(
         self,
-        x: Tensor,
+        x: Squares,
         left: Tensor,
         top: Tensor,
         width: Tensor,
@@ -86,18 +85,23 @@ class Augment:
     ) -> Tensor:
         """Resize a box of each image, in shares of it [B], to the network's input; mirror and normalise."""
         if self.image_size <= SMALL:
-            return self._crop_small(x, left, top, width, height, mirrored)
-        step = (torch.arange(self.image_size, device=x.device) + 0.5) / self.image_size * 2 - 1
+            return self._crop_small(whole(x), left, top, width, height, mirrored)
+        device, size = left.device, self.image_size
+        step = (torch.arange(size, device=device) + 0.5) / size * 2 - 1
         across = width if mirrored is None else torch.where(mirrored, -width, width)
         column = across[:, None] * step + (2 * left + width - 1)[:, None]  # [B,size], from -1 to 1
         row = height[:, None] * step + (2 * top + height - 1)[:, None]
-        crops = torch.empty(len(x), 3, self.image_size, self.image_size, device=x.device)
-        piece = PIECE if x.device.type == "cpu" else max(1, len(x))
-        for out, own, c, r in zip(*(t.split(piece) for t in (crops, x, column, row)), strict=True):
-            shape = (len(own), self.image_size, self.image_size)
-            grid = torch.stack((c[:, None, :].expand(shape), r[:, :, None].expand(shape)), dim=3)
+        axes = column[:, None, :].expand(-1, size, size), row[:, :, None].expand(-1, size, size)
+        mean, std = self._mean_std(device)
+        crops = torch.empty(len(x), 3, size, size, device=device)
+        pieces = [image[None] for image in x] if device.type == "cpu" else [whole(x)]
+        begin = 0
+        for own in pieces:
+            part = slice(begin, begin + len(own))
+            grid = torch.stack([axis[part] for axis in axes], dim=3)
             sampled = grid_sample(own.float(), grid, padding_mode="border", align_corners=False)
-            out.copy_(self._normalised(sampled))
+            torch.sub(sampled, mean, out=crops[part]).div_(std)
+            begin = part.stop
         return crops
 
     def _crop_small(
@@ -111,8 +115,10 @@ class Augment:
         crops = roi_align(x.float(), torch.cat((which, box), dim=1), self.image_size, aligned=True)
         if mirrored is not None:
             crops = torch.where(mirrored[:, None, None, None], crops.flip(-1), crops)
-        return self._normalised(crops)
+        mean, std = self._mean_std(x.device)
+        return (crops - mean) / std
 
-    def _normalised(self, x: Tensor) -> Tensor:
-        mean, std = (moved(torch.tensor(v), x.device)[:, None, None] * 255 for v in MEAN_STD[self.normalise])
-        return (x - mean) / std
+    def _mean_std(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Give mean and deviation of uint8 levels, each [3,1,1]."""
+        mean, std = (moved(torch.tensor(v), device)[:, None, None] * 255 for v in MEAN_STD[self.normalise])
+        return mean, std

@@ -17,7 +17,7 @@ from .. import InputError
 from . import ranks
 from .augment import Augment
 from .device import moved
-from .pixels import Images, JoinedPixels, MemoryPixels, Pixels, Raw
+from .pixels import Images, JoinedPixels, MemoryPixels, Pixels, Raw, brought
 
 LARGE = 1_000_000  # images of a split, from which on few epochs' orders are kept
 Batch = tuple[Tensor, Tensor]  # network input [B,3,H,W] and labels [B], both on the device
@@ -173,7 +173,7 @@ class Split:
         """
         crops = self.augment.ten if ten_crops else self.augment.central
         for rows in torch.arange(len(self)).split(max(1, batch_size // 10) if ten_crops else batch_size):
-            raw, aspect = (part.to(self.device) for part in self.pixels.take(self.index[rows])())
+            raw, aspect = brought(self.pixels.take(self.index[rows])(), self.device)
             yield crops(raw, aspect), self.labels[rows.to(self.labels.device)]
 
 
@@ -284,7 +284,7 @@ class Pending:
     def result(self) -> Batch:
         """Wait for the pixels and augment them on the device."""
         device = self.split.device
-        raw, aspect = (moved(part, device) for part in self.wait())
+        raw, aspect = brought(self.wait(), device)
         augment = self.split.augment
         x = (
             augment.central(raw, aspect)

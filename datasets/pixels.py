@@ -22,7 +22,21 @@ FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")  # others of PIL'
 MOST_PIXELS = 150_000_000  # of an image, before it is decoded
 SMALL = 80  # pixels a side: up to here images fit the cache and cost little, and ways that win nothing stay
 
-Raw = tuple[Tensor, Tensor]  # uint8 pixels [B,3,S,S] and aspect ratios [B]
+Squares = Tensor | list[Tensor]  # uint8 pixels [B,3,S,S]; or of large images each [3,S,S], where it lies
+Raw = tuple[Squares, Tensor]  # and aspect ratios [B]
+
+
+def whole(pixels: Squares) -> Tensor:
+    """Give the pixels of a batch as one tensor [B,3,S,S]."""
+    return torch.stack(pixels) if isinstance(pixels, list) else pixels
+
+
+def brought(raw: Raw, device: torch.device) -> Raw:
+    """Bring a batch to a device; to a GPU as a whole."""
+    pixels, aspect = raw
+    if device.type != "cpu" or not isinstance(pixels, list):
+        pixels = moved(whole(pixels), device)
+    return pixels, moved(aspect, device)
 
 
 class Images(Protocol):
@@ -113,8 +127,10 @@ class MemoryPixels:
         return len(self.pixels)
 
     def take(self, index: Tensor) -> Callable[[], Raw]:
-        """Gather on the device where the pixels lie."""
+        """Gather on the device where the pixels lie; large ones on a CPU stay in their places."""
         index = moved(index, self.device)
+        if self.device.type == "cpu" and _is_large(index, self.pixels.shape[-1]):
+            return lambda: ([self.pixels[i] for i in index.tolist()], self.aspect[index])
         return lambda: (self.pixels[index], self.aspect[index])
 
     def to(self, device: torch.device) -> "MemoryPixels":
@@ -141,10 +157,18 @@ class DemandPixels:
 
 
 def _stacked(decoded: list[tuple[np.ndarray, float]], side: int) -> Raw:
+    aspects = torch.tensor([aspect for _, aspect in decoded])
+    if _is_large(aspects, side):
+        return [torch.from_numpy(image).permute(2, 0, 1) for image, _ in decoded], aspects
     pixels = np.empty((len(decoded), 3, side, side), np.uint8)  # none at all is a batch too
     for i, (image, _) in enumerate(decoded):
         pixels[i] = image.transpose(2, 0, 1)
-    return torch.from_numpy(pixels), torch.tensor([aspect for _, aspect in decoded])
+    return torch.from_numpy(pixels), aspects
+
+
+def _is_large(batch: Tensor, side: int) -> bool:
+    """Tell whether the images of a batch are kept apart: their crops are made one by one."""
+    return side > SMALL and len(batch) > 0
 
 
 @dataclass(frozen=True)
@@ -167,9 +191,9 @@ class JoinedPixels:
 
         def joined() -> Raw:
             parts = [side() for side in sides]
-            device = parts[0][0].device  # one side may lie on the GPU, the other be too large for it
+            device = parts[0][1].device  # one side may lie on the GPU, the other be too large for it
             place = order.to(device)
-            pixels, aspects = ([tensor.to(device) for tensor in pair] for pair in zip(*parts, strict=True))
-            return torch.cat(pixels)[place], torch.cat(aspects)[place]
+            pixels = [whole(images).to(device) for images, _ in parts]
+            return torch.cat(pixels)[place], torch.cat([aspect.to(device) for _, aspect in parts])[place]
 
         return joined

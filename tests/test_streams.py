@@ -14,7 +14,7 @@ from transferbench import InputError
 from transferbench.datasets import cache
 from transferbench.datasets.augment import Augment
 from transferbench.datasets.base import Dataset, Part, Split, Stream
-from transferbench.datasets.pixels import DemandPixels, JoinedPixels, MemoryPixels
+from transferbench.datasets.pixels import DemandPixels, JoinedPixels, MemoryPixels, brought, whole
 
 SIDE = 8
 PLAIN = Augment(image_size=4, crop_scale=1.0, mirror=False, central_share=1.0, normalise="none")
@@ -182,6 +182,22 @@ def test_pixels_in_memory_and_on_demand_give_equal_batches(own_cache, monkeypatc
         (x, y), (other_x, other_y) = (next(s) for s in streams)
         assert torch.equal(x, other_x)
         assert torch.equal(y, other_y)
+
+
+@pytest.mark.parametrize("image_size", [80, 90])
+def test_large_images_may_lie_where_they_will(image_size):
+    rows, side = torch.tensor([4, 0, 5, 5]), 100
+    on_demand = DemandPixels(NoisyImages(6), side, 1)
+    apart, aspect = on_demand.take(torch.arange(6))()
+    in_memory = MemoryPixels(whole(apart), aspect)
+    halves = (MemoryPixels(in_memory.pixels[own], aspect[own]) for own in (slice(2), slice(2, 6)))
+    augment = Augment(image_size, normalise="half")
+    expected = augment.train(in_memory.pixels[rows], aspect[rows], seed=1)
+    for pixels in (on_demand, in_memory, JoinedPixels(*halves)):
+        assert torch.equal(augment.train(*pixels.take(rows)(), seed=1), expected)
+        there = brought(pixels.take(rows)(), torch.device("meta"))
+        assert [part.shape for part in there] == [(4, 3, side, side), (4,)]
+        assert len(whole(pixels.take(rows[:0])()[0])) == 0
 
 
 @pytest.mark.parametrize("index", [[1, 7, 0, 4, 6, 3, 3], [2, 1], [6, 4, 5]])
