@@ -46,7 +46,10 @@ def num_threads(asked: int, device: str, workers: int) -> int:
 def run_all(
     configs: Sequence[RunConfig], results: Path, workers: int, report: Report, tick: Callable[[], None]
 ) -> None:
-    """Run all; a run that fails does not stop the others.
+    """Run all; a run that fails does not stop the others, nor does one whose process is killed.
+
+    A killed worker takes its whole pool with it. Runs begin in their order, so it had one of the first that
+    are left: these are tried once more, one at a time, and then the others as many at a time as before.
 
     Args:
         configs: what to run.
@@ -56,19 +59,20 @@ def run_all(
         tick: called twice a second while runs go on.
     """
     context = multiprocessing.get_context("spawn")
-    places = context.Queue()
-    for place in range(workers):
-        places.put(place)
-    waiting = list(configs)
+    threads = num_threads(configs[0].threads, configs[0].device, workers)
+    waiting = [(list(configs), workers)]
     while waiting:
-        threads = num_threads(configs[0].threads, configs[0].device, workers)
+        batch, at_once = waiting.pop(0)
+        places = context.Queue()
+        for place in range(at_once):
+            places.put(place)
         with ProcessPoolExecutor(
-            min(workers, len(waiting)),
+            min(at_once, len(batch)),
             mp_context=context,
             initializer=_start_worker,
             initargs=(places, threads),
         ) as pool:
-            jobs = {pool.submit(_work, c, results): c for c in waiting}
+            jobs = {pool.submit(_work, c, results): c for c in batch}
             try:
                 broken = _gather(jobs, report, tick)
             except KeyboardInterrupt:
@@ -78,11 +82,10 @@ def run_all(
             except OSError:
                 _end(pool)
                 raise
-        # A worker that was killed breaks the pool: what it broke is tried once more, alone.
-        waiting = [c for c in broken if workers > 1]
-        for c in broken if workers == 1 else ():
-            report(c, "its process was killed (out of memory?)")
-        workers = 1
+        begun, others = broken[:at_once], broken[at_once:]
+        if at_once == 1 and begun:
+            report(begun.pop(), "its process was killed (out of memory?)")
+        waiting = [(left, count) for left, count in ((begun, 1), (others, at_once), *waiting) if left]
 
 
 def _end(pool: ProcessPoolExecutor) -> None:
@@ -98,8 +101,8 @@ def _end(pool: ProcessPoolExecutor) -> None:
 
 
 def _gather(jobs: dict[Future[None], RunConfig], report: Report, tick: Callable[[], None]) -> list[RunConfig]:
-    """Wait for all jobs; gives those whose process was killed."""
-    broken = []
+    """Wait for all jobs; gives those that a killed process left undone, in the order of the jobs."""
+    broken = set()
     pending = set(jobs)
     while pending:
         done, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
@@ -109,10 +112,10 @@ def _gather(jobs: dict[Future[None], RunConfig], report: Report, tick: Callable[
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise error  # every other run would fail too
             if isinstance(error, BrokenProcessPool):
-                broken.append(jobs[job])
+                broken.add(job)
             else:
                 report(jobs[job], None if error is None else _words(error))
-    return broken
+    return [config for job, config in jobs.items() if job in broken]
 
 
 def _words(error: BaseException) -> str:
