@@ -12,13 +12,14 @@ import copy
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .base import restore, saved
 from .metrics import classification_loss
 from .network import Network, frozen_statistics
 
 DISTANCE = 1e-4  # that weights are moved by, as a norm; float32 still tells the losses apart
+SOFTENING = 0.5  # nats added to a loss that a credit is relative to
 
 
 def shared_parameters(net: Network) -> list[Tensor]:
@@ -27,24 +28,29 @@ def shared_parameters(net: Network) -> list[Tensor]:
 
 
 class Judge:
-    """A target head of its own that learns from the holdout, each batch after it has judged by it.
+    """Heads that judge and serve nothing else, each learning from a batch after it has judged by it.
 
-    The network's target head knows the few images that it is trained on. A class that the encoder would need
-    may look harmful through it, for what helps the encoder need not help that head.
+    The target head learns from the holdout: the network's knows the few images that it is trained on,
+    and a class that the encoder would need may look harmful through it. The source head learns from
+    every image that is judged: in the network's, a class that is turned down is pushed away by all
+    others, and would look harmful for good.
 
     Args:
-        net: whose target head it is shaped as; it starts at zero.
-        rate: of Adam; 0: the network's own head judges.
+        net: whose heads they are shaped as. The target's starts at zero, the source's as the network's.
+        rate: of Adam; 0: the network's own heads judge.
+        layerwise: whether each tensor of the gradient is brought to the length of its weights, so that
+            no layer drowns the others (as in LARS, You et al., arXiv 1708.03888).
     """
 
-    def __init__(self, net: Network, rate: float) -> None:
-        self.head = copy.deepcopy(net.target_head)
-        for parameter in self.head.parameters():
-            torch.nn.init.zeros_(parameter)
-        self.optimizer = torch.optim.Adam(self.head.parameters(), lr=rate) if rate else None
+    def __init__(self, net: Network, rate: float, layerwise: bool = False) -> None:
+        self.layerwise = layerwise
+        self.heads = copy.deepcopy(nn.ModuleDict({"source": net.source_head, "target": net.target_head}))
+        for parameter in self.heads["target"].parameters():
+            nn.init.zeros_(parameter)
+        self.optimizer = torch.optim.Adam(self.heads.parameters(), lr=rate) if rate else None
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the head and its optimiser."""
+        """Give the heads and their optimiser."""
         return saved(self)
 
     def load_state_dict(self, state: Any) -> None:
@@ -56,18 +62,29 @@ class Judge:
 
         Norms take the batch's statistics, and move none.
         """
-        head = net.target_head if self.optimizer is None else self.head
+        head = net.target_head if self.optimizer is None else self.heads["target"]
         with frozen_statistics(net):
-            loss = classification_loss(head(net.features(x)).float(), y)
+            feature_BF = net.features(x)
+        loss = classification_loss(head(feature_BF).float(), y)
         wanted = shared_parameters(net)
-        own = list(head.parameters()) if self.optimizer is not None else []
-        gradients = torch.autograd.grad(loss, [*wanted, *own])
+        shared = torch.autograd.grad(loss, wanted)
+        self._learn("target", feature_BF.detach(), y)
+        if self.layerwise:
+            shared = tuple(unit(g) * p.detach().norm() for g, p in zip(shared, wanted, strict=True))
+        return unit(torch.cat([g.flatten() for g in shared])), loss.detach()
+
+    def credit(self, net: Network, x: Tensor, y: Tensor, direction: Tensor, relative: bool) -> Tensor:
+        """Judge source images x of classes y [B] by a direction; see `image_credit`."""
+        head = net.source_head if self.optimizer is None else self.heads["source"]
+        credit_B, feature_BF = image_credit(net, head, x, y, direction, relative)
+        self._learn("source", feature_BF, y)
+        return credit_B
+
+    def _learn(self, domain: str, feature_BF: Tensor, y: Tensor) -> None:
         if self.optimizer is not None:
-            for parameter, gradient in zip(own, gradients[len(wanted) :], strict=True):
-                parameter.grad = gradient
+            classification_loss(self.heads[domain](feature_BF).float(), y).backward()
             self.optimizer.step()
             self.optimizer.zero_grad()
-        return unit(torch.cat([g.flatten() for g in gradients[: len(wanted)]])), loss.detach()
 
 
 def unit(vector: Tensor) -> Tensor:
@@ -75,27 +92,34 @@ def unit(vector: Tensor) -> Tensor:
     return vector / vector.norm().clamp(min=1e-12)
 
 
-def image_credit(net: Network, x: Tensor, y: Tensor, loss_B: Tensor | None, direction: Tensor) -> Tensor:
+def image_credit(
+    net: Network, head: nn.Module, x: Tensor, y: Tensor, direction: Tensor, relative: bool = False
+) -> tuple[Tensor, Tensor]:
     """Differentiate the source loss of each image [B] along a direction of the shared parameters.
 
     Args:
         net: in training mode; it stays as it is.
+        head: from its features to source classes.
         x: source images.
         y: their labels [B].
-        loss_B: their losses where the network is; None where they are not known.
         direction: flat, of unit length.
+        relative: to the loss itself; images of a large loss have large gradients of any sign, and without it
+            few of them make up a class's mean.
+
+    Returns: the derivatives [B], and the features [B,F] where the network is.
     """
     parameters = shared_parameters(net)
     with torch.no_grad(), frozen_statistics(net):
-        if loss_B is None:
-            loss_B = classification_loss(net.source(x), y, reduction="none")
+        feature_BF = net.features(x)
+        loss_B = classification_loss(head(feature_BF).float(), y, reduction="none")
         before = [p.clone() for p in parameters]
         for p, v in zip(parameters, direction.split([p.numel() for p in parameters]), strict=True):
             p.add_(v.view(p.shape), alpha=DISTANCE)
-        moved_B = classification_loss(net.source(x), y, reduction="none")
+        moved_B = classification_loss(head(net.features(x)).float(), y, reduction="none")
         for p, old in zip(parameters, before, strict=True):
             p.copy_(old)
-    return (moved_B - loss_B) / DISTANCE
+    credit_B = (moved_B - loss_B) / DISTANCE
+    return credit_B / (loss_B + SOFTENING) if relative else credit_B, feature_BF
 
 
 class ClassCredit:

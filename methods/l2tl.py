@@ -13,6 +13,7 @@ average over replicas, and the restarted-cosine and convex controls of the scale
 Shape letters: M candidates (`multiplier` x B), B a batch, S source classes.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -23,12 +24,13 @@ from ..datasets import ranks
 from ..datasets.base import Pending, mix
 from ..datasets.device import moved
 from .base import Method, Metrics, Problem, changes, classed_source, judging_stream, part, update
-from .credit import ClassCredit, Judge, image_credit, shared_parameters, unit
+from .credit import ClassCredit, Judge, shared_parameters, unit
 from .metrics import SCORES, check_score, classification_loss, of_scored
 from .network import frozen_statistics
 from .policy import Actions, Policy
 from .policy_settings import (
     TITLES,
+    Action,
     Alpha,
     Credit,
     Normaliser,
@@ -77,7 +79,7 @@ class L2TL(Method):
                     f"recipe.precision={self.recipe.precision} rounds away; expected fp32"
                 )
             self.credit = ClassCredit(source.num_classes, problem.device)
-            self.judge = Judge(self.net, config.judge_lr)
+            self.judge = Judge(self.net, config.judge_lr, config.layerwise)
             num_shared = sum(p.numel() for p in shared_parameters(self.net))
             self.direction = torch.zeros(num_shared, device=problem.device)
         self.walked = torch.ones((), device=problem.device)
@@ -103,7 +105,7 @@ class L2TL(Method):
             rows, y = self.source.draw()  # labels alone
             kept = select(weight_S[y], self.recipe.batch_size, self._tie_seed(t))
             images = self.source.fetch(rows, kept)  # decoding starts now
-            explored = self._explored(len(rows), kept)
+            explored = self._explored(y, kept)
             others = None if explored is None else self.source.fetch(rows, explored)
         with part("data"):
             x, y = next(self.target)
@@ -122,7 +124,7 @@ class L2TL(Method):
         if self.replays:
             self._update(t)
         elif self.config.credit is Credit.first_order:
-            metrics |= self.learn_by_gradients(t, (x, y, loss_B.detach()), others, learns)
+            metrics |= self.learn_by_gradients(t, (x, y), others, learns)
         else:
             metrics |= self.learn_by_reward(t, y, actions, learns)
         return metrics
@@ -149,13 +151,13 @@ class L2TL(Method):
         return {"reward": reward, "advantage": advantage}
 
     def learn_by_gradients(
-        self, t: int, trained: tuple[Tensor, Tensor, Tensor], others: Pending | None, learns: bool
+        self, t: int, trained: tuple[Tensor, Tensor], others: Pending | None, learns: bool
     ) -> Metrics:
         """Update the policy by what each image's gradient does to the holdout's loss, and the network.
 
         Args:
             t: the step.
-            trained: the source images that are trained on, their labels [B] and losses [B].
+            trained: the source images that are trained on, and their labels [B].
             others: candidates that are only judged, if any.
             learns: whether the policy moves.
         """
@@ -164,11 +166,10 @@ class L2TL(Method):
         with part("reward"):
             direction, loss = self.judge.direction(self.net, x, y)
             self.direction = self.config.direction_memory * self.direction + direction
-            judged: list[tuple[Tensor, Tensor, Tensor | None]] = [trained]
-            if others is not None:
-                judged.append((*others.result(), None))
-            for x, y, loss_B in judged:
-                self.credit.add(image_credit(self.net, x, y, loss_B, unit(self.direction)), y)
+            along = unit(self.direction)
+            for x, y in (trained,) if others is None else (trained, others.result()):
+                credit_B = self.judge.credit(self.net, x, y, along, self.config.relative_credit)
+                self.credit.add(credit_B, y)
         self._update(t)
         with part("policy"):
             worth, error = self.credit.mixture(self._mean_weight())
@@ -178,19 +179,22 @@ class L2TL(Method):
                 self.policy.tilt(sharp * self.credit.evidence(bar), sharp * worth / error.clamp(min=1e-12))
         return {"reward": -loss, "worth": worth}
 
-    def _explored(self, num_candidates: int, kept: Tensor) -> Tensor | None:
-        """Give the places of candidates that are judged though they are not trained on, if any are."""
+    def _explored(self, y_M: Tensor, kept: Tensor) -> Tensor | None:
+        """Give the places of candidates that are only judged, if any: those of classes judged least."""
         batches = self.config.explored if self.config.credit is Credit.first_order and not self.replays else 0
         if not batches:
             return None
-        rest = torch.ones(num_candidates, dtype=torch.bool, device=kept.device).index_fill(0, kept, False)
-        return torch.nonzero(rest)[: batches * self.recipe.batch_size, 0]
+        count_M = self.credit.count_S[y_M].index_fill(0, kept, math.inf)
+        num_others = min(batches * self.recipe.batch_size, len(y_M) - len(kept))
+        return torch.argsort(count_M, stable=True)[:num_others]
 
     def sample(self) -> tuple[Tensor, Tensor, Actions]:
         """Draw this step's class weights [S] and scale [], and give the actions behind them."""
         weight_S, scale, actions = self.policy.sample()
         if self.replays and self.config.replay is Replay.expected:
             weight_S, scale = self.policy.expected()
+        elif self.config.action is Action.expected:
+            weight_S, _ = self.policy.expected()
         if self.config.weights is Weights.uniform:
             weight_S = torch.ones_like(weight_S)
         elif self.config.weights is Weights.oracle:
@@ -262,7 +266,7 @@ class L2TL(Method):
         """Count both halves, and the rewards; a gradient of the holdout costs what training does."""
         held = config.reward_multiplier * batch_size
         if config.credit is Credit.first_order:
-            return 2 * batch_size + held, (1 + 2 * config.explored) * batch_size
+            return 2 * batch_size + held, 2 * (1 + config.explored) * batch_size
         return 2 * batch_size, held * (2 if config.credit is Credit.gain else 1)
 
     @classmethod

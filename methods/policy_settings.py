@@ -80,6 +80,13 @@ class Credit(StrEnum):
     first_order = "first_order"  # its images' gradients times the holdout's (methods/credit.py)
 
 
+class Action(StrEnum):
+    """What class weights a step takes from the policy."""
+
+    sampled = "sampled"  # levels drawn at random, as the paper has it
+    expected = "expected"  # mean weights: exploring is left to candidates that are judged, not trained on
+
+
 class Replay(StrEnum):
     """How `protocol=trainval` uses what was learned."""
 
@@ -113,7 +120,15 @@ RANGES = {
     "credit_sharpness": (0, inf),
     "credit_bar": (0, inf),
 }
-BY_REWARD: dict[str, Any] = {"credit": Credit.reward, "judge_lr": 0.0, "explored": 0, "direction_memory": 0.0}
+BY_REWARD: dict[str, Any] = {
+    "credit": Credit.reward,
+    "judge_lr": 0.0,
+    "layerwise": False,
+    "relative_credit": False,
+    "action": Action.sampled,
+    "explored": 0,
+    "direction_memory": 0.0,
+}
 PRESETS: dict[Preset, dict[str, Any]] = {
     Preset.paper: {
         **BY_REWARD,
@@ -178,9 +193,12 @@ PRESETS: dict[Preset, dict[str, Any]] = {
 PRESETS[Preset.first_order] = {
     **PRESETS[Preset.paper],
     "credit": Credit.first_order,
-    "judge_lr": 0.01,
+    "judge_lr": 0.003,
+    "layerwise": True,
+    "relative_credit": True,
+    "action": Action.expected,
     "explored": 1,
-    "direction_memory": 0.8,
+    "direction_memory": 0.9,
     "num_actions": 2,
     "reward_multiplier": 1,
 }
@@ -226,6 +244,11 @@ class Settings:
     credit: Credit | None = field(default=None, metadata={"undigested": Credit.reward})
     # Of Adam, for a head that judges and learns from the holdout alone; 0: the target head judges
     judge_lr: float | None = field(default=None, metadata={"undigested": 0.0})
+    layerwise: bool | None = field(
+        default=None, metadata={"undigested": False}
+    )  # gradient as long as weights
+    relative_credit: bool | None = field(default=None, metadata={"undigested": False})  # to an image's loss
+    action: Action | None = field(default=None, metadata={"undigested": Action.sampled})
     explored: int | None = field(default=None, metadata={"undigested": 0})  # batches judged, not trained on
     direction_memory: float | None = field(default=None, metadata={"undigested": 0.0})  # of the gradient
     credit_sharpness: float = field(default=2.0, metadata={"undigested": 2.0})  # of weights, a standard error

@@ -40,8 +40,31 @@ def test_credit_is_the_product_of_each_images_gradient_and_the_holdouts(exact):
     assert loss.item() == pytest.approx(plain.item())
     assert torch.allclose(direction, v / v.norm())
     expected_B = torch.stack([flat(row) for row in rows]) @ v / v.norm()
-    credit_B = image_credit(net, x_S, y_S, loss_B.detach(), direction)
+    credit_B, feature_BF = image_credit(net, net.source_head, x_S, y_S, direction)
+    expected_B = expected_B.to(credit_B)
     assert torch.allclose(credit_B, expected_B, atol=0.05 * expected_B.abs().max().item())
+    relative_B, _ = image_credit(net, net.source_head, x_S, y_S, direction, relative=True)
+    assert torch.allclose(relative_B * (loss_B.to(credit_B) + 0.5), credit_B)
+    assert torch.allclose(net.source_head(feature_BF), net.source_head(_features(net, x_S)))
+
+
+def _features(net, x):
+    with frozen_statistics(net):
+        return net.features(x)
+
+
+def test_a_layerwise_direction_is_as_long_in_each_tensor_as_its_weights(exact):
+    net = exact.network()
+    x, y = next(exact.holdout.stream(8, 0))
+    shared = shared_parameters(net)
+    sizes = [p.numel() for p in shared]
+    plain, layerwise = (
+        Judge(net, 0, scaled).direction(net, x, y)[0].split(sizes) for scaled in (False, True)
+    )
+    total = flat([p for p in shared if p.norm() > 0]).norm()
+    for p, g, v in zip(shared, plain, layerwise, strict=True):
+        assert v.norm().item() == pytest.approx((p.norm() / total).item(), rel=1e-4)
+        assert torch.dot(g, v).item() == pytest.approx((g.norm() * v.norm()).item(), rel=1e-4)
 
 
 def test_a_judge_learns_from_a_batch_after_it_has_judged_by_it(exact):
@@ -58,13 +81,34 @@ def test_a_judge_learns_from_a_batch_after_it_has_judged_by_it(exact):
     assert direction.norm().item() == pytest.approx(1)
 
 
+def test_a_judges_source_head_learns_classes_that_are_not_trained_on(exact):
+    """From images that are judged; the network's own head stays as it is."""
+    net = exact.network()
+    (x, y), (x_S, y_S) = next(exact.holdout.stream(8, 0)), next(exact.source.stream(8, 0))
+    judge = Judge(net, 0.01)
+    before = net.source_head.weight.clone()
+    judge.direction(net, x, y)
+    direction, _ = judge.direction(net, x, y)
+    first = judge.credit(net, x_S, y_S, direction, relative=False)
+    assert torch.equal(first, image_credit(net, net.source_head, x_S, y_S, direction)[0])
+    for _ in range(20):
+        judge.credit(net, x_S, y_S, direction, relative=False)
+    feature_BF = _features(net, x_S).detach()
+    own, learned = (
+        F.cross_entropy(head(feature_BF), y_S) for head in (net.source_head, judge.heads["source"])
+    )
+    assert learned < 0.8 * own
+    assert torch.equal(net.source_head.weight, before)
+
+
 def test_measuring_credit_leaves_the_network_as_it_is(exact):
     net = exact.network()
     before = {k: v.clone() for k, v in net.state_dict().items()}
     (x, y), (x_S, y_S) = next(exact.holdout.stream(8, 0)), next(exact.source.stream(8, 0))
     for rate in (0, 0.01):
-        direction, _ = Judge(net, rate).direction(net, x, y)
-        image_credit(net, x_S, y_S, torch.zeros(8), direction)
+        judge = Judge(net, rate, layerwise=True)
+        direction, _ = judge.direction(net, x, y)
+        judge.credit(net, x_S, y_S, direction, relative=True)
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
     assert all(p.grad is None for p in net.parameters())
 
@@ -140,7 +184,8 @@ def test_a_gain_is_measured_on_the_same_images(build):
 def test_what_came_later_is_in_no_digest_of_before():
     plain = Settings().resolved()
     assert "credit" not in digested(plain)
-    assert not {"judge_lr", "explored", "direction_memory", "credit_bar"} & digested(plain).keys()
+    later = {"judge_lr", "layerwise", "relative_credit", "explored", "direction_memory", "credit_bar"}
+    assert not later & digested(plain).keys()
     assert digested(replace(plain, credit=Credit.gain))["credit"] == "gain"
     assert digested(Settings(preset=Preset.first_order).resolved())["credit"] == "first_order"
 
@@ -154,9 +199,9 @@ def test_the_preset_finds_the_classes_under_conflicting_labels(config_of, posed_
     for t in range(200):
         method.step(t)
     weight_S, truth_S = method.policy.expected()[0], torch.tensor(problem.source.truth)
-    assert (weight_S[truth_S == 1][:, None] > weight_S[truth_S == 0]).float().mean() > 0.9
-    assert weight_S[truth_S == 1].mean() > 0.8
-    assert weight_S[truth_S == 0].mean() < 0.2
+    assert (weight_S[truth_S == 1][:, None] > weight_S[truth_S == 0]).float().mean() > 0.98
+    assert weight_S[truth_S == 1].mean() > 0.9
+    assert weight_S[truth_S == 0].mean() < 0.1
 
 
 def test_an_oracle_needs_a_truth_and_differences_need_digits(build):
