@@ -73,10 +73,21 @@ class Judge:
             shared = tuple(unit(g) * p.detach().norm() for g, p in zip(shared, wanted, strict=True))
         return unit(torch.cat([g.flatten() for g in shared])), loss.detach()
 
-    def credit(self, net: Network, x: Tensor, y: Tensor, direction: Tensor, relative: bool) -> Tensor:
+    def credit(
+        self,
+        net: Network,
+        x: Tensor,
+        y: Tensor,
+        feature_BF: Tensor | None,
+        direction: Tensor,
+        relative: bool,
+    ) -> Tensor:
         """Judge source images x of classes y [B] by a direction; see `image_credit`."""
         head = net.source_head if self.optimizer is None else self.heads["source"]
-        credit_B, feature_BF = image_credit(net, head, x, y, direction, relative)
+        if feature_BF is None:
+            with torch.no_grad(), frozen_statistics(net):
+                feature_BF = net.features(x)
+        credit_B = image_credit(net, head, x, y, feature_BF, direction, relative)
         self._learn("source", feature_BF, y)
         return credit_B
 
@@ -93,8 +104,14 @@ def unit(vector: Tensor) -> Tensor:
 
 
 def image_credit(
-    net: Network, head: nn.Module, x: Tensor, y: Tensor, direction: Tensor, relative: bool = False
-) -> tuple[Tensor, Tensor]:
+    net: Network,
+    head: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    feature_BF: Tensor,
+    direction: Tensor,
+    relative: bool = False,
+) -> Tensor:
     """Differentiate the source loss of each image [B] along a direction of the shared parameters.
 
     Args:
@@ -102,15 +119,13 @@ def image_credit(
         head: from its features to source classes.
         x: source images.
         y: their labels [B].
+        feature_BF: their features where the network is.
         direction: flat, of unit length.
-        relative: to the loss itself; images of a large loss have large gradients of any sign, and without it
-            few of them make up a class's mean.
-
-    Returns: the derivatives [B], and the features [B,F] where the network is.
+        relative: to the loss itself; images of a large loss have large gradients of any sign, and
+            without it few of them make up a class's mean.
     """
     parameters = shared_parameters(net)
     with torch.no_grad(), frozen_statistics(net):
-        feature_BF = net.features(x)
         loss_B = classification_loss(head(feature_BF).float(), y, reduction="none")
         before = [p.clone() for p in parameters]
         for p, v in zip(parameters, direction.split([p.numel() for p in parameters]), strict=True):
@@ -119,7 +134,7 @@ def image_credit(
         for p, old in zip(parameters, before, strict=True):
             p.copy_(old)
     credit_B = (moved_B - loss_B) / DISTANCE
-    return credit_B / (loss_B + SOFTENING) if relative else credit_B, feature_BF
+    return credit_B / (loss_B + SOFTENING) if relative else credit_B
 
 
 class ClassCredit:

@@ -116,7 +116,8 @@ class L2TL(Method):
             x, y = images.result()
         with part("source"):
             weight = torch.ones_like(weight_S) if self._code_uniform else weight_S
-            loss_B = classification_loss(self.net.source(x), y, reduction="none")
+            feature_BF = self.net.source_features(x)
+            loss_B = classification_loss(self.net.source_head(feature_BF).float(), y, reduction="none")
             source_loss = self.source_loss(loss_B, weight[y])
             (self._scale_at(t, scale) * source_loss).backward()
         metrics = {"loss": target_loss.detach(), "source_loss": source_loss.detach(), "alpha": scale}
@@ -124,7 +125,7 @@ class L2TL(Method):
         if self.replays:
             self._update(t)
         elif self.config.credit is Credit.first_order:
-            metrics |= self.learn_by_gradients(t, (x, y), others, learns)
+            metrics |= self.learn_by_gradients(t, (x, y, feature_BF.detach()), others, learns)
         else:
             metrics |= self.learn_by_reward(t, y, actions, learns)
         return metrics
@@ -151,13 +152,13 @@ class L2TL(Method):
         return {"reward": reward, "advantage": advantage}
 
     def learn_by_gradients(
-        self, t: int, trained: tuple[Tensor, Tensor], others: Pending | None, learns: bool
+        self, t: int, trained: tuple[Tensor, Tensor, Tensor], others: Pending | None, learns: bool
     ) -> Metrics:
         """Update the policy by what each image's gradient does to the holdout's loss, and the network.
 
         Args:
             t: the step.
-            trained: the source images that are trained on, and their labels [B].
+            trained: the source images that are trained on, their labels [B] and features [B,F].
             others: candidates that are only judged, if any.
             learns: whether the policy moves.
         """
@@ -167,8 +168,9 @@ class L2TL(Method):
             direction, loss = self.judge.direction(self.net, x, y)
             self.direction = self.config.direction_memory * self.direction + direction
             along = unit(self.direction)
-            for x, y in (trained,) if others is None else (trained, others.result()):
-                credit_B = self.judge.credit(self.net, x, y, along, self.config.relative_credit)
+            judged = [trained] if others is None else [trained, (*others.result(), None)]
+            for x, y, feature_BF in judged:
+                credit_B = self.judge.credit(self.net, x, y, feature_BF, along, self.config.relative_credit)
                 self.credit.add(credit_B, y)
         self._update(t)
         with part("policy"):
@@ -266,7 +268,7 @@ class L2TL(Method):
         """Count both halves, and the rewards; a gradient of the holdout costs what training does."""
         held = config.reward_multiplier * batch_size
         if config.credit is Credit.first_order:
-            return 2 * batch_size + held, 2 * (1 + config.explored) * batch_size
+            return 2 * batch_size + held, (1 + 2 * config.explored) * batch_size
         return 2 * batch_size, held * (2 if config.credit is Credit.gain else 1)
 
     @classmethod

@@ -53,8 +53,12 @@ class Network(nn.Module):
 
     def source(self, x: Tensor) -> Tensor:
         """Images [B,3,H,W] to source logits [B,C_S] in float32."""
+        return self.source_head(self.source_features(x)).float()
+
+    def source_features(self, x: Tensor) -> Tensor:
+        """Source images [B,3,H,W] to features [B,F] in float32, by the source's own norms."""
         with self._source_norms():
-            return self.source_head(self.features(x)).float()
+            return self.features(x)
 
     def target(self, x: Tensor) -> Tensor:
         """Images [B,3,H,W] to target logits [B,C_T] in float32."""

@@ -40,12 +40,13 @@ def test_credit_is_the_product_of_each_images_gradient_and_the_holdouts(exact):
     assert loss.item() == pytest.approx(plain.item())
     assert torch.allclose(direction, v / v.norm())
     expected_B = torch.stack([flat(row) for row in rows]) @ v / v.norm()
-    credit_B, feature_BF = image_credit(net, net.source_head, x_S, y_S, direction)
+    feature_BF = _features(net, x_S).detach()
+    credit_B = image_credit(net, net.source_head, x_S, y_S, feature_BF, direction)
     expected_B = expected_B.to(credit_B)
     assert torch.allclose(credit_B, expected_B, atol=0.05 * expected_B.abs().max().item())
-    relative_B, _ = image_credit(net, net.source_head, x_S, y_S, direction, relative=True)
+    relative_B = image_credit(net, net.source_head, x_S, y_S, feature_BF, direction, relative=True)
     assert torch.allclose(relative_B * (loss_B.to(credit_B) + 0.5), credit_B)
-    assert torch.allclose(net.source_head(feature_BF), net.source_head(_features(net, x_S)))
+    assert torch.equal(net.source_features(x_S), feature_BF)  # what a step hands over
 
 
 def _features(net, x):
@@ -89,10 +90,12 @@ def test_a_judges_source_head_learns_classes_that_are_not_trained_on(exact):
     before = net.source_head.weight.clone()
     judge.direction(net, x, y)
     direction, _ = judge.direction(net, x, y)
-    first = judge.credit(net, x_S, y_S, direction, relative=False)
-    assert torch.equal(first, image_credit(net, net.source_head, x_S, y_S, direction)[0])
+    first = judge.credit(net, x_S, y_S, None, direction, relative=False)
+    assert torch.equal(
+        first, image_credit(net, net.source_head, x_S, y_S, _features(net, x_S).detach(), direction)
+    )
     for _ in range(20):
-        judge.credit(net, x_S, y_S, direction, relative=False)
+        judge.credit(net, x_S, y_S, None, direction, relative=False)
     feature_BF = _features(net, x_S).detach()
     own, learned = (
         F.cross_entropy(head(feature_BF), y_S) for head in (net.source_head, judge.heads["source"])
@@ -108,7 +111,7 @@ def test_measuring_credit_leaves_the_network_as_it_is(exact):
     for rate in (0, 0.01):
         judge = Judge(net, rate, layerwise=True)
         direction, _ = judge.direction(net, x, y)
-        judge.credit(net, x_S, y_S, direction, relative=True)
+        judge.credit(net, x_S, y_S, None, direction, relative=True)
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
     assert all(p.grad is None for p in net.parameters())
 
