@@ -61,16 +61,30 @@ def bench_growth_with_actions(benchmark: Any) -> None:
     grow(benchmark, "policy, 1,000 source classes", "actions", rivals)
 
 
+def draw_of(num_images: int, labels: Tensor) -> Callable[[], object]:
+    """Give a draw of 1,280 candidates: labels alone, no image is there."""
+    pixels = MemoryPixels(torch.empty(0), torch.empty(0))
+    index = torch.zeros(1, dtype=torch.long).expand(num_images)  # its length alone is asked for
+    split = Split(f"made/{num_images}", ("c",) * 1_000, pixels, labels, index, Augment(16))
+    return split.stream(1_280, 0).draw
+
+
 def bench_growth_with_images(benchmark: Any) -> None:
-    """Race draws of 1,280 candidates out of small and large sources: labels alone, no image is there."""
-    rivals: dict[int, Callable[[], object]] = {}
-    for n in IMAGES:
-        labels = torch.arange(n, dtype=torch.int32) % 1_000
-        pixels = MemoryPixels(torch.empty(0), torch.empty(0))
-        index = torch.zeros(1, dtype=torch.long).expand(n)  # its length alone is asked for
-        split = Split(f"made/{n}", ("c",) * 1_000, pixels, labels, index, Augment(16))
-        rivals[n] = split.stream(1_280, 0).draw
+    """Race draws of 1,280 candidates out of small and large sources."""
+    rivals = {n: draw_of(n, torch.arange(n, dtype=torch.int32) % 1_000) for n in IMAGES}
     grow(benchmark, "draw of 1,280 candidates", "source images", rivals, count=20, most=FLAT)
+
+
+def bench_draw_of_labels_near(benchmark: Any) -> None:
+    """Race a draw out of a large source with one whose labels lie all in one place: what caches miss."""
+    n = IMAGES[-1]
+    rivals = {
+        "spread": draw_of(n, torch.arange(n, dtype=torch.int32) % 1_000),
+        "in one place": draw_of(n, torch.zeros(1, dtype=torch.int32).expand(n)),
+    }
+    times = race(benchmark, Rounds(rivals, device_clock(DEVICE)), count=20)
+    show(benchmark, f"draw out of {n:,} images", 1e3 * times.median("spread"), "ms")
+    show(benchmark, "that / with all labels in one place", times.ratios("spread", "in one place"))
 
 
 def bench_growth_with_candidates(benchmark: Any) -> None:

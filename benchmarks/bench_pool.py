@@ -1,9 +1,11 @@
 """A whole bench: how much of the cores its workers use; and small runs that share a GPU."""
 
+import json
 import resource
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,13 @@ def _children_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
+def _times(results: Path, pattern: str) -> list[tuple[float, float]]:
+    """Read when the runs of some records began and ended, in seconds; first one first."""
+    records = [json.loads(p.read_text()) for p in results.glob(f"{pattern}/record.json")]
+    moments = [[datetime.fromisoformat(r[k]).timestamp() for k in ("started", "ended")] for r in records]
+    return sorted((began, ended) for began, ended in moments)
+
+
 def bench_whole(benchmark: Any, tmp_path: Path) -> None:
     """Run the seven rows at three seeds from nothing, one worker a core."""
     workers = num_cores()
@@ -43,6 +52,17 @@ def bench_whole(benchmark: Any, tmp_path: Path) -> None:
     show(benchmark, f"`bench` of 7 methods at {SEEDS} seeds", wall, "s")
     what = f"wall time of that / (CPU seconds of all its processes / {workers})"
     show(benchmark, what, wall / (cpu / workers), most=1.15)
+    pretraining = _times(tmp_path, "glyphs/pretrain/*")[0]  # the others are specialists of single rows
+    without_source = _times(tmp_path, "*/scratch/*")
+    alone = max(0.0, pretraining[1] - max(ended for _, ended in without_source))
+    show(
+        benchmark,
+        "part of the wall time in which all rows left wait for the pre-training",
+        100 * alone / wall,
+        "%",
+    )
+    busy = wall - alone * (workers - 1) / workers
+    show(benchmark, f"wall time without that wait / (CPU seconds / {workers})", busy / (cpu / workers))
 
 
 @pytest.mark.gpu
