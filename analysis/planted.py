@@ -138,19 +138,20 @@ def planted_tables(suite: Suite, title: str) -> tuple[list[Table], list[str]]:
             numbers.append(
                 {"row": result.row, "target": result.column, "score": result.score[0], **_numbers(found)}
             )
-    sentences = [_sentence(suite, cell) for cell in suite.cells if _weights(cell) == "oracle"]
+    sentences = [_sentence(suite, cell) for cell in suite.cells if weights_setting(cell) == "oracle"]
     return [Table(title, head, lines, pd.DataFrame(numbers))], sentences
 
 
-def _weights(cell: Cell) -> str:
+def weights_setting(cell: Cell) -> str:
+    """Return where an L2TL takes its weights from (`learned`, `uniform`, ...); "" for another method."""
     settings = cell.runs[0].record["config"]["settings"] if cell.runs and cell.method == "l2tl" else {}
     return str(settings.get("weights", ""))
 
 
 def _line(suite: Suite, cell: Cell, score: Entry, runs: tuple[str, ...], found: Finding) -> list[Entry]:
     where = f"{cell.row}, {cell.column}" if len(suite.columns) > 1 else cell.row
-    is_end = _weights(cell) in ("uniform", "oracle")
-    weighed = not math.isnan(found.auc[0]) and _weights(cell) != "oracle"
+    is_end = weights_setting(cell) in ("uniform", "oracle")
+    weighed = not math.isnan(found.auc[0]) and weights_setting(cell) != "oracle"
     reached = (
         f"{words.whole(found.steps)} ({found.num_found} of {len(cell.runs)})" if found.num_found else "never"
     )

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from . import class_pictures, paper_figures
-from .figures import styles
+from . import class_pictures, paper_figures, planted_figure
+from .figures import Style, styles
 from .grids import Picture, csv_address
 from .inline_svg import inline_svg
 from .load import METRICS, curve_frame
@@ -53,8 +53,22 @@ def _drawn(suite: Suite, results: Path) -> Iterator[tuple[Figure, str, str, pd.D
                 frame,
             )
     else:
+        if suite.view == "planted":
+            yield from _planted(suite, look)
         for cell in suite.cells:
             yield from _learned(suite, cell, results)
+
+
+def _planted(suite: Suite, look: dict[str, Style]) -> Iterator[tuple[Figure, str, str, pd.DataFrame]]:
+    """Yield what methods found of a known truth, once uniform weights are there to measure from."""
+    frame = planted_figure.planted_frame(suite)
+    if frame["points"].notna().any():
+        yield (
+            planted_figure.planted_figure(frame, look),
+            planted_figure.planted_alternative(frame),
+            "Bars are 95\N{NO-BREAK SPACE}% intervals over seeds; broken lines are chance, and the oracle.",
+            frame,
+        )
 
 
 def _learned(suite: Suite, cell: Cell, results: Path) -> Iterator[tuple[Figure, str, str, pd.DataFrame]]:

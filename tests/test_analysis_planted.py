@@ -9,6 +9,8 @@ from scipy.stats import ttest_1samp
 from sklearn.metrics import roc_auc_score
 from transferbench.analysis.paper_tables import suite_section, to_text
 from transferbench.analysis.planted import auc, fieller
+from transferbench.analysis.planted_figure import main, planted_frame
+from transferbench.analysis.suite_figures import suite_pictures
 
 TRUTH = {"a": 1.0, "b": 1.0, "c": 0.0, "d": 0.0, "e": 0.0}
 
@@ -65,7 +67,8 @@ def runs_of(results, label, percents, learned=None, points=(), seconds=0.02, wei
     return rows
 
 
-def test_the_table_of_a_planted_source(results):
+@pytest.fixture
+def planted_suite(results):
     wrong, right = ({"a": 0.1, "b": 0.2, "c": 0.3, "d": 0.4, "e": 0.5}, TRUTH)
     rows = {
         "Fine-tuning": runs_of(results, "Fine-tuning", (80, 81, 79), seconds=0.01),
@@ -78,7 +81,11 @@ def test_the_table_of_a_planted_source(results):
         for name, runs in rows.items()
     ]
     write_plan(results, "mine", "", "Planted", "planted", cells)
-    section = suite_section(read(results)["mine"])
+    return read(results)["mine"]
+
+
+def test_the_table_of_a_planted_source(planted_suite):
+    section = suite_section(planted_suite)
     lines = {row[0].text: [entry.text for entry in row] for row in section.tables[0].rows}
     own = lines["L2TL"]
     # above uniform: 5, 4, 6; the gap: 10, 11, 9
@@ -90,3 +97,15 @@ def test_the_table_of_a_planted_source(results):
     assert lines["Oracle"][3] == "–"
     assert "the truth matters: oracle weights are +10.0" in section.sentences[0]
     assert "Fieller" in to_text(section)
+
+
+def test_the_picture_of_a_planted_source(planted_suite, results, tmp_path):
+    frame = planted_frame(planted_suite).set_index("label")
+    assert list(frame.index) == ["Fine-tuning", "Oracle", "L2TL"]
+    assert frame["points"].tolist() == pytest.approx([-1, 10, 5])
+    assert frame.loc["L2TL", "auc"] == pytest.approx(5 / 6)
+    assert frame["auc"].isna().tolist() == [True, True, False]
+    first = suite_pictures(planted_suite, results)[0]
+    assert "digits: L2TL +5.0 at an AUC of 0.83, the oracle +10.0." in first.svg
+    main([str(tmp_path / "planted.png"), str(results)])
+    assert (tmp_path / "planted.png").read_bytes().startswith(b"\x89PNG")
