@@ -247,18 +247,29 @@ def _pretrain_specialist(
     num_samples: int,
     from_generalist: bool,
     steps_share: float,
+    lr: float,
 ) -> None:
-    """Run a source pre-training with class weights, off this run's clock: it has its own record."""
+    """Run a source pre-training with class weights, off this run's clock: it has its own record.
+
+    It trains the whole network: at `lr`, or, where that is 0, at the source recipe's rate; but what is
+    published is fine-tuned, at the recipe's rate.
+    """
     base = generalist(config)
+    is_published = base.settings.head_only and from_generalist
     settings = replace(
         base.settings,
         class_weights=class_weights,
         matcher=matcher,
         num_samples=num_samples,
         generalist=base.digest if from_generalist else "",
+        head_only=False,
     )
-    steps = max(1, round(steps_share * base.recipe.steps))
-    special = replace(base, settings=settings, recipe=replace(base.recipe, steps=steps))
+    recipe = replace(
+        base.recipe,
+        steps=max(1, round(steps_share * base.recipe.steps)),
+        lr=lr or (config.recipe.lr if is_published else base.recipe.lr),
+    )
+    special = replace(base, settings=settings, recipe=recipe)
     with clock.paused():
         _adopt(special, results, rests_on, memory, net, shared=False)
 

@@ -4,7 +4,8 @@ Source: Ngiam, Peng, Vasudevan, Kornblith, Le, Pang: Domain Adaptive Transfer Le
 Specialist Models (arXiv 1811.07056), sections 3 and 4.
 Departs from: the specialist starts from the generalist and takes `specialist_share` of its steps
 (`init=generalist`), where the paper trains it from random weights for longer (`init=random`);
-with `matcher=same` images are drawn without end, not from a fixed draw of 2 million.
+with `matcher=same` images are drawn without end, not from a fixed draw of 2 million; where the
+generalist is of published weights, the specialist learns at the rate of fine-tuning (`specialist_lr`).
 
 Shape letters: S source classes.
 """
@@ -48,12 +49,13 @@ class DATL(Method):
         temperature: float = 2.0  # of the softmax, before the average over images
         init: Init = Init.generalist
         specialist_share: float = 0.3  # of the generalist's steps
+        specialist_lr: float = 0.0  # 0: source_recipe.lr; of a generalist of published weights, recipe.lr
         num_samples: int = 0  # elastic: size of the drawn set; 0: half of the source
 
         def resolved(self) -> "DATL.Config":
             """Check the ranges. Raises: InputError."""
-            ranges = {"temperature": (1e-3, inf), "specialist_share": (1e-6, inf), "num_samples": (0, inf)}
-            check_ranges(self, ranges)
+            shares = {"specialist_share": (1e-6, inf), "specialist_lr": (0, inf)}
+            check_ranges(self, {"temperature": (1e-3, inf), "num_samples": (0, inf), **shares})
             return self
 
     def __init__(self, problem: Problem, config: Any) -> None:
@@ -79,6 +81,7 @@ class DATL(Method):
             num_samples=self.config.num_samples,
             from_generalist=self.config.init is Init.generalist,
             steps_share=self.config.specialist_share,
+            lr=self.config.specialist_lr,
         )
 
     def step(self, t: int) -> Metrics:

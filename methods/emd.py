@@ -46,11 +46,12 @@ class EMD(Method):
         gamma: float = 0.01  # of the similarity exp(-gamma EMD), which is reported
         init: Init = Init.generalist
         specialist_share: float = 0.3  # of the generalist's steps
+        specialist_lr: float = 0.0  # as DATL's
 
         def resolved(self) -> "EMD.Config":
             """Check the ranges. Raises: InputError."""
-            ranges = {"kept_share": (1e-6, 1), "gamma": (1e-9, inf), "specialist_share": (1e-6, inf)}
-            check_ranges(self, ranges)
+            shares = {"specialist_share": (1e-6, inf), "specialist_lr": (0, inf)}
+            check_ranges(self, {"kept_share": (1e-6, 1), "gamma": (1e-9, inf), **shares})
             return self
 
     def __init__(self, problem: Problem, config: Any) -> None:
@@ -85,6 +86,7 @@ class EMD(Method):
             num_samples=0,
             from_generalist=self.config.init is Init.generalist,
             steps_share=self.config.specialist_share,
+            lr=self.config.specialist_lr,
         )
 
     def step(self, t: int) -> Metrics:

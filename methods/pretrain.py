@@ -2,8 +2,9 @@
 
 Source: Zhu et al. (arXiv 1908.11406), section 3, equation 3, first case; with class weights it is
 the specialist pre-training of Ngiam et al. (arXiv 1811.07056), section 3.
-Departs from: with published weights (`pretrained=true`, `checkpoint=PATH`) only a source head is
-fitted, on the frozen encoder, so that the encoder stays the published one.
+Departs from: with published weights (`pretrained=true`, `checkpoint=PATH`) the shared pre-training fits
+only a source head, on the frozen encoder, so that the encoder stays the published one; a specialist
+trains the whole network.
 """
 
 from dataclasses import dataclass, field

@@ -80,7 +80,8 @@ def test_a_specialist_is_asked_for_with_the_weights():
     asked: list[dict[str, Any]] = []
     source, target = split_of([0] * 6 + [1] * 3 + [3] * 3, 4), split_of([0, 1] * 5, 2, name="t")
     problem = problem_of(source, target, lambda net, **given: asked.append(given))
-    config = DATL.Config(init=Init.random, specialist_share=0.5, matcher=Matcher.elastic, num_samples=7)
+    shares = {"specialist_share": 0.5, "specialist_lr": 0.03}
+    config = DATL.Config(init=Init.random, matcher=Matcher.elastic, num_samples=7, **shares)
     method = DATL(problem, config)
     assert method.class_weights().tolist() == [0] * 4
     method.prepare()
@@ -95,6 +96,7 @@ def test_a_specialist_is_asked_for_with_the_weights():
             "num_samples": 7,
             "from_generalist": False,
             "steps_share": 0.5,
+            "lr": 0.03,
         }
     ]
 

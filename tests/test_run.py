@@ -18,6 +18,7 @@ from transferbench.benchmarks.pose import pose
 from transferbench.benchmarks.run import generalist, run_one
 from transferbench.benchmarks.schema import RunConfig
 from transferbench.methods import catalog
+from transferbench.methods.encoders import build_encoder
 from transferbench.methods.pretrain import Pretrain
 
 FORK = multiprocessing.get_context("fork")  # torch is loaded already: a child starts at once
@@ -260,3 +261,29 @@ def test_evaluation_takes_every_image(config_of, posed_of: Callable[..., Any]):
     assert ragged["num_images"] == 797
     assert ragged["top1"] == pytest.approx(whole["top1"])
     assert (bits == same).mean() > 0.99
+
+
+@pytest.mark.parametrize("method", ["datl", "emd"])
+@pytest.mark.parametrize("init", ["generalist", "random"])
+def test_a_specialist_trains_the_whole_network_whatever_weights_were_published(
+    config_of, results, tmp_path, method, init
+):
+    """Or else it would be fine-tuning under another name: a source head alone serves no target."""
+    torch.manual_seed(0)
+    whole, _ = build_encoder("mobilenetv1_025", False, None, {})
+    whole.reset_classifier(7)
+    torch.save(whole.state_dict(), tmp_path / "w.pth")
+    given = ("backbone=mobilenetv1_025", f"checkpoint={tmp_path / 'w.pth'}", "recipe.lr=0.002")
+    config = config_of(method, *given, f"method.init={init}", "method.specialist_share=1")
+    shared, own = (item["digest"] for item in run_one(config, results)["pretraining"])
+    folders = [next(results.glob(f"*/pretrain/seed0-{digest}")) for digest in (shared, own)]
+    before, after = (torch.load(f / "kept.pt", weights_only=True) for f in folders)
+    names = [name for name in after if name.startswith("encoder.") and name.endswith("weight")]
+    assert names
+    assert all(not torch.equal(before[name], after[name]) for name in names)
+    assert all(torch.equal(before[name], whole.state_dict()[name.removeprefix("encoder.")]) for name in names)
+    recipes = [json.loads((f / "record.json").read_text())["config"]["recipe"] for f in folders]
+    assert [recipe["lr"] for recipe in recipes] == [
+        config.source_recipe.lr,
+        0.002 if init == "generalist" else config.source_recipe.lr,
+    ]

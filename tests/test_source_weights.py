@@ -14,6 +14,7 @@ from transferbench.methods.class_means import best_classes, class_means
 from transferbench.methods.datl import Init
 from transferbench.methods.emd import EMD, earth_movers_distance
 from transferbench.methods.joint import Chosen
+from transferbench.methods.pretrain import Matcher
 from transferbench.methods.uot import UOT, unbalanced_plan
 
 
@@ -163,7 +164,7 @@ def test_emd_ranks_each_class_alone_and_pretrains_on_the_nearest(near_problem):
         target=near_problem.target.subset(rows),
         pretrain=lambda net, **given: asked.append(given),
     )
-    method = EMD(problem, EMD.Config(init=Init.random, specialist_share=0.5))
+    method = EMD(problem, EMD.Config(init=Init.random, specialist_share=0.5, specialist_lr=0.03))
     method.prepare()
     net = problem.network()
     mean_S, _ = class_means(net, problem.source, 64)
@@ -173,8 +174,15 @@ def test_emd_ranks_each_class_alone_and_pretrains_on_the_nearest(near_problem):
     nearest = sorted(range(94), key=alone.__getitem__)[:19]
     weight = method.class_weights()
     assert torch.nonzero(weight)[:, 0].tolist() == sorted(nearest)
-    assert [(a["class_weights"], a["from_generalist"], a["steps_share"]) for a in asked] == [
-        (weight.tolist(), False, 0.5)
+    assert asked[0].pop("matcher") is Matcher.same
+    assert asked == [
+        {
+            "class_weights": weight.tolist(),
+            "num_samples": 0,
+            "from_generalist": False,
+            "steps_share": 0.5,
+            "lr": 0.03,
+        }
     ]
     kept = earth_movers_distance(distance, weight * 50, count_T)
     assert method.similarity[1].item() == pytest.approx(np.exp(-0.01 * kept), abs=1e-5)
