@@ -8,10 +8,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from .whole import draft_of, named
+
 
 @contextmanager
 def locked(path: Path, words: str = "") -> Iterator[None]:
     """Let one process at a time to `path`, by `path.lock`; one that dies lets go.
+
+    What the one before has put in the folder is seen by the next, also on NFS.
 
     Args:
         path: what is written; its folder is there.
@@ -27,6 +31,7 @@ def locked(path: Path, words: str = "") -> Iterator[None]:
             if _is_still(lock, file):  # else the one before has removed it
                 break
         stack.callback(_remove, lock)
+        _look_anew(path)
         yield
 
 
@@ -45,6 +50,14 @@ def _is_still(lock: Path, file: IO[str]) -> bool:
         return os.path.samestat(lock.stat(), os.fstat(file.fileno()))
     except FileNotFoundError:
         return False
+
+
+def _look_anew(path: Path) -> None:
+    """Change the folder: a client of NFS then forgets which names it has not found there before."""
+    draft = draft_of(path)
+    with named(path, draft):
+        draft.touch()
+        draft.unlink()
 
 
 def _remove(lock: Path) -> None:

@@ -27,7 +27,8 @@
 #define ROWS 4096
 #define FOLDERS 256
 
-struct row { unsigned long folder, inode; long long when; int pid; };
+/* A file of the table, by its inode and birth: an inode is used again once its file is removed. */
+struct row { unsigned long inode; long long born, when; int pid; };
 static struct row *table;
 static struct { unsigned long folder; long long when; } seen[FOLDERS];
 
@@ -85,6 +86,14 @@ static unsigned long inode_of(const char *path)
     return syscall(SYS_newfstatat, AT_FDCWD, path, &s, AT_SYMLINK_NOFOLLOW) ? 0 : s.st_ino;
 }
 
+static long long born(const char *path)
+{
+    struct statx s;
+    if (syscall(SYS_statx, AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_BTIME, &s))
+        return 0;
+    return s.stx_btime.tv_sec * 1000000000LL + s.stx_btime.tv_nsec;
+}
+
 static unsigned long folder_of(const char *path)
 {
     char copy[PATH_MAX];
@@ -102,7 +111,8 @@ static void refresh(const char *path)
     seen[folder % FOLDERS].when = now();
 }
 
-static void note(const char *path)
+/* Note, before it is done, that a file is given a name: it is hidden from the others when it gets it. */
+static void note(const char *file, const char *path)
 {
     const char *name = getenv("FAULT_TABLE");
     if (!name || !is_below(path))
@@ -116,9 +126,9 @@ static void note(const char *path)
         if (table == MAP_FAILED)
             abort();
     }
-    unsigned long inode = inode_of(path);
+    unsigned long inode = inode_of(file);
     struct row *row = &table[inode % ROWS];
-    row->pid = getpid(), row->folder = folder_of(path), row->inode = inode, row->when = now();
+    row->pid = getpid(), row->inode = inode, row->born = born(file), row->when = now();
 }
 
 static int is_hidden(const char *path)
@@ -127,10 +137,12 @@ static int is_hidden(const char *path)
     if (!ms || !is_below(path))
         return 0;
     if (!table)
-        note(getenv("FAULT_BELOW")); /* maps it */
+        note(getenv("FAULT_BELOW"), getenv("FAULT_BELOW")); /* maps it */
     unsigned long inode = inode_of(path);
     struct row *row = table ? &table[inode % ROWS] : NULL;
-    if (!inode || !row || row->inode != inode || row->pid == getpid() || now() - row->when > atoi(ms))
+    if (!inode || !row || row->inode != inode || row->born != born(path))
+        return 0;
+    if (row->pid == getpid() || now() - row->when > atoi(ms))
         return 0;
     unsigned long folder = folder_of(path);
     if (seen[folder % FOLDERS].folder == folder && seen[folder % FOLDERS].when >= row->when)
@@ -205,11 +217,10 @@ int fsync(int fd)
     return syscall(SYS_fsync, fd);
 }
 
-static int renames(const char *from, const char *to, int result)
+static int changed(const char *path, int result)
 {
-    (void)from;
     if (result == 0)
-        refresh(to);
+        refresh(path);
     return result;
 }
 
@@ -217,48 +228,39 @@ int rename(const char *from, const char *to)
 {
     if (refuses(to))
         return -1;
-    int is_new = !inode_of(to);
-    if (is_new && is_below(to)) { /* hidden before it is there */
-        int result = syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
-        if (result == 0)
-            note(to);
-        return renames(from, to, result);
-    }
-    return renames(from, to, syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0));
+    if (!inode_of(to))
+        note(from, to);
+    return changed(to, syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0));
 }
 
 int link(const char *from, const char *to)
 {
     if (refuses(to))
         return -1;
-    int result = syscall(SYS_linkat, AT_FDCWD, from, AT_FDCWD, to, 0);
-    if (result == 0)
-        note(to);
-    return renames(from, to, result);
+    note(from, to);
+    return changed(to, syscall(SYS_linkat, AT_FDCWD, from, AT_FDCWD, to, 0));
 }
 
 int linkat(int a, const char *from, int b, const char *to, int flags)
 {
     if (refuses(to))
         return -1;
-    int result = syscall(SYS_linkat, a, from, b, to, flags);
-    if (result == 0)
-        note(to);
-    return renames(from, to, result);
+    note(from, to);
+    return changed(to, syscall(SYS_linkat, a, from, b, to, flags));
 }
 
 int unlink(const char *path)
 {
     if (refuses(path))
         return -1;
-    return renames(path, path, syscall(SYS_unlinkat, AT_FDCWD, path, 0));
+    return changed(path, syscall(SYS_unlinkat, AT_FDCWD, path, 0));
 }
 
 int mkdir(const char *path, mode_t mode)
 {
     if (refuses(path))
         return -1;
-    return renames(path, path, syscall(SYS_mkdirat, AT_FDCWD, path, mode));
+    return changed(path, syscall(SYS_mkdirat, AT_FDCWD, path, mode));
 }
 
 #define STAT(name, kind)                                                      \

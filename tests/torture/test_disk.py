@@ -31,6 +31,38 @@ def shim(tmp_path_factory) -> Path:
     return library
 
 
+SEEN_ANEW = """
+import os, sys
+from pathlib import Path
+from transferbench.datasets.lock import locked
+
+path = Path(sys.argv[1])
+if os.fork() == 0:
+    path.with_name("draft").touch()
+    path.with_name("draft").rename(path)
+    os._exit(0)
+os.wait()
+print(path.exists())
+with locked(path):
+    print(path.exists())
+"""
+
+
+def test_what_another_has_made_is_seen_once_its_lock_is_had(shim, tmp_path):
+    (tmp_path / "x.lock").touch()  # a killed process has left it, so that taking it changes no folder
+    env = {
+        **os.environ,
+        "LD_PRELOAD": str(shim),
+        "FAULT_BELOW": str(tmp_path),
+        "FAULT_TABLE": str(tmp_path / "table"),
+        "FAULT_LAG_MS": "600000",
+    }
+    (tmp_path / "table").write_bytes(bytes(1 << 20))
+    command = [sys.executable, "-c", SEEN_ANEW, str(tmp_path / "x")]
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert (done.stdout.split(), done.stderr) == (["False", "True"], "")
+
+
 def test_faulty_disks_and_crowds(shim, tmp_path, tally):
     times = {
         case: tally.times(case == "crowd, lag", 2) if "crowd" in case else tally.times(1, 8)
