@@ -13,7 +13,6 @@ average over replicas, and the restarted-cosine and convex controls of the scale
 Shape letters: M candidates (`multiplier` x B), B a batch, S source classes.
 """
 
-import math
 from typing import Any
 
 import torch
@@ -24,7 +23,7 @@ from ..datasets import ranks
 from ..datasets.base import Pending, mix
 from ..datasets.device import moved
 from .base import Method, Metrics, Problem, changes, classed_source, judging_stream, part, update
-from .credit import ClassCredit, Judge, shared_parameters, unit
+from .gradient_credit import GradientCredit
 from .metrics import SCORES, check_score, classification_loss, of_scored
 from .network import frozen_statistics
 from .policy import Actions, Policy
@@ -43,7 +42,6 @@ from .policy_settings import (
     Weights,
     policy_config,
 )
-from .recipe import Precision
 
 
 class L2TL(Method):
@@ -73,15 +71,7 @@ class L2TL(Method):
             source.num_classes, policy_config(config, self.recipe.steps), problem.seed, problem.device
         )
         if config.credit is Credit.first_order:
-            if self.recipe.precision is not Precision.fp32:
-                raise InputError(
-                    f"method.credit={config.credit}: takes small differences of losses, which "
-                    f"recipe.precision={self.recipe.precision} rounds away; expected fp32"
-                )
-            self.credit = ClassCredit(source.num_classes, problem.device)
-            self.judge = Judge(self.net, config.judge_lr, config.layerwise)
-            num_shared = sum(p.numel() for p in shared_parameters(self.net))
-            self.direction = torch.zeros(num_shared, device=problem.device)
+            self.gradients = GradientCredit(problem, self.net, config)
         self.walked = torch.ones((), device=problem.device)
         self.truth_S = torch.tensor(source.truth, device=problem.device)
         if config.weights is Weights.oracle and not source.truth:
@@ -105,8 +95,7 @@ class L2TL(Method):
             rows, y = self.source.draw()  # labels alone
             kept = select(weight_S[y], self.recipe.batch_size, self._tie_seed(t))
             images = self.source.fetch(rows, kept)  # decoding starts now
-            explored = self._explored(y, kept)
-            others = None if explored is None else self.source.fetch(rows, explored)
+            others = self._explored(rows, y, kept)
         with part("data"):
             x, y = next(self.target)
         with part("target"):
@@ -165,30 +154,23 @@ class L2TL(Method):
         with part("data"):
             x, y = next(self.holdout)
         with part("reward"):
-            direction, loss = self.judge.direction(self.net, x, y)
-            self.direction = self.config.direction_memory * self.direction + direction
-            along = unit(self.direction)
-            judged = [trained] if others is None else [trained, (*others.result(), None)]
-            for x, y, feature_BF in judged:
-                credit_B = self.judge.credit(self.net, x, y, feature_BF, along, self.config.relative_credit)
-                self.credit.add(credit_B, y)
+            loss = self.gradients.follow(self.net, x, y)
+            self.gradients.judge(self.net, *trained)
+            if others is not None:
+                self.gradients.judge(self.net, *others.result())
         self._update(t)
         with part("policy"):
-            worth, error = self.credit.mixture(self._mean_weight())
+            slope_S, slope, worth = self.gradients.slopes(self._mean_weight())
             if learns:
-                bar = self.config.credit_bar * worth.clamp(min=0)
-                sharp = self.config.credit_sharpness
-                self.policy.tilt(sharp * self.credit.evidence(bar), sharp * worth / error.clamp(min=1e-12))
+                self.policy.tilt(slope_S, slope)
         return {"reward": -loss, "worth": worth}
 
-    def _explored(self, y_M: Tensor, kept: Tensor) -> Tensor | None:
-        """Give the places of candidates that are only judged, if any: those of classes judged least."""
-        batches = self.config.explored if self.config.credit is Credit.first_order and not self.replays else 0
-        if not batches:
+    def _explored(self, rows: Tensor, y_M: Tensor, kept: Tensor) -> Pending | None:
+        """Fetch the candidates that are only judged, if any."""
+        if self.config.credit is not Credit.first_order or self.replays or not self.config.explored:
             return None
-        count_M = self.credit.count_S[y_M].index_fill(0, kept, math.inf)
-        num_others = min(batches * self.recipe.batch_size, len(y_M) - len(kept))
-        return torch.argsort(count_M, stable=True)[:num_others]
+        num_explored = self.config.explored * self.recipe.batch_size
+        return self.source.fetch(rows, self.gradients.judged_least(y_M, kept, num_explored))
 
     def sample(self) -> tuple[Tensor, Tensor, Actions]:
         """Draw this step's class weights [S] and scale [], and give the actions behind them."""
@@ -218,7 +200,7 @@ class L2TL(Method):
     def _mean_weight(self) -> Tensor:
         """Give the weights [S] that are expected at this step."""
         if self.config.weights is Weights.uniform:
-            return torch.ones_like(self.credit.count_S)
+            return torch.ones(len(self.policy.weight_logits), device=self.policy.device)
         return self.truth_S if self.config.weights is Weights.oracle else self.policy.expected()[0]
 
     def source_loss(self, loss_B: Tensor, weight_B: Tensor) -> Tensor:

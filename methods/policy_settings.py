@@ -77,7 +77,7 @@ class Credit(StrEnum):
     reward = "reward"  # one number for all: REINFORCE, as the paper and the code have it
     present = "present"  # the same, but only classes with an image in the step's batch are judged
     gain = "gain"  # as present, by what the step adds to the reward on the same holdout images
-    first_order = "first_order"  # its images' gradients times the holdout's (methods/credit.py)
+    first_order = "first_order"  # its images' gradients times the holdout's (methods/gradient_credit.py)
 
 
 class Action(StrEnum):

@@ -219,7 +219,7 @@ def test_candidates_are_judged_that_are_not_trained_on(build, explored):
     given = ("method.preset=first_order", f"method.explored={explored}", "shots=2", "source=glyphs")
     method = build("l2tl", *given)
     method.step(0)
-    assert method.credit.count_S.sum() == 16 * (1 + explored)
+    assert method.gradients.classes.count_S.sum() == 16 * (1 + explored)
     assert method.source.num_images == 16 * (1 + explored)
     plain = build("l2tl", "shots=2")  # the paper's looks at no more than it trains on
     plain.step(0)
@@ -229,10 +229,10 @@ def test_candidates_are_judged_that_are_not_trained_on(build, explored):
 def test_an_earlier_gradient_of_the_holdout_counts_less(build):
     method = build("l2tl", "method.preset=first_order", "method.direction_memory=0.5", "shots=2")
     method.step(0)  # a judge that knows nothing gives no direction
-    assert method.direction.norm() == 0
+    assert method.gradients.direction.norm() == 0
     method.step(1)
-    first = method.direction.clone()
+    first = method.gradients.direction.clone()
     assert first.norm().item() == pytest.approx(1, rel=1e-4)
     method.step(2)
-    newest = method.direction - 0.5 * first
+    newest = method.gradients.direction - 0.5 * first
     assert newest.norm().item() == pytest.approx(1, rel=1e-4)
