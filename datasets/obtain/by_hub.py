@@ -20,7 +20,7 @@ from ... import InputError
 from ..about import Hub, Listing
 from ..drawn import draw
 from ..index import Row
-from .download import DownloadError, verify
+from .download import DownloadError, check_reachable, verify
 
 MARKER = "from_hub.json"
 NINE_TO_ONE = {"train": 9, "holdout": 1}
@@ -114,8 +114,6 @@ def _library(name: str) -> Any:
 def _check_reachable(endpoint: str) -> None:
     """See that the hub answers at all: its library takes longer to say that it does not."""
     from huggingface_hub import constants
-
-    from .places import check_reachable  # which imports this
 
     if not constants.HF_HUB_OFFLINE:  # then the library says so
         check_reachable(endpoint)

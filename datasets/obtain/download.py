@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 import shutil
+import socket
 import string
 import sys
 import time
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import IO
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urljoin, urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from urllib.request import HTTPRedirectHandler, Request, build_opener, getproxies
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -38,6 +39,7 @@ from ... import InputError, __version__
 from ..lock import locked
 
 TIMEOUT_SECONDS = 30  # without a byte
+CONNECT_SECONDS = 2.0
 PAUSES_SECONDS = (1, 2, 4, 8)  # each before one more try that brings nothing new
 MOST_REDIRECTS = 10
 MOST_BYTES = 10**12  # of a file whose size nobody tells
@@ -90,6 +92,21 @@ def download(url: str, path: Path, *, checksum: str = "", num_bytes: int = 0, wo
         with _writing(path):
             part.bytes.replace(path)
         part.drop()
+
+
+def check_reachable(url: str) -> None:
+    """See that a host answers, so that a machine without network learns it at once.
+
+    Raises: DownloadError.
+    """
+    address = urlsplit(url)
+    if getproxies().get(address.scheme):
+        return
+    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        socket.create_connection((address.hostname or "", port), CONNECT_SECONDS).close()
+    except OSError as error:
+        raise DownloadError(f"{address.hostname} cannot be reached ({error.strerror or error})") from error
 
 
 def verify(path: Path, checksum: str) -> bool:

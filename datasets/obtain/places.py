@@ -7,8 +7,6 @@ The user's folder is `$TRANSFERBENCH_DATA` (`data.root=PATH`); it is only read. 
 
 import os
 import shutil
-import socket
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -21,11 +19,10 @@ from ..cache import folder as cache_folder
 from ..cache import writing
 from ..lock import locked
 from . import by_hub, by_torchvision
-from .download import DownloadError, download
+from .download import DownloadError, check_reachable, download
 from .unpack import draft, extract
 
 Fetch = Callable[[Path], None]  # makes a folder with the data set, whole or not at all
-CONNECT_SECONDS = 2.0
 UNPACKED_TIMES = 20  # a bound against bombs: annotations shrink well, images hardly
 UNPACKED_BYTES = 2_000_000_000  # of which less is not asked
 
@@ -190,21 +187,6 @@ def _from_hub(hub: Hub, into: Path) -> None:
     begun = into.with_name(f"{into.name}.hub")
     by_hub.fetch(hub, begun)
     begun.rename(into)
-
-
-def check_reachable(url: str) -> None:
-    """See that a host answers, so that a machine without network learns it at once.
-
-    Raises: DownloadError.
-    """
-    address = urlsplit(url)
-    if urllib.request.getproxies().get(address.scheme):
-        return
-    port = address.port or (443 if address.scheme == "https" else 80)
-    try:
-        socket.create_connection((address.hostname or "", port), CONNECT_SECONDS).close()
-    except OSError as error:
-        raise DownloadError(f"{address.hostname} cannot be reached ({error.strerror or error})") from error
 
 
 def _archive_files(name: str, archives: Sequence[Archive]) -> list[Path]:
