@@ -3,11 +3,14 @@
 import gc
 import io
 from collections.abc import Callable
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from transferbench import methods
 from transferbench.benchmarks.evaluate import evaluate
 from transferbench.benchmarks.finite import not_finite
 from transferbench.benchmarks.run import generalist, run_one
@@ -30,6 +33,17 @@ COSTLY = {"l2t_ww": ["method.num_stages=2"]}  # else a step of it takes a third 
 ALL = [(name,) for name in NAMES] + VARIANTS
 every_method = pytest.mark.parametrize("spec", ALL, ids=" ".join)
 Build = Callable[..., Method]
+
+
+def test_a_file_is_a_method_where_a_class_of_it_is_one():
+    modules = {m.name: import_module(f"{methods.__name__}.{m.name}") for m in iter_modules(methods.__path__)}
+    own = {name: [c for c in vars(m).values() if is_method(c, m.__name__)] for name, m in modules.items()}
+    assert {name: len(found) for name, found in own.items() if found} == dict.fromkeys(NAMES, 1)
+
+
+def is_method(thing: Any, module: str) -> bool:
+    is_one = isinstance(thing, type) and issubclass(thing, Method) and thing is not Method
+    return is_one and thing.__module__ == module
 
 
 def run(method: Method, first: int, last: int) -> list[dict[str, float]]:
