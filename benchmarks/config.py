@@ -41,12 +41,15 @@ SUITE: dict[str, Callable[[Any], bool]] = {  # the form of a suite's file
     "seeds": lambda v: isinstance(v, int) and v > 0,
     "vary": lambda v: isinstance(v, dict) and all(isinstance(values, list) for values in v.values()),
     "parts": lambda v: isinstance(v, dict) and all(isinstance(part, dict) for part in v.values()),
-    "rows": lambda v: (
-        v == "every method"
-        or isinstance(v, dict)
-        and all(isinstance(row, dict) and isinstance(row.get("method"), str) for row in v.values())
-    ),
+    "rows": lambda v: v == "every method" or _are_rows(v),
+    "more": lambda v: _are_rows(v),
 }
+
+
+def _are_rows(v: Any) -> bool:
+    return isinstance(v, dict) and all(
+        isinstance(row, dict) and isinstance(row.get("method"), str) for row in v.values()
+    )
 
 
 @cache
@@ -206,6 +209,11 @@ def suite_rows() -> dict[str, dict[str, Any]]:
     return read_suite("compare")["rows"]
 
 
+def named_rows() -> dict[str, dict[str, Any]]:
+    """Read the rows that a comparison has when it is asked for them by name."""
+    return read_suite("compare")["more"]
+
+
 def rows(request: Request, overrides: Iterable[str]) -> list[tuple[str, Any]]:
     """List the rows of a comparison: methods with their settings.
 
@@ -213,8 +221,8 @@ def rows(request: Request, overrides: Iterable[str]) -> list[tuple[str, Any]]:
 
     Raises: InputError for an unknown row, or a setting that no row has.
     """
-    known = suite_rows()
-    wanted = request.methods.split(",") if request.methods else list(known)
+    wanted = request.methods.split(",") if request.methods else list(suite_rows())
+    known = {**suite_rows(), **named_rows()}
     own = [o for o in overrides if o.startswith("method.")]
     others = [o for o in overrides if not o.startswith("method.")]
     used: set[str] = set()

@@ -12,7 +12,7 @@ from ..datasets.about import About
 from ..datasets.obtain import places
 from ..datasets.pixels import MemoryPixels
 from ..methods import catalog as methods
-from .config import suite_rows
+from .config import named_rows, suite_rows
 
 STEP = "a step, × fine-tuning"
 WIDTH = 240  # of what goes into a file or a pipe
@@ -30,6 +30,7 @@ def print_methods(costs: Mapping[str, str]) -> int:
         table.add_row(name, cls.title, cls.kind, cls.paper, needs, costs.get(cls.title, ""))
     _console().print(table)
     print(f"rows of `bench`: {', '.join(suite_rows())}")
+    print(f"by name also: {', '.join(named_rows())}, and any method")
     if costs:
         print(
             f"{STEP}: median of runs with default settings, over fine-tuning's in the same bench and machine"

@@ -204,6 +204,15 @@ def test_a_setting_reaches_every_row_that_has_it():
     assert chosen[1][1].weights == "uniform"
 
 
+def test_rows_that_are_there_by_name_are_no_default():
+    (first, gradients), (second, code) = rows(compose_request(["methods=l2tl_gradients,l2tl_code"]), [])
+    assert (first, gradients) == ("l2tl", settings_of("l2tl", ["method.preset=first_order"]))
+    assert (second, code) == ("l2tl", settings_of("l2tl", ["method.preset=code_svhn"]))
+    by_default = [settings for _, settings in rows(compose_request([]), [])]
+    assert gradients not in by_default
+    assert code not in by_default
+
+
 def test_a_method_that_cannot_run_says_why_and_the_table_too(tmp_path, capsys, forked):
     results = tmp_path / "results"
     quick = ["recipe.steps=2", "source_recipe.steps=2", "recipe.evaluations=1", "seeds=1", "device=cpu"]
