@@ -1,12 +1,10 @@
 """Splits that the official lists leave open: drawn once, by image name, so that every copy has the same.
 
 `splits/<name>.txt` holds the holdout of a set whose official list could be had when the file was
-made; `python -m transferbench.datasets.drawn <name>` prints it anew.
+made (`holdout_list.py` prints it anew).
 """
 
-import sys
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -64,18 +62,3 @@ def key(row: Row) -> str:
     """Name an image apart from the folders that a copy keeps it in: its class folder and stem."""
     path = PurePosixPath(row.path)
     return f"{path.parent.name}/{path.stem}"
-
-
-def _main(name: str) -> None:
-    """Print the holdout of a set that is here, as `splits/<name>.txt` holds it."""
-    from .obtain import places
-
-    module = import_module(f".{name}", __package__)
-    rows = module.read(places.locate(name, module.ABOUT)).parts["holdout"]
-    print(f"# {name}: the {len(rows)} holdout images; the rest of the official training list is train.")
-    print(f"# Drawn stratified by class, by a hash of seed {SEED} and image name (datasets/drawn.py).")
-    print("\n".join(sorted(key(r) for r in rows)))
-
-
-if __name__ == "__main__":
-    _main(sys.argv[1])

@@ -16,7 +16,7 @@ from loopback import Fault, loopback
 from official_sets import check, place_unpacked, serve
 from PIL import Image
 from transferbench.benchmarks.cli import main
-from transferbench.datasets import catalog
+from transferbench.datasets import catalog, holdout_list
 from transferbench.datasets.obtain import download, places
 
 QUICK = (
@@ -36,6 +36,16 @@ def test_the_list_names_every_set_with_sizes_and_where_it_is(root, tmp_path, cap
     assert "2.75 GB" in lines["aircraft"]
     assert "no; by hand" in lines["imagenet"]
     assert "yes, made here" in lines["digits"]
+
+
+def test_a_drawn_holdout_is_printed_as_it_is_kept(root, tmp_path, capsys):
+    place_unpacked("food", root / "food", tmp_path)
+    holdout_list.main("food")
+    title, how, *lines = capsys.readouterr().out.splitlines()
+    assert title.startswith(f"# food: the {len(lines)} holdout images")
+    assert "seed 0" in how
+    assert lines == sorted(set(lines))
+    assert len(lines) == len(catalog.load("food").parts["holdout"].labels) > 0
 
 
 def test_every_set_says_what_a_list_needs():
