@@ -54,15 +54,19 @@ class GradientCredit:
         count_M = self.classes.count_S[y_M].index_fill(0, kept, math.inf)
         return torch.argsort(count_M, stable=True)[: min(most, len(y_M) - len(kept))]
 
-    def follow(self, net: Network, x: Tensor, y: Tensor) -> Tensor:
-        """Add a holdout batch's gradient to the fading sum of those before; gives the batch's loss []."""
+    def follow(self, net: Network, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Add a holdout batch's gradient to the fading sum of those before.
+
+        Returns: the sum's direction, flat and of unit length, and the batch's loss [].
+        """
         newest, loss = self.heads.direction(net, x, y)
         self.direction = self.config.direction_memory * self.direction + newest
-        return loss
+        return unit(self.direction), loss
 
-    def judge(self, net: Network, x: Tensor, y: Tensor, feature_BF: Tensor | None = None) -> None:
-        """Take in what source images of classes y [B] are worth along the holdout's gradient."""
-        along = unit(self.direction)
+    def judge(
+        self, net: Network, along: Tensor, x: Tensor, y: Tensor, feature_BF: Tensor | None = None
+    ) -> None:
+        """Take in what source images of classes y [B] are worth along a direction."""
         credit_B = self.heads.credit(net, x, y, feature_BF, along, self.config.relative_credit)
         self.classes.add(credit_B, y)
 

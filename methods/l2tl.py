@@ -154,10 +154,10 @@ class L2TL(Method):
         with part("data"):
             x, y = next(self.holdout)
         with part("reward"):
-            loss = self.gradients.follow(self.net, x, y)
-            self.gradients.judge(self.net, *trained)
+            along, loss = self.gradients.follow(self.net, x, y)
+            self.gradients.judge(self.net, along, *trained)
             if others is not None:
-                self.gradients.judge(self.net, *others.result())
+                self.gradients.judge(self.net, along, *others.result())
         self._update(t)
         with part("policy"):
             slope_S, slope, worth = self.gradients.slopes(self._mean_weight())
