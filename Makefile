@@ -32,7 +32,7 @@ check: $(STAMP)  ## lint and types
 
 speed: $(STAMP)  ## what a step costs, beside torch's and timm's loops and the floor of the arithmetic
 	@mkdir -p results
-	@OMP_NUM_THREADS=1 .venv/bin/pytest benchmarks -o python_files='bench_*.py' -o python_functions='bench_*' \
+	@OMP_NUM_THREADS=1 .venv/bin/pytest benchmarks/speed -o python_files='bench_*.py' -o python_functions='bench_*' \
 	  --benchmark-only --benchmark-columns=median,iqr,rounds --benchmark-json=results/speed.json $(ARGS)
 	@.venv/bin/python -m transferbench.analysis.speed results/speed.json
 

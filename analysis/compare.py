@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 
 from .. import InputError
-from . import words
-from .across import holm
-from .comparison import Comparison, comparisons
-from .headline import places
-from .load import Run, load
-from .stats import CONFIDENCE, Difference, mean_interval, paired_difference
-from .tables import markdown_table
+from . import wording as words
+from .page.headline import places
+from .records.comparison import Comparison, comparisons
+from .records.load import Run, load
+from .statistics.aggregate import holm
+from .statistics.paired import CONFIDENCE, Difference, mean_interval, paired_difference
+from .tables.comparison_table import markdown_table
 
 Key = tuple[str, str, str]  # source, target, and bench or setting
 Folder = Mapping[Key, Comparison]

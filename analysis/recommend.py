@@ -9,12 +9,12 @@ from pathlib import Path
 
 from scipy.special import stdtr
 
-from . import words
-from .across import holm
-from .comparison import REFERENCE, Comparison, comparisons
-from .load import METRICS, Run, load, runs_frame
-from .stats import CONFIDENCE, Difference, mean_interval, paired_difference
-from .tables import title
+from . import wording as words
+from .records.comparison import REFERENCE, Comparison, comparisons
+from .records.load import METRICS, Run, load, runs_frame
+from .statistics.aggregate import holm
+from .statistics.paired import CONFIDENCE, Difference, mean_interval, paired_difference
+from .tables.comparison_table import title
 
 CHEAPER = 0.8  # of the time of another: from here on it is worth a word
 MOST_NAMES = 4

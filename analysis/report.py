@@ -5,19 +5,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import InputError
-from . import ledger, page, speed, tables
-from .comparison import Comparison, comparisons
-from .csv_text import csv_text
-from .headline import findings, places
-from .load import METRICS, Run, Unread, curve_frame, load, load_skipped, nothing, read_all, runs_frame
-from .paper_tables import suite_section, write_section
-from .suites import load_suite, plans
+from . import speed
+from .page import page
+from .page import run_log as ledger
+from .page.headline import findings, places
+from .records.comparison import Comparison, comparisons
+from .records.load import METRICS, Run, Unread, curve_frame, load, load_skipped, nothing, read_all, runs_frame
+from .records.suites import load_suite, plans
+from .tables import comparison_table as tables
+from .tables.csv_text import csv_text
+from .tables.paper_tables import suite_section, write_section
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from .figures import Style
+    from .figures.style import Style
 
 PDF_METADATA = {"CreationDate": None, "Creator": None, "Producer": None}
 
@@ -65,7 +68,7 @@ def suite_parts(results: Path, runs: list[Run], out: Path, unread: list[Unread])
             section = suite_section(suite)
             pictures = []
             if suite.view in ("shots", "curves", "pictures", "classes") and suite.runs:
-                from .suite_figures import suite_pictures
+                from .page.suite_figures import suite_pictures
 
                 pictures = suite_pictures(suite, results)
         except InputError as error:
@@ -102,8 +105,8 @@ def find_comparison(results: Path, source: str, target: str, bench: str) -> Comp
 
 def write_prints(known: list[Comparison], folder: Path) -> None:
     """Write the figures of every comparison, and of all differences, as PNG, PDF and CSV."""
-    from . import figures
-    from .paper_figures import difference_figure
+    from .figures import style as figures
+    from .figures.paper import difference_figure
 
     look = figures.styles(run.label for comparison in known for run in comparison.runs)
     for comparison in known:
@@ -137,8 +140,8 @@ def differences_frame(known: list[Comparison]) -> "pd.DataFrame":
 
 def draw(comparison: Comparison, look: "dict[str, Style]") -> dict[str, tuple["Figure", "pd.DataFrame"]]:
     """Return the figures of one comparison, by kind, each with what it draws."""
-    from .cost_figure import cost_figure, cost_means
-    from .figures import accuracy_figure, curve_figure
+    from .figures.cost import cost_figure, cost_means
+    from .figures.style import accuracy_figure, curve_figure
 
     score_name = METRICS[comparison.metric]
     score_name = score_name[0].upper() + score_name[1:]

@@ -87,7 +87,7 @@ def part(results: Path) -> dict[str, Any] | None:
 
     Raises: InputError for a file that is torn, or of something else.
     """
-    from .grids import Cell, Grid
+    from .page.page_tables import Cell, Grid
 
     if not (results / FILE).exists():
         return None

@@ -166,21 +166,21 @@ def _parser() -> argparse.ArgumentParser:
 
 def _bench(arguments: argparse.Namespace) -> int:
     with importing():
-        from .bench import bench
+        from .commands.bench import bench
 
     return bench(arguments.overrides, dry_run=arguments.dry_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     with importing():
-        from .bench import single
+        from .commands.bench import single
 
     return single(arguments.overrides)
 
 
 def _suite(arguments: argparse.Namespace) -> int:
     with importing():
-        from .regenerate import print_suites, suite
+        from .commands.suite import print_suites, suite
 
     if not arguments.overrides:
         return print_suites()
@@ -189,32 +189,32 @@ def _suite(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from .status import status
+    from .commands.status import status
 
     return status(_results_of(arguments.overrides))
 
 
 def _watch(arguments: argparse.Namespace) -> int:
-    from .status import watch
+    from .commands.status import watch
 
     return watch(_results_of(arguments.overrides))
 
 
 def _retry(arguments: argparse.Namespace) -> int:
-    from .retry import retry
+    from .commands.slurm_jobs import retry
 
     return retry(_results_of(arguments.overrides), arguments.words or ("failed", "lost"))
 
 
 def _cancel(arguments: argparse.Namespace) -> int:
-    from .retry import cancel
+    from .commands.slurm_jobs import cancel
 
     names = [word for word in arguments.overrides if "=" not in word]
     return cancel(_results_of([w for w in arguments.overrides if "=" in w]), names)
 
 
 def _logs(arguments: argparse.Namespace) -> int:
-    from .retry import logs
+    from .commands.slurm_jobs import logs
 
     names = [word for word in arguments.overrides if "=" not in word]
     if len(names) != 1:
@@ -235,7 +235,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _reproduce(arguments: argparse.Namespace) -> int:
-    from .reproduce import reproduce
+    from .commands.reproduce import reproduce
 
     runs = [word for word in arguments.overrides if "=" not in word]
     if len(runs) != 1:
@@ -272,17 +272,17 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _methods(arguments: argparse.Namespace) -> int:
-    from ..analysis.costs import step_costs
-    from ..analysis.load import load, load_any
-    from .listing import print_methods
+    from ..analysis.records.load import load, load_any
+    from ..analysis.tables.step_costs import step_costs
+    from .commands.listing import print_methods
 
     results = _results_of(arguments.overrides)
     return print_methods(step_costs(load(results) if arguments.overrides else load_any(results)))
 
 
 def _data(arguments: argparse.Namespace) -> int:
-    from ..datasets.obtain import places
-    from . import doctor, listing
+    from ..datasets.download import locate as places
+    from .commands import doctor, listing
 
     given = [n for n in arguments.names if n.startswith(("data.root=", "data.mirror="))]
     names = [n for n in arguments.names if n not in given]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from . import ranks
+from . import distributed as ranks
 from .device import moved
 from .pixels import SMALL, Squares, whole
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .. import InputError
-from . import ranks
+from . import distributed as ranks
 from .augment import Augment
 from .device import moved
 from .pixels import Images, JoinedPixels, MemoryPixels, Pixels, Raw, brought

@@ -8,9 +8,9 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import drawn
 from .about import About, Listing
-from .index import Row
+from .reading import holdout as drawn
+from .storage.index import Row
 
 ABOUT = About(
     title="Birdsnap 1.1 (Berg et al. 2014)",

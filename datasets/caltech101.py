@@ -7,10 +7,10 @@ test part. Clutter counts as a class, as in VTAB, whose sizes these are; torchvi
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import drawn
 from .about import About, Archive, Listing, Torchvision
 from .base import mix
-from .index import Row
+from .reading import holdout as drawn
+from .storage.index import Row
 
 ABOUT = About(
     title="Caltech-101 with its clutter, 30 training images a class (Li et al. 2004)",

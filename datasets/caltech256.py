@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .about import About, Archive, Listing, Torchvision
 from .caltech101 import few
-from .index import Row
+from .storage.index import Row
 
 ABOUT = About(
     title="Caltech-256 with its clutter, 60 training images a class (Griffin et al. 2007)",

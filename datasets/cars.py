@@ -6,9 +6,10 @@ have them.
 
 from pathlib import Path
 
-from . import drawn, mat
 from .about import About, Archive, Hub, Listing
-from .index import Row
+from .reading import holdout as drawn
+from .reading import matlab as mat
+from .storage.index import Row
 
 BASE = "http://ai.stanford.edu/~jkrause"
 LISTS = {"cars_train": "cars_train_annos.mat", "cars_test": "cars_test_annos_withlabels.mat"}

@@ -12,10 +12,13 @@ from pathlib import Path
 from types import ModuleType
 
 from .. import InputError
-from . import embedded, folder, official, planted
+from . import planted
 from .about import About
 from .base import Dataset
-from .obtain import places
+from .download import locate as places
+from .reading import generated as embedded
+from .reading import image_folder as folder
+from .reading import official
 
 IS_ONE = re.compile(r"^ABOUT\b", re.MULTILINE)  # told without an import
 

@@ -16,8 +16,8 @@ import numpy as np
 from .. import InputError
 from .about import About, Listing
 from .base import Part, mix
-from .drawn import SEED
-from .index import IMAGE, IndexedImages, Table
+from .reading.holdout import SEED
+from .storage.index import IMAGE, IndexedImages, Table
 
 BATCHES = "CheXpert-v1.0 batch"  # folders of the full release, as its archives have them
 LISTS = f"{BATCHES} 1 (validate & csv)"

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from . import drawn
 from .about import About, Archive, Listing
-from .index import Row
+from .reading import holdout as drawn
+from .storage.index import Row
 
 ABOUT = About(
     title="CUB-200-2011 (Wah et al. 2011)",

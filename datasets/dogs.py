@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from . import drawn, mat
 from .about import About, Archive, Listing
-from .index import Row
+from .reading import holdout as drawn
+from .reading import matlab as mat
+from .storage.index import Row
 
 BASE = "http://vision.stanford.edu/aditya86/ImageNetDogs"
 ABOUT = About(

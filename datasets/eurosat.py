@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from . import drawn
 from .about import About, Archive, Listing, Torchvision
-from .index import Row
+from .reading import holdout as drawn
+from .storage.index import Row
 
 ABOUT = About(
     title="EuroSAT, RGB (Helber et al. 2019)",

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from . import mat
 from .about import About, Archive, Hub, Listing, Torchvision
-from .index import Row
+from .reading import matlab as mat
+from .storage.index import Row
 
 BASE = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102"
 ABOUT = About(

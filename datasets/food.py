@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from . import drawn
 from .about import About, Archive, Hub, Listing, Torchvision
-from .index import Row
+from .reading import holdout as drawn
+from .storage.index import Row
 
 ABOUT = About(
     title="Food-101 (Bossard et al. 2014)",

@@ -9,9 +9,9 @@ import csv
 from itertools import groupby
 from pathlib import Path
 
-from . import drawn
 from .about import About, Archive, Listing, Torchvision
-from .index import Row
+from .reading import holdout as drawn
+from .storage.index import Row
 
 BASE = "https://sid.erda.dk/public/archives/daaeac0d7ce1152aea9b61d9f1e19370"
 ABOUT = About(

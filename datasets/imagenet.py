@@ -11,9 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from .. import InputError
-from . import mat, nested_tar, wordnet
 from .about import About, Listing
-from .index import Row
+from .reading import matlab as mat
+from .reading import wordnet
+from .storage import nested_tar
+from .storage.index import Row
 
 TRAIN = "ILSVRC2012_img_train.tar", "ILSVRC/Data/CLS-LOC/train", "Data/CLS-LOC/train", "train"
 VALIDATION = "ILSVRC2012_img_val.tar", "ILSVRC/Data/CLS-LOC/val", "Data/CLS-LOC/val", "val"

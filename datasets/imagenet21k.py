@@ -12,13 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from .. import InputError
-from . import nested_tar, shards, wordnet
 from .about import About, Listing
 from .base import mix
-from .drawn import SEED
-from .index import Row
-from .nested_tar import Images, Place
-from .shards import Member
+from .reading import wordnet
+from .reading.holdout import SEED
+from .storage import nested_tar
+from .storage import tar_shards as shards
+from .storage.index import Row
+from .storage.nested_tar import Images, Place
+from .storage.tar_shards import Member
 
 ABOUT = About(
     title="ImageNet-21k, winter 2021 or fall 2011 (Deng et al. 2009)",

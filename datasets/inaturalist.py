@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from . import nested_tar
 from .about import About, Archive, Listing, Torchvision
+from .storage import nested_tar
 
 BASE = "https://ml-inat-competition-datasets.s3.amazonaws.com/2021"
 TRAIN = "train_mini", "2021_train_mini", "train", "2021_train"  # in the archive, of torchvision; the full set

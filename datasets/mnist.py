@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from .. import InputError
-from . import drawn
 from .about import About, Archive, Listing, Torchvision
 from .base import Part
-from .index import Row
 from .pixels import ArrayImages
+from .reading import holdout as drawn
+from .storage.index import Row
 
 BASE = "https://storage.googleapis.com/cvdf-datasets/mnist"
 ABOUT = About(

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from . import drawn
 from .about import About, Archive, Hub, Listing, Torchvision
-from .index import Row
+from .reading import holdout as drawn
+from .storage.index import Row
 
 BASE = "https://www.robots.ox.ac.uk/~vgg/data/pets/data"
 ABOUT = About(

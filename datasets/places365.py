@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import nested_tar
 from .about import About, Archive, Listing, Torchvision
-from .index import Row
-from .nested_tar import Rows
+from .storage import nested_tar
+from .storage.index import Row
+from .storage.nested_tar import Rows
 
 BASE = "http://data.csail.mit.edu/places/places365"
 ABOUT = About(

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from . import mat
 from .about import About, Archive, Listing, Torchvision
 from .base import Part
 from .mnist import DIGITS, Arrays, parts
 from .pixels import ArrayImages
+from .reading import matlab as mat
 
 BASE = "http://ufldl.stanford.edu/housenumbers"
 ABOUT = About(

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from . import drawn, wordnet
 from .about import About, Archive, Listing
-from .index import Row
+from .reading import holdout as drawn
+from .reading import wordnet
+from .storage.index import Row
 
 ABOUT = About(
     title="Tiny ImageNet (Stanford CS231n 2015)",

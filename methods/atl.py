@@ -25,8 +25,8 @@ from torch.nn import functional as F
 from ..datasets.base import mix
 from .base import Method, Metrics, Problem, changes, check_ranges, train_step
 from .linear_probe import new_head
+from .networks.taps import Taps, unit_vectors
 from .tap_choice import centroid_judge, folds, forward_selection, logistic_judge
-from .taps import Taps, unit_vectors
 
 
 class Which(StrEnum):

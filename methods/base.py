@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from .. import InputError
-from ..datasets import ranks
+from ..datasets import distributed as ranks
 from ..datasets.base import Batch, Split, Stream
 from .metrics import classification_loss
-from .network import Network
+from .networks.network import Network
 from .recipe import Recipe
 
 Metrics = dict[str, Tensor]  # finite scalars, still on the device

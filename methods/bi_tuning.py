@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from ..datasets.base import mix
 from .base import Method, Metrics, Problem, check_ranges, part, update
-from .network import Network
+from .networks.network import Network
 
 
 class BiTuning(Method):

@@ -21,8 +21,8 @@ from torch.nn import functional as F
 
 from ..datasets.base import Split
 from .base import Method, Metrics, Problem, check_ranges, classed_source, part, update
+from .components.class_relationship import mean_answers, reverse_relation
 from .lwf import no_source_classes
-from .relationship import mean_answers, reverse_relation
 
 
 class Relation(StrEnum):

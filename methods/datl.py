@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..datasets.base import Split
 from .base import Method, Metrics, Problem, check_ranges, classed_source, train_step
-from .network import Network
+from .networks.network import Network
 from .pretrain import Matcher
 
 

@@ -24,9 +24,9 @@ from torch import Tensor
 from .. import InputError
 from ..datasets.base import mix
 from .base import Method, Metrics, Problem, check_ranges, may_save, part, train_step, update
-from .channel_attention import attention_of, features_and_maps, layers_of_stages, losses_without
 from .metrics import classification_loss
-from .network import Network
+from .networks.channel_attention import attention_of, features_and_maps, layers_of_stages, losses_without
+from .networks.network import Network
 
 SUMMED_IMAGES = 64  # the released code's batch
 HEAD_LR, HEAD_EPOCHS, EPOCHS_TO_A_TENTH = 0.01, 10, 6  # of the head that attention is measured by

@@ -23,7 +23,7 @@ from scipy.sparse import eye_array, kron, vstack
 from torch import Tensor
 
 from .base import Method, Metrics, Problem, check_ranges, classed_source, train_step
-from .class_means import best_classes, class_means
+from .components.class_means import best_classes, class_means
 from .datl import Init
 from .pretrain import Matcher
 

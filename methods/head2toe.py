@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from .base import Method, Metrics, Problem, check_ranges, part, train_step
 from .linear_probe import new_head
 from .lp_ft import shortened
+from .networks.taps import Taps, unit_vectors
 from .recipe import OptimizerName
-from .taps import Taps, unit_vectors
 
 
 class Head2Toe(Method):

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 
 from .. import InputError
 from .base import Method, Metrics, Problem, check_ranges, part, update
+from .components.lookahead import twice_differentiable, why_not
+from .components.unrolled import Unrolled
 from .feature_matching import Pairing, WhatWhere, connectors, matching_loss
-from .lookahead import twice_differentiable, why_not
 from .metrics import classification_loss
-from .network import Network, frozen_statistics
+from .networks.network import Network, frozen_statistics
 from .recipe import OptimizerName
-from .unrolled_sgd import Unrolled
 
 
 class L2TWW(Method):

@@ -19,15 +19,13 @@ import torch
 from torch import Tensor
 
 from .. import InputError
-from ..datasets import ranks
+from ..datasets import distributed as ranks
 from ..datasets.base import Pending, mix
 from ..datasets.device import moved
 from .base import Method, Metrics, Problem, changes, classed_source, judging_stream, part, update
-from .gradient_credit import GradientCredit
-from .metrics import SCORES, check_score, classification_loss, of_scored
-from .network import frozen_statistics
-from .policy import Actions, Policy
-from .policy_settings import (
+from .l2tl_policy.gradient_credit import GradientCredit
+from .l2tl_policy.reinforce import Actions, Policy
+from .l2tl_policy.settings import (
     TITLES,
     Action,
     Alpha,
@@ -42,6 +40,8 @@ from .policy_settings import (
     Weights,
     policy_config,
 )
+from .metrics import SCORES, check_score, classification_loss, of_scored
+from .networks.network import frozen_statistics
 
 
 class L2TL(Method):

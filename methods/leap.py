@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from .. import InputError
 from ..datasets.base import mix
 from .base import Method, Metrics, Problem, check_ranges, classed_source, may_save, train_step
-from .tasks import Tasks
-from .trajectory import Metric, PathGradient, flat, put, walk
+from .components.tasks import Tasks
+from .components.trajectory import Metric, PathGradient, flat, put, walk
 
 LEAST_CLASSES = 4  # of the source: two tasks of two classes
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .base import Method, Metrics, Problem, check_ranges, classed_source, judging_stream, part, update
-from .lookahead import lookahead, twice_differentiable, why_not
+from .components.lookahead import lookahead, twice_differentiable, why_not
 from .metrics import classification_loss
 
 

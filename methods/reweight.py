@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..datasets.base import mix
 from .base import Method, Metrics, Problem, check_ranges, classed_source, part, update
-from .lookahead import lookahead, twice_differentiable, why_not
+from .components.lookahead import lookahead, twice_differentiable, why_not
 from .metrics import classification_loss
 
 

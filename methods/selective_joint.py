@@ -21,8 +21,8 @@ from torch.nn import functional as F
 
 from ..datasets.base import Split
 from .base import Method, Metrics, Problem, check_ranges, classed_source
-from .joint import Chosen, joint_step
-from .network import Network
+from .components.joint import Chosen, joint_step
+from .networks.network import Network
 
 
 class SelectiveJoint(Method):

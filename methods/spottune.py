@@ -24,10 +24,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .base import Method, Metrics, Problem, check_ranges, part, update
-from .blocks import find_blocks
-from .encoders import SmallEncoder
 from .metrics import classification_loss
-from .network import Network
+from .networks.blocks import find_blocks
+from .networks.encoders import SmallEncoder
+from .networks.network import Network
 
 POLICY_SIDE = 64  # px; the paper's images have 64 to 72
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..datasets.base import mix
-from .relationship import logistic_regression, mean_answers
+from .components.class_relationship import logistic_regression, mean_answers
 
 NUM_FOLDS = 5
 STRENGTHS = (1e-2, 1e-1, 1.0, 1e1, 1e2)  # C of the logistic regression

@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .base import Method, Metrics, Problem, check_ranges, classed_source
-from .class_means import best_classes, class_means
-from .joint import Chosen, joint_step
+from .components.class_means import best_classes, class_means
+from .components.joint import Chosen, joint_step
 
 TEMPERATURE = 0.1  # of the cost
 ENTROPY, SOURCE_RELAXED, TARGET_RELAXED = 1.0, 1.0, 100.0

@@ -9,7 +9,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from .launch import alone
+from .submit import alone
 
 ROOT = Path(__file__).parent.parent
 KINDS = ("*.py", "*.yaml", "*.csv", "*.txt", "*.html", "*.css", "*.js")  # of files that git does not know yet

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import torch
 from loopback import Loopback, loopback
-from transferbench.benchmarks.config import compose_request, settings_of
-from transferbench.benchmarks.pose import Posed, pose, without_target
-from transferbench.benchmarks.resolve import run_config
-from transferbench.benchmarks.schema import Request, RunConfig
+from transferbench.benchmarks.config.compose import compose_request, settings_of
+from transferbench.benchmarks.config.resolve import run_config
+from transferbench.benchmarks.config.schema import Request, RunConfig
+from transferbench.benchmarks.training.problem import Posed, pose, without_target
 from transferbench.datasets import catalog as datasets
 from transferbench.methods import catalog
 from transferbench.methods.base import Method
@@ -56,7 +56,7 @@ def _collected() -> None:
 
 @pytest.fixture(scope="module")
 def forked() -> Iterator[None]:
-    """Let a bench fork its workers, which have torch then; tests/test_reproduce.py starts new ones."""
+    """Let a bench fork its workers, which have torch then; test_reproduce.py starts new ones."""
     fork = multiprocessing.get_context("fork")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(multiprocessing, "get_context", lambda kind: fork)

@@ -11,7 +11,7 @@ import transferbench
 ROOT = Path(transferbench.__file__).parent
 PACKAGES = ("methods", "datasets", "benchmarks", "analysis", "slurm")
 MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
-CONFIG = ROOT / "benchmarks" / "config.py"
+CONFIG = ROOT / "benchmarks" / "config" / "compose.py"
 
 
 def imported(path: Path, text: str | None = None) -> set[str]:
@@ -91,7 +91,7 @@ def test_only_the_configuration_knows_hydra():
     [
         ("analysis.report", {"torch", "torchvision", "timm"}),
         ("benchmarks.cli", {"torch", "torchvision", "timm"}),
-        ("benchmarks.bench", {"torchvision", "timm", "pandas", "scipy", "matplotlib"}),
+        ("benchmarks.commands.bench", {"torchvision", "timm", "pandas", "scipy", "matplotlib"}),
     ],
 )
 def test_it_loads_no_more_than_it_needs(module, unwanted):

@@ -14,7 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import faults
 from transferbench.benchmarks.cli import main
-from transferbench.slurm import launch, queue
+from transferbench.slurm import queue
+from transferbench.slurm import submit as launch
 
 BENCH = [
     "methods=finetune,l2sp,l2tl,scratch",

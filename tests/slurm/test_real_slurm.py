@@ -17,13 +17,14 @@ import yaml
 from storm import figures
 from test_several_processes import in_two
 from transferbench import InputError
-from transferbench.benchmarks.bench import bench as bench_command
 from transferbench.benchmarks.cli import main
-from transferbench.benchmarks.config import compose_request, settings_of
-from transferbench.benchmarks.resolve import run_config
-from transferbench.benchmarks.run import run_one
-from transferbench.benchmarks.status import states
-from transferbench.slurm import launch, queue
+from transferbench.benchmarks.commands.bench import bench as bench_command
+from transferbench.benchmarks.commands.status import states
+from transferbench.benchmarks.config.compose import compose_request, settings_of
+from transferbench.benchmarks.config.resolve import run_config
+from transferbench.benchmarks.training.run import run_one
+from transferbench.slurm import queue
+from transferbench.slurm import submit as launch
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

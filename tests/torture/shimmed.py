@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from deaths import num_changes, records, start, torn, watch
 from transferbench.benchmarks.cli import main
-from transferbench.datasets import cache
+from transferbench.datasets.storage import cache
 
 BELOW, LEVER = Path(os.environ["FAULT_BELOW"]), Path(os.environ["FAULT_SWITCH"])
 SMALL = (

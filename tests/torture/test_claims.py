@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from deaths import FORK, start
-from transferbench.benchmarks import claim
-from transferbench.benchmarks.claim import Claim, Taken, living
-from transferbench.datasets import alive
-from transferbench.datasets.alive import is_alive, signature
+from transferbench.benchmarks.training import heartbeat as claim
+from transferbench.benchmarks.training.heartbeat import Claim, Taken, living
+from transferbench.datasets.files import processes as alive
+from transferbench.datasets.files.processes import is_alive, signature
 
 CLOCKS = "a clock an hour off, forwards or backwards"
 DEAD = "16 processes at one dead run"

@@ -13,8 +13,8 @@ import pytest
 from deaths import killed_after, killed_at, num_changes, records, start, torn
 from test_bad_input import tree
 from test_run import figures
-from transferbench.benchmarks.run import generalist, run_one
-from transferbench.benchmarks.schema import RunConfig
+from transferbench.benchmarks.config.schema import RunConfig
+from transferbench.benchmarks.training.run import generalist, run_one
 from transferbench.methods import catalog
 
 SMALL = (

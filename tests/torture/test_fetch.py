@@ -13,8 +13,9 @@ import pytest
 import torchvision.datasets
 from deaths import killed_at, num_changes, start
 from loopback import Loopback, loopback
-from transferbench.datasets import aircraft, cache, catalog
-from transferbench.datasets.obtain import places
+from transferbench.datasets import aircraft, catalog
+from transferbench.datasets.download import locate as places
+from transferbench.datasets.storage import cache
 
 WRITES = "kill -9 at a rename, flush or write of a download, an archive or the cache"
 

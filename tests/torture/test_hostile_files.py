@@ -19,11 +19,11 @@ from hostile import damaged, files_below, fuzz, in_time
 from hypothesis import strategies as st
 from PIL import Image
 from transferbench import InputError
-from transferbench.datasets import folder
-from transferbench.datasets.obtain import unpack
+from transferbench.datasets.download import archives as unpack
 from transferbench.datasets.pixels import Unreadable, opened, square
-from transferbench.methods.encoders import SmallEncoder
-from transferbench.methods.weights import read_tensors
+from transferbench.datasets.reading import image_folder as folder
+from transferbench.methods.networks.encoders import SmallEncoder
+from transferbench.methods.networks.tensor_files import read_tensors
 
 GB = 10**9
 KINDS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")

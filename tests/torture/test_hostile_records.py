@@ -10,11 +10,12 @@ import simulated_results as simulated
 from hostile import damaged, files_below, fuzz, in_time, wrong
 from hypothesis import strategies as st
 from transferbench import InputError
-from transferbench.analysis import form, load, suites
-from transferbench.analysis.load import parse_run, read_all, read_record
-from transferbench.analysis.paper_tables import suite_section
+from transferbench.analysis.records import load, suites
+from transferbench.analysis.records import schema as form
+from transferbench.analysis.records.load import parse_run, read_all, read_record
 from transferbench.analysis.report import write_report
-from transferbench.benchmarks import record as records
+from transferbench.analysis.tables.paper_tables import suite_section
+from transferbench.benchmarks.training import record as records
 
 METHODS = {name: simulated.METHODS[name] for name in ("Fine-tuning", "L2TL")}
 
@@ -154,7 +155,7 @@ def test_old_and_new_records_stand_in_one_table(results):
 
 
 def test_a_run_writes_the_present_format(config_of, results):
-    from transferbench.benchmarks.run import run_one
+    from transferbench.benchmarks.training.run import run_one
 
     tiny = ("recipe.steps=2", "recipe.batch_size=4", "recipe.image_size=16", "recipe.evaluations=1")
     config = config_of("scratch", *tiny)

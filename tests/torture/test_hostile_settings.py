@@ -10,10 +10,11 @@ import pytest
 from hostile import damaged, fuzz, in_time, wrong
 from hypothesis import strategies as st
 from transferbench import InputError, plain_yaml
-from transferbench.benchmarks import config
-from transferbench.benchmarks.config import compose_request, read_suite, request_for
-from transferbench.methods.encoders import build_encoder
-from transferbench.slurm import cluster, launch
+from transferbench.benchmarks.config import compose as config
+from transferbench.benchmarks.config.compose import compose_request, read_suite, request_for
+from transferbench.methods.networks.encoders import build_encoder
+from transferbench.slurm import cluster
+from transferbench.slurm import submit as launch
 
 SECRET = "what-only-the-environment-knows"
 NAMES = sorted({*config._names("l2tl")} - {"target", "source"})

@@ -7,11 +7,14 @@ import pytest
 from hostile import damaged, files_below, fuzz, wrong
 from hypothesis import strategies as st
 from transferbench import InputError
-from transferbench.analysis import ledger
-from transferbench.benchmarks import claim, retry, status
-from transferbench.benchmarks.claim import Claim
-from transferbench.datasets.alive import signature
-from transferbench.slurm import launch, queue
+from transferbench.analysis.page import run_log as ledger
+from transferbench.benchmarks.commands import slurm_jobs as retry
+from transferbench.benchmarks.commands import status
+from transferbench.benchmarks.training import heartbeat as claim
+from transferbench.benchmarks.training.heartbeat import Claim
+from transferbench.datasets.files.processes import signature
+from transferbench.slurm import queue
+from transferbench.slurm import submit as launch
 
 BEAT = {
     **{"step": 3, "steps": 20, "first": 0, "holdout": {"top1": 0.5, "loss": 1.0}, "token": "a"},

@@ -1,0 +1,199 @@
+"""What a score costs: scores against seconds of training, and the methods that no other one beats."""
+
+import itertools
+import math
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.transforms import Bbox
+
+from .. import wording as words
+from ..records.comparison import REFERENCE
+from .style import BUTT, INK, NARROWEST, PAPER, Style, WIDTH, blank, counted, dressed, folded, key, key_height, lowest_shown, point_out, settled
+from ..statistics.paired import mean_interval
+
+PLACES = ((1, 1), (-1, 1), (1, -1), (-1, -1), (0, 1.4), (0, -1.4))  # of a name about its point
+NEAR = 4  # points between a name and its point that need no line
+DISTANCES = (NEAR, 12, 22, 34, 48, 64, 84)
+FAR = 8  # square pixels that may be hidden to be a point nearer
+
+
+def cost_figure(runs: pd.DataFrame, look: dict[str, Style], score_name: str) -> Figure:
+    """Return the score against the seconds of training, with the Pareto front and the names on it.
+
+    Bars are the score's 95 % interval over seeds, and the shortest and the longest run. A score far
+    below the others is an arrow at the lower edge, with its number.
+
+    Args:
+        runs: one row a run of one comparison, as `runs_frame` gives them: label, seed, score (a share),
+            train_seconds, pretraining_own_seconds and device.
+        look: the style of each label, from `styles`.
+        score_name: what the score is, for the axis.
+    """
+    means = cost_means(runs)
+    handles = {label: _dot(style) for label, style in look.items() if label in set(means["label"])}
+    figure = blank(WIDTH, 3.5 + key_height(list(handles), WIDTH))
+    axes = dressed(figure.add_subplot())
+    _set_ends(axes, means)
+    front = means[means["on_front"]]
+    axes.step(front["seconds"], front["score"], where="post", color=INK, alpha=0.5, linewidth=1.2, zorder=1)
+    for mean in means.to_dict("records"):
+        _draw_point(axes, mean, look[mean["label"]])
+    axes.set_xlabel(f"{_whose(runs)}-seconds of training and own pre-training")
+    axes.set_ylabel(f"{score_name} on the test part, %")
+    axes.grid(color=INK, alpha=0.12)
+    key(figure, handles, above=False)
+    settled(figure)
+    _name_points(figure, axes, means, set(front["label"]) | {REFERENCE})
+    return figure
+
+
+def cost_means(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a label, the cheapest first: what the cost figure draws.
+
+    Columns: label, mean score in percent with low and high, mean seconds with seconds_low and
+    seconds_high (the shortest and the longest run), num_seeds, on_front.
+    """
+    rows = []
+    for label, group in runs.groupby("label"):
+        score, low, high = mean_interval(100 * group["score"].to_numpy())
+        seconds = group["train_seconds"] + group["pretraining_own_seconds"]
+        rows.append(
+            {
+                "label": label,
+                "score": score,
+                "low": low,
+                "high": high,
+                "seconds": seconds.mean(),
+                "seconds_low": seconds.min(),
+                "seconds_high": seconds.max(),
+                "num_seeds": len(group),
+            }
+        )
+    means = pd.DataFrame(rows).sort_values(["seconds", "label"], ignore_index=True)
+    return means.assign(on_front=means.index.isin(pareto_front(means).index))
+
+
+def pareto_front(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that no other row beats, the cheapest first.
+
+    A row beats another one if it takes no more `seconds` and has no lower `score`, and is better in one of
+    the two: equal rows stay both. Rows without seconds or score are not on the front.
+    """
+    known = frame.dropna(subset=["seconds", "score"]).astype({"score": float})
+    best = known.groupby("seconds")["score"].max()
+    for_less = best.cummax().shift(fill_value=-math.inf)
+    seconds, score = known["seconds"], known["score"]
+    on_front = (score == seconds.map(best)) & (score > seconds.map(for_less))
+    return known[on_front].sort_values("seconds", kind="stable")
+
+
+def cost_alternative(runs: pd.DataFrame, score_name: str) -> str:
+    """Return the cost figure in words: the front, and fine-tuning where it is not on it."""
+    means = cost_means(runs)
+
+    def said(mean: pd.Series) -> str:
+        return f"{mean['label']} {words.number(mean['score'])} % in {words.duration(mean['seconds'])}"
+
+    front = "; ".join(said(mean) for _, mean in means[means["on_front"]].iterrows())
+    beaten = means[(means["label"] == REFERENCE) & ~means["on_front"]]
+    off = "".join(f" Not on it: {said(mean)}." for _, mean in beaten.iterrows())
+    return (
+        f"{score_name} on the test part against {_whose(runs)}-seconds of training and own pre-training,"
+        f" {counted(means.index, 'method')}. Pareto front of the means, the cheapest first: {front}.{off}"
+    )
+
+
+def _whose(runs: pd.DataFrame) -> str:
+    """Return whose seconds they are: "CPU", "GPU" or both."""
+    return " and ".join(sorted({"CPU" if device.startswith("cpu") else "GPU" for device in runs["device"]}))
+
+
+def _dot(style: Style) -> Line2D:
+    """Return what stands for a point in a key."""
+    return Line2D([], [], color=style.colour, marker=style.marker, linestyle="", markersize=7)
+
+
+def _set_ends(axes: Axes, means: pd.DataFrame) -> None:
+    """Set the ends of the axes: all seconds, and all scores but those far below the others."""
+    shortest, longest = means["seconds_low"].min(), means["seconds_high"].max()
+    room = max(1.3, math.sqrt(6 * shortest / longest))  # two ticks at least
+    axes.set_xscale("log")
+    axes.set_xlim(shortest / room, longest * room)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1,) if longest > 100 * shortest else (1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 1 else f"{x:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    lowest, highest = lowest_shown(means["score"]), means["score"].max()
+    above = max((highest - lowest) / 6, NARROWEST / 4)
+    axes.set_ylim(lowest - above, highest + above)
+
+
+def _draw_point(axes: Axes, mean: dict[Hashable, Any], style: Style) -> None:
+    """Draw one method; below the lower edge it is an arrow with its score."""
+    seconds, score, colour = mean["seconds"], mean["score"], style.colour
+    edge = axes.get_ylim()[0]
+    if score < edge:
+        point_out(axes, (seconds, edge), "v", words.number(score), colour)
+        return
+    bar: dict[str, Any] = {"color": colour, "linewidth": 1.3, "alpha": 0.65, **BUTT}
+    axes.plot([seconds] * 2, [mean["low"], mean["high"]], **bar)
+    axes.plot([mean["seconds_low"], mean["seconds_high"]], [score] * 2, **bar)
+    axes.plot(seconds, score, style.marker, color=colour, markeredgecolor=PAPER, markersize=8, zorder=3)
+
+
+def _name_points(figure: Figure, axes: Axes, means: pd.DataFrame, named: set[str]) -> None:
+    """Write names beside their points, near and where each hides little of points and of other names.
+
+    From a name that is further off a thin line leads to its point.
+    """
+    inside, pixels = axes.get_window_extent(), figure.dpi / 72  # of a point of type
+    middles = axes.transData.transform(means[["seconds", "score"]].to_numpy())
+    taken = [Bbox.from_extents(x - 7, y - 7, x + 7, y + 7) for x, y in middles]
+    shown = means["label"].isin(named) & (means["score"] >= axes.get_ylim()[0])
+    for label, middle in zip(means.loc[shown, "label"], middles[shown], strict=True):
+        text = axes.annotate(
+            folded(label),
+            tuple(axes.transData.inverted().transform(middle)),
+            (0, 0),
+            textcoords="offset points",
+            va="bottom",
+            size=10,
+            color=INK,
+            bbox={"facecolor": PAPER, "edgecolor": "none", "alpha": 0.75, "pad": 0.5},
+            arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.7},
+        )
+        text.get_window_extent()  # brings it to its place
+        extent = Text.get_window_extent(text)
+        width, height = extent.width / pixels, extent.height / pixels
+        tried = [
+            (distance, distance * right - width * (1 - right) / 2, distance * up - height * (up < 0))
+            for distance, (right, up) in itertools.product(DISTANCES, PLACES)
+        ]
+        boxes = [
+            Bbox.from_bounds(middle[0] + pixels * x, middle[1] + pixels * y, extent.width, extent.height)
+            for _, x, y in tried
+        ]
+        costs = [
+            _hidden(box, taken, inside) + FAR * place[0] for box, place in zip(boxes, tried, strict=True)
+        ]
+        best = int(np.argmin(costs))
+        distance, x, y = tried[best]
+        text.xyann = (x, y)
+        if text.arrow_patch is not None:
+            text.arrow_patch.set_visible(distance > NEAR)
+        taken.append(boxes[best])
+
+
+def _hidden(box: Bbox, taken: list[Bbox], inside: Bbox) -> float:
+    """Return the area, in pixels, that a box covers of others, and four times what it has outside."""
+    covered = [Bbox.intersection(box, other) for other in taken]
+    area = sum(both.width * both.height for both in covered if both is not None)
+    kept = Bbox.intersection(box, inside)
+    return area + 4 * (box.width * box.height - (0 if kept is None else kept.width * kept.height))

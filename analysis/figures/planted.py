@@ -1,0 +1,138 @@
+"""Planted sources as a picture: is the truth found, and does the score gain from it?
+
+python -m transferbench.analysis.figures.planted planted.png results ../other-results
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from .. import wording as words
+from .style import BROKEN, BUTT, INK, PAPER, ROW, Style, blank, counted, dressed, folded, row_places, settled, styles
+from ..records.load import load
+from ..tables.planted_table import finding, weights_setting
+from ..records.suites import Suite, load_suites
+
+CHANCE = 0.5  # the AUC of weights that know nothing
+COLUMNS = [
+    "target",
+    "label",
+    "auc",
+    "auc_low",
+    "auc_high",
+    "points",
+    "points_low",
+    "points_high",
+    "is_oracle",
+]
+
+
+def planted_frame(suite: Suite) -> pd.DataFrame:
+    """Return one row a cell: the AUC of its weights (nan without), and points above uniform weights."""
+    rows = []
+    for cell in suite.cells:
+        kind = weights_setting(cell)
+        if cell.runs and kind != "uniform":
+            found = finding(suite, cell)
+            auc = (float("nan"),) * 3 if kind == "oracle" else found.auc
+            rows.append((cell.column, cell.row, *auc, *found.from_uniform, kind == "oracle"))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def planted_figure(frame: pd.DataFrame, look: dict[str, Style], columns: int = 1) -> Figure:
+    """Return two panels a target, one row a method: the AUC of its weights, and points above uniform ones.
+
+    Rows are ordered by their mean points, in all panels alike. The broken lines are chance and the oracle.
+
+    Args:
+        frame: as `planted_frame` gives it, of one suite or of several.
+        look: the style of each label, from `styles`.
+        columns: how many targets stand beside each other.
+    """
+    means = frame[~frame["is_oracle"]].groupby("label")["points"].mean()
+    labels = list(means.sort_values(ascending=False, kind="stable").index)
+    names = [folded(label) for label in labels]
+    places, ends = row_places(names)
+    by_label = dict(zip(labels, places, strict=True))
+    targets = list(frame["target"].unique())
+    columns = min(columns, len(targets))
+    rows = -(-len(targets) // columns)
+    figure = blank(1.7 + 2.9 * columns, rows * (0.9 + ROW * ends[-1]))
+    for place, target in enumerate(targets):
+        row, column = divmod(place, columns)
+        own = frame[frame["target"] == target]
+        oracle = own.loc[own["is_oracle"], "points"]
+        first, second = (
+            dressed(figure.add_subplot(rows, 2 * columns, 2 * columns * row + 2 * column + k)) for k in (1, 2)
+        )
+        first.set_title(target, loc="left", color=INK, size=11, weight="bold")
+        _draw(first, own, "auc", by_label, look)
+        first.axvline(CHANCE, zorder=1, **BROKEN)
+        first.set(xlim=(-0.04, 1.04), xlabel="AUC")
+        first.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+        _draw(second, own, "points", by_label, look)
+        second.axvline(0, zorder=1, **(BROKEN | {"linestyle": "-"}))
+        for points in oracle:
+            second.axvline(points, zorder=1, **BROKEN)
+        second.set(xlabel="points from uniform")
+        second.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+        second.xaxis.set_major_formatter(FuncFormatter(lambda x, _: words.number(x, 0, sign=True)))
+        for axes, shown in ((first, column == 0), (second, False)):
+            for low, high in zip(ends[:-1:2], ends[1::2], strict=False):
+                axes.axhspan(low, high, color=INK, alpha=0.045, linewidth=0, zorder=0)
+            axes.set(ylim=(ends[-1] + 0.1, -0.1))
+            axes.set_yticks(places, names if shown else [""] * len(names))
+            axes.tick_params(axis="y", pad=8)
+            axes.spines["left"].set_visible(False)
+    return settled(figure)
+
+
+def _draw(
+    axes: Axes, frame: pd.DataFrame, what: str, places: dict[str, float], look: dict[str, Style]
+) -> None:
+    """Draw one number of each method with its interval."""
+    shown = frame[~frame["is_oracle"]].dropna(subset=[what])
+    for label, value, low, high in shown[["label", what, f"{what}_low", f"{what}_high"]].to_numpy():
+        colour, marker, _ = look[label]
+        axes.plot([low, high], [places[label]] * 2, color=colour, linewidth=2.2, **BUTT)
+        axes.plot(value, places[label], marker, color=colour, markeredgecolor=PAPER, markersize=7, zorder=3)
+
+
+def planted_alternative(frame: pd.DataFrame) -> str:
+    """Return the figure in words: which method is best on each target, and what the oracle has."""
+    parts = []
+    for target, own in frame.groupby("target", sort=False):
+        methods = own[~own["is_oracle"]].dropna(subset=["points"])
+        if methods.empty:
+            continue
+        best = methods.sort_values("points").to_dict("records")[-1]
+        auc = "" if pd.isna(best["auc"]) else f" at an AUC of {words.number(best['auc'], 2)}"
+        end = "".join(
+            f", the oracle {words.number(p, sign=True)}" for p in own.loc[own["is_oracle"], "points"]
+        )
+        parts.append(f"{target}: {best['label']} {words.number(best['points'], sign=True)}{auc}{end}")
+    labels = frame.loc[~frame["is_oracle"], "label"].unique()
+    return (
+        f"AUC of the weights against the truth, and points above uniform weights, of"
+        f" {counted(labels, 'method')}. Highest: {'; '.join(parts)}."
+    )
+
+
+def main(argv: Sequence[str]) -> None:
+    """Draw the planted suites of some results folders beside each other."""
+    frames = []
+    for folder in map(Path, argv[1:]):
+        suites = load_suites(folder, load(folder))
+        frames += [planted_frame(suite) for suite in suites if suite.view == "planted"]
+    frame = pd.concat(frames, ignore_index=True)
+    figure = planted_figure(frame, styles(frame["label"].unique()), len(frames))
+    figure.savefig(argv[0], dpi=110, metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""Build the report's page."""

@@ -1,0 +1,208 @@
+"""The report's page: everything that the template shows, from tables that are made elsewhere."""
+
+import base64
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from .. import wording as words
+from ..records.comparison import Comparison
+from ..records.load import METRICS, Run, curve_frame
+from ..tables import comparison_table as tables
+from ..tables.paper_tables import PaperTable
+from . import run_log as ledger
+from . import svg_charts as drawing
+from .headline import Finding, findings, headline, places
+from .page_tables import (
+    Anchors,
+    Cell,
+    Grid,
+    Picture,
+    across_grid,
+    comparison_grid,
+    csv_address,
+    overview,
+    runs_grid,
+)
+
+HERE = Path(__file__).parent
+ARROWS = {"above": "\N{BLACK UP-POINTING TRIANGLE}", "below": "\N{BLACK DOWN-POINTING TRIANGLE}"}
+NOTE = (
+    "Scores are means over seeds on the test part, with 95 % t-intervals. Differences are paired with"
+    " fine-tuning by seed and, for accuracy, by test image; their intervals cover the choice of both. What is"
+    " called above or below holds after Holm's correction for every difference of several seeds on this page;"
+    " in tables and figures of the paper, for those of the table. The time of a step is the median over runs;"
+    " images and training (preparation and steps) are means a run; pre-training is counted apart."
+)
+
+
+def comparison_section(
+    comparison: Comparison, table: pd.DataFrame, place: str, found: Sequence[Finding], look: dict[str, str]
+) -> dict[str, Any]:
+    """Return what the page shows of one comparison."""
+    score_name = METRICS[comparison.metric]
+    score_name = score_name[0].upper() + score_name[1:]
+    return {
+        "slug": comparison.slug,
+        "place": place,
+        "title": tables.title(comparison),
+        "bench": comparison.bench,
+        "setting": comparison.setting or "all settings at their defaults",
+        "grid": comparison_grid(comparison, table, {item.label: item.verdict for item in found}),
+        "sentences": [item.sentence for item in _in_order(table, found)],
+        "notes": comparison.notes,
+        "pictures": _pictures(comparison, table, look, score_name),
+    }
+
+
+def _in_order(table: pd.DataFrame, found: Sequence[Finding]) -> list[Finding]:
+    """Return the findings as the rows of the table stand."""
+    place = {label: i for i, label in enumerate(table["label"])}
+    return sorted(found, key=lambda item: place[item.label])
+
+
+def _pictures(
+    comparison: Comparison, table: pd.DataFrame, look: dict[str, str], score_name: str
+) -> list[Picture]:
+    """Return the curves and the cost of one comparison, where there is something to draw."""
+    drawn = []
+    curve = curve_frame(comparison.runs)
+    if not curve.empty:
+        drawn.append(
+            Picture(
+                drawing.curves(curve, look, score_name),
+                "Holdout score while training. Thin lines are seeds, thick lines their mean; what lies far"
+                " below the best is cut off.",
+                csv_address(curve.round({"seconds": 3, "score": 6})),
+                f"{comparison.slug}-curves.csv",
+            )
+        )
+    spent = table.assign(seconds=table["train_seconds"] + table["pretraining_own_seconds"])
+    if len(spent) > 1 and (spent["seconds"] > 0).all():
+        drawn.append(
+            Picture(
+                drawing.cost(spent, look, score_name),
+                "Test score against the time that a method takes beyond the shared pre-training. Along the"
+                " broken line no other method is better and as quick.",
+                csv_address(spent[["label", "score", "score_low", "score_high", "seconds"]]),
+                f"{comparison.slug}-cost.csv",
+            )
+        )
+    return drawn
+
+
+def suite_part(section: PaperTable, pictures: Sequence[Picture]) -> dict[str, Any]:
+    """Return what the page shows of one table or figure of the paper, or of a suite of ours."""
+    grids = [
+        Grid(
+            table.title,
+            table.columns,
+            [[Cell(entry.text, entry.value, entry.digests) for entry in row] for row in table.rows],
+            data=csv_address(table.numbers),
+        )
+        for table in section.tables
+    ]
+    return {
+        "slug": "suite-" + re.sub(r"[^A-Za-z0-9_]+", "-", section.name),
+        "title": f"{section.element}: {section.title}" if section.element else section.title,
+        "short": section.element or section.title,
+        "section": section,
+        "grids": grids,
+        "pictures": pictures,
+    }
+
+
+def accounts(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what ran where and for how long."""
+    frame = ledger.times(records)
+    machines = ["machine", "device", "runs", "time", "when"]
+    methods = ["method", "runs", "time", "a run", "share, %"]
+    return {
+        "num": len(frame),
+        "total": words.duration(frame["seconds"].sum()),
+        "machines": Grid("Time by machine", machines, _cells(ledger.by_machine(frame)), (3, "descending")),
+        "methods": Grid("Time by method", methods, _cells(ledger.by_method(frame)), (2, "descending")),
+        "data": csv_address(frame),
+    }
+
+
+def _cells(rows: Iterable[Iterable[tuple[str, float]]]) -> list[list[Cell]]:
+    return [[Cell(text, value) for text, value in row] for row in rows]
+
+
+def render(context: Mapping[str, Any]) -> str:
+    """Return the page: style and script stand in it, and nothing else may be loaded or run by it."""
+    style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    known = context["anchors"].of_digest
+    environment.filters["anchors"] = lambda digests: [known[name] for name in digests if name in known]
+    template = environment.from_string((HERE / "template.html").read_text(encoding="utf-8"))
+    return template.render(
+        **context, style=style, script=script, script_hash=allowed, arrows=ARROWS, absent=words.ABSENT
+    )
+
+
+def page_context(
+    compared: Sequence[tuple[Comparison, pd.DataFrame]],
+    runs: Sequence[Run],
+    records: Sequence[Mapping[str, Any]],
+    suites: Sequence[dict[str, Any]],
+    unfinished: Sequence[ledger.Unfinished],
+    skipped: Sequence[Mapping[str, str]],
+    unread: Sequence[tuple[str, str]] = (),
+    speed: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return all that the template shows."""
+    names = places([comparison for comparison, _ in compared])
+    found = findings([(comparison, names[comparison.slug], table) for comparison, table in compared])
+    look = drawing.series(run.label for run in runs)
+    anchors = Anchors(runs)
+    by_bench: dict[tuple[str, str, str], list[Run]] = defaultdict(list)
+    for run in runs:
+        by_bench[run.target, run.source, run.bench].append(run)
+    sections = []
+    for comparison, table in compared:
+        own = [item for item in found if item.comparison is comparison]
+        section = comparison_section(comparison, table, names[comparison.slug], own, look)
+        every = by_bench[comparison.target, comparison.source, comparison.bench]
+        section["runs"] = runs_grid(every, {run.path for run in comparison.runs}, anchors)
+        section["target"] = comparison.target
+        sections.append(section)
+    return {
+        "num_runs": len(runs),
+        "ended": max(run.record["ended"] for run in runs)[:16].replace("T", " "),
+        "headline": headline(found),
+        "overview": overview(found, names),
+        "across": across_grid([comparison for comparison, _ in compared]),
+        "sections": sections,
+        "targets": _targets(sections),
+        "suites": suites,
+        "accounts": accounts(records),
+        "speed": speed,
+        "unfinished": unfinished,
+        "unread": unread,
+        "skipped": [dict(row) | {"place": f"{row['source']} → {row['target']}"} for row in skipped],
+        "gaps": [(names[item.slug], gap) for item, _ in compared for gap in ledger.gaps(item)],
+        "anchors": anchors,
+        "note": NOTE,
+    }
+
+
+def _targets(sections: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the comparisons by target."""
+    by_target: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for section in sections:
+        by_target[section["target"]].append(section)
+    return [
+        {"name": target, "slug": f"target-{number}", "sections": group}
+        for number, (target, group) in enumerate(by_target.items(), start=1)
+    ]

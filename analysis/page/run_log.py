@@ -1,0 +1,143 @@
+"""What ran where and for how long, what did not end well, and what is missing."""
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from .. import wording as words
+from ..records.comparison import Comparison
+
+ROLES = {
+    "run": "runs",
+    "pretraining": "source pre-training",
+    "trial": "trials of learning rate and weight decay",
+    "first_stage": "first stages",
+}
+
+
+class Unfinished(NamedTuple):
+    """A run's folder without a record."""
+
+    run: str  # its path below the results
+    state: str  # "failed" or "not finished"
+    reason: str
+    detail: str  # the traceback, or ""
+    time: str
+
+
+class Gap(NamedTuple):
+    """Runs that a comparison lacks beside its others."""
+
+    what: str
+    command: str
+
+
+def times(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return one row a record: where it ran, what for, and the seconds on its clock."""
+    rows = [
+        {
+            "host": record["environment"]["host"],
+            "device": record["environment"]["device"],
+            "label": record["label"],
+            "role": record["role"],
+            "seconds": record["seconds"]["prepare"] + record["seconds"]["step"],
+            "started": record["started"],
+            "ended": record["ended"],
+        }
+        for record in records
+    ]
+    return pd.DataFrame(rows)
+
+
+def by_machine(frame: pd.DataFrame) -> list[list[tuple[str, float]]]:
+    """Return the cells of one row a machine and device, the longest used first: text and number."""
+    rows = []
+    for (host, device), group in frame.groupby(["host", "device"]):
+        seconds = group["seconds"].sum()
+        days = sorted({group["started"].min()[:10], group["ended"].max()[:10]})
+        rows.append([_text(host), _text(device), (str(len(group)), len(group)),
+                     (words.duration(seconds), seconds), _text(" to ".join(days))])  # fmt: skip
+    return sorted(rows, key=lambda row: -row[3][1])
+
+
+def by_method(frame: pd.DataFrame) -> list[list[tuple[str, float]]]:
+    """Return the cells of one row a method, or a role that serves all; the longest first."""
+    is_run = frame["role"] == "run"
+    names = frame["label"].where(is_run, frame["role"].map(ROLES))
+    total = frame["seconds"].sum()
+    rows = []
+    for name, group in frame.groupby(names):
+        seconds = group["seconds"].sum()
+        share = 100 * seconds / total if total else 0.0
+        rows.append([_text(name), (str(len(group)), len(group)), (words.duration(seconds), seconds),
+                     (words.duration(seconds / len(group)), seconds / len(group)),
+                     (words.number(share), share)])  # fmt: skip
+    return sorted(rows, key=lambda row: -row[2][1])
+
+
+def _text(value: Any) -> tuple[str, float]:
+    return str(value), float("nan")
+
+
+def unfinished(results: Path) -> list[Unfinished]:
+    """Return the runs below `results` that failed, run still, or were stopped: folders without a record."""
+    folders = sorted(path.parent for path in results.glob("**/config.json"))
+    return [_state(folder, results) for folder in folders if not (folder / "record.json").exists()]
+
+
+def _state(folder: Path, results: Path) -> Unfinished:
+    """Return what the files of a folder say; a torn one says nothing."""
+    name = str(folder.relative_to(results))
+    if error := _read(folder / "error.json"):
+        return Unfinished(
+            name, "failed", *(_said(error.get(key, "")) for key in ("error", "traceback", "time"))
+        )
+    beat = _read(folder / "heartbeat")
+    if not beat:
+        return Unfinished(name, "not finished", "its process is gone", "", "")
+    try:
+        time = (
+            datetime.fromtimestamp(float(beat.get("time", 0)), UTC).isoformat(timespec="seconds")[:19] + "Z"
+        )
+    except (TypeError, ValueError, OverflowError, OSError):  # no time, or of no calendar
+        time = ""
+    where = _said(f"step {beat.get('step')} of {beat.get('steps')} on {beat.get('host')}")
+    return Unfinished(name, "not finished", f"{where} at its last sign of life", "", time)
+
+
+def _said(value: Any) -> str:
+    """Return a text that can be written, whatever was read."""
+    return str(value).encode(errors="replace").decode()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return a JSON object, empty where there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def gaps(comparison: Comparison) -> list[Gap]:
+    """Return which seeds each method lacks that another has, with the command that would run them."""
+    seeds = {run.seed for run in comparison.runs}
+    found = []
+    for label, runs in comparison.by_label.items():
+        missing = sorted(seeds - {run.seed for run in runs})
+        if missing:
+            what = f"{label}: seed{'s' if len(missing) > 1 else ''} {', '.join(map(str, missing))}"
+            found.append(Gap(what, command(comparison, label, max(seeds) + 1)))
+    return found
+
+
+def command(comparison: Comparison, label: str, num_seeds: int) -> str:
+    """Return what runs one row of a comparison."""
+    record = comparison.by_label[label][0].record
+    names = [f"target={comparison.target}", f"source={comparison.source}", f"methods={record['method']}"]
+    return shlex.join(["transferbench", "bench", *names, f"seeds={num_seeds}", *record["overrides"]])

@@ -1,0 +1,222 @@
+"""Reads the records that finished runs left in a results folder."""
+
+import base64
+import json
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ... import InputError, printable
+from .schema import METRICS, read_record
+
+__all__ = ["METRICS", "Run", "read_record"]
+
+MOST_POINTS = 1000  # of one run's curve that are drawn and listed
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run: what comparisons are made of, and the whole record for the rest."""
+
+    path: Path
+    source: str
+    target: str
+    bench: str
+    setting: str
+    label: str
+    method: str
+    seed: int
+    digest: str
+    metric: str
+    score: float  # share in [0, 1]
+    correct: np.ndarray | None  # [test images] bool
+    record: dict[str, Any]
+
+
+class Unread(NamedTuple):
+    """A file that no table can use."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Records:
+    """All that a results folder holds: a file that is wrong is named, and takes nothing else with it."""
+
+    runs: list[Run]  # those that enter comparisons, ordered by path
+    others: list[dict[str, Any]]  # records of what they rest on
+    skipped: list[dict[str, str]]  # source, target, bench, label and reason of each row that could not run
+    unread: list[Unread]
+
+
+def read_all(results: Path) -> Records:
+    """Return what is below `results`."""
+    found = Records([], [], [], [])
+    for path in sorted(results.glob("**/record.json")):
+        try:
+            record = read_record(path)
+            if record["role"] == "run":
+                found.runs.append(parse_run(path, record))
+            else:
+                found.others.append(record)
+        except InputError as error:
+            found.unread.append(Unread(path, str(error).removeprefix(f"{path}: ")))
+    for path in sorted(results.glob("**/skipped-*.json")):
+        try:
+            found.skipped.append(_skipped(path))
+        except (OSError, ValueError, RecursionError, TypeError) as error:
+            found.unread.append(Unread(path, f"tells no row that was left out ({error})"))
+    return found
+
+
+def _skipped(path: Path) -> dict[str, str]:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return {name: _printed(content[name]) for name in ("source", "target", "bench", "label", "reason")}
+
+
+def _printed(text: Any) -> str:
+    """Return a text that can be written. Raises a ValueError, or a TypeError where it is none."""
+    if not isinstance(text, str):
+        raise TypeError(f"{text!r:.60} is no text")
+    text.encode()
+    return text
+
+
+def load(results: Path) -> list[Run]:
+    """Return the runs below `results` that enter comparisons, ordered by path.
+
+    Raises:
+        InputError: if there is no such run.
+    """
+    found = read_all(results)
+    if not found.runs:
+        raise InputError(nothing(results, found))
+    return _told(found).runs
+
+
+def nothing(results: Path, found: Records) -> str:
+    """Say that there is no run, and what there is."""
+    if found.unread:
+        first = found.unread[0]
+        more = f", and {len(found.unread) - 1} more such files" if len(found.unread) > 1 else ""
+        return f"no results in '{results}': {first.path}: {first.reason}{more}"
+    count = len(found.others)
+    words = f"{count} record(s), none of them of a run" if count else "no record.json"
+    return f"no results in '{results}' ({words}); `transferbench bench` fills this folder"
+
+
+def load_any(results: Path) -> list[Run]:
+    """Return the same where there may be none yet."""
+    return _told(read_all(results)).runs
+
+
+def load_skipped(results: Path) -> list[dict[str, str]]:
+    """Return what could not run below `results`: source, target, bench, label and reason of each row."""
+    return read_all(results).skipped
+
+
+def _told(found: Records) -> Records:
+    """Say on stderr which files are left out."""
+    for path, reason in found.unread:
+        print(f"transferbench: left out: {printable(f'{path}: {reason}')}", file=sys.stderr)
+    return found
+
+
+def parse_run(path: Path, record: dict[str, Any]) -> Run:
+    """Return the run that `record` describes.
+
+    Raises:
+        InputError: if fields contradict each other.
+    """
+    same = ("source", "target", "bench", "setting", "label", "method", "seed", "digest", "metric")
+    return Run(
+        path=path,
+        score=float(record["test"][record["metric"]]),
+        correct=_unpack(path, record["correct"], record["test"].get("num_images")),
+        record=record,
+        **{name: record[name] for name in same},
+    )
+
+
+def _unpack(path: Path, packed: str | None, num_images: Any) -> np.ndarray | None:
+    """Return the per-example correctness [test images], or None where none was stored."""
+    if type(num_images) is not int or num_images < 0:
+        raise InputError(f"{path}: no whole record (field 'test' tells no number of images)")
+    if not packed:
+        return None
+    try:
+        octets = np.frombuffer(base64.b64decode(packed, validate=True), dtype=np.uint8)
+    except ValueError as error:
+        raise InputError(f"{path}: field 'correct' is no base64 ({error})") from error
+    if len(octets) != -(-num_images // 8):
+        raise InputError(
+            f"{path}: field 'correct' holds {len(octets)} bytes, where {num_images} test images"
+            f" take {-(-num_images // 8)}"
+        )
+    return np.unpackbits(octets, count=num_images).astype(bool)
+
+
+def runs_frame(runs: list[Run]) -> pd.DataFrame:
+    """Return one row a run; scores are shares, times seconds."""
+    return pd.DataFrame([_row(run) for run in runs])
+
+
+def _row(run: Run) -> dict[str, Any]:
+    """Return the tidy row of one run."""
+    record = run.record
+    seconds, environment = record["seconds"], record["environment"]
+    own = [item for item in record["pretraining"] if not item["shared"]]
+    shared = [item for item in record["pretraining"] if item["shared"]]
+    return {
+        "source": run.source,
+        "target": run.target,
+        "bench": run.bench,
+        "label": run.label,
+        "method": run.method,
+        "seed": run.seed,
+        "digest": run.digest,
+        "metric": run.metric,
+        "score": run.score,
+        "seconds_per_step": seconds["per_step_median"],
+        "train_seconds": seconds["prepare"] + seconds["step"],
+        "pretraining_own_seconds": sum(item["seconds"] for item in own),
+        "pretraining_shared_seconds": sum(item["seconds"] for item in shared),
+        **{f"images_{name}": record["images"][name] for name in ("target", "source", "holdout")},
+        "num_steps": record["num_steps"],
+        "peak_memory_bytes": math.nan if record["peak_memory_bytes"] is None else record["peak_memory_bytes"],
+        "device": environment["device"],
+        "host": environment["host"],
+        "threads": environment["threads"],
+        "fingerprint": record["fingerprints"]["target"],
+        "commit": environment["commit"] + (" + changes" if environment["dirty"] else ""),
+        "ended": record["ended"],
+    }
+
+
+def curve_frame(runs: list[Run]) -> pd.DataFrame:
+    """Return one row a run and step at which the holdout part was scored."""
+    rows = [point for run in runs for point in _points(run)]
+    return pd.DataFrame(rows, columns=["label", "seed", "step", "seconds", "score"])
+
+
+def _points(run: Run) -> list[dict[str, Any]]:
+    """Return the points of one run's curve; of very many some, evenly spread, and the last."""
+    scored = [point for point in run.record["curve"] if point["holdout"] is not None]
+    points = [point for point in scored if not math.isnan(point["holdout"][run.metric])]
+    every = max(1, -(-len(points) // MOST_POINTS))
+    return [
+        {
+            "label": run.label,
+            "seed": run.seed,
+            "step": point["step"],
+            "seconds": point["seconds"],
+            "score": point["holdout"][run.metric],
+        }
+        for point in points[::-every][::-1]
+    ]

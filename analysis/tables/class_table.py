@@ -1,0 +1,142 @@
+"""Tables of what a method learned of the source: its classes by weight, and whether seeds agree on it."""
+
+from collections.abc import Sequence
+from itertools import zip_longest
+
+import pandas as pd
+
+from .. import wording as words
+from ..records.published import Published, of_element
+from ..records.suites import Cell, Suite
+from ..statistics.ranking import TOP, Stability, ranking, stability, weights_frame
+from .formats import Entry, Table
+
+NOTE = (
+    "Weights are means over seeds of what a run learned for each source class, with the least and the"
+    " greatest. Two seeds agree by the first classes that they share, and by Spearman's rank correlation of"
+    " all classes, both as means over pairs of seeds; by chance is what comes out when the classes of each"
+    " seed are shuffled. First classes may be read where two seeds share at least half of them, and more than"
+    " by chance (5 %)."
+)
+
+
+def sentence(label: str, found: Stability) -> str:
+    """Return whether the first classes of a ranking may be read, and why."""
+    if found.num_classes == 0:
+        return f"{label}: no weights of source classes are there, so there is no ranking."
+    if not found.is_known:
+        return (
+            f"{label}: one ranking of {found.num_classes} classes from {found.num_seeds} seed;"
+            " whether another seed would rank them so cannot be said, so it is not to be read."
+        )
+    if found.is_readable:
+        verdict = "the first classes are stable enough to be read"
+    elif found.is_agreement:
+        verdict = "seeds agree by more than chance, but on too few of the first classes to read single ones"
+    else:
+        verdict = "seeds do not agree by more than chance, so the ranking is not to be read"
+    shared = (
+        f"of {found.num_seeds} seeds two share {words.number(found.overlap)} of their first {found.top}"
+        f" classes (by chance {words.number(found.overlap_chance)}; {words.p_value(found.overlap_p_value)})"
+    )
+    ranked = (
+        f"the rank correlation of all {words.whole(found.num_classes)} is {words.ratio(found.correlation)} in"
+        f" the mean, {words.ratio(found.correlation_min)} at the lowest (by chance"
+        f" {words.interval(*found.correlation_chance, 2)}; {words.p_value(found.correlation_p_value)})"
+    )
+    return f"{label}: {verdict}: {shared}; {ranked}."
+
+
+def class_tables(suite: Suite, title: str) -> tuple[list[Table], list[str]]:
+    """Return the first classes beside the published, how stable each ranking is, and that in words."""
+    head = ["for", "rank", "class", "weight", "over seeds", "published class", "published weight"]
+    is_printed = any(printed_classes(suite, cell) for cell in suite.cells)
+    head = head if is_printed else head[:5]
+    lines = [line[: len(head)] for cell in suite.cells for line in _class_lines(suite, cell)]
+    numbers = [_class_numbers(cell, printed_classes(suite, cell)) for cell in suite.cells]
+    first = Table(title, head, lines, pd.concat(numbers, ignore_index=True) if numbers else pd.DataFrame())
+    found = [(cell, stability(weights_frame(cell.runs))) for cell in suite.cells if cell.runs]
+    claims = [sentence(name_of(suite, cell), item) for cell, item in found]
+    return [first, *([_stability_table(suite, found)] if found else [])], claims
+
+
+def name_of(suite: Suite, cell: Cell) -> str:
+    """Return what a ranking is called: its target, and its method where there are several."""
+    return cell.column if len(suite.rows) == 1 else f"{cell.column}, {cell.row}"
+
+
+def printed_classes(suite: Suite, cell: Cell) -> list[Published]:
+    """Return the published classes of a cell's source and target, in their order; the row is the class."""
+    here = (cell.source, cell.target)
+    return [item for item in of_element(suite.element) if (item.source, item.target) == here]
+
+
+def _class_lines(suite: Suite, cell: Cell) -> list[list[Entry]]:
+    """Return the first classes, as many as are published and at least ten, each with its published peer."""
+    published = printed_classes(suite, cell)
+    weights = weights_frame(cell.runs)
+    ours = ranking(weights).head(max(TOP, len(published))).to_dict("records") if len(weights) else []
+    digests = tuple(run.digest for run in cell.runs)
+    lines = []
+    for place, (row, peer) in enumerate(zip_longest(ours, published), 1):
+        own = [Entry(), Entry(), Entry()]
+        if row:
+            spread = words.interval(row["low"], row["high"], 2) if weights.shape[1] > 1 else words.ABSENT
+            weight = Entry(words.number(row["mean"], 2), digests, row["mean"])
+            own = [Entry(row["class"], digests), weight, Entry(spread, digests)]
+        theirs = [Entry(peer.row), Entry(peer.text, (), peer.value)] if peer else [Entry(), Entry()]
+        lines.append([Entry(name_of(suite, cell)), Entry(str(place), (), place), *own, *theirs])
+    return lines
+
+
+def _class_numbers(cell: Cell, published: list[Published]) -> pd.DataFrame:
+    """Return every class of a ranking in full precision, and the published ones beside."""
+    frame = ranking(weights_frame(cell.runs))
+    peers = pd.DataFrame(
+        {
+            "rank": range(1, len(published) + 1),
+            "published_class": [item.row for item in published],
+            "published_weight": [item.value for item in published],
+        }
+    )
+    frame = frame.merge(peers, on="rank", how="outer")
+    frame["row"], frame["source"], frame["target"] = cell.row, cell.source, cell.target
+    frame["runs"] = " ".join(run.digest for run in cell.runs)
+    return frame
+
+
+def _stability_table(suite: Suite, found: Sequence[tuple[Cell, Stability]]) -> Table:
+    """Return how far the seeds agree on each ranking."""
+    head = ["for", "seeds", "classes", "first classes shared", "by chance", "p"]
+    head += ["rank correlation", "lowest", "95 % by chance", "p ", "may be read"]
+    lines = [_stability_line(name_of(suite, cell), cell, item) for cell, item in found]
+    rows = [{"row": cell.row, "target": cell.target, **_stability_numbers(item)} for cell, item in found]
+    return Table("How far seeds agree on the ranking", head, lines, pd.DataFrame(rows), "stability")
+
+
+def _stability_numbers(found: Stability) -> dict[str, object]:
+    """Return one line of the table of stability in full precision."""
+    numbers = dict(vars(found))
+    low, high = numbers.pop("correlation_chance")
+    return {**numbers, "correlation_chance_low": low, "correlation_chance_high": high}
+
+
+def _stability_line(name: str, cell: Cell, found: Stability) -> list[Entry]:
+    """Return one line of the table of stability."""
+    digests = tuple(run.digest for run in cell.runs)
+    shared = f"{words.number(found.overlap)} of {found.top}" if found.is_known else words.ABSENT
+    chance = words.interval(*found.correlation_chance, 2) if found.is_known else words.ABSENT
+    verdict = ("yes" if found.is_readable else "no") if found.is_known else "cannot be said"
+    return [
+        Entry(name),
+        Entry(str(found.num_seeds), digests, found.num_seeds),
+        Entry(words.whole(found.num_classes), digests, found.num_classes),
+        Entry(shared, digests, found.overlap),
+        Entry(words.number(found.overlap_chance), (), found.overlap_chance),
+        Entry(words.number(found.overlap_p_value, 3), digests, found.overlap_p_value),
+        Entry(words.ratio(found.correlation), digests, found.correlation),
+        Entry(words.ratio(found.correlation_min), digests, found.correlation_min),
+        Entry(chance),
+        Entry(words.number(found.correlation_p_value, 3), digests, found.correlation_p_value),
+        Entry(verdict),
+    ]

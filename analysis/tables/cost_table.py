@@ -1,0 +1,213 @@
+"""The cost of a transfer: steps times seconds a step, by part, and against fine-tuning."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass
+from statistics import fmean, median
+
+import pandas as pd
+
+from .. import wording as words
+from ..records.comparison import REFERENCE
+from ..records.load import Run
+from ..records.published import of_element
+from ..records.suites import Cell, Suite, unique
+from .formats import Entry, Table
+
+PASSES_TRAINED, PASSES_JUDGED = 3, 1  # forward and, at twice its work, backward; forward alone
+STREAMS = ("target", "source", "holdout")
+NOTE = (
+    "A total is steps times seconds a step; with a pre-trained source, only the pre-training that is a"
+    " method's own is counted. The ratio by passes counts three for an image that is trained on and one for"
+    " an image that gives a reward."
+)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one method costs, in the order of the paper's columns; nan where a number is missing."""
+
+    pretraining_steps: float
+    transfer_steps: float
+    pretraining_seconds_per_step: float
+    transfer_seconds_per_step: float
+    seconds_from_scratch: float
+    seconds_pretrained: float
+    step_ratio: float  # to a step of fine-tuning
+    passes_ratio: float
+
+
+COLUMNS: dict[str, Callable[[float], str]] = {
+    "pre-training steps": words.whole,
+    "transfer steps": words.whole,
+    "a pre-training step": words.step_seconds,
+    "a transfer step": words.step_seconds,
+    "from scratch": words.hours,
+    "with a pre-trained source": words.hours,
+    "step, ratio to fine-tuning": words.ratio,
+    "ratio by passes": words.ratio,
+}
+
+
+def measured(cell: Cell) -> Cost:
+    """Return the cost of a cell's runs: the median of seconds a step, means of the rest."""
+    own_steps, own_seconds = _pretraining(cell.runs, shared=False)
+    shared_steps, shared_seconds = _pretraining(cell.runs, shared=True)
+    steps = fmean(run.record["num_steps"] for run in cell.runs)
+    transfer_seconds = steps * step_seconds(cell.runs)
+    return Cost(
+        own_steps + shared_steps,
+        steps,
+        _ratio(own_seconds + shared_seconds, own_steps + shared_steps),
+        step_seconds(cell.runs),
+        own_seconds + shared_seconds + transfer_seconds,
+        own_seconds + transfer_seconds,
+        _ratio(step_seconds(cell.runs), step_seconds(cell.reference)),
+        _ratio(_passes(cell.runs), _passes(cell.reference)),
+    )
+
+
+def printed(element: str, row: str, source: str) -> Cost | None:
+    """Return the published cost of a method, its totals as printed; None where the paper has none."""
+    rows = {name: _printed_row(element, name, source) for name in (row, REFERENCE)}
+    if not all(rows.values()):
+        return None
+    own, base = rows[row], rows[REFERENCE]
+    return Cost(
+        own["pretraining_steps"],
+        own["transfer_steps"],
+        own["pretraining_seconds_per_step"],
+        own["transfer_seconds_per_step"],
+        3600 * own["hours_from_scratch"],
+        3600 * own["hours_pretrained"],
+        own["transfer_seconds_per_step"] / base["transfer_seconds_per_step"],
+        _work(_images_per_step(own)) / _work(_images_per_step(base)),
+    )
+
+
+def _printed_row(element: str, row: str, source: str) -> dict[str, float]:
+    """Return the published numbers of a row by quantity."""
+    return {
+        item.quantity: item.value for item in of_element(element) if (item.row, item.source) == (row, source)
+    }
+
+
+def _images_per_step(numbers: dict[str, float]) -> dict[str, float]:
+    """Return the published batch sizes by stream."""
+    return {name: numbers[f"images_{name}_per_step"] for name in STREAMS}
+
+
+def _pretraining(runs: Sequence[Run], shared: bool) -> tuple[float, float]:
+    """Return steps and seconds of pre-training, a run."""
+    items = [item for run in runs for item in run.record["pretraining"] if item["shared"] == shared]
+    steps, seconds = sum(item["steps"] for item in items), sum(item["seconds"] for item in items)
+    return steps / len(runs), seconds / len(runs)
+
+
+def step_seconds(runs: Sequence[Run]) -> float:
+    """Return the median over runs of seconds a step; nan without runs."""
+    return median(run.record["seconds"]["per_step_median"] for run in runs) if runs else math.nan
+
+
+def _passes(runs: Sequence[Run]) -> float:
+    """Return the passes of a step, mean over runs; nan without runs."""
+    return fmean(_ratio(_work(r.record["images"]), r.record["num_steps"]) for r in runs) if runs else math.nan
+
+
+def _work(images: dict[str, float]) -> float:
+    """Return images by stream as passes."""
+    return PASSES_TRAINED * (images["target"] + images["source"]) + PASSES_JUDGED * images["holdout"]
+
+
+def _ratio(value: float, base: float) -> float:
+    """Return value over base; nan where the base is nothing."""
+    return value / base if base else math.nan
+
+
+def cost_tables(suite: Suite, title: str) -> list[Table]:
+    """Return the table of the paper, and the seconds of a step by part where something was run."""
+    lines, numbers = [], []
+    for row in suite.rows:
+        cells = [cell for cell in suite.cells if cell.row == row]
+        published = printed(suite.element, row, cells[0].source)
+        if published:
+            lines.append(_line(row, "published", published, ()))
+            numbers.append({"row": row, "kind": "published", **vars(published), "runs": ""})
+        for cell in cells:
+            name, digests = name_of(suite, cell), tuple(run.digest for run in cell.runs)
+            ours = measured(cell) if cell.runs else None
+            lines.append(_line(name, "ours", ours, digests))
+            if ours:
+                numbers.append({"row": name, "kind": "ours", **vars(ours), "runs": " ".join(digests)})
+    first = Table(title, ["method", "number", *COLUMNS], lines, pd.DataFrame(numbers))
+    done = [cell for cell in suite.cells if cell.runs]
+    return [first, _parts_table(suite, done)] if done else [first]
+
+
+def name_of(suite: Suite, cell: Cell) -> str:
+    """Return what a cell is called: its row, and its target where there are several."""
+    return cell.row if len(suite.columns) == 1 else f"{cell.row} on {cell.column}"
+
+
+def _line(name: str, kind: str, cost: Cost | None, digests: tuple[str, ...]) -> list[Entry]:
+    """Return one line of the table; empty where nothing was run."""
+    if cost is None:
+        return [Entry(name), Entry(kind), *[Entry() for _ in COLUMNS]]
+    pairs = zip(COLUMNS.values(), astuple(cost), strict=True)
+    return [Entry(name), Entry(kind), *[Entry(text(value), digests, value) for text, value in pairs]]
+
+
+def _parts_table(suite: Suite, cells: Sequence[Cell]) -> Table:
+    """Return the seconds of a step by part, means over runs; the rest is what lies in no part."""
+    names = unique(part for cell in cells for run in cell.runs for part in run.record["seconds"]["parts"])
+    parts = [_parts(cell.runs, names) for cell in cells]
+    lines, rows = [], []
+    for cell, seconds in zip(cells, parts, strict=True):
+        name, digests = name_of(suite, cell), tuple(run.digest for run in cell.runs)
+        lines.append([Entry(name), *[Entry(words.duration(v), digests, v) for v in seconds.values()]])
+        rows.append({"row": name, **seconds, "runs": " ".join(digests)})
+    head = ["method", *names, "rest", "a step"]
+    return Table("Seconds of a step by part, means over runs", head, lines, pd.DataFrame(rows), "parts")
+
+
+def _parts(runs: Sequence[Run], names: list[str]) -> dict[str, float]:
+    """Return the mean seconds of a step: in each part, in none, and in all."""
+    seconds = [(run.record["seconds"], max(1, run.record["num_steps"])) for run in runs]
+    parts = {name: fmean(item["parts"].get(name, 0.0) / steps for item, steps in seconds) for name in names}
+    whole = fmean(item["step"] / steps for item, steps in seconds)
+    return {**parts, "rest": max(0.0, whole - sum(parts.values())), "a step": whole}
+
+
+def sentences(suite: Suite) -> list[str]:
+    """Return one sentence a method about its step against fine-tuning's."""
+    cells = [cell for cell in suite.cells if cell.runs and not cell.is_reference]
+    return [f"{name_of(suite, cell)}: {_step_sentence(suite, cell)}." for cell in cells]
+
+
+def _step_sentence(suite: Suite, cell: Cell) -> str:
+    """Return how long a step takes against one of fine-tuning, where they ran on the same device."""
+    if not cell.reference:
+        return "no run of fine-tuning with the same settings, so its step is not compared"
+    devices = {run.record["environment"]["device"] for run in [*cell.runs, *cell.reference]}
+    if len(devices) > 1:
+        return (
+            f"its step is not compared with fine-tuning's, for they ran on {words.listing(sorted(devices))}"
+        )
+    ours, published = measured(cell), printed(suite.element, cell.row, cell.source)
+    parts = [
+        f"a step takes {words.ratio(ours.step_ratio)} times one of fine-tuning{_spread(cell)}",
+        f"counted by passes {words.ratio(ours.passes_ratio)}",
+    ]
+    if published:
+        both = (words.ratio(published.step_ratio), words.ratio(published.passes_ratio))
+        parts.append("in the paper {}, by passes {}".format(*both))
+    return "; ".join(parts)
+
+
+def _spread(cell: Cell) -> str:
+    """Return the least and the greatest ratio of runs of the same seed, where there are two or more."""
+    base = {run.seed: step_seconds([run]) for run in cell.reference}
+    ratios = [_ratio(step_seconds([run]), base[run.seed]) for run in cell.runs if run.seed in base]
+    if len(ratios) < 2:
+        return " on one seed" if ratios else ""
+    return f" ({words.ratio(min(ratios))} to {words.ratio(max(ratios))} on {len(ratios)} seeds)"

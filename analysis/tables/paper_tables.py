@@ -1,0 +1,178 @@
+"""Every table and figure of a suite as one section: tables, sentences, and what is missing."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import wording as words
+from ..records.comparison import compare
+from ..records.load import Run
+from ..records.published import of_element
+from ..records.suites import Suite, unique
+from . import class_table as learned
+from . import cost_table, score_table, scores
+from . import planted_table as planted
+from .formats import Table, markdown_text, to_latex, to_markdown, write_numbers
+
+SCORE_NOTE = (
+    "Ours are means over seeds on the test part, in percent, with 95 % t-intervals. Differences from"
+    " fine-tuning are paired by seed and, for accuracy, by test image. Claims are corrected by Holm for the"
+    " number of comparisons in this table."
+)
+PUBLISHED_NOTE = (
+    "The paper's own figures are means of three runs whose spread is not printed, so a difference from them"
+    " has no interval."
+)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A cell that is not whole, and what would fill it."""
+
+    row: str
+    column: str
+    num_done: int
+    num_planned: int
+    text: str  # the command that fills it; or the reason why it cannot be run
+    is_command: bool
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """What a reader sees of one suite; all text is raw."""
+
+    name: str
+    element: str  # of the paper; "" for a suite of ours
+    title: str
+    view: str
+    command: str
+    tables: list[Table]  # the first is the paper's own
+    sentences: list[str]
+    notes: list[str]
+    missing: list[Missing]
+    digests: list[str]  # every run that the section rests on
+
+
+def suite_section(suite: Suite) -> PaperTable:
+    """Return the tables, sentences and notes of a suite, from its records alone."""
+    title = f"{suite.element}: {suite.title}" if suite.element else suite.title
+    if suite.view == "cost":
+        tables, claims = cost_table.cost_tables(suite, title), cost_table.sentences(suite)
+        own_notes = [cost_table.NOTE]
+    elif suite.view == "planted":
+        tables, claims = planted.planted_tables(suite, title)
+        own_notes = [planted.NOTE]
+    elif suite.view in ("classes", "pictures"):
+        tables, claims = learned.class_tables(suite, title)
+        own_notes = [learned.NOTE]
+    else:
+        found = scores.results(suite)
+        tables, claims = score_table.score_tables(found, title), scores.sentences(found)
+        if suite.view in ("scores", "curves"):
+            claims += scores.across_sentences(found)
+        own_notes = [SCORE_NOTE, *([PUBLISHED_NOTE] if any(r.printed for r in found) else [])]
+    return PaperTable(
+        suite.name,
+        suite.element,
+        suite.title,
+        suite.view,
+        suite.command,
+        tables,
+        claims,
+        unique([*suite.notes, *_printed_notes(suite), *own_notes, *_run_notes(suite)]),
+        missing(suite),
+        [run.digest for run in suite.runs],
+    )
+
+
+def _printed_notes(suite: Suite) -> list[str]:
+    """Return the notes on the published numbers of the suite's columns, one a note, with their rows."""
+    if not {item.source for item in of_element(suite.element)} & {cell.source for cell in suite.cells}:
+        return []
+    targets = {"", *(cell.target for cell in suite.cells)}
+    rows_by_note: dict[str, list[str]] = {}
+    for item in of_element(suite.element):
+        if item.note and item.target in targets:
+            rows_by_note.setdefault(item.note, []).append(item.row)
+    return [f"{words.listing(unique(rows))}: {note}." for note, rows in rows_by_note.items()]
+
+
+def _run_notes(suite: Suite) -> list[str]:
+    """Return what makes the runs of a comparison less comparable than their equal bench says."""
+    groups: dict[tuple[str, str, str], list[Run]] = {}
+    for run in suite.runs:
+        groups.setdefault((run.source, run.target, run.bench), []).append(run)
+    return [note for runs in groups.values() for note in compare(runs).notes]
+
+
+def missing(suite: Suite) -> list[Missing]:
+    """Return the cells that are not whole, each with the command that fills it or why it cannot be run."""
+    return [
+        Missing(
+            cell.row,
+            cell.column if cell.at is None else f"{cell.column}, {cell.at}",
+            len(cell.runs),
+            cell.planned,
+            cell.reason or cell.command,
+            not cell.reason,
+        )
+        for cell in suite.cells
+        if len(cell.runs) < cell.planned or not cell.planned
+    ]
+
+
+def missing_line(item: Missing) -> str:
+    """Return one line of the list of what is missing, before its command or reason."""
+    if item.num_planned and item.num_done:
+        return f"{item.row}, {item.column}: {item.num_planned - item.num_done} of {item.num_planned} runs"
+    return f"{item.row}, {item.column}"
+
+
+def to_text(section: PaperTable) -> str:
+    """Return a section in Markdown."""
+    lines = [f"## {markdown_text(section.tables[0].title)}", ""]
+    for i, table in enumerate(section.tables):
+        lines += [f"### {markdown_text(table.title)}", ""] if i else []
+        lines += [to_markdown(table)] if table.rows else ["Nothing to show.", ""]
+        if i == 0:
+            lines += [f"- {markdown_text(claim)}" for claim in section.sentences] + [""]
+    if section.missing:
+        lines += ["Not run yet, or not whole:", ""]
+        lines += [f"- {_missing_text(item)}" for item in section.missing] + [""]
+    lines += ["Notes:", *[f"- {markdown_text(note)}" for note in section.notes], ""]
+    return "\n".join([*lines, f"Made by {_code(section.command)}.", ""])
+
+
+def _missing_text(item: Missing) -> str:
+    """Return one line of the list of what is missing, in Markdown."""
+    what = _code(item.text) if item.is_command else markdown_text(f"cannot be run: {item.text}")
+    return f"{markdown_text(missing_line(item))}: {what}"
+
+
+def _code(text: str) -> str:
+    """Return text as a code span of Markdown, whatever ticks it holds."""
+    longest = max((len(ticks) for ticks in re.findall("`+", text)), default=0)
+    fence = "`" * (longest + 1)
+    pad = " " if longest else ""
+    return f"{fence}{pad}{' '.join(text.split())}{pad}{fence}"
+
+
+def write_suite_tables(suite: Suite, folder: Path) -> None:
+    """Write what `suite_section` gives."""
+    write_section(suite_section(suite), folder)
+
+
+def write_section(section: PaperTable, folder: Path) -> None:
+    """Write a section as Markdown and LaTeX, and the numbers of each table as CSV and Parquet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = _file_name(section.name)
+    latex = "\n".join(to_latex(table, f"{stem} {table.slug}".strip()) for table in section.tables)
+    (folder / f"{stem}.md").write_text(to_text(section), encoding="utf-8")
+    (folder / f"{stem}.tex").write_text(f"% \\usepackage{{booktabs}}\n{latex}", encoding="utf-8")
+    for table in section.tables:
+        write_numbers(table, folder / "-".join(filter(None, (stem, _file_name(table.slug)))))
+
+
+def _file_name(name: str) -> str:
+    """Return a name for files."""
+    return re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")[:120]

@@ -1,0 +1,193 @@
+"""Planted sources: do the learned weights find the classes that help, and what is that worth?
+
+Legend: S seeds, C source classes.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+import pandas as pd
+from scipy.special import stdtrit
+
+from .. import wording as words
+from ..records.load import Run
+from ..records.suites import Cell, Suite
+from ..statistics.paired import TAIL, mean_interval, paired_difference
+from ..statistics.ranking import stability, weights_frame
+from .cost_table import step_seconds
+from .formats import Entry, Table
+from .score_table import digests, score_entry
+from .scores import results
+
+FOUND = 0.9  # an AUC from which on the truth counts as found
+MATTERS = 3.0  # points by which oracle weights have to beat uniform ones
+NOTE = (
+    "AUC is the chance that a class that helps weighs more than a harmful one, with a 95 % t-interval over"
+    " seeds. The share of the oracle's gap is (accuracy − uniform) / (oracle − uniform), a ratio of means of"
+    " differences paired by seed, with Fieller's 95 % interval; it has none where the gap itself may be zero."
+    " Steps until found: the median over the seeds whose AUC passed 0.9 at a point of the curve. Rank"
+    " correlation: Spearman's, of all classes, mean over pairs of seeds. A step is measured against"
+    " one of fine-tuning."
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one method made of a planted source; nan where it weighs nothing, or seeds are too few."""
+
+    auc: tuple[float, float, float]
+    gap: tuple[float, float, float]
+    from_uniform: tuple[float, float, float]
+    correlation: float
+    steps: float
+    num_found: int
+    step_ratio: float
+
+
+def auc(weights: Mapping[str, float], truth: Mapping[str, float]) -> float:
+    """Return the chance that a class that helps weighs more than a harmful one, ties counting half."""
+    names = list(truth)
+    rank_C = pd.Series([weights[name] for name in names]).rank().to_numpy()
+    helps_C = np.array([truth[name] > 0 for name in names])
+    num, others = int(helps_C.sum()), int((~helps_C).sum())
+    return float((rank_C[helps_C].sum() - num * (num + 1) / 2) / (num * others))
+
+
+def fieller(above_S: Sequence[float], gap_S: Sequence[float]) -> tuple[float, float, float]:
+    """Return the ratio of two means that are paired by seed, and Fieller's 95 % interval.
+
+    The interval holds every ratio r at which the mean of above - r gap is not told from zero by a t-test. It
+    is nan where the mean of the gap itself is not: then every ratio, or all but some, would be in it.
+    """
+    a, b = np.asarray(above_S, float), np.asarray(gap_S, float)
+    if len(a) == 0 or b.mean() == 0:
+        return math.nan, math.nan, math.nan
+    ratio = float(a.mean() / b.mean())
+    if len(a) < 2:
+        return ratio, math.nan, math.nan
+    cov = np.cov(a, b) / len(a) * float(stdtrit(len(a) - 1, TAIL)) ** 2
+    square, middle, rest = (
+        b.mean() ** 2 - cov[1, 1],
+        a.mean() * b.mean() - cov[0, 1],
+        a.mean() ** 2 - cov[0, 0],
+    )
+    if square <= 0:
+        return ratio, math.nan, math.nan
+    half = math.sqrt(max(middle**2 - square * rest, 0.0))
+    return ratio, float((middle - half) / square), float((middle + half) / square)
+
+
+def steps_until_found(run: Run) -> float:
+    """Return the first step of the curve at which the AUC is above 0.9; nan where it never is."""
+    truth = run.record["source_truth"]
+    for point in run.record["curve"]:
+        if "class_weights" in point and auc(point["class_weights"], truth) > FOUND:
+            return float(point["step"])
+    return math.nan
+
+
+def finding(suite: Suite, cell: Cell) -> Finding:
+    """Return what a cell's method found, beside the uniform and oracle weights of its bench."""
+    weighed = [run for run in cell.runs if run.record["class_weights"] and run.record.get("source_truth")]
+    aucs = [auc(run.record["class_weights"], run.record["source_truth"]) for run in weighed]
+    reached = [step for run in weighed if not math.isnan(step := steps_until_found(run))]
+    uniform, oracle = (scores_of(suite, cell, weights) for weights in ("uniform", "oracle"))
+    own = {run.seed: 100 * run.score for run in cell.runs}
+    seeds = sorted(own.keys() & uniform.keys() & oracle.keys())
+    reference = step_seconds(cell.reference) if cell.reference else math.nan
+    return Finding(
+        mean_interval(aucs),
+        fieller([own[s] - uniform[s] for s in seeds], [oracle[s] - uniform[s] for s in seeds]),
+        _difference(cell.runs, runs_of(suite, cell, "uniform")),
+        stability(weights_frame(weighed)).correlation if len(weighed) > 1 else math.nan,
+        median(reached) if reached else math.nan,
+        len(reached),
+        step_seconds(cell.runs) / reference if cell.runs else math.nan,
+    )
+
+
+def runs_of(suite: Suite, cell: Cell, weights: str) -> list[Run]:
+    """Return the runs of the same bench with uniform, or with oracle weights."""
+    cells = [c for c in suite.cells if c.bench == cell.bench and c.method == "l2tl" and c.runs]
+    chosen = [c.runs for c in cells if c.runs[0].record["config"]["settings"]["weights"] == weights]
+    return chosen[0] if chosen else []
+
+
+def scores_of(suite: Suite, cell: Cell, weights: str) -> dict[int, float]:
+    """Return their scores by seed, in percent."""
+    return {run.seed: 100 * run.score for run in runs_of(suite, cell, weights)}
+
+
+def _difference(runs: Sequence[Run], others: Sequence[Run]) -> tuple[float, float, float]:
+    found = paired_difference(runs, others)
+    return found.points, found.low, found.high
+
+
+def planted_tables(suite: Suite, title: str) -> tuple[list[Table], list[str]]:
+    """Return one line a method and target, and whether the truth matters there at all."""
+    head = ["method", "accuracy, %", "from uniform, points", "share of the oracle's gap", "AUC"]
+    head += ["rank correlation", "steps until found", "seeds", "step, ratio to fine-tuning"]
+    lines, numbers = [], []
+    for result in results(suite):
+        if result.cell and result.cell.runs:
+            found = finding(suite, result.cell)
+            lines.append(_line(suite, result.cell, score_entry(result), digests(result), found))
+            numbers.append(
+                {"row": result.row, "target": result.column, "score": result.score[0], **_numbers(found)}
+            )
+    sentences = [_sentence(suite, cell) for cell in suite.cells if weights_setting(cell) == "oracle"]
+    return [Table(title, head, lines, pd.DataFrame(numbers))], sentences
+
+
+def weights_setting(cell: Cell) -> str:
+    """Return where an L2TL takes its weights from (`learned`, `uniform`, ...); "" for another method."""
+    settings = cell.runs[0].record["config"]["settings"] if cell.runs and cell.method == "l2tl" else {}
+    return str(settings.get("weights", ""))
+
+
+def _line(suite: Suite, cell: Cell, score: Entry, runs: tuple[str, ...], found: Finding) -> list[Entry]:
+    where = f"{cell.row}, {cell.column}" if len(suite.columns) > 1 else cell.row
+    is_end = weights_setting(cell) in ("uniform", "oracle")
+    weighed = not math.isnan(found.auc[0]) and weights_setting(cell) != "oracle"
+    reached = (
+        f"{words.whole(found.steps)} ({found.num_found} of {len(cell.runs)})" if found.num_found else "never"
+    )
+    return [
+        Entry(where),
+        score,
+        Entry(words.estimate(*found.from_uniform, sign=True), runs, found.from_uniform[0]),
+        Entry(words.ABSENT if is_end else _two(found.gap), runs, found.gap[0]),
+        Entry(_two(found.auc) if weighed else words.ABSENT, runs, found.auc[0]),
+        Entry(words.ratio(found.correlation) if weighed else words.ABSENT, runs, found.correlation),
+        Entry(reached if weighed else words.ABSENT, runs, found.steps),
+        Entry(str(len(cell.runs)), runs, len(cell.runs)),
+        Entry(words.ratio(found.step_ratio), runs, found.step_ratio),
+    ]
+
+
+def _two(value: tuple[float, float, float]) -> str:
+    """Return an estimate in two decimals."""
+    text = words.number(value[0], 2)
+    return text if math.isnan(value[1]) else f"{text} ({words.interval(value[1], value[2], 2)})"
+
+
+def _numbers(found: Finding) -> dict[str, float]:
+    spread: dict[str, float] = {}
+    for name in ("auc", "gap", "from_uniform"):
+        value = getattr(found, name)
+        spread |= {name: value[0], f"{name}_low": value[1], f"{name}_high": value[2]}
+    rest = {name: getattr(found, name) for name in ("correlation", "steps", "num_found", "step_ratio")}
+    return spread | rest
+
+
+def _sentence(suite: Suite, oracle: Cell) -> str:
+    """Return whether knowing the truth pays on this problem."""
+    points, low, high = _difference(oracle.runs, runs_of(suite, oracle, "uniform"))
+    verdict = "matters" if points >= MATTERS and low > 0 else "is not shown to matter"
+    return (
+        f"{oracle.column}: the truth {verdict}: oracle weights are {words.estimate(points, low, high, True)}"
+        f" points from uniform ones on {len(oracle.runs)} seeds."
+    )

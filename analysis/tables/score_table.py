@@ -1,0 +1,152 @@
+"""Tables of test scores: one line a method, or one line a method and kind of number."""
+
+import math
+from dataclasses import replace
+
+import pandas as pd
+
+from .. import wording as words
+from ..records.load import METRICS
+from ..records.suites import unique
+from ..statistics.paired import Difference
+from .formats import Entry, Table
+from .scores import Result
+
+
+def score_tables(found: list[Result], title: str) -> list[Table]:
+    """Return one table, or one a panel; the numbers of the first are those of all."""
+    panels = unique(result.panel for result in found) or [""]
+    tables = [
+        score_table(f"{title}, {panel}" if panel else title, [r for r in found if r.panel == panel], panel)
+        for panel in panels
+    ]
+    return [replace(tables[0], numbers=numbers(found), slug=""), *tables[1:]]
+
+
+def score_table(title: str, found: list[Result], slug: str = "") -> Table:
+    """Return the scores: a line a method for one column, else a line a method and kind of number."""
+    columns = unique(result.column for result in sorted(found, key=lambda result: result.cell is None))
+    rows = unique(result.row for result in found)
+    by_place = {(result.row, result.column): result for result in found}
+    if len(columns) == 1:
+        by_name = [_line(by_place[row, columns[0]]) for row in rows]
+        is_printed = any(result.printed for result in found)
+        head = [name for name in by_name[0] if is_printed or "published" not in name]
+        return Table(title, head, [[line[name] for name in head] for line in by_name], numbers(found), slug)
+    lines = [line for row in rows for line in _lines(row, [by_place.get((row, name)) for name in columns])]
+    return Table(title, ["method", "number", *columns], lines, numbers(found), slug)
+
+
+def _line(result: Result) -> dict[str, Entry]:
+    """Return the line of a method in a table of one column, by heading."""
+    printed = printed_entry(result)
+    if result.printed and result.printed.is_quoted:
+        printed = replace(printed, text=f"{printed.text} (quoted)")
+    seeds = Entry(words.seeds([run.seed for run in result.runs]) if result.runs else "")
+    return {
+        "method": Entry(result.row),
+        "published, %": printed,
+        "ours, %": score_entry(result),
+        "seeds": seeds,
+        "from published, points": from_printed_entry(result),
+        "from fine-tuning, points": difference_entry(result),
+    }
+
+
+def _lines(row: str, found: list[Result | None]) -> list[list[Entry]]:
+    """Return the lines of a method in a table of several columns; empty ones are left out, but ours."""
+    is_quoted = any(result.printed.is_quoted for result in found if result and result.printed)
+    kinds = {
+        "quoted, %" if is_quoted else "published, %": printed_entry,
+        "ours, %": ours_entry,
+        "from published, points": from_printed_entry,
+        "from fine-tuning, points": difference_entry,
+    }
+    is_planned = any(result and result.cell for result in found)
+    lines = []
+    for kind, entry in kinds.items():
+        entries = [entry(result) if result else Entry() for result in found]
+        if {entry.text for entry in entries} - {"", "reference"} or (kind == "ours, %" and is_planned):
+            lines.append([Entry(row), Entry(kind), *entries])
+    return lines
+
+
+def printed_entry(result: Result) -> Entry:
+    """Return what the paper prints."""
+    return Entry(result.printed.text, (), result.printed.value) if result.printed else Entry()
+
+
+def score_entry(result: Result) -> Entry:
+    """Return what was measured: the mean and its interval; empty where nothing was."""
+    if not result.runs:
+        return Entry()
+    mean, low, high = result.score
+    return Entry(words.estimate(mean, low, high), digests(result), mean)
+
+
+def ours_entry(result: Result) -> Entry:
+    """Return what was measured, and on how many seeds."""
+    entry = score_entry(result)
+    if not result.runs:
+        return entry
+    num = len(result.runs)
+    return replace(entry, text=f"{entry.text}, {num} seed{'s' if num > 1 else ''}")
+
+
+def from_printed_entry(result: Result) -> Entry:
+    """Return by how much the mean is above what is printed."""
+    points = result.from_printed
+    return Entry() if math.isnan(points) else Entry(words.number(points, sign=True), digests(result), points)
+
+
+def difference_entry(result: Result) -> Entry:
+    """Return the difference from fine-tuning with its interval."""
+    if result.cell and result.cell.is_reference and result.runs:
+        return Entry("reference")
+    difference = result.difference
+    if difference is None or math.isnan(difference.points):
+        return Entry()
+    text = words.estimate(difference.points, difference.low, difference.high, sign=True)
+    reference = tuple(run.digest for run in result.cell.reference) if result.cell else ()
+    return Entry(text, (*digests(result), *reference), difference.points)
+
+
+def digests(result: Result) -> tuple[str, ...]:
+    """Return the runs behind a score."""
+    return tuple(run.digest for run in result.runs)
+
+
+def numbers(found: list[Result]) -> pd.DataFrame:
+    """Return one row a score, in full precision; scores in percent, differences in points."""
+    return pd.DataFrame([_numbers(result) for result in found])
+
+
+def _numbers(result: Result) -> dict[str, object]:
+    """Return the numbers of one score."""
+    mean, low, high = result.score
+    difference = result.difference or Difference(math.nan, math.nan, math.nan, 0)
+    metric = result.runs[0].metric if result.runs else result.printed.quantity if result.printed else ""
+    return {
+        "panel": result.panel,
+        "row": result.row,
+        "column": result.column,
+        "source": result.cell.source if result.cell else result.printed.source if result.printed else "",
+        "metric": METRICS.get(metric, metric),
+        "published": result.printed.value if result.printed else math.nan,
+        "standing": result.printed.standing if result.printed else "",
+        "num_seeds": len(result.runs),
+        "num_planned": result.cell.planned if result.cell else 0,
+        "score": mean,
+        "score_low": low,
+        "score_high": high,
+        "from_published": result.from_printed,
+        "difference": difference.points,
+        "difference_low": difference.low,
+        "difference_high": difference.high,
+        "difference_num_seeds": difference.num_seeds,
+        "difference_note": difference.note,
+        "p_value": difference.p_value,
+        "p_value_holm": result.adjusted,
+        "detectable": difference.detectable,
+        "runs": " ".join(digests(result)),
+    }

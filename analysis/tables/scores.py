@@ -1,0 +1,172 @@
+"""Test scores: published, ours, and the differences from both, cell by cell and in words."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from .. import wording as words
+from ..records.load import Run
+from ..records.published import Published, find, of_element
+from ..records.suites import Cell, Suite, unique
+from ..statistics.aggregate import holm, iqm, probability_of_improvement
+from ..statistics.paired import Difference, mean_interval, paired_difference
+
+NO_REFERENCE = Difference(math.nan, math.nan, math.nan, 0, "no run of fine-tuning with the same settings")
+MEAN = "mean"  # over labels
+
+
+@dataclass(frozen=True)
+class Result:
+    """One score of a table: what is printed, what was measured, and how they differ."""
+
+    panel: str  # the table that it stands in, where a suite has several
+    row: str
+    column: str
+    where: str  # "L2TL on birds", to begin a sentence
+    printed: Published | None
+    cell: Cell | None  # None where the paper alone has a number
+    runs: list[Run]
+    difference: Difference | None = None  # from fine-tuning; None for fine-tuning itself, and without runs
+    adjusted: float = math.nan  # its p-value after Holm's correction
+    num_claims: int = 1
+
+    @property
+    def score(self) -> tuple[float, float, float]:
+        """The mean over seeds in percent, and its 95 % t-interval."""
+        return mean_interval([100 * run.score for run in self.runs])
+
+    @property
+    def from_printed(self) -> float:
+        """By how many points the mean is above what is printed; nan where one of them is missing."""
+        return self.score[0] - self.printed.value if self.printed else math.nan
+
+
+def results(suite: Suite) -> list[Result]:
+    """Return every score of a suite: first what stands in the paper alone, then the plan's cells."""
+    measured = [result for cell in suite.cells for result in _of_cell(suite, cell)]
+    return [*_printed_alone(suite, measured), *corrected(measured)]
+
+
+def _of_cell(suite: Suite, cell: Cell) -> list[Result]:
+    """Return the scores of one cell: one, or one a label."""
+    if suite.view == "labels":
+        return [_label_result(suite, cell, name) for name in label_names(suite)]
+    metric = cell.runs[0].metric if cell.runs else "top1"
+    printed = find(suite.element, cell.row, cell.source, cell.target, metric)
+    if suite.view == "shots":
+        images = (
+            "all images" if cell.at in (None, "all") else f"{cell.at} image{'s' * (cell.at != 1)} a class"
+        )
+        where = f"{cell.row} on {cell.column} with {images}"
+        return [_result(cell, cell.column, f"{cell.at}", where, printed, cell.runs, cell.reference)]
+    where = f"{cell.row} on {cell.column}"
+    return [_result(cell, "", cell.column, where, printed, cell.runs, cell.reference)]
+
+
+def label_names(suite: Suite) -> list[str]:
+    """Return what is scored of each label: "auroc:<label>" for every label, and "auroc", their mean."""
+    names = [name for run in suite.runs for name in run.record["test"] if name.startswith("auroc:")]
+    targets = {cell.target for cell in suite.cells}
+    printed = [item.quantity for item in of_element(suite.element) if item.target in targets]
+    names += [name for name in printed if name.startswith("auroc:")]
+    return [*unique(names), "auroc"]
+
+
+def _label_result(suite: Suite, cell: Cell, name: str) -> Result:
+    """Return the score of one label, paired by seed alone: the test images are not kept by label."""
+    heading = name.removeprefix("auroc:") if ":" in name else MEAN
+    printed = find(suite.element, cell.row, cell.source, cell.target, name)
+    runs, reference = _of_label(cell.runs, name), _of_label(cell.reference, name)
+    where = f"{cell.row} on {cell.column}, {'mean over labels' if heading == MEAN else heading}"
+    return _result(cell, "", heading, where, printed, runs, reference)
+
+
+def _of_label(runs: Sequence[Run], name: str) -> list[Run]:
+    """Return the runs with the score of one label in the place of theirs, where they have it."""
+    if name == "auroc":
+        return [run for run in runs if run.metric == "auroc"]
+    return [
+        replace(run, score=run.record["test"][name], metric=name, correct=None)
+        for run in runs
+        if name in run.record["test"]
+    ]
+
+
+def _result(
+    cell: Cell,
+    panel: str,
+    column: str,
+    where: str,
+    printed: Published | None,
+    runs: list[Run],
+    reference: list[Run],
+) -> Result:
+    """Return one score with its difference from fine-tuning."""
+    difference = None
+    if runs and not cell.is_reference:
+        difference = paired_difference(runs, reference) if reference else NO_REFERENCE
+    return Result(panel, cell.row, column, where, printed, cell, runs, difference)
+
+
+def _printed_alone(suite: Suite, measured: list[Result]) -> list[Result]:
+    """Return what the paper prints in the suite's columns and no cell of the plan stands for."""
+    joined = {result.printed for result in measured}
+    sources = {cell.source for cell in suite.cells}
+    headings = {cell.target: cell.column for cell in suite.cells}
+    alone = [item for item in of_element(suite.element) if item not in joined and item.target in headings]
+    found = []
+    for item in alone:
+        row = item.row if item.source in sources else f"{item.row}, from {item.source}"
+        column = headings[item.target]
+        if suite.view == "labels":
+            column = item.quantity.removeprefix("auroc:") if ":" in item.quantity else MEAN
+        found.append(Result("", row, column, row, item, None, []))
+    return found
+
+
+def corrected(measured: list[Result]) -> list[Result]:
+    """Return the results with Holm's correction over every difference that could be claimed."""
+    tested = [i for i, result in enumerate(measured) if not math.isnan(_p_value(result))]
+    adjusted = dict(zip(tested, holm([_p_value(measured[i]) for i in tested]), strict=True))
+    return [
+        replace(result, adjusted=float(adjusted[i]), num_claims=len(tested)) if i in adjusted else result
+        for i, result in enumerate(measured)
+    ]
+
+
+def _p_value(result: Result) -> float:
+    """Return the p-value of the difference from fine-tuning; nan where one seed or none allows no claim."""
+    is_claimable = result.difference is not None and result.difference.num_seeds > 1
+    return result.difference.p_value if result.difference and is_claimable else math.nan
+
+
+def sentences(found: list[Result]) -> list[str]:
+    """Return one sentence for every score that was measured, but those of fine-tuning."""
+    return [
+        words.sentence(result.where, result.difference, result.adjusted, result.num_claims)
+        for result in found
+        if result.difference
+    ]
+
+
+def across_sentences(found: list[Result]) -> list[str]:
+    """Return one sentence a method about all its targets, where two or more have runs of fine-tuning too."""
+    compared = [r for r in found if r.cell and r.runs and r.cell.reference and not r.cell.is_reference]
+    by_row = [(row, [r for r in compared if r.row == row]) for row in unique(r.row for r in compared)]
+    return [
+        _across(row, own) for row, own in by_row if len(own) > 1 and len({r.runs[0].metric for r in own}) == 1
+    ]
+
+
+def _across(row: str, found: list[Result]) -> str:
+    """Return what a method and fine-tuning reach over several targets."""
+    ours = [[100 * run.score for run in result.runs] for result in found]
+    base = [[100 * run.score for run in result.cell.reference] for result in found if result.cell]
+    share, low, high = probability_of_improvement(ours, base)
+    chance = f"{words.ratio(share)} (95 % interval {words.interval(low, high, 2)})"
+    verdict = ", so over the targets no difference is found" if low <= 0.5 <= high else ""
+    return (
+        f"{row} over {len(found)} targets: interquartile mean {words.estimate(*iqm(ours))} %, fine-tuning"
+        f" {words.estimate(*iqm(base))} %; a run of it scores above one of fine-tuning with probability"
+        f" {chance}{verdict}."
+    )

@@ -1,0 +1,34 @@
+"""What a step of a method costs, as measured beside fine-tuning: in the same bench, on the same machine."""
+
+import pandas as pd
+
+from .. import wording as words
+from ..records.comparison import REFERENCE
+from ..records.load import Run, runs_frame
+
+PLACE = ["source", "target", "bench", "device", "host", "threads"]  # where seconds can be compared
+
+
+def step_costs(runs: list[Run]) -> dict[str, str]:
+    """Say by label how many times as long as fine-tuning's a step takes: "1.67 (5 runs)".
+
+    Medians over the runs of a place are compared; "1.20 to 1.80 (9 runs)" is from the least to the most
+    over places. Labels that were nowhere run beside fine-tuning are left out.
+    """
+    if not runs:
+        return {}
+    frame = runs_frame(runs)
+    by_place = frame.groupby([*PLACE, "label"], as_index=False)
+    steps = by_place.agg(seconds=("seconds_per_step", "median"), num_runs=("seed", "size"))
+    base = steps[(steps["label"] == REFERENCE) & (steps["seconds"] > 0)]
+    both = steps.merge(base, on=PLACE, suffixes=("", "_base"))
+    both["ratio"] = both["seconds"] / both["seconds_base"]
+    return {str(label): _cost(group) for label, group in both.groupby("label")}
+
+
+def _cost(group: pd.DataFrame) -> str:
+    """Return the text of one label from its ratio and number of runs in each place."""
+    ends = (group["ratio"].min(), group["ratio"].max())
+    ratio = " to ".join(dict.fromkeys(words.number(end, decimals=2) for end in ends))
+    count = group["num_runs"].sum()
+    return f"{ratio} ({count} run{'s' if count > 1 else ''})"

@@ -1,0 +1,218 @@
+"""`bench` and `run`: plan, run what has no record, and show the table."""
+
+import os
+from collections.abc import Container, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from ... import InputError
+from ...analysis.wording import duration
+from ...datasets import catalog as datasets
+from ...datasets.download import locate as places
+from ...methods import catalog as methods
+from ...slurm.cluster import load as load_cluster
+from ..config.compose import compose_request, settings_of
+from ..config.resolve import run_config
+from ..config.schema import Request, RunConfig
+from ..launch import pool
+from ..launch.plan import (
+    estimate_seconds,
+    images_of,
+    in_order,
+    missing,
+    plan_runnable,
+    prepare_data,
+    unfit,
+    without,
+)
+from ..launch.progress import Progress, name_of
+from ..training.problem import device_of
+from ..training.record import open_results, write_json
+
+
+def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] | None = None) -> int:
+    """Compare methods; gives the exit code. Raises: InputError before anything is run.
+
+    Args:
+        overrides: what was asked for.
+        dry_run: tell what would be run.
+        only: digests to which a submission to SLURM is limited.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    request = compose_request([o for o in overrides if not o.startswith("method.")])
+    check_place(request.on, request.cluster, request.device)
+    _check_data(request, fetch=not dry_run)
+    results = Path(request.results)
+    configs, left_out = plan_runnable(request, overrides)
+    if left_out:
+        console.print(f"without source images not run: {', '.join(left_out)} (give source=PATH)")
+    if dry_run:
+        return show_runs(configs, results, console)
+    open_results(results, images_of(configs))
+    if request.on == "slurm":
+        configs = [replace(c, device="cpu") for c in configs]  # here; the job's is another
+    configs, _ = fitting(configs, results, console, processes_of(request.on, request.cluster))
+    console.print(f"{configs[0].source_name} -> {configs[0].target_name}: {configs[0].words()}", markup=False)
+    if request.on == "slurm":
+        from ..launch.on_slurm import queue_missing
+
+        command = ["bench", *overrides]
+        return queue_missing(configs, results, request.cluster, request.device, command, console, only)
+    failed = run_missing(configs, results, console, request.workers)
+    _show(configs, results, console)
+    for digest, error in failed.items():
+        console.print(f"failed: {digest}: {error}", markup=False)
+    return 1 if failed else 0
+
+
+def single(overrides: Sequence[str]) -> int:
+    """Run one method once, in this process, or in all that torchrun has started.
+
+    Raises: InputError before anything is run.
+    """
+    from ...datasets import distributed as ranks
+
+    with ranks.joined():
+        return _single(overrides)
+
+
+def _single(overrides: Sequence[str]) -> int:
+    import torch
+
+    from ...datasets import distributed as ranks
+    from ..training.run import run_one
+
+    given = dict(o.partition("=")[::2] for o in overrides)
+    method = given.get("method")
+    if method is None:
+        raise InputError("method: not given; as in `transferbench run target=digits method=l2tl seed=0`")
+    if method == "pretrain":
+        raise InputError("method=pretrain: it is run by the methods that start from it, as method=finetune")
+    request = compose_request([o for o in overrides if not o.startswith("method.")])
+    check_place(request.on, request.cluster, request.device)
+    if request.on != "local":
+        raise InputError(
+            f"on={request.on}: `run` is for this process; `bench methods={method}` can go elsewhere"
+        )
+    _check_data(request)
+    config = run_config(request, method, settings_of(method, overrides), request.seed)
+    results = Path(request.results)
+    ranks.first(open_results, results, images_of([config]))
+    prepare_data([config])
+    for _, reason in unfit([config], results, ranks.size()).values():
+        raise InputError(f"method={method}: cannot run here: {reason}")
+    torch.set_num_threads(pool.num_threads(config.threads, config.device, 1))
+    console = Console(highlight=False, soft_wrap=True)
+    run_one(config, results)
+    if not ranks.is_first():
+        return 0
+    with Progress([config], results, console) as progress:
+        progress.report(config, None)
+    console.print(f"record: {config.folder(results) / 'record.json'}", markup=False)
+    return 0
+
+
+def processes_of(on: str, cluster: str | None) -> int:
+    """Count the processes that share each run. Raises: InputError for several without SLURM."""
+    if on == "slurm":
+        return load_cluster(cluster).processes
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("torchrun: its processes share one run; expected `transferbench run method=NAME …`")
+    return 1
+
+
+def check_place(on: str, cluster: str | None, device: str) -> str:
+    """See that there is such a place to run; gives `on`. Raises: InputError in one line."""
+    if on not in ("local", "slurm"):
+        raise InputError(f"on={on}: not known; known: local, slurm")
+    if on == "slurm":
+        load_cluster(cluster)
+    elif cluster:
+        raise InputError(f"cluster={cluster}: only with on=slurm")
+    else:
+        device_of(device)
+    return on
+
+
+def _check_data(request: Request, fetch: bool = True) -> None:
+    """See that target and source are here, or fetch them, before anything else is done."""
+    places.use(request.data.root, request.data.mirror)
+    about = datasets.about(request.target)
+    source = request.source or (about.source if about else None)
+    datasets.require([name for name in (request.target, source) if name not in (None, "none")], fetch)
+
+
+def show_runs(configs: Sequence[RunConfig], results: Path, console: Console) -> int:
+    """Print every run with its state and a guess of its cost."""
+    waiting = in_order(configs, results)
+    workers = pool.num_workers(0, "auto")
+    threads = pool.num_threads(configs[0].threads, configs[0].device, workers)
+    guess = estimate_seconds(waiting, threads)
+    for config in {c.digest: c for c in [*waiting, *configs]}.values():
+        words = f"about {duration(guess[config.digest])}" if config.digest in guess else "done"
+        console.print(f"{name_of(config):40} {config.folder(results)}  {words}", markup=False)
+    console.print(
+        f"{len(waiting)} runs to do, about {duration(sum(guess.values()) / workers)} with {workers} workers "
+        "(from the time of one forward pass)"
+    )
+    return 0
+
+
+def fitting(
+    configs: Sequence[RunConfig], results: Path, console: Console, processes: int = 1
+) -> tuple[list[RunConfig], dict[str, str]]:
+    """Leave out the rows whose method cannot run on its problem; says why, and leaves it for the tables.
+
+    Returns: the runs that are left, and the reason of each row left out, by `plan.row_of`.
+    """
+    reasons = unfit(configs, results, processes)
+    for config, reason in reasons.values():
+        label = methods.load(config.method).label(config.settings)
+        console.print(f"not run: {label}: {reason}", markup=False)
+        folder = config.folder(results).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        names = {"source": config.source_name, "target": config.target_name, "bench": config.bench}
+        write_json(folder / f"skipped-{config.bench}.json", {**names, "label": label, "reason": reason})
+    if not (left := without(configs, reasons)):
+        raise InputError(f"methods: none can run here: {'; '.join(reason for _, reason in reasons.values())}")
+    return left, {row: reason for row, (_, reason) in reasons.items()}
+
+
+def run_missing(
+    configs: Sequence[RunConfig], results: Path, console: Console, workers: int = 0
+) -> dict[str, str]:
+    """Run all that has no record, pre-trainings first; gives what failed."""
+    todo = in_order(configs, results)
+    if not todo:
+        console.print(f"all {len(configs)} runs are done")
+        return {}
+    prepare_data(configs)
+    workers = pool.num_workers(workers, configs[0].device)
+    with Progress(todo, results, console) as progress:
+        pool.run_all(todo, results, workers, progress.report, progress.tick)
+    return progress.failed
+
+
+def _show(configs: Sequence[RunConfig], results: Path, console: Console) -> None:
+    """Write the report, and print this comparison's table."""
+    from ...analysis.report import find_comparison, write_prints, write_report
+    from ...analysis.tables.comparison_table import markdown
+
+    first = configs[0]
+    if len(missing(configs, results)) == len(configs):
+        return
+    page = results / "report" / "report.html"
+    newest = max(
+        (c.folder(results) / "record.json").stat().st_mtime
+        for c in configs
+        if (c.folder(results) / "record.json").exists()
+    )
+    comparison = find_comparison(results, first.source_name, first.target_name, first.bench)
+    if not page.exists() or page.stat().st_mtime < newest:
+        write_prints([comparison], page.parent / "figures")
+        write_report(results, page.parent)
+    console.print()
+    console.print(markdown(comparison), markup=False)
+    console.print(f"\nreport: {page}", markup=False)

@@ -1,0 +1,108 @@
+"""`methods`, `data list` and `data prepare`: what there is, and where it is."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
+
+from rich.console import Console
+from rich.table import Table
+
+from ...datasets import catalog
+from ...datasets.about import About
+from ...datasets.download import locate as places
+from ...datasets.pixels import MemoryPixels
+from ...datasets.storage import cache
+from ...methods import catalog as methods
+from ..config.compose import named_rows, suite_rows
+
+STEP = "a step, × fine-tuning"
+WIDTH = 240  # of what goes into a file or a pipe
+
+
+def print_methods(costs: Mapping[str, str]) -> int:
+    """List the methods, and by title what a step of theirs cost where it was measured."""
+    table = Table(box=None)
+    for heading in ("method", "title", "kind", "paper", "needs", STEP):
+        table.add_column(heading)
+    for name in methods.names():
+        cls = methods.load(name)
+        needs = "source images" if cls.needs_source else ""
+        needs = needs or ("weights" if cls.uses_pretraining else "nothing")
+        table.add_row(name, cls.title, cls.kind, cls.paper, needs, costs.get(cls.title, ""))
+    _console().print(table)
+    print(f"rows of `bench`: {', '.join(suite_rows())}")
+    print(f"by name also: {', '.join(named_rows())}, and any method")
+    if costs:
+        print(
+            f"{STEP}: median of runs with default settings, over fine-tuning's in the same bench and machine"
+        )
+    return 0
+
+
+def print_datasets() -> int:
+    """List the known data sets with what is published of each, and whether it is here."""
+    table = Table(box=None)
+    for heading in ("data set", "classes", "train", "holdout", "test", "size", "here", "title", "licence"):
+        right = heading in ("classes", "train", "holdout", "test", "size")
+        table.add_column(heading, justify="right" if right else "left")
+    for name in catalog.names():
+        about = catalog.about(name)
+        assert about is not None
+        sizes = (f"{about.sizes[p]:,}" if p in about.sizes else "" for p in ("train", "holdout", "test"))
+        table.add_row(
+            name,
+            str(about.num_classes),
+            *sizes,
+            _gigabytes(about),
+            _where(name, about),
+            about.title,
+            about.licence,
+        )
+    _console().print(table)
+    print("or a path: a folder split/class/image or class/image, an uncompressed tar of one, or tar shards")
+    root = places.user_folder() or "(not set)"
+    print(f"looked for in TRANSFERBENCH_DATA={root}, then in {cache.folder()}/data")
+    return 0
+
+
+def _gigabytes(about: About) -> str:
+    if not about.probes:
+        return "none"
+    return f"{about.num_bytes / 1e9:.3g} GB" if about.num_bytes else "not known"
+
+
+def _where(name: str, about: About) -> str:
+    """Say where a data set is, or where it would come from."""
+    if not about.probes:
+        return "yes, made here"
+    if found := places.find(name, about):
+        return f"yes, {found}"
+    if files := places.packed(name, about):
+        return f"yes, packed in {files[0].parent}"
+    ways = [
+        *(["torchvision"] if about.torchvision else []),
+        *([f"hub {about.hub.repo}"] if about.hub else []),
+        *(sorted({urlsplit(a.url).netloc for a in about.archives})),
+    ]
+    return f"no; from {', '.join(ways)}" if ways else "no; by hand"
+
+
+def prepare(names: Sequence[str]) -> int:
+    """Fetch data sets if need be, and decode them into the cache, at their own size or 256 px."""
+    for name in names:
+        found = catalog.load(name)
+        side = min(found.side, 256)
+        for part in found.parts:
+            pixels = cache.pixels(found, part, side)
+            kept = (
+                f"in {cache.folder()}"
+                if isinstance(pixels, MemoryPixels)
+                else "too many to keep: decoded on demand"
+            )
+            print(f"{found.name} {part}: {len(pixels)} images at {side} px, {kept}")
+    return 0
+
+
+def _console() -> Console:
+    """Make a console that is as wide as the terminal, and wide enough for a row where there is none."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)

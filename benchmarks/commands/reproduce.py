@@ -1,0 +1,143 @@
+"""Make a run again from its record, and say whether it is the same."""
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from ... import InputError
+from ...analysis.records.load import read_record
+from ...datasets.download import locate as places
+from ..config.compose import request_for
+from ..config.resolve import run_config
+from ..config.schema import Role, RunConfig
+from ..launch.plan import prepare_data
+from ..launch.pool import num_threads
+from ..training import record
+from ..training.run import run_one
+
+UNEQUAL = (
+    "seconds",
+    "started",
+    "ended",
+    "peak_memory_bytes",
+    "peak_memory_of",
+    "environment",
+)  # from run to run
+PLACES = ("target", "source", "checkpoint", "device", "data.root", "data.mirror")  # not in a record
+
+
+def reproduce(run: Path, given: Mapping[str, str], results: Path | None = None) -> int:
+    """Make a run again; gives 0 where all figures but times are equal, 1 where not.
+
+    Args:
+        run: the run's folder, or its record.
+        given: where target, source and checkpoint are on this machine, if not known by their names.
+        results: a new folder for what is made.
+
+    Raises: InputError where data, code or settings are not those of the record: it says which.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    old = _record_of(run)
+    _check_code(old["environment"], record.environment(torch.device("cpu")))
+    config = _config_of(old, given)
+    _check_config(old["config"], config.resolved())
+    folder = results or Path(f"reproduced-{config.digest}")
+    if record.read(config.folder(folder)) is not None:
+        raise InputError(f"results={folder}: has this run already; remove that folder, or give a new one")
+    record.open_results(folder)
+    prepare_data([config])
+    torch.set_num_threads(old["environment"].get("threads") or num_threads(0, config.device, 1))
+    new = run_one(config, folder)
+    found = list(differences(old, new))
+    if not found:
+        console.print(f"equal in every figure but times: {config.folder(folder)}", markup=False)
+        return 0
+    for line in [*found, *_causes(old["environment"], new["environment"])]:
+        console.print(line, markup=False)
+    return 1
+
+
+def figures(content: Any) -> Any:
+    """Leave out of a record what differs from run to run: times, memory, the machine."""
+    if isinstance(content, dict):
+        return {k: figures(v) for k, v in content.items() if k not in UNEQUAL}
+    return [figures(v) for v in content] if isinstance(content, list) else content
+
+
+def differences(old: Any, new: Any, name: str = "") -> Iterator[str]:
+    """Yield a line for every figure that differs: where, both values, and by how much."""
+    old, new = (figures(old), figures(new)) if not name else (old, new)
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            yield from differences(old.get(key), new.get(key), f"{name}.{key}" if name else key)
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for i, (a, b) in enumerate(zip(old, new, strict=True)):
+            yield from differences(a, b, f"{name}[{i}]")
+    elif old != new and name == "correct" and old and new:
+        bits = [np.unpackbits(np.frombuffer(base64.b64decode(c), np.uint8)) for c in (old, new)]
+        yield f"correct: {(bits[0] != bits[1]).sum()} test images are judged otherwise"
+    elif old != new:
+        by = f" ({new - old:+.3g})" if isinstance(old, float) and isinstance(new, float) else ""
+        yield f"{name}: {old} in the record, {new} now{by}"
+
+
+def _record_of(run: Path) -> dict[str, Any]:
+    path = run / "record.json" if run.is_dir() else run
+    if not path.is_file():
+        raise InputError(f"{run}: no record there; expected the folder of a finished run")
+    old = read_record(path)
+    if old["role"] != Role.run:
+        raise InputError(f"{path}: of a {old['role']}; it is made again with a run that rests on it")
+    missing = {"config", "overrides", "environment", "method", "seed"} - old.keys()
+    if missing:
+        raise InputError(f"{path}: tells no {', '.join(sorted(missing))}; a newer record is needed")
+    return old
+
+
+def _check_code(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """See that the code is the same: by its content where the record tells it, else by its commit."""
+    if old.get("code", new["code"]) == new["code"] and ("code" in old or _commit(old) == _commit(new)):
+        return
+    raise InputError(
+        f"code: {_commit(old)} in the record, {_commit(new)} here; "
+        "expected the same code, as by `git checkout` of that commit"
+    )
+
+
+def _commit(environment: Mapping[str, Any]) -> str:
+    code = f", code {environment['code']}" if "code" in environment else ""
+    return f"commit {environment['commit'][:12]}{' with changes' if environment['dirty'] else ''}{code}"
+
+
+def _config_of(old: Mapping[str, Any], given: Mapping[str, str]) -> RunConfig:
+    """Ask for the run that a record tells of. Raises: InputError for data that are not here."""
+    for name in given:
+        if name not in PLACES:
+            raise InputError(f"{name}={given[name]}: the record tells that; expected {', '.join(PLACES)}")
+    places.use(given.get("data.root"), given.get("data.mirror"))
+    names = {"target": old["target"], "source": old["source"]}
+    own = dict(word.split("=", 1) for word in old["overrides"])
+    words = tuple(f"{name}={value}" for name, value in {**own, **names, **given}.items())
+    request, settings = request_for(old["method"], words)
+    return run_config(request, old["method"], settings, old["seed"])
+
+
+def _check_config(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """See that data and settings are those of the record. Raises: InputError that names what is not."""
+    found = list(differences(old, new, "config"))
+    if data := [line for line in found if line.startswith("config.data.")]:
+        raise InputError(f"data: {data[0].removeprefix('config.data.')}; expected the same images")
+    if found:
+        raise InputError(f"settings: {found[0].removeprefix('config.')}; expected those of the record")
+
+
+def _causes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Sequence[str]:
+    """Say what else differs and may be why."""
+    names = ("device", "threads", "world_size", "versions")
+    found = [line for name in names for line in differences(old.get(name), new.get(name), name)]
+    return [f"perhaps for: {line}" for line in found]

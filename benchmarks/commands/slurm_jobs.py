@@ -1,0 +1,96 @@
+"""`retry`, `cancel` and `logs`: for runs that were given to SLURM."""
+
+import json
+import sys
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from ... import InputError
+from ...slurm import queue
+from ...slurm import submit as launch
+from .status import State, shell, states
+
+TAIL_LINES = 40
+
+
+def retry(results: Path, words: Collection[str] = ("failed", "lost")) -> int:
+    """Queue anew what failed or was lost, with the code as it is now; gives the exit code.
+
+    Raises: InputError where nothing was submitted.
+    """
+    from .bench import bench
+    from .suite import suite
+
+    _submitted(results)
+    wanted = {s.digest for s in states(results) if s.word in words}
+    if not wanted:
+        print(f"nothing is {' or '.join(words)}")
+        return 0
+    code = 0
+    done: list[list[str]] = []
+    for path in sorted(results.glob("slurm/*/sweep.json")):
+        command = json.loads(path.read_text())["command"]
+        if command in done:
+            continue
+        done.append(command)
+        kind, *given = command
+        overrides = [*(o for o in given if not o.startswith("results=")), f"results={results}"]
+        again = (
+            bench(overrides, only=wanted)
+            if kind == "bench"
+            else suite(overrides[0], overrides[1:], only=wanted)
+        )
+        code = max(code, again)
+    return code
+
+
+def cancel(results: Path, names: Sequence[str]) -> int:
+    """Take runs out of the queue, or end them: all, or those named. Raises: InputError for a wrong name."""
+    lines = _submitted(results)
+    chosen = {s.digest for name in names for s in matching(results, name)} if names else set(lines)
+    jobs = queue.queued()
+    if jobs is None:
+        raise InputError("cancel: squeue does not answer here; cancel where SLURM's commands are")
+    ids = sorted({lines[d].job for d in chosen if d in lines and lines[d].job in jobs})
+    queue.cancel(ids)
+    print(f"{len(ids)} jobs are cancelled; what they saved stays")
+    return 0
+
+
+def logs(results: Path, name: str) -> int:
+    """Print the end of what the last job of a run wrote. Raises: InputError for a wrong name."""
+    lines = _submitted(results)
+    for state in matching(results, name):
+        if state.digest not in lines:
+            raise InputError(f"logs {name}: {state.name} was not given to SLURM; see its error.json")
+        line = lines[state.digest]
+        files = sorted((results / "slurm" / line.sweep).glob(f"{line.job}_*_log.*"))
+        print(f"{state.name}: {state.word} {state.about}")
+        for path in files:
+            text = path.read_text(errors="replace").splitlines()
+            print(f"-- {path}: {len(text)} lines{', the last' if len(text) > TAIL_LINES else ''}")
+            sys.stdout.writelines(f"{words}\n" for words in text[-TAIL_LINES:])
+        if not files:
+            print(f"job {line.job} has written nothing yet")
+    return 0
+
+
+def matching(results: Path, name: str) -> list[State]:
+    """Find runs by a part of their folder's name, as `l2tl/seed0` or a digest.
+
+    Raises: InputError where none has it.
+    """
+    found = [s for s in states(results) if name.strip("/") in s.name]
+    if not found:
+        raise InputError(f"'{name}': no run is called so; {shell('status', results)} lists all")
+    return found
+
+
+def _submitted(results: Path) -> dict[str, launch.Submitted]:
+    lines = launch.latest(results)
+    if not lines:
+        raise InputError(
+            f"results={results}: nothing was given to SLURM from here; "
+            "without SLURM, the same bench command goes on with what is missing"
+        )
+    return lines

@@ -1,0 +1,94 @@
+"""`suite`: run what is missing of the paper's tables and figures, then draw them."""
+
+from collections.abc import Container, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from ... import InputError
+from ..config.compose import read_suite, suites
+from ..launch.plan import images_of
+from ..launch.suite_plan import Cell, cells, load, write_plan
+from ..training import record
+from .bench import check_place, fitting, processes_of, run_missing, show_runs
+from .class_images import write_pictures
+
+
+def suite(
+    name: str, overrides: Sequence[str], dry_run: bool = False, only: Container[str] | None = None
+) -> int:
+    """Run a suite; gives the exit code. Raises: InputError before anything is run.
+
+    Args:
+        name: of the suite.
+        overrides: what was asked for.
+        dry_run: tell what would be run.
+        only: digests to which a submission to SLURM is limited.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    given = dict(o.partition("=")[::2] for o in overrides)
+    results = Path(given.get("results", "results"))
+    on = check_place(given.get("on", "local"), given.get("cluster"), given.get("device", "auto"))
+    planned = [(each, cells(each, fetch=not dry_run)) for each in load(name, overrides)]
+    configs = list({c.digest: c for _, of in planned for cell in of for c in cell.configs}.values())
+    for reason in dict.fromkeys(cell.reason for _, of in planned for cell in of if cell.reason):
+        console.print(f"left out: {reason}", markup=False)
+    if not configs:
+        raise InputError(
+            f"suite {name}: none of its images are here; `transferbench data list` tells of each"
+        )
+    if dry_run:
+        return show_runs(configs, results, console)
+    record.open_results(results, images_of(configs))
+    if on == "slurm":
+        configs = [replace(c, device="cpu") for c in configs]  # here; the job's is another
+    left, unfit = fitting(configs, results, console, processes_of(on, given.get("cluster")))
+    for each, of in planned:
+        write_plan(each, of, unfit, results)
+    if on == "slurm":
+        from ..launch.on_slurm import queue_missing
+
+        command = ["suite", name, *overrides]
+        return queue_missing(
+            left, results, given["cluster"], given.get("device", "auto"), command, console, only
+        )
+    failed = run_missing(left, results, console, int(given.get("workers", 0)))
+    for each, of in planned:
+        if each.view == "pictures":
+            _write_pictures(of, results)
+    _show([each.name for each, _ in planned], results, console)
+    return 1 if failed else 0
+
+
+def print_suites() -> int:
+    """List the suites with what they show."""
+    for name in suites():
+        found = read_suite(name)
+        words = ": ".join(filter(None, (found.get("element"), found.get("title"))))
+        print(f"{name:10} {words}")
+    return 0
+
+
+def _write_pictures(planned: Sequence[Cell], results: Path) -> None:
+    """Write images of the classes that weigh most and least, where weights were learned."""
+    for cell in planned:
+        done = [found for c in cell.configs if (found := record.read(c.folder(results)))]
+        weights = [found["class_weights"] for found in done if found["class_weights"]]
+        if weights:
+            mean = {name: sum(w[name] for w in weights) / len(weights) for name in weights[0]}
+            write_pictures(cell.configs[0].source, cell.target, mean, results)
+
+
+def _show(names: Sequence[str], results: Path, console: Console) -> None:
+    """Write the report, and print the tables of these suites."""
+    from ...analysis.records.load import load as load_runs
+    from ...analysis.records.suites import load_suites
+    from ...analysis.report import write_report
+    from ...analysis.tables.paper_tables import suite_section, to_text
+
+    page = write_report(results, results / "report")
+    for found in load_suites(results, load_runs(results)):
+        if found.name in names:
+            console.print("\n" + to_text(suite_section(found)), markup=False)
+    console.print(f"\nreport: {page}", markup=False)

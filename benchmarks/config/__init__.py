@@ -1,0 +1,1 @@
+"""Turn what was asked for into run configurations."""

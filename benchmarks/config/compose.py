@@ -1,0 +1,262 @@
+"""From overrides to run configurations: Hydra composes, once a row, and then leaves the room."""
+
+import difflib
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import fields, is_dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ... import InputError
+from ...datasets import catalog as datasets
+from ...methods import catalog as methods
+from ...methods.recipe import Recipe
+from ...plain_yaml import read_yaml
+from .schema import SMALL_SIDE, DataPlaces, Request, SourceRecipe, check_numbers
+
+HERE = Path(__file__).parents[1]
+OPEN = ("backbone_options", "method_defaults")  # hold names that no schema knows
+QUOTED = (
+    "target",
+    "source",
+    "results",
+    "checkpoint",
+    "methods",
+    "data.root",
+    "data.mirror",
+    "cluster",
+)  # may hold what Hydra's grammar does not
+SUITE: dict[str, Callable[[Any], bool]] = {  # the form of a suite's file
+    **dict.fromkeys(("element", "title", "view", "source", "stands_for"), lambda v: isinstance(v, str)),
+    "targets": lambda v: isinstance(v, list) and all(isinstance(target, str) for target in v),
+    "settings": lambda v: isinstance(v, list) and all(isinstance(s, str) and "=" in s for s in v),
+    "seeds": lambda v: isinstance(v, int) and v > 0,
+    "vary": lambda v: isinstance(v, dict) and all(isinstance(values, list) for values in v.values()),
+    "parts": lambda v: isinstance(v, dict) and all(isinstance(part, dict) for part in v.values()),
+    "rows": lambda v: v == "every method" or _are_rows(v),
+    "more": lambda v: _are_rows(v),
+}
+
+
+def _are_rows(v: Any) -> bool:
+    return isinstance(v, dict) and all(
+        isinstance(row, dict) and isinstance(row.get("method"), str) for row in v.values()
+    )
+
+
+@cache
+def _store(method: str | None) -> None:
+    """Tell Hydra the schema and a method's settings."""
+    store = ConfigStore.instance()
+    store.store(name="request", node=Request)
+    if method:
+        store.store(group="method", name=method, node=methods.load(method).Config)
+
+
+def presets() -> list[str]:
+    """List the presets."""
+    return sorted(p.stem for p in (HERE / "presets").glob("*.yaml"))
+
+
+def compose_request(overrides: Iterable[str], method: str | None = None) -> Request:
+    """Compose a request; the preset follows from the target unless it is given.
+
+    Raises: InputError in one line for a wrong name, type or value.
+    """
+    words = [_quoted(o) for o in overrides]
+    given = {o.split("=", 1)[0].lstrip("+~"): o.split("=", 1)[1] for o in overrides if "=" in o}
+    preset = given.get("preset") or _preset_of(given.get("target", Request.target))
+    if preset not in presets():
+        raise InputError(
+            f"preset={preset}: not known{_near(preset, presets())} Known: {', '.join(presets())}"
+        )
+    read_yaml(HERE / "presets" / f"{preset}.yaml")  # Hydra would not say what is wrong with it
+    words = [w for w in words if not w.startswith(("preset=", "method="))]
+    _store(method)
+    try:
+        with initialize_config_dir(str(HERE), version_base="1.3", job_name="transferbench"):
+            chosen = [f"+method={method}"] if method else []
+            config = compose("request", [f"+presets={preset}", f"preset={preset}", *chosen, *words])
+        request = OmegaConf.to_object(config)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(_one_line(error, words, _names(method))) from error
+    except ValueError as error:  # of Hydra, about the lines that begin with # @
+        raise InputError(f"{HERE / 'presets' / preset}.yaml: not readable ({error!s:.100})") from error
+    assert isinstance(request, Request)
+    check_numbers(request)
+    return request
+
+
+def _quoted(override: str) -> str:
+    """Quote a value that may hold commas or blanks, which Hydra's grammar gives a meaning."""
+    key, equals, value = override.partition("=")
+    if not equals or not re.fullmatch(r"\w+(\.\w+)*", key):
+        raise InputError(f"'{override}': expected name=value, as recipe.steps=500")
+    if "${" in value:  # the grammar would look it up, in the environment too
+        raise InputError(f"{key}={value}: expected a plain value, without ${{")
+    if key in QUOTED and value not in ("null", ""):
+        value = "'" + value.strip("'\"").replace("'", "\\'") + "'"
+    return f"{'++' if key.split('.')[0] in OPEN else ''}{key}={value}"
+
+
+def _preset_of(target: str) -> str:
+    """Take the preset that a known target names; by the size of its images for a path."""
+    name = target.strip("'\"")
+    if about := datasets.about(name):
+        return about.preset
+    return "small" if datasets.load(name).side <= SMALL_SIDE else "paper"
+
+
+def _one_line(error: Exception, overrides: Iterable[str], names: list[str]) -> str:
+    """Turn Hydra's answer into one line: the setting, its value, and what would be right."""
+    text = f"{error.__cause__ or ''}\n{error}".strip()
+    given = dict(o.lstrip("+").partition("=")[::2] for o in overrides)
+    found = re.search(r"full_key: ([\w.]+)|argument '([\w.]+)|override '?\+*([\w.]+)", text)
+    where = next(filter(None, found.groups())) if found else ""
+    name = next((n for n in given if n == where or n.startswith(f"{where}.") and where), where)
+    if "Could not override" in text:
+        return _unknown(name, names)
+    if not name or "mbiguous value" in text:  # Hydra's grammar does not say which override it means
+        wrong = next((f"{n}={v}" for n, v in given.items() if n == name or not _readable(f"{n}={v}")), "")
+        return f"{wrong}: not readable; expected one value, in quotes if it holds any of {{}}[],'"
+    return f"{name}={given.get(name, '')}: expected {_expected(text)}"
+
+
+def _readable(override: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        return False
+    return True
+
+
+def _expected(text: str) -> str:
+    """Say what type or choice OmegaConf missed."""
+    if choices := re.search(r"expected one of \[(.*?)\]", text):
+        return f"one of {choices.group(1)}"
+    words = {
+        "converted to Integer": "a whole number",
+        "converted to Float": "a number",
+        "not a valid bool": "true or false",
+        "not a ListConfig": "a list, as [100,200]",
+        "to Dict[": "names and values, as {name: value}",
+        "is not a subclass of": "its settings one by one, as recipe.steps=500",
+    }
+    return next(
+        (right for part, right in words.items() if part in text), f"another value ({text.split(chr(10))[0]})"
+    )
+
+
+def _unknown(name: str, names: list[str]) -> str:
+    """Say that there is no such setting, with the nearest one, or else all of its kind."""
+    prefix, _, last = name.rpartition(".")
+    family = {n.rpartition(".")[2]: n for n in names if n.rpartition(".")[0] == prefix}
+    elsewhere = [n for n in names if n.rpartition(".")[2] == last]
+    near = difflib.get_close_matches(last, family, n=1)
+    if near or elsewhere:
+        return f"no setting '{name}'; did you mean '{elsewhere[0] if elsewhere else family[near[0]]}'?"
+    return f"no setting '{name}'. Known: {', '.join(family.values() or names)}"
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    """Suggest the nearest name, as the end of a sentence."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean '{near[0]}'?" if near else "."
+
+
+def _names(method: str | None) -> list[str]:
+    """List every name that can be overridden, with the method's own settings."""
+    kinds: dict[str, type] = {"recipe": Recipe, "source_recipe": SourceRecipe, "data": DataPlaces}
+    if method:
+        kinds["method"] = methods.load(method).Config
+    names = []
+    for f in fields(Request):
+        kind = kinds.get(f.name)
+        names += [f"{f.name}.{g.name}" for g in fields(kind)] if kind else [f.name]
+    return names
+
+
+def suites() -> list[str]:
+    """List the suites."""
+    return sorted(p.stem for p in (HERE / "suites").glob("*.yaml"))
+
+
+def read_suite(name: str) -> dict[str, Any]:
+    """Read a suite. Raises: InputError for an unknown name, with the nearest known one."""
+    if name not in suites():
+        raise InputError(f"no suite '{name}'{_near(name, suites())} Known: {', '.join(suites())}")
+    path = HERE / "suites" / f"{name}.yaml"
+    suite = read_yaml(path)
+    if wrong := [key for key, right in SUITE.items() if key in suite and not right(suite[key])]:
+        raise InputError(
+            f"{path}: {wrong[0]}={suite[wrong[0]]!r:.60}: not of the form that a suite has it in"
+        )
+    if "parts" not in suite and (lacking := [key for key in ("rows", "title", "view") if key not in suite]):
+        raise InputError(f"{path}: no {lacking[0]}; a suite has rows, title, view, source and targets")
+    return suite
+
+
+def suite_rows() -> dict[str, dict[str, Any]]:
+    """Read the rows of the default comparison."""
+    return read_suite("compare")["rows"]
+
+
+def named_rows() -> dict[str, dict[str, Any]]:
+    """Read the rows that a comparison has when it is asked for them by name."""
+    return read_suite("compare")["more"]
+
+
+def rows(request: Request, overrides: Iterable[str]) -> list[tuple[str, Any]]:
+    """List the rows of a comparison: methods with their settings.
+
+    A `method.<setting>` goes to every row whose method has it.
+
+    Raises: InputError for an unknown row, or a setting that no row has.
+    """
+    wanted = request.methods.split(",") if request.methods else list(suite_rows())
+    known = {**suite_rows(), **named_rows()}
+    own = [o for o in overrides if o.startswith("method.")]
+    others = [o for o in overrides if not o.startswith("method.")]
+    used: set[str] = set()
+    result = []
+    for name in wanted:
+        row = dict(known.get(name) or {"method": name})
+        method = row.pop("method")
+        choices = sorted({*known, *methods.names()} - {"pretrain"})
+        if name not in choices:
+            raise InputError(f"methods: no row '{name}'{_near(name, choices)} Known: {', '.join(choices)}")
+        has = {f.name for f in fields(methods.load(method).Config)}
+        mine = [o for o in own if o.split("=")[0].removeprefix("method.") in has]
+        used.update(mine)
+        result.append((method, settings_of(method, [*others, *(f"{k}={v}" for k, v in row.items()), *mine])))
+    if lost := [o.split("=")[0] for o in own if o not in used]:
+        names = sorted({n for method, _ in result for n in _names(method) if n.startswith("method.")})
+        raise InputError(f"{_unknown(lost[0], names)} (methods: {', '.join(wanted)})")
+    return result
+
+
+def settings_of(method: str, overrides: Iterable[str]) -> Any:
+    """Compose a method's settings: its defaults, the preset's, then the given ones."""
+    return request_for(method, tuple(overrides))[1]
+
+
+@lru_cache(maxsize=256)
+def request_for(method: str, given: tuple[str, ...]) -> tuple[Request, Any]:
+    """Compose the request of one row, and its method's settings: defaults, the preset's, the given ones."""
+    methods.load(method)
+    request = compose_request(given, method)
+    own = {o.split("=")[0] for o in given}
+    defaults = request.method_defaults.get(method, {})
+    if extra := [f"method.{k}={v}" for k, v in defaults.items() if f"method.{k}" not in own]:
+        request = compose_request([*given, *extra], method)
+    settings = request.method
+    assert is_dataclass(settings)
+    return request, settings.resolved() if hasattr(settings, "resolved") else settings

@@ -1,0 +1,42 @@
+"""The overrides that ask for a run again: all in which it differs from what its target and method give."""
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from ...datasets import catalog as datasets
+from .compose import request_for
+from .resolve import preprocessed, score_of
+from .schema import RunConfig
+
+SAME = ("shots", "backbone", "pretrained", "protocol", "tune", "bn", "on_nan", "source_recipe")
+
+
+def overrides(config: RunConfig) -> list[str]:
+    """List a run's overrides, but for target, source, method and seed; a file by its name, not its place."""
+    usual, settings = request_for(config.method, (f"target={config.target}",))
+    recipe = preprocessed(usual.recipe, config.backbone, datasets.load(config.target).side)
+    found = [word for name in SAME for word in _changes(name, getattr(config, name), getattr(usual, name))]
+    found += _changes("recipe", config.recipe, recipe)
+    found += _changes("method", config.settings, settings)
+    found += _changes("score", str(config.score), score_of(usual))
+    found += [f"checkpoint={Path(config.checkpoint).name}"] if config.checkpoint else []
+    found += [f"backbone_options.{name}={_written(v)}" for name, v in config.backbone_options.items()]
+    return found + (["drop_overlap=true"] if config.drop_overlap else [])
+
+
+def _changes(name: str, own: Any, usual: Any) -> Iterator[str]:
+    """Yield a setting, or those of a group, where it is not the usual one."""
+    if is_dataclass(own):
+        for f in fields(own):
+            yield from _changes(f"{name}.{f.name}", getattr(own, f.name), getattr(usual, f.name))
+    elif own != usual:
+        yield f"{name}={_written(own)}"
+
+
+def _written(value: Any) -> str:
+    """Write a value as an override has it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"[{','.join(map(_written, value))}]" if isinstance(value, list) else str(value)

@@ -1,0 +1,116 @@
+"""From a request to one run: data found, needs checked, nothing left open."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ... import InputError
+from ...datasets import catalog as datasets
+from ...methods import catalog as methods
+from ...methods.metrics import check_score
+from ...methods.networks.encoders import data_config
+from ...methods.recipe import Normalise, Recipe
+from .schema import SMALL_SIDE, Request, Role, RunConfig, Score
+
+
+def run_config(request: Request, method: str, settings: Any, seed: int) -> RunConfig:
+    """Resolve a request into one run.
+
+    Raises: InputError when the method needs what the request does not give.
+    """
+    target = datasets.load(request.target)
+    source = source_of(request, method)
+    _check(request, method, source)
+    recipe = preprocessed(request.recipe, request.backbone, target.side)
+    multi_label = any(part.labels.ndim == 2 for part in target.parts.values())
+    score = score_of(request)
+    check_score("score", score, multi_label)
+    data = {"target": target.fingerprint}
+    if source != "none":
+        data["source"] = datasets.load(source, as_source=True).fingerprint
+    if request.drop_overlap:
+        if data.get("source") == target.fingerprint:
+            raise InputError("drop_overlap=true: source and target have the same images; expected two sets")
+        data["drop_overlap"] = target.fingerprint
+    if request.checkpoint and Path(request.checkpoint).is_file():
+        data["checkpoint"] = hashlib.sha256(Path(request.checkpoint).read_bytes()).hexdigest()[:16]
+    same = (
+        *("shots", "backbone", "backbone_options", "pretrained", "checkpoint"),
+        *("protocol", "tune", "bn", "on_nan"),
+    )
+    return RunConfig(
+        role=Role.run,
+        source=source,
+        target=request.target,
+        method=method,
+        settings=settings,
+        seed=seed,
+        score=score,
+        drop_overlap=request.target if request.drop_overlap else "",
+        recipe=recipe,
+        source_recipe=request.source_recipe,
+        data=data,
+        device=request.device,
+        threads=request.threads,
+        checkpoint_minutes=request.checkpoint_minutes,
+        **{name: getattr(request, name) for name in same},
+    )
+
+
+def preprocessed(recipe: Recipe, backbone: str, side: int) -> Recipe:
+    """Fill in the preprocessing that is left to the backbone; images of a small `side` are not enlarged."""
+    if recipe.image_size and recipe.central_share and recipe.normalise is not Normalise.backbone:
+        return recipe
+    own = 64 if side > 40 else 32
+    image_size, central_share, normalise = data_config(backbone) or (own, 1.0, Normalise.half)
+    if side <= SMALL_SIDE:
+        image_size = own
+    if recipe.normalise is not Normalise.backbone:
+        normalise = recipe.normalise
+    if normalise is None:
+        known = ", ".join(n for n in Normalise if n is not Normalise.backbone)
+        raise InputError(
+            f"recipe.normalise=backbone: {backbone} was trained with another mean and deviation; "
+            f"expected one of {known}"
+        )
+    return replace(
+        recipe,
+        image_size=recipe.image_size or image_size,
+        central_share=recipe.central_share or central_share,
+        normalise=normalise,
+    )
+
+
+def score_of(request: Request) -> str:
+    """Give the score: what was asked for, or what the target is judged by."""
+    about = datasets.about(request.target)
+    return str(request.score or (about.score if about else Score.top1))
+
+
+def source_of(request: Request, method: str) -> str:
+    """Give the source: what was asked for, or the one that a known target names."""
+    if request.source is not None:
+        return request.source
+    if about := datasets.about(request.target):
+        return about.source
+    needs = f"method={method} needs source images; " if methods.load(method).needs_source else ""
+    raise InputError(
+        f"source: not given; {needs}give source=PATH, a folder with train/<class>/<image> "
+        f"or a known data set{'' if needs else ', or source=none for none'}"
+    )
+
+
+def _check(request: Request, method: str, source: str) -> None:
+    cls = methods.load(method)
+    has_weights = request.pretrained or request.checkpoint is not None
+    if source == "none" and cls.needs_source:
+        raise InputError(
+            f"method={method} needs source images and source=none; give source=PATH, "
+            "a folder with train/<class>/<image> or a known data set"
+        )
+    if source == "none" and cls.uses_pretraining and not has_weights:
+        raise InputError(
+            f"method={method} starts from pre-trained weights and source=none; give source=PATH, "
+            "or weights by pretrained=true or checkpoint=PATH"
+        )

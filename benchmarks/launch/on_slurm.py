@@ -1,0 +1,171 @@
+"""`on=slurm`: runs become jobs, and jobs leave records as any run does."""
+
+import errno
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Container, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+
+from ... import InputError
+from ...analysis.records.schema import read_record
+from ...datasets import distributed as ranks
+from ...slurm import submit as launch
+from ...slurm.cluster import Cluster
+from ...slurm.cluster import load as load_cluster
+from ...slurm.job import FULL, RESUME
+from ...slurm.snapshot import snapshot
+from ..commands.status import shell
+from ..config.schema import RunConfig
+from ..training import interrupt
+from ..training.record import write_json
+from ..training.run import requirements, run_one
+from .plan import in_order, prepare_data
+from .stage_data import stage
+
+START_MINUTES = 10  # of a job besides its steps: loading, evaluating, writing
+SPARE = 1.5  # times what an earlier run took
+ORDER_SECONDS = 1800.0  # that a saved run waits for SLURM to end it
+
+
+def queue_missing(
+    configs: Sequence[RunConfig],
+    results: Path,
+    cluster: str | None,
+    device: str,
+    command: Sequence[str],
+    console: Console,
+    only: Container[str] | None = None,
+) -> int:
+    """Submit all that has no record and is not in the queue; returns at once, with the exit code.
+
+    Args:
+        configs: the runs asked for.
+        results: the results folder.
+        cluster: its name, or the path of its file.
+        device: of the jobs.
+        command: what was typed, for `retry`.
+        console: where to say what was done.
+        only: digests, where not all are meant.
+    """
+    chosen = load_cluster(cluster)
+    if not str(results.resolve()).isprintable():  # it stands in the lines of the job's script
+        raise InputError(f"results={str(results)!r}: expected a path of one line for on=slurm")
+    todo = [c for c in in_order(configs, results) if only is None or c.digest in only]
+    if not todo:
+        console.print(
+            f"all {len(configs)} runs are done" if only is None else "nothing of this is to be done"
+        )
+        return 0
+    prepare_data(configs)
+    sweep = launch.new_sweep(results)
+    tasks = _tasks([replace(c, device=device) for c in todo], results.resolve(), chosen)
+    code = snapshot(results)
+    write_json(sweep / "sweep.json", {"command": list(command), "cluster": cluster, "code": str(code)})
+    new = launch.submit(tasks, results, chosen, sweep, code)
+    before = len(tasks) - len(new)
+    if not new:
+        (sweep / "sweep.json").unlink()
+        sweep.rmdir()
+    queued = f"{len(new)} runs are queued in {len({line.job.partition('_')[0] for line in new})} jobs"
+    console.print(f"{queued}; {before} were in the queue already" if before else queued)
+    console.print(f"see: {shell('status', results)}", markup=False)
+    return 0
+
+
+def _tasks(configs: Sequence[RunConfig], results: Path, cluster: Cluster) -> list[launch.Task]:
+    earlier = list(_earlier(results))
+    here = {c.digest for c in configs}
+    tasks = []
+    for c in {c.digest: c for c in configs}.values():
+        minutes, memory_gb = _asked(c, earlier, cluster)
+        after = tuple(sorted(r.digest for r in requirements(c) if r.digest in here))
+        folder = str(c.folder(results).relative_to(results))
+        call = partial(work, c, results, _places())
+        tasks.append(launch.Task(c.digest, folder, call, minutes, memory_gb, after))
+    return tasks
+
+
+def _places() -> dict[str, str]:
+    """Note where images are looked for: a job may start in another environment."""
+    return {name: value for name, value in os.environ.items() if name.startswith("TRANSFERBENCH_")}
+
+
+def work(config: RunConfig, results: Path, environment: dict[str, str]) -> None:
+    """Do one run inside a job.
+
+    Raises: SystemExit with `RESUME` where it was told to stop and has saved; with `FULL` on a full disk.
+    """
+    import torch
+
+    os.environ.update(environment)
+    ordered: list[int] = []
+
+    def on_term(number: int, frame: FrameType | None) -> None:
+        ordered.append(number)
+        interrupt.request()
+
+    signal.signal(signal.SIGTERM, on_term)
+    interrupt.on_signal(signal.SIGUSR2)
+    if scratch := os.environ.get("TRANSFERBENCH_SCRATCH"):
+        stage({config.source_name, config.target_name}, Path(scratch))
+    torch.set_num_threads(config.threads or int(os.environ.get("SLURM_CPUS_PER_TASK", "1")))
+    try:
+        with ranks.joined():
+            if not ranks.first(_left_failed, config.folder(results)):
+                run_one(config, results)
+    except interrupt.Interrupted as stopped:
+        print(stopped, file=sys.stderr, flush=True)
+        if ordered:  # SLURM ends the job, or puts it back: not this process's to say
+            time.sleep(ORDER_SECONDS)
+        sys.exit(RESUME)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        sys.exit(FULL)
+
+
+def _left_failed(folder: Path) -> bool:
+    """Tell whether a run failed in an earlier turn of this job: then only its neighbours go on."""
+    return os.environ.get("SLURM_RESTART_COUNT", "0") != "0" and (folder / "error.json").exists()
+
+
+def _earlier(results: Path) -> Iterable[dict[str, Any]]:
+    for path in results.glob("*/*/*/record.json"):
+        with suppress(InputError):  # the report names it
+            yield read_record(path)
+
+
+def _scale(config: dict[str, Any], method: str) -> tuple[Any, ...]:
+    """Name what decides on the cost of a run."""
+    recipe = config["recipe"]
+    of = [recipe[name] for name in ("steps", "batch_size", "image_size")]
+    return (method, config["backbone"], config["source"], config["target"], *of)
+
+
+def _asked(config: RunConfig, earlier: Sequence[dict[str, Any]], cluster: Cluster) -> tuple[int, float]:
+    """Decide on minutes and GB from like runs, or by the cluster's file; rounded, so that arrays are few."""
+    own = _scale(config.resolved(), config.method)
+    like = [r for r in earlier if _scale(r["config"], r["method"]) == own]
+    seconds = max((r["seconds"]["prepare"] + r["seconds"]["step"] for r in like), default=None)
+    of_cpu = [r for r in like if r["environment"]["device"].startswith("cpu")]
+    on_cpu = [r["peak_memory_bytes"] for r in of_cpu if r["peak_memory_bytes"] is not None]
+    minutes = cluster.minutes
+    if seconds is not None:
+        minutes = min(minutes, _doubled(START_MINUTES + SPARE * seconds / 60, START_MINUTES))
+    memory_gb = cluster.memory_gb if not on_cpu else _doubled(SPARE * max(on_cpu) / 2**30, 1)
+    return minutes, float(memory_gb)
+
+
+def _doubled(least: float, start: int) -> int:
+    """Round up to start x 2^n."""
+    return start * 2 ** max(0, math.ceil(math.log2(least / start)))

@@ -1,0 +1,109 @@
+"""What a person sees while runs go on: a live table on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from ...analysis.wording import duration
+from ...methods import catalog as methods
+from ..config.schema import RunConfig
+from ..training import heartbeat as claim
+from ..training import record
+
+QUIET_SECONDS = 30.0  # between two plain lines about runs that go on
+
+
+class Progress:
+    """Shows runs by their heartbeats; knows nothing of how they are executed."""
+
+    def __init__(self, configs: Sequence[RunConfig], results: Path, console: Console) -> None:
+        self.configs = {c.digest: c for c in configs}
+        self.results, self.console = results, console
+        self.begin = time.time()
+        self.num_done, self.failed = 0, dict[str, str]()
+        self._spoke = self.begin
+        self._live = (
+            Live(console=console, transient=True, refresh_per_second=4) if console.is_terminal else None
+        )
+
+    def __enter__(self) -> "Progress":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def report(self, config: RunConfig, error: str | None) -> None:
+        """Say that a run ended."""
+        self.num_done += 1
+        count = f"[{self.num_done}/{len(self.configs)}]"
+        if error is not None:
+            self.failed[config.digest] = error
+            self.console.print(f"{count} {name_of(config)}: failed: {error}", style="red", markup=False)
+            return
+        done = record.read(config.folder(self.results)) or {}
+        scores = done.get("test") or done.get("holdout") or {}
+        seconds = done.get("seconds", {})
+        took = seconds.get("prepare", 0) + seconds.get("step", 0)
+        score = f"{100 * scores[config.score]:.1f} %" if config.score in scores else "done"
+        self.console.print(f"{count} {name_of(config)}: {score}, {took:.0f} s{self._left()}", markup=False)
+
+    def tick(self) -> None:
+        """Refresh what is shown of the runs that go on."""
+        if self._live:
+            self._live.update(self._table())
+        elif time.time() - self._spoke > QUIET_SECONDS:
+            self._spoke = time.time()
+            for words in self._running():
+                self.console.print("  running: " + ", ".join(filter(None, words)), markup=False)
+
+    def _left(self) -> str:
+        rest = len(self.configs) - self.num_done
+        if not rest:
+            return ""
+        left = (time.time() - self.begin) / self.num_done * rest
+        return f"; about {duration(left)} left for {rest} runs"
+
+    def _running(self) -> list[tuple[str, ...]]:
+        rows: list[tuple[str, ...]] = []
+        for config in self.configs.values():
+            beat = claim.read(config.folder(self.results) / "heartbeat")
+            if beat:
+                left = beat["seconds_left"]
+                score = beat["holdout"].get(config.score)
+                rows.append(
+                    (
+                        name_of(config),
+                        f"step {beat['step']}/{beat['steps']}",
+                        "" if left is None else f"{duration(left)} left",
+                        "" if score is None else f"holdout {100 * score:.1f} %",
+                    )
+                )
+        return rows
+
+    def _table(self) -> Table:
+        table = Table(
+            title=f"{self.num_done} of {len(self.configs)} runs done", box=None, title_justify="left"
+        )
+        for heading in ("run", "step", "time", "so far"):
+            table.add_column(heading, min_width=8)
+        for row in self._running():
+            table.add_row(*map(Text, row))  # as it is: no markup
+        return table
+
+
+def name_of(config: RunConfig) -> str:
+    """Name a run for a person."""
+    label = methods.load(config.method).label(config.settings)
+    role = "" if config.role in ("run", "pretraining") else f" ({str(config.role).replace('_', ' ')})"
+    return f"{label}, seed {config.seed}{role}"

@@ -1,0 +1,34 @@
+"""Images copied to a node's own disk, before the runs there read them."""
+
+import os
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+
+from ...datasets.files.atomic import written
+from ...datasets.storage import cache
+
+
+def stage(names: Collection[str], scratch: Path) -> None:
+    """Copy what the cache has of some data sets to a folder, once a node, and let the cache be there.
+
+    What the cache does not have is made in the new folder.
+    """
+    shared = cache.folder()
+    for path in [
+        p for name in names for p in (*shared.glob(f"{name}-*"), *shared.glob(f"index/{name}-*/**/*"))
+    ]:
+        copy = scratch / path.relative_to(shared)
+        if path.is_file() and not path.name.endswith(".draft") and not _same(path, copy):
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            with written(copy) as draft:
+                shutil.copy2(path, draft)
+    os.environ["TRANSFERBENCH_CACHE"] = str(scratch)
+
+
+def _same(path: Path, copy: Path) -> bool:
+    """Tell whether a file was copied already, by size and time."""
+    if not copy.exists():
+        return False
+    ours, theirs = path.stat(), copy.stat()
+    return (ours.st_size, int(ours.st_mtime)) == (theirs.st_size, int(theirs.st_mtime))

@@ -1,0 +1,238 @@
+"""What tables and figures are made of: cells, the runs of each, and the plan that tells of them."""
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ... import InputError
+from ...datasets import catalog as datasets
+from ...datasets import planted
+from ...datasets.download import locate as places
+from ...methods import catalog as methods
+from ..config.compose import read_suite, request_for
+from ..config.resolve import run_config
+from ..config.schema import Request, RunConfig
+from ..training.record import write_json
+from .plan import row_of
+
+FORMAT = 1
+SEEDS = 3  # "averaged using three runs" (Zhu et al., section 5)
+OWN = ("source", "targets", "seeds")  # of a suite, not of a run
+
+
+@dataclass(frozen=True)
+class Suite:
+    """One table or figure: what is compared, on what, and how it is shown."""
+
+    name: str
+    element: str  # of the paper, as "Table 2"
+    title: str
+    view: str
+    source: str
+    stands_for: str  # the paper's source that cannot be had
+    targets: list[str]
+    num_seeds: int
+    rows: dict[str, dict[str, Any]]
+    vary: dict[str, list[Any]]
+    settings: dict[str, str]  # of every row, in the way of overrides
+    command: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One place in a table or figure, and the runs that fill it."""
+
+    row: str
+    target: str
+    at: Any
+    method: str
+    overrides: list[str]
+    configs: list[RunConfig]
+    reason: str  # why it cannot be filled; empty where it can
+
+
+def load(name: str, given: Sequence[str]) -> list[Suite]:
+    """Read a suite, its parts if it has any, with what the user gave.
+
+    Raises: InputError for an unknown suite, or a part that is missing.
+    """
+    outer = read_suite(name)
+    own, asked = _asked(given)
+    command = " ".join(["transferbench suite", name, *(shlex.quote(o) for o in given)])
+    suites = []
+    for part, pinned in outer.get("parts", {name: {}}).items():
+        if "source" in pinned and "source" in own:  # a source of this part's own, beside the user's
+            continue
+        inner = read_suite(part) | {k: outer[k] for k in ("source", "targets") if k in outer} | own | pinned
+        settings = _settings(read_suite(part), outer if "parts" in outer else {}) | asked
+        targets = inner["targets"]
+        alone = inner["view"] == "labels"  # its columns are labels, so it has one target
+        for chosen in [[t] for t in targets] if alone else [targets]:
+            suites.append(
+                Suite(
+                    name=_name(name, part, own, chosen if alone and len(targets) > 1 else []),
+                    element=inner.get("element", ""),
+                    title=inner["title"],
+                    view=inner["view"],
+                    source=inner["source"],
+                    stands_for="" if "source" in own else inner.get("stands_for", ""),
+                    targets=chosen,
+                    num_seeds=int(inner.get("seeds", SEEDS)),
+                    rows=_rows(inner["rows"]),
+                    vary=inner.get("vary", {}),
+                    settings=settings,
+                    command=command,
+                )
+            )
+    return suites
+
+
+def _asked(given: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Part what the user gave into what belongs to the suite, and overrides of its runs."""
+    own: dict[str, Any] = {}
+    asked = {}
+    for override in given:
+        key, equals, value = override.partition("=")
+        if not equals or not value:
+            raise InputError(f"'{override}': expected name=value, as targets=dtd,food")
+        if key in ("target", "method", "methods", "seed"):
+            right = {"target": "targets=NAME,NAME"}.get(key, "seeds=NUMBER; its methods are the suite's rows")
+            raise InputError(f"{key}={value}: a suite takes {right}")
+        if key in OWN:
+            own[key] = value.split(",") if key == "targets" else value
+        else:
+            asked[key] = value
+    if not str(own.get("seeds", 1)).isdigit() or int(own.get("seeds", 1)) < 1:
+        raise InputError(f"seeds={own['seeds']}: expected a whole number of 1 or more")
+    return own, asked
+
+
+def _settings(*suites: Mapping[str, Any]) -> dict[str, str]:
+    """Merge the settings of suites; the last one's win."""
+    return dict(setting.split("=", 1) for suite in suites for setting in suite.get("settings", []))
+
+
+def _name(suite: str, part: str, own: Mapping[str, Any], alone: Sequence[str]) -> str:
+    """Name the plan's file: suites on other images do not share one."""
+    outer = [] if part == suite or suite == "paper" else [suite]
+    given = [own[key] for key in ("source",) if key in own]
+    images = [planted.short_name(p) for p in [*given, *(alone or own.get("targets", []))]]
+    return re.sub(r"[^\w.-]+", "-", "-".join([*outer, part, *images]))
+
+
+def _rows(rows: Any) -> dict[str, dict[str, Any]]:
+    """Give the rows; `every method` is a row for each file in methods/."""
+    if rows != "every method":
+        return rows
+    return {methods.load(m).title: {"method": m} for m in methods.names() if m != "pretrain"}
+
+
+def cells(suite: Suite, fetch: bool = True) -> list[Cell]:
+    """Plan every cell. What is not here, or too small, becomes a cell with a reason.
+
+    Raises: InputError for a wrong setting.
+    """
+    return [_cell(suite, row, target, at, fetch) for row, target, at in _places(suite)]
+
+
+def _places(suite: Suite) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    varied = [dict(zip(suite.vary, values, strict=True)) for values in product(*suite.vary.values())]
+    yield from product(suite.rows, suite.targets, varied)
+
+
+def _cell(suite: Suite, row: str, target: str, at: dict[str, Any], fetch: bool) -> Cell:
+    own = dict(suite.rows[row])
+    method = own.pop("method")
+    has = {f"method.{f.name}" for f in fields(methods.load(method).Config)}
+    same = {k: v for k, v in suite.settings.items() if not k.startswith("method.") or k in has}
+    merged = same | {k: _written(v) for k, v in (own | at).items()}
+    overrides = [f"target={target}", f"source={suite.source}", *(f"{k}={v}" for k, v in merged.items())]
+    where = ", ".join("all" if v is None else str(v) for v in at.values()) or None
+    reason = _why_missing(suite.source, target, suite.settings, fetch)
+    configs: list[RunConfig] = []
+    if not reason:
+        request, settings = request_for(method, tuple(overrides))
+        configs = [run_config(request, method, settings, seed) for seed in range(suite.num_seeds)]
+        reason = _too_few(request)
+    return Cell(row, target, where, method, overrides, [] if reason else configs, reason)
+
+
+def _written(value: Any) -> str:
+    """Write a value of a suite's file as an override has it."""
+    return "null" if value is None else str(value)
+
+
+def _why_missing(source: str, target: str, settings: Mapping[str, str], fetch: bool) -> str:
+    """Say which images are not here, in one line; fetches what can be fetched."""
+    places.use(settings.get("data.root"), settings.get("data.mirror"))
+    try:
+        datasets.require([source, target], fetch)
+    except places.MissingData as error:
+        return str(error).splitlines()[0]
+    return ""
+
+
+def _too_few(request: Request) -> str:
+    """Say that a class has fewer training images than the shots."""
+    labels = datasets.load(request.target).part("train").labels
+    if not request.shots or labels.ndim != 1 or (least := int(np.bincount(labels).min())) >= request.shots:
+        return ""
+    return f"a class of {Path(request.target).name} has only {least} training images"
+
+
+def write_plan(suite: Suite, planned: Sequence[Cell], unfit: Mapping[str, str], results: Path) -> Path:
+    """Write what the suite is made of, for the analysis: `results/suites/<name>.json`.
+
+    Args:
+        suite: the suite.
+        planned: its cells.
+        unfit: why a row cannot run on a problem, by `row_of`.
+        results: the results folder.
+    """
+    path = results / "suites" / f"{suite.name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stand_in = f"{suite.stands_for} is not public: {suite.source} stands in for it."
+    plan = {
+        "format": FORMAT,
+        "name": suite.name,
+        "element": suite.element,
+        "title": suite.title,
+        "view": suite.view,
+        "command": suite.command,
+        "stands_for": suite.stands_for,
+        "notes": [stand_in] if suite.stands_for else [],
+        "cells": [_plain(suite, cell, unfit, results) for cell in planned],
+    }
+    write_json(path, plan)
+    return path
+
+
+def _plain(suite: Suite, cell: Cell, unfit: Mapping[str, str], results: Path) -> dict[str, Any]:
+    first = cell.configs[0] if cell.configs else None
+    words = [*cell.overrides, f"methods={cell.method}", f"seeds={suite.num_seeds}"]
+    return {
+        "row": cell.row,
+        "column": planted.short_name(cell.target),
+        "source": planted.short_name(suite.source),
+        "target": planted.short_name(cell.target),
+        "at": cell.at,
+        "method": cell.method,
+        "bench": first.bench if first else "",
+        "label": methods.load(cell.method).label(first.settings) if first else "",
+        "runs": [
+            {
+                "seed": c.seed,
+                "digest": c.digest,
+                "record": str((c.folder(results) / "record.json").relative_to(results)),
+            }
+            for c in cell.configs
+        ],
+        "command": " ".join(["transferbench bench", *(shlex.quote(w) for w in words)]),
+        "reason": cell.reason or (unfit.get(row_of(first), "") if first else ""),
+    }

@@ -1,0 +1,1 @@
+"""Measure speed, by pytest-benchmark."""

@@ -1,0 +1,172 @@
+"""Images from disk: as many a second as torchvision's loader, none decoded in vain, no waiting for them."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+from torchvision import datasets as torchvision_datasets
+from torchvision.transforms import v2
+
+from ...datasets.augment import MEAN_STD, RATIO, Augment
+from ...datasets.base import Split
+from ...datasets.pixels import DemandPixels, Images, MemoryPixels, Pixels, whole
+from ...datasets.reading import image_folder as folder
+from ...methods import catalog
+from ...methods.base import measured_by
+from ..launch.pool import num_cores
+from ..training.clock import Clock
+from .build import ON_CPU, build, stepper
+from .interleaved import Rounds, cpu_clock, race, show
+
+NUM_CLASSES, PER_CLASS, QUALITY = 4, 96, 90
+WIDTH, HEIGHT = 500, 375  # a typical image of ImageNet
+SIZE, SIDE, BATCH_SIZE = 224, 256, 32
+NUM_BATCHES = NUM_CLASSES * PER_CLASS // BATCH_SIZE  # of a turn: an epoch
+LEAST = {"JPEG": 1.0, "the cache": 5.0}  # times torchvision's rate
+WAIT = 5.0  # % of a step
+
+
+class Counting:
+    """Images that count how many were decoded."""
+
+    def __init__(self, images: Images) -> None:
+        self.images, self.num_decoded = images, 0
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def decode(self, i: int, side: int) -> tuple[np.ndarray, float]:
+        """Decode and count."""
+        self.num_decoded += 1
+        return self.images.decode(i, side)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write JPEGs with the detail of photographs: smooth shapes, and some grain."""
+    root = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for c in range(NUM_CLASSES):
+        (root / f"class{c}").mkdir()
+        for i in range(PER_CLASS):
+            coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8))
+            smooth = np.asarray(coarse.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC), np.float32)
+            grain = smooth + rng.normal(0, 6, smooth.shape)
+            image = Image.fromarray(grain.clip(0, 255).astype(np.uint8))
+            image.save(root / f"class{c}" / f"{i}.jpg", quality=QUALITY)
+    return root
+
+
+@pytest.mark.parametrize("workers", sorted({1, num_cores()}))
+def bench_images_a_second(benchmark: Any, photos: Path, workers: int) -> None:
+    """Draw epochs of 224 px from JPEGs and from the uint8 cache, with as many workers.
+
+    A turn begins with nothing decoded and ends with nobody at work, so that none works in another's turn.
+    """
+    rivals = _epochs(photos, workers)
+    times = race(benchmark, Rounds(rivals), count=7, warmup=1)
+    words = f"{workers} worker{'s'[: workers > 1]}"
+    for name in rivals:
+        rate = NUM_BATCHES * BATCH_SIZE / times.median(name)
+        show(benchmark, f"images from {name}, {words}", rate, "a second")
+    for name, least in LEAST.items():
+        ratio = times.ratios("torchvision", name)
+        show(benchmark, f"images a second from {name} / torchvision's, {words}", ratio, least=least)
+
+
+def bench_cpu_of_an_image(benchmark: Any, photos: Path) -> None:
+    """Count the CPU time of the same epochs, whoever works: on shared cores this stays steady."""
+    rivals = _epochs(photos, workers=0)
+    times = race(benchmark, Rounds(rivals, cpu_clock), count=7, warmup=1)
+    for name in rivals:
+        seconds = times.median(name) / (NUM_BATCHES * BATCH_SIZE)
+        show(benchmark, f"CPU time of an image from {name}", 1e3 * seconds, "ms")
+    for name, least in LEAST.items():
+        ratio = times.ratios("torchvision", name)
+        show(benchmark, f"images a CPU second from {name} / torchvision's", ratio, least=least)
+
+
+def bench_l2tl_from_disk(benchmark: Any, photos: Path) -> None:
+    """Take the source from JPEGs: the step waits for none, and decodes no candidate in vain."""
+    size = "resnet18, 64 px"
+    memory: Any
+    memory, posed = build("l2tl", *ON_CPU[size])
+    part = folder.load(photos, as_source=True).parts["train"]
+    counting = Counting(part.images)
+    source = posed.problem.source
+    assert source is not None
+    labels = torch.from_numpy(part.labels)
+    pixels = DemandPixels(counting, 72, num_threads=1)
+    split = replace(source, pixels=pixels, labels=labels, index=torch.arange(len(labels)))
+    disk: Any = catalog.load("l2tl")(replace(posed.problem, source=split), memory.config)
+    clock = Clock(torch.device("cpu"))
+    steps = 0
+
+    def from_disk() -> None:
+        nonlocal steps
+        with measured_by(clock._measure):
+            disk.step(steps)
+        steps += 1
+
+    rounds = Rounds({"disk": from_disk, "memory": stepper(memory)})
+    times = race(benchmark, rounds, count=6, warmup=1)
+    kept = counting.num_decoded / (steps * disk.recipe.batch_size)
+    show(benchmark, "source images decoded a step / B_S", kept, most=1.0, least=1.0)
+    ratio = times.ratios("disk", "memory")
+    show(benchmark, f"L2TL step, source from JPEG / from memory: {size}", ratio)
+    total = sum(clock.parts.values())
+    for name, seconds in clock.parts.items():
+        most = WAIT if name == "data" else None
+        show(benchmark, f"part of that step: {name}", 100 * seconds / total, "%", most=most)
+
+
+def _epochs(photos: Path, workers: int) -> dict[str, Callable[[], None]]:
+    torch.set_num_threads(1)
+    part = folder.load(photos, as_source=True).parts["train"]
+    demand = DemandPixels(part.images, SIDE, num_threads=max(1, workers))
+    pixels, aspect = demand.take(torch.arange(len(part.labels)))()
+    decoded = MemoryPixels(whole(pixels), aspect)
+    return {
+        "JPEG": _epoch(demand, part.labels),
+        "the cache": _epoch(decoded, part.labels),
+        "torchvision": _torchvision(photos, workers),
+    }
+
+
+def _epoch(pixels: Pixels, labels: np.ndarray) -> Callable[[], None]:
+    names = tuple(f"class{c}" for c in range(NUM_CLASSES))
+    rows = torch.arange(len(labels))
+    split = Split("photos/train", names, pixels, torch.from_numpy(labels), rows, Augment(SIZE))
+    stream = split.stream(BATCH_SIZE, seed=0)
+
+    def epoch() -> None:
+        ahead = stream.fetch(stream.draw()[0])
+        for left in reversed(range(NUM_BATCHES)):
+            now, ahead = ahead, stream.fetch(stream.draw()[0]) if left else ahead
+            now.result()
+
+    return epoch
+
+
+def _torchvision(root: Path, workers: int) -> Callable[[], None]:
+    mean, std = MEAN_STD["imagenet"]
+    steps = [
+        v2.RandomResizedCrop(SIZE, ratio=RATIO),
+        v2.RandomHorizontalFlip(),
+        v2.ToImage(),
+        v2.ToDtype(torch.float32, scale=True),
+        v2.Normalize(mean, std),
+    ]
+    images = torchvision_datasets.ImageFolder(str(root), v2.Compose(steps))
+    loader = DataLoader(images, BATCH_SIZE, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
+
+    def epoch() -> None:
+        assert sum(len(x) for x, _ in loader) == NUM_BATCHES * BATCH_SIZE
+
+    return epoch

@@ -1,0 +1,87 @@
+"""A fine-tuning step against a bare torch loop and timm's: on the same ready batches, and with its data."""
+
+from collections.abc import Iterator
+from itertools import repeat
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from ...datasets.augment import MEAN_STD, RATIO
+from ...datasets.base import Batch, Split
+from ...datasets.pixels import whole
+from .build import SIZES, build, stepper
+from .interleaved import Rounds, device_clock, race, show
+from .reference_loops import timm_loop, torch_loop
+
+MOST = 1.03  # of the faster rival
+
+
+@pytest.mark.parametrize("size", SIZES)
+def bench_finetune_step(benchmark: Any, size: str) -> None:
+    """Take the same batch again and again: what is compared is the step alone."""
+    method: Any = build("finetune", *SIZES[size])[0]
+    batch = next(method.target)
+    method.target = repeat(batch)
+    rivals = {
+        "ours": stepper(method),
+        "torch": torch_loop(method.net, method.recipe, repeat(batch)),
+        "timm": timm_loop(method.net, method.recipe, repeat(batch)),
+    }
+    times = race(benchmark, Rounds(rivals, device_clock(batch[0].device)))
+    for name in ("torch", "timm"):
+        show(benchmark, f"fine-tuning step / {name}'s, ready batches: {size}", times.ratios("ours", name))
+    faster = times.to_fastest("ours", ["torch", "timm"])
+    show(benchmark, f"fine-tuning step / the faster, ready batches: {size}", faster, most=MOST)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def bench_finetune_with_data(benchmark: Any, size: str) -> None:
+    """Take images in memory through each one's own crops: ours by batch, torchvision's by image."""
+    method, posed = build("finetune", *SIZES[size])
+    net, recipe, split = method.net, posed.problem.recipe, posed.problem.target
+    rivals = {
+        "ours": stepper(method),
+        "torch": torch_loop(net, recipe, _endless(split, recipe.batch_size)),
+        "timm": timm_loop(net, recipe, _endless(split, recipe.batch_size)),
+    }
+    times = race(benchmark, Rounds(rivals, device_clock(split.device)), count=10)
+    for name in ("torch", "timm"):
+        show(benchmark, f"fine-tuning step / {name}'s, with crops: {size}", times.ratios("ours", name))
+    faster = times.to_fastest("ours", ["torch", "timm"])
+    show(benchmark, f"fine-tuning step / the faster, with crops: {size}", faster, most=MOST)
+
+
+class _Images(Dataset[tuple[torch.Tensor, int]]):
+    """A split's images, cropped, mirrored and normalised one by one."""
+
+    def __init__(self, split: Split) -> None:
+        augment = split.augment
+        mean, std = MEAN_STD[augment.normalise]
+        self.pixels = whole(split.pixels.take(split.index)()[0]).cpu()
+        self.labels = split.labels.tolist()
+        self.transform = v2.Compose(
+            [
+                v2.RandomResizedCrop(
+                    augment.image_size, scale=(augment.crop_scale, 1), ratio=RATIO, antialias=False
+                ),
+                *([v2.RandomHorizontalFlip()] if augment.mirror else []),
+                v2.ToDtype(torch.float32, scale=True),
+                v2.Normalize(mean, std),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, int]:
+        return self.transform(self.pixels[i]), self.labels[i]
+
+
+def _endless(split: Split, batch_size: int) -> Iterator[Batch]:
+    loader = DataLoader(_Images(split), min(batch_size, len(split)), shuffle=True, drop_last=True)
+    while True:
+        for x, y in loader:
+            yield x.to(split.device), y.to(split.device)

@@ -1,0 +1,36 @@
+"""An L2TL step against a fine-tuning step, beside the quotient of their floating-point operations."""
+
+from typing import Any
+
+import pytest
+
+from .build import ON_CPU, SIZES, build, flops, stepper
+from .interleaved import Rounds, device_clock, race, show
+
+NEAR_FLOOR = 1.05
+BY_GRADIENTS = 1.5  # steps of the paper's, at most
+
+
+@pytest.mark.parametrize("size", SIZES)
+def bench_l2tl_step(benchmark: Any, size: str) -> None:
+    """Take batches B : B : 4 B from memory, as the paper has them."""
+    finetune, posed = build("finetune", *SIZES[size])
+    l2tl, _ = build("l2tl", *SIZES[size])
+    floor = flops(l2tl) / flops(finetune)
+    rivals = {"l2tl": stepper(l2tl), "finetune": stepper(finetune)}
+    times = race(benchmark, Rounds(rivals, device_clock(posed.problem.device)), count=10, warmup=2)
+    show(benchmark, f"floor of L2TL / fine-tuning, by operations: {size}", floor)
+    ratio = times.ratios("l2tl", "finetune")
+    show(benchmark, f"L2TL step / fine-tuning step: {size}", ratio, most=NEAR_FLOOR * floor)
+
+
+@pytest.mark.parametrize("size", ON_CPU)  # in fp32 alone
+def bench_credit_by_gradients(benchmark: Any, size: str) -> None:
+    """Take the same step where gradients judge the source (docs/learned-weights.md), batch for batch."""
+    own = {"l2tl": (), "gradients": ("method.preset=first_order",)}
+    built = {name: build("l2tl", *SIZES[size], *given) for name, given in own.items()}
+    clock = device_clock(built["l2tl"][1].problem.device)
+    rivals = {name: stepper(method) for name, (method, _) in built.items()}
+    times = race(benchmark, Rounds(rivals, clock), count=10, warmup=2)
+    ratio = times.ratios("gradients", "l2tl")
+    show(benchmark, f"L2TL step by gradients / by rewards: {size}", ratio, most=BY_GRADIENTS)

@@ -1,0 +1,68 @@
+"""Memory: none gathers over thousands of steps; on a GPU L2TL needs little more than fine-tuning as large."""
+
+import gc
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from ...methods.base import Method
+from ...methods.networks.encoders import SmallEncoder
+from ...methods.networks.network import Network
+from ..training.memory import STATUS
+from .build import ON_GPU, build, stepper
+from .interleaved import show
+
+WARM, STEPS = 500, 5_000
+
+
+def bench_resident_growth(benchmark: Any) -> None:
+    """Take 5,000 steps of L2TL with batches of 4 and a network of two convolutions."""
+    built: Any
+    posed: Any
+    built, posed = build("l2tl", "recipe.batch_size=4")
+    classes = posed.problem.source.num_classes, posed.problem.target.num_classes
+    problem = replace(posed.problem, network=lambda: Network(SmallEncoder((4,)), *classes))
+    step = stepper(type(built)(problem, built.config))
+
+    def steps(count: int) -> None:
+        for _ in range(count):
+            step()
+        gc.collect()
+
+    steps(WARM)
+    before = _resident_bytes()
+    benchmark.pedantic(steps, args=(STEPS,), rounds=1)
+    growth = 100 * (_resident_bytes() / before - 1)
+    show(benchmark, f"resident memory after {STEPS:,} steps of L2TL: growth", growth, "%", most=1.0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("size", ON_GPU)
+def bench_peak_of_l2tl(benchmark: Any, size: str) -> None:
+    """Compare L2TL at B : B : 4 B with fine-tuning at 2 B, by the most that their tensors take."""
+    given = dict(word.split("=") for word in ON_GPU[size])
+    double = given | {"recipe.batch_size": str(2 * int(given["recipe.batch_size"]))}
+    peaks = {}
+    for method, settings in (("finetune", double), ("l2tl", given)):
+        built = build(method, *(f"{key}={value}" for key, value in settings.items()))[0]
+        peaks[method] = _peak_bytes(built)
+        del built
+    benchmark.pedantic(lambda: None)
+    ratio = peaks["l2tl"] / peaks["finetune"]
+    show(benchmark, f"peak memory of L2TL / fine-tuning at B_S + B_T: {size}", ratio, most=1.15)
+
+
+def _peak_bytes(method: Method) -> int:
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    step = stepper(method)
+    for _ in range(5):
+        step()
+    return torch.cuda.max_memory_allocated()
+
+
+def _resident_bytes() -> int:
+    return 1024 * int(STATUS.read_text().split("VmRSS:")[1].split()[0])

@@ -1,0 +1,21 @@
+"""A step of every row of the comparison against a fine-tuning step, on the embedded pair."""
+
+from typing import Any
+
+from ..config.compose import suite_rows
+from .build import build, stepper
+from .interleaved import Rounds, device_clock, race, show
+
+
+def bench_steps(benchmark: Any) -> None:
+    """Race all rows, batches of 64."""
+    rivals = {}
+    for name, row in suite_rows().items():
+        own = [f"{k}={v}" for k, v in row.items() if k != "method"]
+        method, posed = build(row["method"], "recipe.batch_size=64", *own)
+        rivals[name] = stepper(method)
+    times = race(benchmark, Rounds(rivals, device_clock(posed.problem.device)), count=10)
+    for name in rivals:
+        if name != "finetune":
+            show(benchmark, f"step of {name} / fine-tuning", times.ratios(name, "finetune"))
+    show(benchmark, "fine-tuning step", [1e3 * s for s in times.seconds["finetune"]], unit="ms")

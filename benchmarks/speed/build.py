@@ -1,0 +1,53 @@
+"""Methods built for timing: from random weights, with their data in memory."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ...methods import catalog
+from ...methods.base import Method
+from ..config.compose import compose_request, settings_of
+from ..config.resolve import run_config
+from ..training.problem import Posed, device_of, pose
+
+BASE = ("shots=20", "threads=1")
+ON_CPU = {
+    "small, 16 px": ("recipe.batch_size=64",),
+    "resnet18, 64 px": ("recipe.batch_size=32", "backbone=resnet18", "recipe.image_size=64"),
+}
+ON_GPU = {  # the paper's sizes
+    "inception_v3, 299 px, bf16": (
+        "recipe.batch_size=256",
+        "backbone=inception_v3",
+        "recipe.image_size=299",
+        "recipe.precision=bf16",
+        "recipe.channels_last=true",
+    ),
+}
+SIZES = ON_CPU | (ON_GPU if torch.cuda.is_available() else {})
+
+
+def build(method: str, *overrides: str) -> tuple[Method, Posed]:
+    """Build a method on the embedded pair, and what it was posed."""
+    given = [*BASE, *overrides]
+    request = compose_request([o for o in given if not o.startswith("method.")])
+    config = run_config(request, method, settings_of(method, given), 0)
+    if device_of(config.device).type == "cpu":
+        torch.set_num_threads(1)
+    posed = pose(config, load_weights=lambda net: None, pretrain=lambda *a, **k: None, controls=None)
+    return catalog.load(method)(posed.problem, config.settings), posed
+
+
+def stepper(method: Any) -> Callable[[], object]:
+    """Give a function that takes the method's next step."""
+    steps = iter(range(10**9))
+    return lambda: method.step(next(steps) % method.recipe.steps)
+
+
+def flops(method: Method) -> int:
+    """Count the floating-point operations of a step."""
+    with FlopCounterMode(display=False) as counter:
+        method.step(0)
+    return counter.get_total_flops()

@@ -1,0 +1,224 @@
+"""The one loop: steps on the clock; evaluation, logging and checkpoints off it."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ... import InputError
+from ...datasets import distributed as ranks
+from ...datasets.base import Split, mix
+from ...methods.base import Method, saved_by
+from ...methods.networks.tensor_files import read_tensors
+from . import interrupt
+from .clock import Clock
+from .evaluate import evaluate
+from .memory import PeakMemory
+from .nan_guard import Watch
+from .record import append_line, write_tensors
+
+CHECKPOINTS = ("checkpoint.pt", "previous.pt", "draft.pt")  # the newest, the one before, the next
+SAVE_SHARE = 100  # times as long between two checkpoints as one takes
+
+
+class Training:
+    """A method on its way, with all that a checkpoint holds.
+
+    Several processes that share a run go in step; the first evaluates, logs and saves.
+
+    Args:
+        method: what is trained.
+        watch: looks whether figures stay finite.
+        clock: sees `prepare` and `step` alone.
+        memory: the most that the run has used.
+        holdout: what the curve is measured on, or None.
+        seed: of the global generator, set anew at each step.
+        folder: where checkpoint and curve lie.
+        rests_on: the pre-trainings that the method has used so far.
+        checkpoint_seconds: at most so long between two checkpoints, but for a large network: saving
+            takes no more than a hundredth of the time.
+        classes: of a source whose truth is known; then the curve shows what they weigh.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        watch: Watch,
+        clock: Clock,
+        memory: PeakMemory,
+        holdout: Split | None,
+        seed: int,
+        folder: Path,
+        rests_on: list[dict[str, Any]],
+        checkpoint_seconds: float = 600.0,
+        classes: Sequence[str] = (),
+    ) -> None:
+        from torch.utils.flop_counter import FlopCounterMode  # off the clock, and not where runs are planned
+
+        self.counting = FlopCounterMode
+        self.watch = watch
+        self.method, self.clock, self.holdout, self.seed, self.folder = method, clock, holdout, seed, folder
+        self.memory, self.rests_on = memory, rests_on
+        self.save_every = checkpoint_seconds
+        self.classes = classes
+        self.step = 0
+        self.flops_per_step = 0
+        self.curve: list[dict[str, Any]] = []
+
+    def run(self, steps: int, evaluations: int, batch_size: int, beat: Callable[[int, Any], None]) -> None:
+        """Train to the end, from the last checkpoint if there is one.
+
+        Raises: Interrupted when the process was asked to stop; all is saved. RunFailed when a figure or
+            weight is not finite; the last checkpoint stays.
+        """
+        is_prepared = self._resume()
+        self._saved = time.monotonic()
+        if not is_prepared:
+            with self.clock.preparing(), saved_by(self._save_preparation):
+                self.method.prepare()
+        for stop in _stops(steps, evaluations):
+            while self.step < stop:
+                metrics = self._advance(stop, beat)
+                self.watch.check()
+                if self.step == stop:
+                    self._log(metrics, batch_size)
+                if ranks.is_first():
+                    self._save()
+                if ranks.some(interrupt.requested()):
+                    raise interrupt.Interrupted(f"{self.folder}: saved at step {self.step} of {steps}")
+                beat(self.step, self.curve[-1] if self.step == stop else None)
+
+    def _save_preparation(self) -> None:
+        """Save in the middle of the preparation, where it is time to, or the process was asked to stop.
+
+        Raises: Interrupted in the latter case.
+        """
+        asked = ranks.some(interrupt.requested())
+        if asked or ranks.first(lambda: time.monotonic() - self._saved > self.save_every):
+            self.clock.add_preparation()
+            with self.clock.paused():
+                self.watch.check()
+                if ranks.is_first():
+                    self._save(is_prepared=False)
+        if asked:
+            raise interrupt.Interrupted(f"{self.folder}: saved in the middle of its preparation")
+
+    def _advance(self, stop: int, beat: Callable[[int, Any], None]) -> dict[str, torch.Tensor]:
+        """Take steps until `stop`, or until it is time to save."""
+        with self.clock.stepping(lambda: self.step):
+            while self.step < stop:
+                torch.manual_seed(mix(self.seed, "step", self.step))
+                metrics = self._counted() if self.step == 0 else self.watch.step(self.step)
+                self.step += 1
+                beat(self.step, None)
+                is_late = ranks.is_first() and time.monotonic() - self._saved > self.save_every
+                if ranks.some(interrupt.requested() or is_late):
+                    break
+        return metrics
+
+    def _counted(self) -> dict[str, torch.Tensor]:
+        """Take the first step and count its floating-point operations."""
+        with self.counting(display=False) as counter:
+            metrics = self.watch.step(0)
+        self.flops_per_step = ranks.size() * counter.get_total_flops()
+        return metrics
+
+    def _log(self, metrics: dict[str, torch.Tensor], batch_size: int) -> None:
+        scores = ranks.first(self._scores, batch_size)
+        self.watch.check_scores(scores, "holdout", self.step)
+        train = {k: ranks.mean(v).item() for k, v in metrics.items()}
+        point: dict[str, Any] = {
+            "step": self.step,
+            "seconds": self.clock.prepare + self.clock.step,
+            "holdout": scores,
+            "train": {k: v if math.isfinite(v) else None for k, v in train.items()},
+        }
+        if self.classes and (weight_S := self.method.class_weights()) is not None:
+            point["class_weights"] = dict(zip(self.classes, weight_S.tolist(), strict=True))
+        if spikes := self.watch.spikes():
+            point["spikes"] = spikes
+        self.curve.append(point)
+        if ranks.is_first():
+            append_line(self.folder / "metrics.jsonl", point)
+
+    def _scores(self, batch_size: int) -> dict[str, float] | None:
+        """Judge the method on the holdout, where there is one."""
+        return None if self.holdout is None else evaluate(self.method, self.holdout, batch_size)[0]
+
+    def _save(self, is_prepared: bool = True) -> None:
+        """Write a draft, keep the previous checkpoint, and put the new one in place."""
+        state = {
+            "is_prepared": is_prepared,
+            "step": self.step,
+            "flops_per_step": self.flops_per_step,
+            "curve": self.curve,
+            "rests_on": self.rests_on,
+            "clock": self.clock.state_dict(),
+            "memory": self.memory.state_dict(),
+            "watch": self.watch.state_dict(),
+            "method": self.method.state_dict(),
+        }
+        begin = time.monotonic()
+        current, previous, draft = (self.folder / name for name in CHECKPOINTS)
+        write_tensors(draft, state)
+        if current.exists():
+            current.replace(previous)
+        draft.replace(current)
+        self._saved = time.monotonic()
+        self.watch.saved_at = self.step
+        self.save_every = max(self.save_every, SAVE_SHARE * (self._saved - begin))
+
+    def _resume(self) -> bool:
+        """Take up the newest checkpoint that is whole, and cut the log where it ends.
+
+        Returns: whether all is prepared there.
+        """
+        state = ranks.first(self._newest)
+        if ranks.is_first():
+            (self.folder / "metrics.jsonl").unlink(missing_ok=True)
+        if state is None:
+            return False
+        try:
+            is_prepared = self._take_up(state)
+        except Exception as error:  # whole, but of something else: what is there is not to be trusted
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(
+                f"{self.folder / CHECKPOINTS[0]}: not a checkpoint of this run ({reason}); remove it, and "
+                "the run begins anew"
+            ) from error
+        for point in self.curve if ranks.is_first() else ():
+            append_line(self.folder / "metrics.jsonl", point)
+        return is_prepared
+
+    def _newest(self) -> dict[str, Any] | None:
+        """Read the newest checkpoint that is whole."""
+        device = self.clock.device if ranks.size() == 1 else "cpu"  # others have another device
+        for name in CHECKPOINTS[:2]:
+            path = self.folder / name
+            if not path.exists():
+                continue
+            try:
+                return read_tensors(path, device)
+            except ValueError:  # torn by a full disk, or damaged
+                continue
+        return None
+
+    def _take_up(self, state: Any) -> bool:
+        """Set all that changes to what a checkpoint holds; tells whether all is prepared there."""
+        self.method.load_state_dict(state["method"])
+        self.clock.load_state_dict(state["clock"])
+        self.memory.load_state_dict(state["memory"])
+        self.watch.load_state_dict(state["watch"])
+        self.step, self.flops_per_step = int(state["step"]), int(state["flops_per_step"])
+        self.curve, self.rests_on = list(state["curve"]), list(state["rests_on"])
+        self.watch.saved_at = self.step
+        return bool(state["is_prepared"])
+
+
+def _stops(steps: int, evaluations: int) -> list[int]:
+    """Spread the evaluations over the steps; the last one is at the end."""
+    count = min(steps, evaluations)
+    return [round(steps * (i + 1) / count) for i in range(count)]

@@ -1,0 +1,219 @@
+"""Pose the problem of a run: what its method may see, and apart from it the test images."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ... import InputError
+from ...datasets import catalog
+from ...datasets.augment import Augment
+from ...datasets.base import Dataset, Split, mix
+from ...datasets.pixels import MemoryPixels
+from ...datasets.reading import near_duplicates as near_identical
+from ...datasets.storage import cache
+from ...methods.base import Problem
+from ...methods.networks.encoders import build_encoder
+from ...methods.networks.network import Network
+from ...methods.recipe import Precision, Recipe
+from ..config.schema import Norms, Protocol, Role, RunConfig
+
+GPU_SHARE = 0.25  # of the device's memory that pixels may take
+
+
+@dataclass(frozen=True)
+class Posed:
+    """A problem, and what only the loop may look at."""
+
+    problem: Problem
+    curve: Split | None  # what the curve is measured on
+    test: Split | None
+    dataset: Dataset  # what is judged on
+    splits: Mapping[str, Split]
+    notes: tuple[str, ...]  # what a table has to say of the images
+
+
+def device_of(name: str) -> torch.device:
+    """Resolve `auto`. Raises: InputError for a device that is not here."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise InputError(f"device={name}: not known; expected auto, cpu or cuda")
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"device={name}: no CUDA device here; expected cpu")
+    return device
+
+
+def pose(
+    config: RunConfig,
+    load_weights: Callable[[Network], None],
+    pretrain: Callable[..., None],
+    controls: Mapping[str, Tensor] | None,
+) -> Posed:
+    """Pose the problem of a configuration.
+
+    Args:
+        config: the run.
+        load_weights: puts the shared source pre-training into a network.
+        pretrain: runs or finds another source pre-training and puts it into a network.
+        controls: what a first stage learned, or None.
+    """
+    device = device_of(config.device)
+    source = None if config.source == "none" else catalog.load(config.source, as_source=True)
+    source_split, notes = (None, ()) if source is None else _source_split(config, source, device)
+    if config.role is Role.pretraining:
+        assert source is not None
+        assert source_split is not None
+        judged, parts = source, {"train": source_split}
+        if "holdout" in source.parts:
+            parts["holdout"] = _split(source, "holdout", config.recipe, device)
+        train, holdout, test = parts["train"], None, None
+        curve = parts.get("holdout")
+    else:
+        judged, parts = _target_parts(config, device)
+        train, holdout, curve, test = _by_protocol(config, parts)
+        notes = (*notes, *judged.notes)
+    problem = Problem(
+        source=source_split,
+        target=train,
+        holdout=holdout,
+        recipe=config.recipe,
+        seed=config.seed,
+        device=device,
+        network=_network_maker(config, source, judged, device, load_weights),
+        pretraining_images=config.source_recipe.steps * config.source_recipe.batch_size,
+        pretrain=pretrain,
+        controls=controls,
+        score=config.score,
+    )
+    return Posed(problem, curve, test, judged, parts, notes)
+
+
+def _source_split(config: RunConfig, source: Dataset, device: torch.device) -> tuple[Split, tuple[str, ...]]:
+    """Give the source's training images, without those that the target has too if so asked; and notes."""
+    split = _split(source, "train", config.recipe, device)
+    if not config.drop_overlap:
+        return split, source.notes
+    keep = torch.ones(len(split), dtype=torch.bool)
+    rows = near_identical.overlapping_rows(source, catalog.load(config.drop_overlap))
+    keep[torch.from_numpy(rows)] = False
+    note = f"{source.name}: {len(rows)} left out that the target has too"
+    return split.subset(torch.nonzero(keep)[:, 0]), (*source.notes, note)
+
+
+def _target_parts(config: RunConfig, device: torch.device) -> tuple[Dataset, dict[str, Split]]:
+    target = catalog.load(config.target)
+    check_target(target)
+    parts = {part: _split(target, part, config.recipe, device) for part in ("train", "holdout", "test")}
+    if config.shots:
+        parts["train"] = parts["train"].shots(config.shots, config.seed)
+    return target, parts
+
+
+def check_target(target: Dataset) -> None:
+    """See that a target can be classified and judged.
+
+    Raises: InputError for one class, or a part that is missing.
+    """
+    if len(target.classes) < 2:
+        raise InputError(f"target={target.name}: only one class, '{target.classes[0]}'; expected two or more")
+    for part in ("train", "holdout", "test"):
+        target.part(part)
+
+
+def _by_protocol(
+    config: RunConfig, parts: Mapping[str, Split]
+) -> tuple[Split, Split | None, Split | None, Split | None]:
+    """Give what is trained on, what serves rewards, what the curve is measured on, and the test."""
+    train, holdout, test = parts["train"], parts["holdout"], parts["test"]
+    if config.role is Role.trial:  # a choice is made on images that no method's reward has seen
+        reward, choice = holdout.halves(seed=0)
+        return train, reward, choice, None
+    if config.role is Role.first_stage:
+        return train, holdout, holdout, None
+    if config.protocol is Protocol.trainval:
+        return train.joined(holdout), None, None, test
+    return train, holdout, holdout, test
+
+
+def _split(dataset: Dataset, part: str, recipe: Recipe, device: torch.device) -> Split:
+    """Make a part ready to be drawn from; on a GPU its pixels move there if they are small."""
+    side = min(dataset.side or recipe.image_size, recipe.image_size * 8 // 7)
+    pixels = cache.pixels(dataset, part, side)
+    if device.type == "cuda" and isinstance(pixels, MemoryPixels):
+        budget = GPU_SHARE * torch.cuda.get_device_properties(device).total_memory
+        if pixels.pixels.numel() < budget:
+            pixels = pixels.to(device)
+    augment = Augment(
+        image_size=recipe.image_size,
+        crop_scale=recipe.crop_scale,
+        mirror=recipe.mirror and dataset.mirror,
+        central_share=recipe.central_share,
+        normalise=str(recipe.normalise),
+    )
+    labels = torch.from_numpy(dataset.part(part).labels).to(device)
+    name = f"{dataset.name}/{part}"
+    index = torch.arange(len(labels))
+    return Split(name, dataset.classes, pixels, labels, index, augment, device, dataset.scored, dataset.truth)
+
+
+def _network_maker(
+    config: RunConfig,
+    source: Dataset | None,
+    target: Dataset,
+    device: torch.device,
+    load_weights: Callable[[Network], None],
+) -> Callable[..., Network]:
+    """Make networks whose new weights depend on the seed alone."""
+    recipe = config.recipe
+
+    def network(pretrained: bool = True, backbone: str = "") -> Network:
+        torch.manual_seed(mix(config.seed, "network"))
+        published = pretrained and (config.pretrained or config.checkpoint is not None)
+        encoder, classifier = build_encoder(
+            backbone or config.backbone,
+            published and config.pretrained,
+            config.checkpoint if published else None,
+            {} if backbone else config.backbone_options,
+        )
+        net = Network(
+            encoder,
+            len(source.classes) if source else 0,
+            0 if config.role is Role.pretraining else len(target.classes),
+            split_norms=config.bn is Norms.split,
+            autocast=torch.bfloat16 if recipe.precision is Precision.bf16 else None,
+            head_std=recipe.head_std,
+        )
+        if classifier is not None and source and classifier.out_features == len(source.classes):
+            net.source_head.load_state_dict(classifier.state_dict())
+        net = net.to(device)
+        if recipe.channels_last:
+            net = net.to(memory_format=torch.channels_last)
+        if pretrained:
+            # A pre-training that is made now must leave the generator as one that is found.
+            with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+                load_weights(net)
+        if recipe.compile:
+            net.compile_encoder()
+        return net
+
+    return network
+
+
+def without_target(config: RunConfig, **changes: Any) -> RunConfig:
+    """Give the pre-training that belongs to a run: what concerns the target falls away."""
+    return replace(
+        config,
+        role=Role.pretraining,
+        target="none",
+        method="pretrain",
+        shots=None,
+        protocol=Protocol.holdout,
+        score="top1",
+        data={k: v for k, v in config.data.items() if k != "target"},
+        **changes,
+    )

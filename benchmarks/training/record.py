@@ -1,0 +1,146 @@
+"""What a run leaves in its folder, written so that no moment of it can be torn."""
+
+import base64
+import hashlib
+import io
+import json
+import os
+import platform
+import socket
+import subprocess
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ... import InputError
+from ...analysis.records.schema import read_record
+from ...datasets import distributed as ranks
+from ...datasets.files.atomic import named, written
+
+FORMAT = 1  # of a results folder; a record has its own
+MARKER = "transferbench.json"
+ROOT = Path(__file__).parents[2]
+
+
+def open_results(results: Path, images: Iterable[str] = ()) -> None:
+    """Make a results folder, or see that it is of this version.
+
+    Args:
+        results: the folder.
+        images: names or places of the data sets that are read; a run's folder may have the name of one.
+
+    Raises: InputError for a folder that another version wrote, or in which folders of images lie.
+    """
+    for place in map(Path, images):
+        if place.is_dir() and place.resolve().is_relative_to(results.resolve()):
+            raise InputError(
+                f"results={results}: the images of {place} lie in it, and runs would be written among them; "
+                "expected a folder of its own"
+            )
+    marker = results / MARKER
+    if marker.exists():
+        try:
+            found = json.loads(marker.read_text()).get("format")
+        except (json.JSONDecodeError, AttributeError):
+            found = "unreadable"
+        if found != FORMAT:
+            raise InputError(
+                f"results={results}: written in format {found}, this version writes {FORMAT}; "
+                "put new results elsewhere with results=PATH"
+            )
+        return
+    if results.exists() and not results.is_dir():
+        raise InputError(f"results={results}: not a folder")
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        write_json(marker, {"format": FORMAT})
+    except OSError as error:
+        raise InputError(
+            f"results={results}: cannot be written ({error.strerror}); choose another place with results=PATH"
+        ) from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write by draft and rename: the file is there whole, or not at all."""
+    with written(path) as draft:
+        draft.write_text(json.dumps(content, indent=1, sort_keys=True))
+
+
+def write_tensors(path: Path, content: Mapping[str, Any]) -> None:
+    """Write by draft and rename; packed in memory first, for torch hides a full disk's error."""
+    packed_content = io.BytesIO()
+    torch.save(content, packed_content)
+    with written(path) as draft:
+        draft.write_bytes(packed_content.getbuffer())
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """Read a run's record; None when it is not done. Raises: InputError for a damaged or newer one."""
+    path = folder / "record.json"
+    return read_record(path) if path.exists() else None
+
+
+def packed(correct: np.ndarray) -> str:
+    """Pack which test images were right, as bits in base64."""
+    return base64.b64encode(np.packbits(correct).tobytes()).decode()
+
+
+def now() -> str:
+    """Give the time in UTC, as ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Describe the code and the machine."""
+    commit, dirty = _code()
+    libraries = ("torch", "torchvision", "timm", "numpy")
+    return {
+        "commit": commit,
+        "dirty": dirty,
+        "code": code_fingerprint(),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in libraries}},
+        "device": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"cpu ({platform.machine()})",
+        "host": socket.gethostname(),
+        "threads": torch.get_num_threads(),
+        "world_size": ranks.size(),
+    }
+
+
+@cache
+def code_fingerprint() -> str:
+    """Hash the source of all that can change a result; the same in a snapshot, or in another commit."""
+    digest = hashlib.sha256()
+    for package in ("benchmarks", "datasets", "methods"):
+        for path in sorted((ROOT / package).rglob("*.*")):
+            if path.suffix in (".py", ".yaml", ".txt"):
+                digest.update(f"{path.relative_to(ROOT)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _code() -> tuple[str, bool]:
+    """Give the commit, and whether the code differs from it: as noted in a snapshot, or as git says."""
+    if (ROOT / "COMMIT").exists():
+        noted = json.loads((ROOT / "COMMIT").read_text())
+        return noted["commit"], noted["dirty"]
+    git = ["git", "-C", str(ROOT)]
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout
+    changes = subprocess.run(
+        [*git, "status", "--porcelain"], capture_output=True, text=True, check=False
+    ).stdout
+    return commit.strip() or "unknown", bool(changes.strip())
+
+
+def append_line(path: Path, content: Mapping[str, Any]) -> None:
+    """Append one line of JSON and flush it."""
+    with named(path), path.open("a") as f:
+        f.write(json.dumps(content) + "\n")
+        f.flush()
+        os.fsync(f.fileno())

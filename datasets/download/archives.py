@@ -1,0 +1,352 @@
+"""Unpack archives as if their author were hostile: nothing is written outside one folder, or without bound.
+
+While an archive is read, plain files and folders are all that is made; its links come last, when no write
+can go through them any more, and each leads straight to a real file or folder inside.
+"""
+
+import bz2
+import errno
+import gzip
+import lzma
+import re
+import shutil
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from os.path import relpath
+from pathlib import Path
+from typing import IO, Any, BinaryIO, Literal, cast
+
+from rich.filesize import decimal
+
+from ... import InputError
+from ..files.atomic import draft_of
+from .http import bar
+
+MOST_BYTES = 200 * 10**9  # unpacked
+MOST_MEMBERS = 30_000_000
+HEADER_BYTES = 16 << 20  # of all headers of one tar member, for they are read into memory
+PATH_CHARS = 4096  # the paths of links are kept
+CHUNK_BYTES = 1 << 18
+LONG_BYTES = 50_000_000  # archives from here on have a progress bar
+BLOCK_BYTES = 512  # of a tar
+PACKED: dict[bytes, Callable[..., Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\x00": lzma.open,
+}
+ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
+DAMAGES = (
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    struct.error,  # and below: a damaged header leads to more than the errors made for it
+    ArithmeticError,
+    LookupError,
+    RuntimeError,
+    ValueError,
+)
+
+
+def unpack(archive: Path, into: Path, *, most_bytes: int = MOST_BYTES) -> None:
+    """Unpack one archive into a folder of its own, as `unpack_all` does."""
+    unpack_all([(archive, ".")], into, most_bytes=most_bytes)
+
+
+def unpack_all(archives: Sequence[tuple[Path, str]], into: Path, *, most_bytes: int = MOST_BYTES) -> None:
+    """Unpack the archives of a set, each into a folder below `into`, which is there whole or not at all.
+
+    Args:
+        archives: tar, plain or packed by gzip, bzip2 or xz; zip; or one packed file, which loses its
+            suffix; each with its folder, "." for `into` itself. What comes later replaces what is there.
+        into: not there yet, or empty.
+        most_bytes: a bound on the unpacked bytes of all.
+
+    Raises: InputError for a cut, unknown or unsafe archive, an `into` that holds something, a full disk.
+    """
+    left = most_bytes
+    with draft(into) as folder:
+        for archive, place in archives:
+            left -= extract(archive, folder / place, most_bytes=left)
+
+
+@contextmanager
+def draft(into: Path) -> Iterator[Path]:
+    """Give an empty folder that becomes `into` when the block ends well, and is removed when not.
+
+    Raises: InputError when `into` holds something or cannot be made.
+    """
+    folder = draft_of(into)
+    try:
+        with _making(into):
+            if into.exists() and not (into.is_dir() and not any(into.iterdir())):
+                raise InputError(f"{into}: is there already; expected no such folder, or an empty one")
+            folder.mkdir(parents=True)
+        yield folder
+        with _making(into):
+            folder.rename(into)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _making(into: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{into}: cannot be made ({_reason(error)}); expected a folder to write to"
+        ) from error
+
+
+def extract(archive: Path, folder: Path, *, most_bytes: int = MOST_BYTES) -> int:
+    """Unpack an archive into a folder that may hold others of its set; for use inside `draft`.
+
+    Returns: the bytes written.
+    Raises: InputError as `unpack_all`.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writer = _Writer(archive, folder.resolve(), most_bytes)
+        with _opened(archive) as file:
+            for member in _members(archive, file):
+                writer.add(member)
+        writer.make_links()
+    except InputError:
+        raise
+    except NotImplementedError as error:
+        raise InputError(f"{archive}: cannot be unpacked ({error})") from error
+    except DAMAGES as error:
+        raise _damaged(archive) from error
+    except OSError as error:
+        if error.errno is None:  # what gzip and bz2 raise
+            raise _damaged(archive) from error
+        raise InputError(f"{archive}: cannot be unpacked into {folder} ({_reason(error)})") from error
+    return writer.num_bytes
+
+
+def _damaged(archive: Path) -> InputError:
+    return InputError(f"{archive}: cut or damaged; delete it and fetch it again")
+
+
+def _reason(error: OSError) -> str:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return "no space left; free some" if full else error.strerror or str(error)
+
+
+@dataclass(frozen=True)
+class _Member:
+    name: str
+    kind: Literal["file", "folder", "link", "hard link"]
+    num_bytes: int = 0  # as the archive says
+    target: str = ""
+    stream: IO[bytes] | None = None
+
+
+@dataclass
+class _Writer:
+    """Write members below a folder, within bounds."""
+
+    archive: Path
+    folder: Path  # resolved
+    most_bytes: int
+    num_bytes: int = 0
+    num_members: int = 0
+    links: list[_Member] = field(default_factory=list)
+
+    def add(self, member: _Member) -> None:
+        self.num_members += 1
+        if self.num_members > MOST_MEMBERS:
+            raise InputError(f"{self.archive}: more than {MOST_MEMBERS:,} members; expected a data set")
+        if max(len(member.name), len(member.target)) > PATH_CHARS:
+            raise InputError(
+                f"{self.archive}: a path of more than {PATH_CHARS:,} characters; expected a data set"
+            )
+        place = self._place(member.name)
+        if member.kind == "folder":
+            place.mkdir(parents=True, exist_ok=True)
+        elif member.stream is None:
+            self.links.append(member)
+        elif self._write(member.stream, place, member.num_bytes) < member.num_bytes:
+            raise _damaged(self.archive)
+
+    def make_links(self) -> None:
+        """Make the links, in their order. A hard link becomes a copy."""
+        for link in self.links:
+            place = self._place(link.name)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place = place.parent.resolve() / place.name
+            real = self._real(link, place)
+            if link.kind == "hard link":
+                with real.open("rb") as f:
+                    self._write(f, place, link.num_bytes)
+            else:
+                place.unlink(missing_ok=True)
+                place.symlink_to(relpath(real, place.parent))
+
+    def _place(self, name: str) -> Path:
+        """Give the path of a member, which may be no other than one below the folder."""
+        unsafe = re.match(r"/|[A-Za-z]:", name) or "\\" in name or ".." in name.split("/")
+        if unsafe:
+            raise InputError(
+                f"{self.archive}: unsafe member {name[:200]!r}; expected a relative path of '/', no '..'"
+            )
+        return self.folder / name
+
+    def _real(self, link: _Member, place: Path) -> Path:
+        """Find what a link leads to, through all links."""
+        base = self.folder if link.kind == "hard link" else place.parent
+        try:
+            real = (base / link.target).resolve(strict=True)
+        except (OSError, RuntimeError) as error:  # the latter is a loop
+            raise InputError(f"{self.archive}: {link.kind} {link.name!r} leads to nothing in it") from error
+        if not real.is_relative_to(self.folder) or place.is_relative_to(real):
+            raise InputError(
+                f"{self.archive}: unsafe {link.kind} {link.name!r}; expected one to a place inside, not above"
+            )
+        return real
+
+    def _write(self, stream: IO[bytes], place: Path, num_bytes: int) -> int:
+        """Write a new file in place of any old one; the bound holds for what comes, and what is said to."""
+        self._check_bound(num_bytes)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.unlink(missing_ok=True)
+        before = self.num_bytes
+        with place.open("xb") as f:
+            while chunk := stream.read(CHUNK_BYTES):
+                self._check_bound(len(chunk))
+                self.num_bytes += f.write(chunk)
+        return self.num_bytes - before
+
+    def _check_bound(self, num_bytes: int) -> None:
+        if self.num_bytes + num_bytes > self.most_bytes:
+            raise InputError(
+                f"{self.archive}: more than {decimal(self.most_bytes)} unpacked, the most expected; "
+                "nothing of it is kept"
+            )
+
+
+@contextmanager
+def _opened(archive: Path) -> Iterator[BinaryIO]:
+    """Open an archive; of a long one a bar shows how much has been read."""
+    with bar(archive.stat().st_size >= LONG_BYTES) as progress:  # noqa: SIM117
+        with progress.open(archive, "rb", description=f"unpacking {archive.name}") as f:
+            yield f
+
+
+def _members(archive: Path, file: BinaryIO) -> Iterator[_Member]:
+    """List the members of an archive of any kind, told by its content; each is read before the next."""
+    magic = file.read(6)
+    file.seek(0)
+    if magic.startswith(ZIP_MAGICS):
+        yield from _zip_members(archive, file)
+        return
+    opener = next((o for m, o in PACKED.items() if magic.startswith(m)), None)
+    if not opener:
+        if not _is_tar(file):
+            raise InputError(f"{archive}: not an archive; expected tar, zip, or gzip, bzip2 or xz of a file")
+        yield from _tar_members(archive, file)
+        return
+    with opener(file) as unpacked:
+        if _is_tar(unpacked):
+            yield from _tar_members(archive, unpacked)
+        elif archive.name.endswith((".tgz", *(f".tar{s}" for s in (".gz", ".bz2", ".xz")))):
+            raise _damaged(archive)
+        else:
+            name = archive.stem if archive.suffix in (".gz", ".bz2", ".xz") else archive.name
+            yield _Member(name, "file", stream=unpacked)
+
+
+def _is_tar(stream: IO[bytes]) -> bool:
+    """Whether a tar header with a right sum comes first."""
+    block = stream.read(BLOCK_BYTES)
+    stream.seek(0)
+    try:
+        tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except tarfile.TarError:
+        return False
+    return True
+
+
+def _zip_members(archive: Path, file: BinaryIO) -> Iterator[_Member]:
+    with zipfile.ZipFile(file) as entries:
+        for entry in entries.infolist():
+            kind = stat.S_IFMT(entry.external_attr >> 16)
+            if entry.flag_bits & 1:
+                raise NotImplementedError(f"{entry.filename} is encrypted")
+            if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise NotImplementedError(f"{entry.filename} is not deflated but packed in a rarer way")
+            if entry.is_dir() or kind == stat.S_IFDIR:
+                yield _Member(entry.filename, "folder")
+            elif kind == stat.S_IFLNK:
+                with entries.open(entry) as stream:
+                    yield _Member(entry.filename, "link", target=stream.read(4096).decode())
+            elif kind in (0, stat.S_IFREG):
+                with entries.open(entry) as stream:
+                    yield _Member(entry.filename, "file", entry.file_size, stream=stream)
+            else:
+                raise _special(archive, entry.filename)
+
+
+def _tar_members(archive: Path, stream: IO[bytes]) -> Iterator[_Member]:
+    metered = _Metered(stream)
+    with tarfile.open(fileobj=cast(IO[bytes], metered), mode="r|") as entries:
+        while entry := entries.next():
+            cast(Any, entries).members.clear()  # a list of all of them would fill the memory
+            metered.left = entry.size + HEADER_BYTES
+            yield _tar_member(archive, entries, entry)
+            metered.left = HEADER_BYTES
+        end = entries.offset
+    if metered.block(end) != bytes(BLOCK_BYTES):
+        raise tarfile.ReadError("no end")  # a damaged header reads like an end
+    while metered.left > CHUNK_BYTES and metered.read(CHUNK_BYTES):
+        pass  # what has packed it checks its sum at its own end
+
+
+def _tar_member(archive: Path, entries: tarfile.TarFile, entry: tarfile.TarInfo) -> _Member:
+    if entry.isreg():
+        return _Member(entry.name, "file", entry.size, stream=entries.extractfile(entry))
+    if entry.isdir():
+        return _Member(entry.name, "folder")
+    if entry.issym() or entry.islnk():
+        return _Member(entry.name, "link" if entry.issym() else "hard link", target=entry.linkname)
+    raise _special(archive, entry.name)
+
+
+def _special(archive: Path, name: str) -> InputError:
+    return InputError(
+        f"{archive}: unsafe member {name[:200]!r}, a device or pipe; expected files and folders"
+    )
+
+
+class _Metered:
+    """A stream that ends in an error beyond what is left to it, and knows the last of what it gave."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.stream = stream
+        self.left = HEADER_BYTES
+        self.num_bytes = 0
+        self.latest = b""
+
+    def read(self, size: int) -> bytes:
+        data = self.stream.read(size)
+        if not data and not self.latest:  # tarfile would ask 10^10 times to go past as many bytes
+            raise tarfile.ReadError("cut")
+        self.left -= len(data)
+        if self.left < 0:
+            raise tarfile.ReadError("a header without end")
+        self.num_bytes += len(data)
+        self.latest = data
+        return data
+
+    def block(self, offset: int) -> bytes:
+        """Give again the block that was read last."""
+        start = offset - (self.num_bytes - len(self.latest))
+        return self.latest[start : start + BLOCK_BYTES]

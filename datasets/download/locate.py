@@ -1,0 +1,230 @@
+"""Find the images of a data set: the user's folder, then our store, then whoever can be asked for them.
+
+The user's folder is `$TRANSFERBENCH_DATA` (`data.root=PATH`); it is only read. What is fetched goes to
+`$TRANSFERBENCH_CACHE/data/<name>`, by a draft that is renamed when whole. Asked are, in this order,
+`$TRANSFERBENCH_MIRROR` (`data.mirror=URL`), torchvision, the Hugging Face hub, the official addresses.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ... import InputError
+from ..about import About, Archive, Hub
+from ..files.lock import locked
+from ..storage.cache import folder as cache_folder
+from ..storage.cache import writing
+from . import huggingface as by_hub
+from . import torchvision_sets as by_torchvision
+from .archives import draft, extract
+from .http import DownloadError, check_reachable, download
+
+Fetch = Callable[[Path], None]  # makes a folder with the data set, whole or not at all
+UNPACKED_TIMES = 20  # a bound against bombs: annotations shrink well, images hardly
+UNPACKED_BYTES = 2_000_000_000  # of which less is not asked
+
+
+class MissingData(InputError):
+    """Images that are not here and could not be fetched; the lines after the first say what was tried."""
+
+
+def locate(name: str, about: About) -> Path:
+    """Give the folder where a data set's official layout begins, fetched if need be.
+
+    Raises: MissingData that lists every place tried, and what to do by hand.
+    """
+    store = _store()
+    if found := present(name, about):
+        _tidy(store / name)
+        return found
+    with ExitStack() as stack:
+        with writing("fetched data sets"):
+            stack.enter_context(locked(store / name, f"another process is fetching {name}"))
+        if found := present(name, about):  # the other process was first
+            return found
+        tried = [f"{place}: {'not whole' if place.is_dir() else 'not there'}" for place in _places(name)]
+        for words, fetch in _fetchers(name, about):
+            try:
+                fetch(store / name)
+            except DownloadError as error:
+                tried.append(f"{words}: {error}")
+                continue
+            shutil.rmtree(_archives(store / name), ignore_errors=True)
+            if found := find(name, about):
+                return found
+            raise InputError(
+                f"{store / name}: fetched from {words}, but {about.probes[0]} is not in it; remove it"
+            )
+    raise MissingData(
+        "\n".join((_headline(name, about), *(f"  tried {t}" for t in tried), _by_hand(name, about)))
+    )
+
+
+def _tidy(copy: Path) -> None:
+    """Remove the archives of a copy that is there; a kill may have come before."""
+    if _archives(copy).exists() and copy.exists():
+        with suppress(OSError), locked(copy):  # a store that is only read
+            shutil.rmtree(_archives(copy), ignore_errors=True)
+
+
+def _archives(copy: Path) -> Path:
+    return copy.with_name(f"{copy.name}.archives")
+
+
+def present(name: str, about: About) -> Path | None:
+    """Find a data set that is here, unpacking it where it lies as archives in the user's folder."""
+    if (found := find(name, about)) or not (files := packed(name, about)):
+        return found
+    _unpack(about.archives, files, _store() / name)
+    return find(name, about)
+
+
+def find(name: str, about: About) -> Path | None:
+    """Find where a data set's official layout begins, or None; changes nothing."""
+    for place in _places(name):
+        for start in (place, *(place / f for f in about.folders), *(place.parent / f for f in about.folders)):
+            if any((start / probe).exists() for probe in (*about.probes, by_hub.MARKER)):
+                return start
+    return None
+
+
+def packed(name: str, about: About) -> list[Path]:
+    """Find a data set's archives in the user's folder: all of them, or none."""
+    root = user_folder()
+    for place in (root / name, root) if root else ():
+        files = [place / a.file_name for a in about.archives]
+        if files and all(f.is_file() for f in files):
+            return files
+    return []
+
+
+def use(root: str | None = None, mirror: str | None = None) -> None:
+    """Look into another folder, ask another mirror; holds for child processes too."""
+    if root:
+        os.environ["TRANSFERBENCH_DATA"] = root
+    if mirror:
+        os.environ["TRANSFERBENCH_MIRROR"] = mirror
+
+
+def user_folder() -> Path | None:
+    """Give `$TRANSFERBENCH_DATA`. Raises: InputError when there is no such folder."""
+    given = os.environ.get("TRANSFERBENCH_DATA")
+    if not given:
+        return None
+    if not Path(given).expanduser().is_dir():
+        raise InputError(
+            f"data.root (TRANSFERBENCH_DATA)={given}: no such folder; expected one with data sets in it"
+        )
+    return Path(given).expanduser()
+
+
+def _places(name: str) -> list[Path]:
+    root = user_folder()
+    return [*([root / name] if root else []), _store() / name]
+
+
+def _store() -> Path:
+    store = cache_folder() / "data"
+    with writing("fetched data sets"):
+        store.mkdir(exist_ok=True)
+    return store
+
+
+def _fetchers(name: str, about: About) -> Iterator[tuple[str, Fetch]]:
+    """List whom to ask, in order, each with words for the error."""
+    archives = about.archives
+    if archives and (mirror := os.environ.get("TRANSFERBENCH_MIRROR")):
+        yield f"mirror {mirror}", partial(_from_mirror, name, archives, f"{mirror.rstrip('/')}/{name}")
+    if about.torchvision:
+        yield f"torchvision {about.torchvision.cls}", partial(_from_torchvision, about)
+    if about.hub:
+        yield f"Hugging Face hub {about.hub.repo}", partial(_from_hub, about.hub)
+    if archives:
+        hosts = sorted({urlsplit(a.url).netloc for a in archives})
+        yield f"addresses at {', '.join(hosts)}", partial(_from_addresses, name, archives)
+
+
+def _from_mirror(name: str, archives: Sequence[Archive], base: str, into: Path) -> None:
+    """Fetch the archives from a mirror; its `SHA256SUMS`, where it has one, stands for the published sums."""
+    files = _archive_files(name, archives)
+    sums = files[0].with_name("SHA256SUMS")
+    sums.unlink(missing_ok=True)
+    try:
+        download(f"{base}/SHA256SUMS", sums)
+        own = dict(line.split()[::-1] for line in sums.read_text().splitlines() if line.strip())
+    except DownloadError:
+        own = {}
+    for archive, file in zip(archives, files, strict=True):
+        checksum = f"sha256:{own[file.name]}" if file.name in own else archive.checksum
+        size = 0 if file.name in own else archive.num_bytes
+        download(f"{base}/{file.name}", file, checksum=checksum, num_bytes=size, words=f"{name}: {file.name}")
+    _unpack(archives, files, into)
+
+
+def _from_addresses(name: str, archives: Sequence[Archive], into: Path) -> None:
+    files = _archive_files(name, archives)
+    for a in archives:
+        check_reachable(a.url)
+    for a, file in zip(archives, files, strict=True):
+        download(a.url, file, checksum=a.checksum, num_bytes=a.num_bytes, words=f"{name}: {file.name}")
+    _unpack(archives, files, into)
+
+
+def _from_torchvision(about: About, into: Path) -> None:
+    """Let torchvision fetch, if its host can be reached: its import takes seconds."""
+    assert about.torchvision is not None
+    if about.archives:
+        check_reachable(about.archives[0].url)
+    begun = into.with_name(f"{into.name}.torchvision")  # kept on failure: what has come is not fetched again
+    by_torchvision.fetch(about.torchvision, about.archives, begun)
+    begun.rename(into)
+
+
+def _from_hub(hub: Hub, into: Path) -> None:
+    begun = into.with_name(f"{into.name}.hub")
+    by_hub.fetch(hub, begun)
+    begun.rename(into)
+
+
+def _archive_files(name: str, archives: Sequence[Archive]) -> list[Path]:
+    folder = _archives(_store() / name)
+    folder.mkdir(exist_ok=True)
+    return [folder / a.file_name for a in archives]
+
+
+def _unpack(archives: Sequence[Archive], files: Sequence[Path], into: Path) -> None:
+    """Unpack what is to be unpacked and copy the rest, into one folder that is there whole or not at all."""
+    left = max(UNPACKED_BYTES, UNPACKED_TIMES * sum(f.stat().st_size for f in files))
+    with draft(into) as folder:
+        for archive, file in zip(archives, files, strict=True):
+            place = folder / archive.into
+            if archive.unpack:
+                left -= extract(file, place, most_bytes=left)
+            else:
+                place.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(file, place / archive.file_name)
+
+
+def _headline(name: str, about: About) -> str:
+    size = f", {about.num_bytes / 1e9:.1f} GB" if about.num_bytes > 1e8 else ""
+    return f"{name}: its images are not here and could not be fetched ({about.title}{size})"
+
+
+def _by_hand(name: str, about: About) -> str:
+    """Say what a person does next."""
+    if about.by_hand:
+        get = about.by_hand
+    else:
+        files = ", ".join(a.file_name for a in about.archives)
+        get = f"get {files} from {about.homepage}"
+    packed = ", packed or unpacked," if about.archives else ""
+    root = user_folder()
+    where = root / name if root else Path("DATA") / name
+    setting = (
+        "" if root else "; then set TRANSFERBENCH_DATA=DATA, or give data.root=DATA (DATA: a folder of yours)"
+    )
+    return f"  by hand: {get}; put that{packed} into {where}/{setting}"

@@ -1,0 +1,89 @@
+"""Let torchvision fetch a data set: it keeps addresses and sums up to date."""
+
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ... import InputError
+from ..about import Archive, Torchvision
+from .http import DownloadError, download, verify
+
+NOTE = "transfers.txt"  # lists what was fetched
+PARTS = (".part", ".part.json")  # beside a file that is begun
+UNPACKED = {".tgz", ".tar", ".zip"}  # archives under names of torchvision's own
+
+
+def fetch(spec: Torchvision, archives: Sequence[Archive], draft: Path) -> None:
+    """Fetch all parts into a folder, which is kept on failure, so that what has come is not fetched again.
+
+    Raises: DownloadError when torchvision does not know the set, or cannot fetch it.
+    """
+    import torchvision.datasets as sets  # takes seconds, and most sets are here already
+
+    cls: Any = getattr(sets, spec.cls, None)
+    if cls is None:
+        raise DownloadError(f"this torchvision has no {spec.cls}")
+    draft.mkdir(exist_ok=True)
+    _clear(draft)
+    try:
+        with _transfers(draft):
+            for options in spec.options:
+                cls(root=str(draft), download=True, **options)
+    except InputError as error:
+        raise DownloadError(str(error)) from error
+    except (OSError, RuntimeError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DownloadError(" ".join(str(error).split())[:200] or type(error).__name__) from error
+    fetched = _noted(draft)
+    _drop_archives(archives, [file for file in fetched if file.is_file()])
+    for left in [draft / NOTE, *(file.with_name(file.name + s) for file in fetched for s in PARTS)]:
+        left.unlink(missing_ok=True)
+
+
+def _clear(draft: Path) -> None:
+    """Keep of an earlier try what was fetched: torchvision takes a part of what is unpacked for all of it."""
+    kept = {draft / NOTE, *(file.with_name(file.name + s) for file in _noted(draft) for s in ("", *PARTS))}
+    for path in sorted(draft.rglob("*"), reverse=True):  # what is in a folder comes before it
+        if path.is_dir() and not path.is_symlink():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif path not in kept:
+            path.unlink()
+
+
+def _noted(draft: Path) -> set[Path]:
+    """Give the files that were fetched, or begun, in this try and earlier ones."""
+    note = draft / NOTE
+    return {draft / name for name in note.read_text().splitlines()} if note.exists() else set()
+
+
+@contextmanager
+def _transfers(draft: Path) -> Iterator[None]:
+    """Let torchvision's transfers go through ours, which resume, and note them; it has no setting for it."""
+    from torchvision.datasets import utils
+
+    def transfer(url: str, filename: str | Path, *_: object) -> None:
+        with (draft / NOTE).open("a") as f:
+            f.write(f"{Path(filename).relative_to(draft)}\n")
+        download(url, Path(filename))
+
+    own = utils._urlretrieve
+    utils._urlretrieve = transfer
+    try:
+        yield
+    finally:
+        utils._urlretrieve = own
+
+
+def _drop_archives(archives: Sequence[Archive], files: Sequence[Path]) -> None:
+    """Check what torchvision fetched, for it has no sum of some, and remove what it has unpacked."""
+    known = {archive.file_name: archive for archive in archives}
+    for file in files:
+        archive = known.get(file.name)
+        if archive and archive.checksum and not verify(file, archive.checksum):
+            file.unlink()
+            kind = archive.checksum.partition(":")[0]
+            raise DownloadError(f"{archive.file_name}: not the published {kind} sum")
+        if archive.unpack if archive else file.suffix in UNPACKED:
+            file.unlink()

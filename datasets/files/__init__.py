@@ -1,0 +1,1 @@
+"""Write files atomically, and lock them."""

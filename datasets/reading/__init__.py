@@ -1,0 +1,1 @@
+"""Read image folders and official layouts."""

@@ -1,0 +1,64 @@
+"""Splits that the official lists leave open: drawn once, by image name, so that every copy has the same.
+
+`splits/<name>.txt` holds the holdout of a set whose official list could be had when the file was
+made (`holdout_list.py` prints it anew).
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from ..base import mix
+from ..storage.index import Row
+
+SEED = 0
+FOLDER = Path(__file__).parents[1] / "splits"
+
+
+def holdout(name: str, rows: Sequence[Row], sizes: Mapping[str, int]) -> dict[str, list[Row]]:
+    """Split an official training list into `train` and `holdout`, stratified by class.
+
+    The rows of a class are ordered by a hash of seed and image name, and the first go into the
+    holdout: which image falls where depends on nothing else. A committed list is taken instead.
+
+    Args:
+        name: of the data set.
+        rows: the official training images, or those that a copy has.
+        sizes: published sizes of `train` and `holdout`; a smaller copy is split in proportion.
+    """
+    committed = FOLDER / f"{name}.txt"
+    if committed.exists():
+        lines = committed.read_text().splitlines()
+        chosen = {line for line in lines if not line.startswith("#")}
+        is_holdout = [key(row) in chosen for row in rows]
+    else:
+        size = len(rows) * sizes["holdout"] / (sizes["train"] + sizes["holdout"])
+        is_holdout = draw(rows, round(size)).tolist()
+    sides = (False, "train"), (True, "holdout")
+    return {
+        part: [r for r, held in zip(rows, is_holdout, strict=True) if held is side] for side, part in sides
+    }
+
+
+def draw(rows: Sequence[Row], size: int) -> np.ndarray:
+    """Choose `size` of the rows [N] bool, in each class its share; remainders go to the largest first."""
+    if not rows:
+        return np.zeros(0, bool)
+    labels = np.array([r.label for r in rows])
+    order = np.array([mix(SEED, key(r)) for r in rows], dtype=np.uint64)
+    share = np.bincount(labels) * size / len(labels)
+    count = np.floor(share).astype(int)
+    rest = np.argsort(-(share - count), kind="stable")[: size - count.sum()]
+    count[rest] += 1
+    chosen = np.zeros(len(rows), bool)
+    for label, n in enumerate(count):
+        own = np.flatnonzero(labels == label)
+        chosen[own[np.argsort(order[own], kind="stable")][:n]] = True
+    return chosen
+
+
+def key(row: Row) -> str:
+    """Name an image apart from the folders that a copy keeps it in: its class folder and stem."""
+    path = PurePosixPath(row.path)
+    return f"{path.parent.name}/{path.stem}"

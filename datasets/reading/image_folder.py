@@ -1,0 +1,256 @@
+"""Images of one's own: `split/class/image` and `class/image` trees, tars of them, and shards of tars."""
+
+import hashlib
+import os
+import shutil
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ... import InputError
+from ..base import Dataset, mix
+from ..storage import tar_shards as shards
+from ..storage.index import Numbers, Placed, Row, Table, Writer, fingerprint, keep, typical_side
+from ..storage.tar_shards import PART_NAMES, is_image
+
+SPLIT_SEED = 0  # of the drawn split of a plain tree
+TARGET_SHARES = {"train": 0.6, "holdout": 0.2, "test": 0.2}
+SOURCE_SHARES = {"train": 0.95, "holdout": 0.05}
+MOST_FOLDERS = 8  # above an image: more is a link that leads back
+KEPT_FROM = 200_000  # images of a tree whose index is kept; a smaller one is walked each time
+
+
+def load(path: Path, as_source: bool = False) -> Dataset:
+    """Read a folder, a tar or shards of images.
+
+    What the headers of tars say is kept in the cache, until their sizes or times change. A tree is
+    walked each time, so that every change is seen. One of 200,000 images or more is kept too, until
+    the time of a class folder changes: images that are added, removed or renamed are seen, one that
+    is written over in place is not.
+
+    Args:
+        path: a `split/class/image` or `class/image` tree, a tar of one, a folder with one tar, or
+            with shards: of such a tree, in webdataset's layout, or one tar a class. The part of a
+            shard is told by its name or its folder's.
+        as_source: how images without parts are split: 95/5 into train and holdout, or else 60/20/20
+            with a test part; class by class, in the order of a hash of each path, with seed 0. From
+            shards without a holdout a source gets one of 5 % too; there, a class of one image stays
+            in train.
+
+    Raises: InputError that names what is missing, empty or not an image folder.
+    """
+    tars = shards.tars_in(path)
+    root = path if path.is_dir() else path.parent
+    name = (tars[0] if shards.alone(root, tars) else path.resolve()).stem
+
+    def fill(writer: Writer) -> tuple[tuple[str, ...], dict[str, Placed]]:
+        walked = _walk_tars(writer, root, tars) if tars else _walk_tree(writer, path)
+        if not len(walked.table):
+            raise InputError(f"{path}: no images; expected split/class/image, class/image or a tar of that")
+        return _arrange(walked, path, name, as_source)
+
+    key = shards.key(root, tars) if tars else _tree_key(path)
+    classes, parts = keep(name, f"{key}\n{as_source}", root, fill, least=0 if tars else KEPT_FROM)
+    return Dataset(name, classes, parts, fingerprint(parts), typical_side(parts))
+
+
+@dataclass(frozen=True)
+class _Walked:
+    """Images on their way into an index, and the folders that say what they are.
+
+    Attributes:
+        table: all images.
+        folder: number of each image's folder [N].
+        folders: the folders, split/class or class, by number.
+        of_shards: whether they lie in more than one tar.
+        numbered: whether the shards tell labels instead of classes.
+    """
+
+    table: Table
+    folder: np.ndarray
+    folders: Sequence[str]
+    of_shards: bool = False
+    numbered: bool = False
+
+
+def _walk_tree(writer: Writer, path: Path) -> _Walked:
+    folders = Numbers()
+    folder = writer.extend(
+        Row(image, folders[image.rpartition("/")[0]], num_bytes=size)
+        for image, size in _images_below(path, "")
+    )
+    return _Walked(writer.table(), folder, list(folders))
+
+
+def _walk_tars(writer: Writer, root: Path, tars: Sequence[Path]) -> _Walked:
+    """List the images of tars. Raises: InputError when some have a label beside them and others not."""
+    folders, numbered = Numbers(), set()
+
+    def rows() -> Iterator[Row]:
+        for tar, samples in shards.samples(root, tars):
+            for sample in samples:
+                numbered.add(sample.numbered)
+                yield Row(sample.path, folders[sample.folder], tar, sample.offset, sample.num_bytes)
+
+    alone = shards.alone(root, tars)
+    folder = writer.extend(_by_path(rows(), folders, writer.folder / "unsorted") if alone else rows())
+    if len(numbered) > 1:
+        raise InputError(
+            f"{tars[0].parent}: some images have a .cls or .json that tells their label, and others none"
+        )
+    return _Walked(writer.table(), folder, list(folders), not alone, True in numbered)
+
+
+def _by_path(rows: Iterable[Row], folders: Mapping[str, int], draft: Path) -> Iterator[Row]:
+    """Sort the images of a tar as those of its tree are; of many, one folder at a time is in memory."""
+    writer = Writer(draft, draft, num_held=KEPT_FROM)
+    folder = writer.extend(rows)
+    table = writer.table()
+    rank = np.empty(len(folders), np.int64)
+    rank[[folders[name] for name in sorted(folders, key=lambda name: f"{name}/")]] = np.arange(len(folders))
+    order = np.argsort(rank[folder], kind="stable")
+    for own in np.split(order, np.flatnonzero(np.diff(folder[order])) + 1):
+        yield from sorted(table.row(i, folder[i]) for i in own.tolist())
+    shutil.rmtree(draft, ignore_errors=True)
+
+
+def _images_below(place: Path, inner: str) -> Iterator[tuple[str, int]]:
+    """List path and size of the images of a folder, in the order of their paths.
+
+    Raises: InputError for a class folder without images, what is no file, or folders in folders in folders.
+    """
+    if inner.count("/") > MOST_FOLDERS:
+        raise InputError(f"{place}: folders in folders; expected split/class/image or class/image")
+    listed = [entry for entry in _listing(place) if not entry.name.startswith(".")]
+    found = sorted(
+        (f"{e.name}/", e) if e.is_dir() else (e.name, e) for e in listed if e.is_dir() or is_image(e.name)
+    )
+    if inner and not found:
+        raise InputError(f"{place}: empty class folder; put images into it or remove it")
+    for name, entry in found:
+        if name.endswith("/"):
+            yield from _images_below(place / entry.name, inner + name)
+            continue
+        yield inner + name, _size(entry, place / name)
+
+
+def _size(entry: os.DirEntry[str], file: Path) -> int:
+    """Give the bytes of an image file. Raises: InputError for a link to nothing, a pipe or a device."""
+    try:
+        state = entry.stat()
+    except OSError as error:
+        raise InputError(f"{file}: leads to no file; put the image there or remove the link") from error
+    if not stat.S_ISREG(state.st_mode):
+        raise InputError(f"{file}: a pipe, socket or device; expected an image file")
+    return state.st_size
+
+
+def _listing(place: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(place) as entries:
+            return list(entries)
+    except OSError as error:
+        raise InputError(f"{place}: cannot be read ({error.strerror})") from error
+
+
+def _tree_key(path: Path) -> str:
+    """Sum up the state of a tree by its class folders: their names and the times of their last change."""
+    digest = hashlib.sha256()
+    tops = [e for e in _listing(path) if e.is_dir()]
+    if all(e.name.lower() in PART_NAMES for e in tops):
+        tops += [e for top in tops for e in _listing(path / top.name) if e.is_dir()]
+    for entry in sorted(tops, key=lambda e: e.path):
+        digest.update(f"{entry.path!r} {entry.stat().st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _arrange(
+    walked: _Walked, path: Path, name: str, as_source: bool
+) -> tuple[tuple[str, ...], dict[str, Placed]]:
+    """Give classes, and the rows and labels of each part."""
+    is_split = _is_split(walked, path)
+    part_of = [PART_NAMES[f.partition("/")[0].lower()] if is_split else "train" for f in walked.folders]
+    if "train" not in part_of:
+        raise InputError(f"{path}: no 'train' images; put class folders into {path}/train/")
+    classes, label_of = _classes(walked, part_of, name)
+    labels = np.array(label_of)[walked.folder]
+    parts = list(dict.fromkeys(part for _, part in sorted(zip(walked.folders, part_of, strict=True))))
+    part_N = np.array([parts.index(part) for part in part_of], np.int8)[walked.folder]
+    rows = {part: np.flatnonzero(part_N == i) for i, part in enumerate(parts)}
+    lenient = walked.of_shards and as_source
+    if not is_split or (lenient and "holdout" not in rows):
+        shares = SOURCE_SHARES if as_source else TARGET_SHARES
+        own = labels[rows["train"]]
+        if not lenient:
+            _check_counts(name, classes, np.bincount(own), len(shares))
+        rows |= _drawn(walked.table, rows["train"], own, shares)
+    return classes, {part: (own, labels[own]) for part, own in rows.items()}
+
+
+def _is_split(walked: _Walked, path: Path) -> bool:
+    """Tell split/class/image from class/image. Raises: InputError when it is neither."""
+    depth = {f.count("/") + 1 if f else 0 for f in walked.folders}
+    strange = [n for n, f in enumerate(walked.folders) if f.partition("/")[0].lower() not in PART_NAMES]
+    if depth == {2} and not strange:
+        return True
+    if depth == {1} and strange:
+        return False
+    wrong = strange or [n for n, f in enumerate(walked.folders) if f.count("/") != 1]
+    images = np.flatnonzero(np.isin(walked.folder, wrong)).tolist()
+    hint = ", or a label in a .cls or .json beside each image" if walked.of_shards else ""
+    raise InputError(
+        f"{path}: expected split/class/image with splits train, val, test, or class/image{hint}; "
+        f"found {min(map(walked.table.path, images))}"
+    )
+
+
+def _classes(walked: _Walked, part_of: Sequence[str], name: str) -> tuple[tuple[str, ...], list[int]]:
+    """Give the names of the classes, and the label of each folder.
+
+    Raises: InputError for a class that has no training images, where images have no labels.
+    """
+    class_of = [f.rpartition("/")[2] for f in walked.folders]
+    if walked.numbered:
+        label_of = [int(c) for c in class_of]
+        return shards.class_names(walked.table.root, 1 + max(label_of)), label_of
+    classes = sorted({c for c, part in zip(class_of, part_of, strict=True) if part == "train"})
+    number = {c: i for i, c in enumerate(classes)}
+    for part, c in sorted(zip(part_of, class_of, strict=True)):
+        if c not in number:
+            raise InputError(f"{name}/{part}: class '{c}' has no folder with images in {name}/train")
+    return tuple(classes), [number[c] for c in class_of]
+
+
+def _check_counts(name: str, classes: Sequence[str], count: np.ndarray, least: int) -> None:
+    for of_class in np.flatnonzero((count > 0) & (count < least))[:1]:
+        raise InputError(
+            f"{name}: class '{classes[of_class]}' has {count[of_class]} images; "
+            f"a drawn split needs {least} or more"
+        )
+
+
+def _drawn(
+    table: Table, rows: np.ndarray, labels: np.ndarray, shares: Mapping[str, float]
+) -> dict[str, np.ndarray]:
+    """Split rows [n] by class; which image falls where depends on the paths in its class alone.
+
+    Args:
+        table: all images.
+        rows: those to be split.
+        labels: their classes [n].
+        shares: of each part; the first gets what the others leave, one image of a class at least.
+    """
+    mixed = np.fromiter((mix(SPLIT_SEED, path) for path in table.all_paths()), np.int64, len(table))[rows]
+    order = np.lexsort((mixed, labels))
+    first, *others = shares
+    drawn: dict[str, list[np.ndarray]] = {part: [] for part in shares}
+    for own in np.split(order, np.cumsum(np.bincount(labels))[:-1]):
+        for part in others:
+            count = min(max(1, round(shares[part] * len(own))), max(0, len(own) - 1))
+            drawn[part].append(own[:count])
+            own = own[count:]
+        drawn[first].append(own)
+    return {part: rows[np.sort(np.concatenate(own))] for part, own in drawn.items()}

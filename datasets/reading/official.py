@@ -1,0 +1,120 @@
+"""Known data sets: from the file that describes one, and the place where its images are, to a Dataset."""
+
+import hashlib
+import inspect
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+
+from ... import InputError
+from ..about import About, Listing
+from ..base import Dataset, Part
+from ..download import huggingface as by_hub
+from ..download import locate as places
+from ..pixels import ArrayImages
+from ..storage.index import IndexedImages, Row, fingerprint, kept_index, typical_side
+from ..storage.tar_shards import SUFFIXES
+
+STAMPED_DEPTH = 2  # folders so far below the root tell by their times that something came or went
+
+
+def load(name: str, module: ModuleType) -> Dataset:
+    """Load a known data set, fetched if need be.
+
+    What its lists say is kept as an index in the cache, until a list, or the time of a folder near
+    the root, changes. Listed images that the copy lacks are left out, and a note tells how many.
+
+    Raises: InputError when the set is neither here nor can be fetched, or a list is missing.
+    """
+    about: About = module.ABOUT
+    root = places.locate(name, about)
+    try:
+        listing = _listing(name, module, root)
+    except FileNotFoundError as error:
+        raise InputError(f"{name}: {error.filename} is missing; the copy in {root} is not whole") from error
+    parts: dict[str, Part] = dict(listing.parts)
+    if not any(len(part.labels) for part in parts.values()):
+        raise InputError(f"{name}: {root} has the lists, but none of the images")
+    return Dataset(
+        name=name,
+        classes=listing.classes,
+        parts=parts,
+        fingerprint=_fingerprint(parts),
+        side=_side(parts),
+        mirror=about.mirror,
+        scored=listing.scored,
+        notes=tuple(f"{name}: {n}" for n in (*about.notes, *listing.notes, *departures(about, parts))),
+    )
+
+
+def departures(about: About, parts: Mapping[str, Part]) -> list[str]:
+    """Say in which parts a copy has not the published number of images."""
+    sizes = {part: len(content.labels) for part, content in parts.items()}
+    other = [
+        f"{part} {sizes.get(part, 0):,} of {published:,}"
+        for part, published in about.sizes.items()
+        if sizes.get(part, 0) != published
+    ]
+    return [f"not the published split: {', '.join(other)} images"] if other else []
+
+
+def _listing(name: str, module: ModuleType, root: Path) -> Listing:
+    """Read the lists, or find what they said in the cache."""
+    copy = by_hub.read(root, module.ABOUT.sizes) if by_hub.is_here(root) else None
+    if module.ABOUT.in_arrays and copy is None:
+        return module.read(root)
+
+    def make() -> tuple[tuple[str, ...], Mapping[str, Iterable[Row]]]:
+        found = copy or module.read(root)
+        return found.classes, {part: _present(root, rows) for part, rows in found.parts.items()}
+
+    classes, parts = kept_index(name, _stamp(root, module), root, make)
+    return Listing(classes, parts, notes=copy.notes if copy else ())
+
+
+def _present(root: Path, rows: Iterable[Row]) -> Iterator[Row]:
+    """Leave out images that are not in this copy, and note the sizes of the others."""
+    for row in rows:
+        if row.container:
+            yield row
+            continue
+        try:
+            yield row._replace(num_bytes=(root / row.path).stat().st_size)
+        except FileNotFoundError:
+            continue
+
+
+def _stamp(root: Path, module: ModuleType) -> str:
+    """Hash what tells that a copy has changed: its reader, its lists, the times of its upper folders."""
+    digest = hashlib.sha256(inspect.getsource(module).encode())
+    for place, folders, files in os.walk(root, followlinks=True):
+        folders.sort()
+        watched = [
+            Path(place, f) for f in (*folders, *sorted(files)) if Path(f).suffix.lower() not in SUFFIXES
+        ]
+        for path in watched:
+            status = path.stat()
+            digest.update(
+                f"{path} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape")
+            )
+        if len(Path(place).relative_to(root).parts) + 1 >= STAMPED_DEPTH:
+            folders.clear()  # what is below may hold a million files
+    return digest.hexdigest()
+
+
+def _fingerprint(parts: Mapping[str, Part]) -> str:
+    if all(isinstance(part.images, IndexedImages) for part in parts.values()):
+        return fingerprint(parts)
+    digest = hashlib.sha256()
+    for name, part in parts.items():
+        assert isinstance(part.images, ArrayImages)
+        digest.update(name.encode() + part.images.array.tobytes() + part.labels.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _side(parts: Mapping[str, Part]) -> int:
+    images = parts["train"].images
+    if isinstance(images, ArrayImages):
+        return int(min(images.array.shape[1:3]))
+    return typical_side(parts)

@@ -1,0 +1,25 @@
+"""Print the holdout that was drawn for a data set that is here, as `splits/<name>.txt` holds it.
+
+`python -m transferbench.datasets.reading.print_holdout pets > datasets/splits/pets.txt`
+"""
+
+import sys
+from importlib import import_module
+
+from ..download import locate as places
+from .holdout import SEED, key
+
+
+def main(name: str) -> None:
+    """Print a line an image, below two that say how it was drawn."""
+    module = import_module(f"..{name}", __package__)
+    rows = module.read(places.locate(name, module.ABOUT)).parts["holdout"]
+    print(f"# {name}: the {len(rows)} holdout images; the rest of the official training list is train.")
+    print(
+        f"# Drawn stratified by class, by a hash of seed {SEED} and image name (datasets/reading/holdout.py)."
+    )
+    print("\n".join(sorted(key(r) for r in rows)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,1 @@
+"""Store pixels and indexes, and read tars."""

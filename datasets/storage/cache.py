@@ -1,0 +1,120 @@
+"""Decode once: a memory-mapped uint8 file for each part, size and state of the data.
+
+The folder is `$TRANSFERBENCH_CACHE` (default `~/.cache/transferbench`); a part that would take more
+than `$TRANSFERBENCH_CACHE_GB` (default 20) is decoded on demand instead.
+"""
+
+import errno
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+
+from ... import InputError
+from ..base import Dataset
+from ..files.atomic import written
+from ..files.lock import locked
+from ..pixels import DemandPixels, Images, MemoryPixels, Pixels
+
+CHUNK = 512  # images decoded between two writes
+
+
+def folder() -> Path:
+    """Give the cache folder, made when missing."""
+    path = Path(os.environ.get("TRANSFERBENCH_CACHE", "~/.cache/transferbench")).expanduser()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"TRANSFERBENCH_CACHE={path}: cannot be made ({error.strerror}); expected a folder to write to"
+        ) from error
+    return path
+
+
+def pixels(dataset: Dataset, part: str, side: int) -> Pixels:
+    """Get the pixels of a part at `side`, decoding them unless the cache has them.
+
+    Raises: InputError when an image cannot be read, or the disk is full.
+    """
+    images = dataset.part(part).images
+    if len(images) * side * side * 3 > _budget_bytes():
+        return DemandPixels(images, side, num_threads=os.cpu_count() or 1)
+    stem = f"{dataset.name}-{part}-{side}px-{dataset.fingerprint}"
+    files = (folder() / f"{stem}.pixels.npy", folder() / f"{stem}.aspect.npy")
+    if not all(f.exists() for f in files):
+        words = f"decoding {dataset.name} {part}"
+        with writing("decoded images"), locked(files[0], f"another process is {words}"):
+            if not all(f.exists() for f in files):
+                _decode(images, side, files, words)
+    array, aspect = (np.load(f, mmap_mode="c") for f in files)
+    return MemoryPixels(torch.from_numpy(array), torch.from_numpy(np.array(aspect)))
+
+
+def _budget_bytes() -> float:
+    given = os.environ.get("TRANSFERBENCH_CACHE_GB", "20")
+    try:
+        return float(given) * 1e9
+    except ValueError:
+        raise InputError(f"TRANSFERBENCH_CACHE_GB={given}: expected a number, as 20") from None
+
+
+def _decode(images: Images, side: int, files: tuple[Path, Path], words: str) -> None:
+    """Write the pixels, then the aspects."""
+    aspects = []
+    with written(files[0]) as draft, draft.open("wb") as f:  # a memory map would die on a full disk
+        shape = (len(images), 3, side, side)
+        np.lib.format.write_array_header_1_0(f, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for pixels, aspect in _chunks(images, side, words):
+            f.write(pixels.tobytes())
+            aspects.append(aspect)
+    with written(files[1]) as draft, draft.open("wb") as f:
+        np.save(f, np.concatenate(aspects))
+
+
+@contextmanager
+def writing(what: str) -> Iterator[None]:
+    """Turn what goes wrong on the cache's disk into one line that names the file.
+
+    Raises: FileNotFoundError as it is: what was to be read is missing.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = "no space left" if full else f"cannot be written ({error.strerror})"
+        raise InputError(
+            f"{error.filename or folder()}: {reason} for {what}: "
+            "free some space or set TRANSFERBENCH_CACHE to another folder, or TRANSFERBENCH_CACHE_GB=0 "
+            "to do without decoded images"
+        ) from error
+
+
+def _chunks(images: Images, side: int, words: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Decode by threads: pixels uint8 [n,3,S,S] and aspects float32 [n] of the next images."""
+    starts = range(0, len(images), CHUNK)
+    bar = track(starts, words, console=Console(stderr=True), transient=True, disable=len(starts) < 8)
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for start in bar:
+            rows = range(start, min(start + CHUNK, len(images)))
+            decoded = list(threads.map(lambda i: images.decode(i, side), rows))
+            pixels = np.stack([image for image, _ in decoded]).transpose(0, 3, 1, 2)
+            yield pixels, np.array([aspect for _, aspect in decoded], np.float32)
+
+
+def unreadable(images: Images) -> list[str]:
+    """List the images that cannot be decoded, each as the error that it gives."""
+    errors = []
+    for i in range(len(images)):
+        try:
+            images.decode(i, 8)
+        except InputError as error:
+            errors.append(str(error))
+    return errors

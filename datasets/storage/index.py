@@ -1,0 +1,398 @@
+"""Where images lie, in memory-mapped columns: millions of images open at once and take little memory.
+
+An index folder holds `images.bin`, a row of IMAGE for each image; `paths.bin`, all paths one behind the
+other; for each part the numbers of its images and their labels; and `index.json` with the rest.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ... import InputError
+from ..base import Part
+from ..files.atomic import draft_of, written
+from ..pixels import Unreadable, opened, square
+from . import cache
+
+FORMAT = 1  # another one makes kept indexes anew
+IMAGE = np.dtype([("end", "<i8"), ("offset", "<i8"), ("num_bytes", "<i8"), ("container", "<i4")])
+CHUNK = 65_536  # rows in memory while an index is written
+NUM_OPEN = 64  # containers open at a time
+SAMPLED = 64  # images whose bytes go into a fingerprint
+MOST_BYTES = 1 << 29  # of an encoded image; it is read as a whole
+MEASURED = 32  # images that tell the typical side
+
+Placed = tuple[np.ndarray, np.ndarray]  # numbers of a part's images [n] and their labels [n]
+Found = tuple[tuple[str, ...], dict[str, Part]]  # classes, and parts by name
+
+
+class Row(NamedTuple):
+    """An image on its way into an index.
+
+    Attributes:
+        path: below the root, or inside the container.
+        label: number of its class.
+        container: the tar that holds it, below the root; none for a file of its own.
+        offset: where its bytes begin in the container.
+        num_bytes: how many they are; -1 for a whole file whose size nobody asked for.
+    """
+
+    path: str
+    label: int
+    container: str = ""
+    offset: int = 0
+    num_bytes: int = -1
+
+
+class Numbers(dict[str, int]):
+    """Numbers every new key, from 0 on."""
+
+    def __missing__(self, key: str) -> int:
+        self[key] = number = len(self)
+        return number
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """All images of an index: `images` [N] of IMAGE and their paths as UTF-8 [bytes]."""
+
+    folder: Path | None  # None: held in memory
+    root: Path
+    containers: Sequence[str]  # number 0 stands for files of their own
+    images: np.ndarray
+    paths: np.ndarray
+    token: object = field(default_factory=object)  # an index made anew opens its containers anew
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def path(self, i: int) -> str:
+        """Give the path of image `i` below the root, or inside its container."""
+        ends = self.images["end"]
+        return _text(self.paths[ends[i - 1] if i else 0 : ends[i]].tobytes())
+
+    def all_paths(self) -> Iterator[str]:
+        """Go through all paths in order; much faster than one by one."""
+        start = 0
+        for first in range(0, len(self), CHUNK):
+            ends = self.images["end"][first : first + CHUNK].tolist()
+            blob, base = self.paths[start : ends[-1]].tobytes(), start
+            for end in ends:
+                yield _text(blob[start - base : end - base])
+                start = end
+
+    def row(self, i: int, label: int) -> Row:
+        """Give image `i` as it came."""
+        _, offset, num_bytes, number = self.images[i].item()
+        return Row(self.path(i), label, self.containers[number], offset, num_bytes)
+
+    def place(self, i: int) -> str:
+        """Say where image `i` lies: its file, or its container and its path in there."""
+        container = self.containers[self.images["container"][i]]
+        return f"{self.root / container}:{self.path(i)}" if container else str(self.root / self.path(i))
+
+    def read(self, i: int) -> bytes:
+        """Read the encoded bytes of image `i`. Raises: InputError when its file cannot be read."""
+        _, offset, num_bytes, number = self.images[i].item()
+        file = self.root / (self.containers[number] if number else self.path(i))
+        try:
+            if (size := num_bytes if number else file.stat().st_size) > MOST_BYTES:
+                raise InputError(
+                    f"{self.place(i)}: {size:,} bytes; expected an image of {MOST_BYTES:,} at most"
+                )
+            if number == 0:
+                return file.read_bytes()
+            opened = _opened(file, self.token)  # held, so that no other thread's file closes it
+            return os.pread(opened.number, num_bytes, offset)
+        except OSError as error:
+            raise InputError(f"{file}: cannot be read ({error.strerror})") from error
+
+
+class IndexedImages:
+    """Encoded images of one part: rows [n] of a table."""
+
+    def __init__(self, table: Table, rows: np.ndarray) -> None:
+        self.table, self.rows = table, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def path(self, i: int) -> str:
+        """Give the path of image `i` below the root, or inside its container."""
+        return self.table.path(int(self.rows[i]))
+
+    def read(self, i: int) -> bytes:
+        """Read the encoded bytes of image `i`. Raises: InputError when its file cannot be read."""
+        return self.table.read(int(self.rows[i]))
+
+    def decode(self, i: int, side: int) -> tuple[np.ndarray, float]:
+        """Give image `i` as uint8 [side,side,3] and its aspect ratio."""
+        try:
+            with opened(self.read(i)) as image:
+                return square(image, side)
+        except Unreadable as error:
+            raise InputError(
+                f"{self.table.place(int(self.rows[i]))}: not a readable image ({error}); replace it or take "
+                "it out (`transferbench data doctor PATH` lists all such images)"
+            ) from error
+
+
+def write_index(folder: Path, root: Path, parts: Mapping[str, Iterable[Row]], classes: Sequence[str]) -> None:
+    """Write an index as its rows come: memory does not grow with them, but for 8 bytes a label.
+
+    Args:
+        folder: to be made; one that is there already stays as it is.
+        root: what paths and containers lie below.
+        parts: the images of each part, in order.
+        classes: names by label.
+    """
+    with _draft(folder) as draft:
+        writer = Writer(draft, root)
+        writer.close(classes, _placed(writer, parts))
+        _put(draft, folder)
+
+
+def read_index(folder: Path) -> Found:
+    """Open an index; nothing is read but what is asked for. Labels are int64 [n], as torch wants them."""
+    about = json.loads((folder / "index.json").read_text())
+    return _read(folder, Path(about["root"]))
+
+
+def kept_index(
+    name: str,
+    key: str,
+    root: Path,
+    make: Callable[[], tuple[Sequence[str], Mapping[str, Iterable[Row]]]],
+) -> Found:
+    """Open the index of a data set in the cache, made when it is not there.
+
+    Args:
+        name: of the data set.
+        key: any text that changes when the images do; the root counts too.
+        root: what paths and containers lie below.
+        make: gives classes, and the images of each part.
+    """
+
+    def fill(writer: Writer) -> tuple[Sequence[str], dict[str, Placed]]:
+        classes, parts = make()
+        return classes, _placed(writer, parts)
+
+    return keep(name, key, root, fill)
+
+
+class Writer:
+    """Writes the rows of an index as they come; up to `num_held` they stay in memory."""
+
+    def __init__(self, folder: Path, root: Path, num_held: int = 0) -> None:
+        self.folder, self.root, self.num_held = folder, root, num_held
+        self._containers = Numbers({"": 0})
+        self._size = self._end = 0
+        self._held: list[tuple[np.ndarray, bytes]] = []
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether nothing has been written to disk."""
+        return self._size < self.num_held
+
+    def extend(self, rows: Iterable[Row]) -> np.ndarray:
+        """Put rows behind those that are there; gives their labels [n]."""
+        rows, labels = iter(rows), [np.empty(0, np.int64)]
+        while chunk := list(islice(rows, CHUNK)):
+            path, label, container, offset, num_bytes = zip(*chunk, strict=True)
+            encoded = [p.encode("utf-8", "surrogateescape") for p in path]
+            images = np.empty(len(chunk), IMAGE)
+            images["end"] = self._end + np.cumsum([len(p) for p in encoded])
+            images["offset"], images["num_bytes"] = offset, num_bytes
+            images["container"] = [self._containers[c] for c in container]
+            labels.append(np.array(label, np.int64))
+            self._held.append((images, b"".join(encoded)))
+            self._size, self._end = self._size + len(chunk), int(images["end"][-1])
+            self._flush()
+        self._flush()
+        return np.concatenate(labels)
+
+    def _flush(self) -> None:
+        if self.in_memory:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "images.bin").open("ab") as f, (self.folder / "paths.bin").open("ab") as g:
+            for images, paths in self._held:
+                f.write(images.tobytes())
+                g.write(paths)
+        self._held = []
+
+    def table(self) -> Table:
+        """Open what has come."""
+        if not self.in_memory:
+            return _table(self.folder, self.root, list(self._containers))
+        images = np.concatenate([np.empty(0, IMAGE), *(images for images, _ in self._held)])
+        paths = np.frombuffer(b"".join(paths for _, paths in self._held), np.uint8)
+        return Table(None, self.root, list(self._containers), images, paths)
+
+    def close(self, classes: Sequence[str], parts: Mapping[str, Placed]) -> None:
+        """Write what is known once all rows have come."""
+        for part, (rows, labels) in parts.items():
+            np.save(self.folder / f"{part}.rows.npy", rows)
+            np.save(self.folder / f"{part}.labels.npy", labels)
+        about = {
+            "root": str(self.root.resolve()),
+            "classes": list(classes),
+            "containers": list(self._containers),
+            "parts": list(parts),
+        }
+        (self.folder / "index.json").write_text(json.dumps(about))
+
+
+def keep(
+    name: str,
+    key: str,
+    root: Path,
+    fill: Callable[[Writer], tuple[Sequence[str], Mapping[str, Placed]]],
+    least: int = 0,
+) -> Found:
+    """Open an index in the cache, filled when it is not there; one below `least` images is not kept."""
+    content = f"{FORMAT} {root.resolve()} {key}".encode("utf-8", "surrogateescape")
+    folder = cache.folder() / "index" / f"{name}-{hashlib.sha256(content).hexdigest()[:16]}"
+    if not folder.exists():
+        with _draft(folder) as draft:
+            writer = Writer(draft, root, num_held=least)
+            classes, placed = fill(writer)
+            if writer.in_memory:
+                return tuple(classes), _parts(writer.table(), placed)
+            writer.close(classes, placed)
+            _put(draft, folder)
+    return _read(folder, root)
+
+
+def fingerprint(parts: Mapping[str, Part]) -> str:
+    """Hash all paths, sizes, parts and labels of an index, and the bytes of 64 images spread over it.
+
+    In the folder of an index that is kept it is kept too.
+    """
+    table = _table_of(parts)
+    kept = table.folder and table.folder / "fingerprint"
+    if kept and kept.exists():
+        return kept.read_text()
+    digest = hashlib.sha256(table.paths.data)
+    for start in range(0, len(table), CHUNK):
+        for column in ("end", "num_bytes"):
+            digest.update(table.images[column][start : start + CHUNK].tobytes())
+    for name, part in parts.items():
+        assert isinstance(part.images, IndexedImages)
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(part.images.rows).data)
+        digest.update(np.ascontiguousarray(part.labels).data)
+    for i in range(0, len(table), max(1, len(table) // SAMPLED)):
+        digest.update(table.read(i))
+    found = digest.hexdigest()[:16]
+    if kept:
+        with cache.writing("a fingerprint"), written(kept) as draft:
+            draft.write_text(found)
+    return found
+
+
+def typical_side(parts: Mapping[str, Part]) -> int:
+    """Find the median shorter side of up to 32 images; those that cannot be read are left out."""
+    table, sides = _table_of(parts), []
+    for i in range(0, len(table), max(1, len(table) // MEASURED)):
+        try:
+            with opened(table.read(i)) as image:
+                sides.append(min(image.size))
+        except Unreadable:
+            continue
+    return int(np.median(sides)) if sides else 0
+
+
+def _table_of(parts: Mapping[str, Part]) -> Table:
+    """Give the one table that all parts of an index share."""
+    (table,) = {part.images.table for part in parts.values() if isinstance(part.images, IndexedImages)}
+    return table
+
+
+def _placed(writer: Writer, parts: Mapping[str, Iterable[Row]]) -> dict[str, Placed]:
+    placed = {}
+    for part, rows in parts.items():
+        first = len(writer)
+        labels = writer.extend(rows)
+        placed[part] = (np.arange(first, len(writer)), labels)
+    return placed
+
+
+def _parts(table: Table, placed: Mapping[str, Placed]) -> dict[str, Part]:
+    return {part: Part(IndexedImages(table, rows), labels) for part, (rows, labels) in placed.items()}
+
+
+@contextmanager
+def _draft(folder: Path) -> Iterator[Path]:
+    """Name a folder to write into, which is gone afterwards unless it was put into its place."""
+    draft = draft_of(folder)
+    try:
+        with cache.writing("an index of the images"):
+            yield draft
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _put(draft: Path, folder: Path) -> None:
+    """Rename a draft that is whole; another process may have been first."""
+    try:
+        draft.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+
+
+def _read(folder: Path, root: Path) -> Found:
+    about = json.loads((folder / "index.json").read_text())
+    table = _table(folder, root, about["containers"])
+    placed = {
+        part: (_array(folder / f"{part}.rows.npy"), _array(folder / f"{part}.labels.npy"))
+        for part in about["parts"]
+    }
+    return tuple(about["classes"]), _parts(table, placed)
+
+
+def _array(file: Path) -> np.ndarray:
+    return np.load(file, mmap_mode="c").view(np.ndarray)  # torch warns of arrays that are read-only
+
+
+def _table(folder: Path, root: Path, containers: Sequence[str]) -> Table:
+    columns = []
+    for name, dtype in (("images", IMAGE), ("paths", np.dtype(np.uint8))):
+        file = folder / f"{name}.bin"
+        empty = file.stat().st_size == 0  # cannot be mapped
+        columns.append(np.empty(0, dtype) if empty else np.memmap(file, dtype, "r").view(np.ndarray))
+    return Table(folder, root, containers, *columns)
+
+
+def _text(path: bytes) -> str:
+    return path.decode("utf-8", "surrogateescape")
+
+
+class _Descriptor:
+    """A file open for reading, closed with its last user."""
+
+    def __init__(self, file: Path) -> None:
+        self.number = os.open(file, os.O_RDONLY)
+
+    def __del__(self) -> None:
+        if hasattr(self, "number"):
+            os.close(self.number)
+
+
+@lru_cache(maxsize=NUM_OPEN)
+def _opened(file: Path, token: object) -> _Descriptor:
+    return _Descriptor(file)

@@ -1,0 +1,154 @@
+"""Images by class, read where they lie: class folders, a tar for each class, or one tar of such tars.
+
+Nothing is unpacked: of an uncompressed tar only the headers are read, which tell where the bytes of each
+image are.
+"""
+
+import errno
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from ... import InputError
+from . import tar_shards as shards
+from .index import Row
+from .tar_shards import Member, is_image
+
+THREADS = 16  # headers lie far apart: a disk, and more so a network, is waited for
+MANY = 100  # classes from which on progress is shown
+
+
+class Place(NamedTuple):
+    """Where images lie below the root: a folder, or a tar that is a file or lies inside one."""
+
+    path: str
+    start: int = 0
+    num_bytes: int = -1  # of the tar; -1: a folder
+
+
+class Images(NamedTuple):
+    """The images of a folder or tar by name, in arrays: millions of them take little memory."""
+
+    folder: str  # what their paths begin with; may be empty
+    container: str
+    names: str  # a line each
+    offsets: np.ndarray  # int64 [N]
+    num_bytes: np.ndarray  # int64 [N]
+
+    def rows(self, label: int, chosen: np.ndarray | None = None) -> Iterator[Row]:
+        """Give the rows of all images, or of those chosen [N] bool."""
+        start = f"{self.folder}/" if self.folder else ""
+        names, offsets, sizes = self.names.split("\n"), self.offsets.tolist(), self.num_bytes.tolist()
+        for i in range(len(sizes)) if chosen is None else np.flatnonzero(chosen).tolist():
+            yield Row(start + names[i], label, self.container, offsets[i], sizes[i])
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows that are made when they are asked for, and as often: making them may take minutes."""
+
+    make: Callable[[], Iterator[Row]]
+
+    def __iter__(self) -> Iterator[Row]:
+        return self.make()
+
+
+def rows(root: Path, places: Mapping[str, Place], label_of: Mapping[str, int], words: str) -> Rows:
+    """Give all images of some classes; `words` stand beside the progress."""
+
+    def make() -> Iterator[Row]:
+        for name, images in zip(places, listed(root, places, words), strict=True):
+            yield from images.rows(label_of[name])
+
+    return Rows(make)
+
+
+def listed(root: Path, places: Mapping[str, Place], words: str) -> Iterator[Images]:
+    """List the images of each class, many classes at a time."""
+    with ThreadPoolExecutor(THREADS) as threads:
+        yield from track(
+            threads.map(lambda name: images_in(root, places[name], name), places),
+            f"listing {words}",
+            total=len(places),
+            console=Console(stderr=True),
+            transient=True,
+            disable=len(places) < MANY,
+        )
+
+
+def images_in(root: Path, place: Place, name: str) -> Images:
+    """List the images right in a folder or in a tar; `name` stands for a tar in their paths.
+
+    Raises: InputError for a tar that is not whole.
+    """
+    if place.num_bytes < 0:
+        folder, container = place.path, ""
+        found = [Member(e.name, 0, -1) for e in os.scandir(root / place.path)]
+    else:
+        folder, container = name, place.path
+        inside = members(root / place.path, place.start, place.num_bytes)
+        found = [m._replace(path=PurePosixPath(m.path).name) for m in inside]
+    return compact(folder, container, sorted(m for m in found if is_image(m.path)))
+
+
+def compact(folder: str, container: str, images: Sequence[Member]) -> Images:
+    """Put a list of images into arrays."""
+    columns = np.array([image[1:] for image in images], np.int64).reshape(-1, 2)
+    return Images(folder, container, "\n".join(image.path for image in images), columns[:, 0], columns[:, 1])
+
+
+def classes(root: Path, path: str) -> dict[str, Place]:
+    """Find the classes in a folder or in a tar of tars, by name; files that are no tar are left out.
+
+    Raises: FileNotFoundError, and InputError for a tar that is not whole.
+    """
+    place = PurePosixPath(path)
+    if (root / path).is_file():
+        inside = [m for m in members(root / path) if m.path.endswith(".tar")]
+        found = {PurePosixPath(m.path).stem: Place(path, m.offset, m.num_bytes) for m in inside}
+    else:
+        entries = [e for e in os.scandir(root / path) if not e.name.startswith(".")]
+        tars = [e for e in entries if e.name.endswith(".tar") and e.is_file()]
+        found = {e.name: Place(str(place / e.name)) for e in entries if e.is_dir()}
+        # a tar beside a folder of its name is whole, and the folder may not be
+        found |= {Path(e.name).stem: Place(str(place / e.name), 0, e.stat().st_size) for e in tars}
+    return dict(sorted(found.items()))
+
+
+def place_of(root: Path, path: str) -> Place:
+    """Describe a folder, or a tar by its size."""
+    return Place(path, 0, (root / path).stat().st_size) if (root / path).is_file() else Place(path)
+
+
+def first_of(root: Path, paths: Sequence[str]) -> str:
+    """Find the first of some paths that is there. Raises: FileNotFoundError that names the first."""
+    for path in paths:
+        if (root / path).exists():
+            return path
+    raise missing(root / paths[0])
+
+
+def missing(what: Path | str) -> FileNotFoundError:
+    """Make the error that names what a copy lacks."""
+    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(what))
+
+
+def members(file: Path, start: int = 0, num_bytes: int = -1) -> list[Member]:
+    """List the files in an uncompressed tar, or in one that lies inside a file, from headers alone.
+
+    Raises: InputError for what is no whole tar.
+    """
+    with file.open("rb") as f:
+        try:
+            return list(shards.members(f, start, None if num_bytes < 0 else start + num_bytes))
+        except ValueError as error:
+            raise InputError(
+                f"{file}: no whole uncompressed tar ({error}); get it again, or decompress it"
+            ) from error

@@ -1,0 +1,294 @@
+"""Images in uncompressed tars: one of them, or many shards, found by their headers alone.
+
+An image's class is the folder that it lies in; or, in webdataset's layout, the number in the `.cls` or
+the `label` in the `.json` of the same name; or, in ImageNet's own archives, the tar's name, with which
+the image's begins.
+"""
+
+import json
+import os
+import re
+import struct
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from rich.console import Console
+from rich.progress import track
+
+from ... import InputError
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+PART_NAMES = {
+    "train": "train",
+    "training": "train",
+    "holdout": "holdout",
+    "val": "holdout",
+    "valid": "holdout",
+    "validation": "holdout",
+    "dev": "holdout",
+    "test": "test",
+}
+CLASS_FILES = ("classnames.txt", "classes.txt")
+MOST_CLASSES = 1_000_000  # each gets a name
+TOLD_BYTES = 1 << 20  # of a label's file, and of an extended header: they are read into memory
+NUM_THREADS = 16  # waiting for disks or the network, most of the time
+BLOCK = 512
+ZEROS = bytes(BLOCK)
+WINDOW = 8192  # bytes read at a time: all small files between two images, and the headers about them
+FILES = {b"0", b"\0", b"7"}  # kinds of member
+HEADER_ONLY = {b"1", b"2", b"3", b"4", b"5", b"6"}  # links, devices, folders
+EXTENDED = {b"L", b"K", b"x", b"X", b"g"}  # long path, long link, pax
+HEADER = struct.Struct("100s24x12s12x8sc100x8s80x155s12x")  # path, size, sum, kind, format, folders before it
+
+
+class Member(NamedTuple):
+    """A file in a tar."""
+
+    path: str
+    offset: int
+    num_bytes: int
+
+
+class Sample(NamedTuple):
+    """An image in a tar: `folder` is split/class, class or empty; when `numbered` its class is a label."""
+
+    path: str
+    folder: str
+    numbered: bool
+    offset: int
+    num_bytes: int
+
+
+def is_image(path: str) -> bool:
+    """Tell an image by its suffix; hidden files and those in hidden folders are none."""
+    suffix = f".{path.rpartition('.')[2]}".lower()
+    return suffix in SUFFIXES and not path.startswith(".") and "/." not in path
+
+
+def tars_in(path: Path) -> list[Path]:
+    """Find the tars: the path itself, those of a folder without image folders, or those of its part folders.
+
+    Raises: InputError for a path that is not there, or a compressed tar.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such folder or tar")
+    if path.is_file():
+        tars = [path]
+    else:
+        folders = [p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")]
+        tars = sorted(path.glob("*.tar*")) if not folders else _tars_of_parts(folders)
+    if any(tar.suffix != ".tar" for tar in tars):
+        found = ", ".join(tar.name for tar in tars[:4])
+        raise InputError(f"{path}: expected one uncompressed .tar, or shards that are, found {found}")
+    return tars
+
+
+def _tars_of_parts(folders: Iterable[Path]) -> list[Path]:
+    """Find shards in folders called train, val, …; a folder in one of them shows a tree of images."""
+    tars: list[Path] = []
+    for folder in folders:
+        if folder.name.lower() not in PART_NAMES:
+            return []
+        if any(p.is_dir() and not p.name.startswith(".") for p in folder.iterdir()):
+            return []
+        tars += folder.glob("*.tar")
+    return sorted(tars)
+
+
+def alone(root: Path, tars: Sequence[Path]) -> bool:
+    """Tell a tar that is a whole data set from shards: its name tells no part."""
+    return len(tars) == 1 and tars[0].parent == root
+
+
+def key(root: Path, tars: Iterable[Path]) -> str:
+    """Sum up the state of tars and class names: what is read of them is as good as long as this stays."""
+    names = [file for name in CLASS_FILES if (file := root / name).exists()]
+    states = ((file.relative_to(root), file.stat()) for file in (*tars, *names))
+    return "\n".join(f"{file} {state.st_size} {state.st_mtime_ns}" for file, state in states)
+
+
+def class_names(root: Path, num_classes: int) -> tuple[str, ...]:
+    """Give names by label: the lines of a file beside the shards, or the numbers.
+
+    Raises: InputError when there are fewer lines than labels.
+    """
+    for file in (root / name for name in CLASS_FILES):
+        if file.exists():
+            names = tuple(line.strip() for line in file.read_text().splitlines() if line.strip())
+            if len(names) < num_classes:
+                raise InputError(
+                    f"{file}: {len(names)} names; labels in the shards go up to {num_classes - 1}"
+                )
+            return names
+    return tuple(map(str, range(num_classes)))
+
+
+def samples(root: Path, tars: Sequence[Path]) -> Iterator[tuple[str, Iterable[Sample]]]:
+    """Go through tars in order, some read ahead; gives each one's path below the root, and its images.
+
+    Raises: InputError for what is not an uncompressed tar.
+    """
+    if alone(root, tars):
+        yield tars[0].name, _samples(tars[0], part="")
+        return
+    rounds = [tars[i : i + NUM_THREADS] for i in range(0, len(tars), NUM_THREADS)]
+    words = f"reading the headers of {len(tars)} tars"
+    bar = track(rounds, words, console=Console(stderr=True), transient=True, disable=len(rounds) < 4)
+    with ThreadPoolExecutor(NUM_THREADS) as threads:
+        for some in bar:
+            listed = threads.map(lambda tar: list(_samples(tar, _part_of(root, tar))), some)
+            for tar, images in zip(some, listed, strict=True):
+                yield str(tar.relative_to(root)), images
+
+
+def _part_of(root: Path, tar: Path) -> str:
+    """Read the part off the names of a shard and its folder; empty when they tell none.
+
+    Raises: InputError when they tell two.
+    """
+    words = re.findall("[a-z]+", str(tar.relative_to(root).with_suffix("")).lower())
+    parts = {PART_NAMES[word] for word in words if word in PART_NAMES}
+    if len(parts) > 1:
+        raise InputError(f"{tar}: may be {' or '.join(sorted(parts))}; expected one part in a shard's name")
+    return "".join(parts)
+
+
+def _samples(tar: Path, part: str) -> Iterator[Sample]:
+    """List the images of a tar; what shares a path up to the first dot of its name belongs together."""
+    try:
+        with tar.open("rb", buffering=WINDOW) as f:
+            for stem, group in groupby(members(f), key=_stem):
+                files = list(group)
+                label = _label(f, stem, files)
+                for path, offset, num_bytes in files:
+                    if label is None:
+                        if is_image(path):
+                            yield Sample(path, _folder_of(path, part, tar.stem), False, offset, num_bytes)
+                    elif path[len(stem) :].lower() in SUFFIXES and is_image(path):
+                        folder = f"{part}/{label}" if part else str(label)
+                        yield Sample(path, folder, True, offset, num_bytes)
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{tar}: not a readable tar ({error}); expected an uncompressed one") from error
+    except OSError as error:
+        raise InputError(f"{tar}: cannot be read ({error.strerror})") from error
+
+
+def _stem(member: Member) -> str:
+    folder, slash, name = member.path.rpartition("/")
+    return folder + slash + name.partition(".")[0]
+
+
+def _folder_of(path: str, part: str, tar: str) -> str:
+    folder = path.rpartition("/")[0]
+    if not folder and path.startswith(f"{tar}_"):
+        folder = tar
+    return f"{part}/{folder}" if part and folder and "/" not in folder else folder
+
+
+def _label(f: BinaryIO, stem: str, files: list[Member]) -> int | None:
+    """Read the label of a sample, if it has one. Raises: InputError for a `.cls` that holds no number."""
+    beside = {file.path[len(stem) :].lower(): file for file in files} if len(files) > 1 else {}
+    if found := beside.get(".cls"):
+        text = _read(f, found.offset, min(found.num_bytes, TOLD_BYTES)).strip()
+        if not (text.isdigit() and len(text) < 20 and int(text) < MOST_CLASSES):
+            raise _no_label(f, found, text[:40])
+        return int(text)
+    if found := beside.get(".json"):
+        try:
+            told = json.loads(_read(f, found.offset, min(found.num_bytes, TOLD_BYTES)))
+        except (ValueError, RecursionError):
+            told = None
+        label = told.get("label") if isinstance(told, dict) else None
+        if type(label) is int and label >= MOST_CLASSES:
+            raise _no_label(f, found, label)
+        return label if type(label) is int and label >= 0 else None
+    return None
+
+
+def _no_label(f: BinaryIO, member: Member, found: object) -> InputError:
+    return InputError(
+        f"{f.name}:{member.path}: no label ({found!r}); expected a number from 0 to {MOST_CLASSES - 1:,}"
+    )
+
+
+def members(f: BinaryIO, start: int = 0, end: int | None = None) -> Iterator[Member]:
+    """List the files of an uncompressed tar by its headers: ustar, GNU and pax, but no sparse files.
+
+    Args:
+        f: the tar, or a file in which it lies from `start` to `end`.
+        start: where the tar begins in the file.
+        end: where it ends; None: with the file.
+
+    Raises: ValueError that says what is wrong with the archive.
+    """
+    end, at = os.fstat(f.fileno()).st_size if end is None else end, start
+    told: dict[str, str] = {}  # by an extended header, of the member behind it
+    while (block := _read(f, at, min(BLOCK, end - at))) != ZEROS and (block or at == start):
+        kind, path, num_bytes = _header(block)
+        at += BLOCK
+        if kind in HEADER_ONLY:
+            num_bytes = 0
+        elif told and kind not in EXTENDED:
+            path, num_bytes = told.get("path", path), int(told.get("size", num_bytes))
+        if not 0 <= num_bytes <= end - at:
+            raise ValueError("unexpected end of data")
+        if kind in EXTENDED and num_bytes > TOLD_BYTES:
+            raise ValueError("a header without end")
+        if kind in EXTENDED:
+            told |= _told(kind, _read(f, at, num_bytes))
+        else:
+            told = {}
+            if kind in FILES and not path.endswith("/"):
+                yield Member(path.removeprefix("./"), at, num_bytes)
+        at += -(-num_bytes // BLOCK) * BLOCK
+
+
+def _read(f: BinaryIO, at: int, num_bytes: int) -> bytes:
+    f.seek(at)
+    return f.read(num_bytes)
+
+
+def _header(block: bytes) -> tuple[bytes, str, int]:
+    """Read kind, path and size off a header."""
+    if len(block) < BLOCK:
+        raise ValueError("truncated header" if block else "empty file")
+    path, size, told, kind, form, folders = HEADER.unpack(block)
+    # The sum of all bytes, those of the sum itself taken for blanks; Adler-32 has it in its lower half.
+    total = zlib.adler32(block[:148] + b" " * 8 + block[156:]) & 0xFFFF
+    if total != (1 + _number(told)) % 65521:
+        raise ValueError("invalid header")
+    path = path.partition(b"\0")[0]
+    if folders[0] and form == b"ustar\x0000":
+        path = folders.partition(b"\0")[0] + b"/" + path
+    return kind, path.decode("utf-8", "surrogateescape"), _number(size)
+
+
+def _number(digits: bytes) -> int:
+    """Read a number: octal digits, or binary behind a set bit."""
+    if digits[0] == 0x80:
+        return int.from_bytes(digits[1:])
+    try:
+        return int(digits.partition(b"\0")[0].strip() or b"0", 8)
+    except ValueError:
+        raise ValueError("invalid header") from None
+
+
+def _told(kind: bytes, text: bytes) -> dict[str, str]:
+    """Read what an extended header says of the member behind it."""
+    if kind == b"L":
+        return {"path": text.partition(b"\0")[0].decode("utf-8", "surrogateescape")}
+    told = {}
+    while kind in (b"x", b"X") and text:
+        size = int(text.partition(b" ")[0])
+        if not 0 < size <= len(text):
+            raise ValueError("invalid header")
+        name, _, value = text[:size].partition(b" ")[2].partition(b"=")
+        told[name.decode("utf-8", "replace")] = value[:-1].decode("utf-8", "surrogateescape")
+        text = text[size:]
+    return told

@@ -1,0 +1,42 @@
+"""Mean features by class: what the similarity of source and target classes is measured on.
+
+Shape letters: C classes, F features.
+"""
+
+import torch
+from torch import Tensor
+
+from ... import InputError
+from ...datasets.base import Split
+from ..networks.network import Network
+
+
+def class_means(net: Network, split: Split, batch_size: int) -> tuple[Tensor, Tensor]:
+    """Average the features of each class's images, in evaluation mode and as central crops.
+
+    Returns: means [C,F], zero for a class without an image, and numbers of images [C]; float64 on the CPU.
+
+    Raises: InputError when images have several labels, and so no class.
+    """
+    if split.multi_label:
+        raise InputError(f"the images of {split.name} have several labels; expected one class each")
+    total = torch.zeros(())
+    was_training = net.training
+    net.eval()
+    with torch.no_grad():
+        for x, y in split.batches(batch_size):
+            feature = net.features(x).cpu().double()
+            sums = torch.zeros(split.num_classes, feature.shape[1], dtype=torch.double)
+            total = total + sums.index_add(0, y.cpu(), feature)
+    net.train(was_training)
+    count = torch.bincount(split.labels.cpu(), minlength=split.num_classes)
+    return total / count.clamp(min=1)[:, None], count.double()
+
+
+def best_classes(score_S: Tensor, share: float) -> Tensor:
+    """Keep a share of the classes, at least one: 1 for the highest finite scores, else 0 [S]."""
+    num_kept = max(1, round(share * len(score_S)))
+    kept = score_S.argsort(descending=True, stable=True)[:num_kept]
+    weight_S = torch.zeros(len(score_S))
+    weight_S[kept[score_S[kept].isfinite()]] = 1
+    return weight_S

@@ -1,0 +1,237 @@
+"""Encoders: two small ones of our own, and any model of timm by name, with published weights.
+
+Shape letters: B images, F features. An encoder gives features [B,F], and has `num_features`,
+`forward_intermediates` (the last map and all), and `forward_head` (from the last map to features).
+"""
+
+import difflib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from ... import InputError
+from ...datasets.augment import MEAN_STD
+from ..recipe import Normalise
+from .tensor_files import misfits, read_tensors, some
+
+PAIRS_OF_CONVS = {"tiny": (8, 16, 32), "small": (16, 32, 64, 128)}
+MOST_CLASSES = 1_000_000  # of a head that is made for weights from outside
+DIGITS_CNNS = {"digits_cnn": ((32, 32), (512, 128)), "digits_cnn_2019": ((32, 64), (256,))}
+TAKEN = {  # arguments of timm that are not of the architecture; some read files
+    *(
+        "num_classes",
+        "pretrained",
+        "pretrained_cfg",
+        "pretrained_cfg_overlay",
+        "checkpoint_path",
+        "cache_dir",
+    ),
+    *("model_name", "scriptable", "exportable", "no_jit"),
+}
+OWN = (*PAIRS_OF_CONVS, *DIGITS_CNNS)
+FAMILY = {"mobilenetv1_025": "mobilenetv1_100"}  # models added to timm, and whose data config is theirs
+
+
+class SmallEncoder(nn.Module):
+    """Pairs of 3x3 convolutions at several widths, for images of 16 to 64 px."""
+
+    def __init__(self, widths: tuple[int, ...] = PAIRS_OF_CONVS["small"]) -> None:
+        super().__init__()
+        self.num_features = widths[-1]
+        widths = (3, *widths)
+        self.stages = nn.ModuleList(
+            nn.Sequential(
+                *_conv_norm(widths[i], widths[i + 1], stride=1 if i == 0 else 2),
+                *_conv_norm(widths[i + 1], widths[i + 1]),
+            )
+            for i in range(len(widths) - 1)
+        )
+
+    def forward_intermediates(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Give the last map and the map of every stage."""
+        taps = []
+        for stage in self.stages:
+            x = stage(x)
+            taps.append(x)
+        return x, taps
+
+    def forward_head(self, last: Tensor) -> Tensor:
+        """Give features [B,F] of the last map [B,F,h,w]."""
+        return last.mean((2, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images [B,3,H,W] to features [B,F]."""
+        return self.forward_head(self.forward_intermediates(x)[0])
+
+
+def _conv_norm(wide: int, out: int, stride: int = 1) -> tuple[nn.Module, ...]:
+    return (
+        nn.Conv2d(wide, out, 3, stride=stride, padding=1, bias=False),
+        nn.BatchNorm2d(out),
+        nn.ReLU(inplace=True),
+    )
+
+
+class DigitsCNN(nn.Module):
+    """The network of L2TL's released digits experiment, for 32 px; no norms, no dropout in effect."""
+
+    def __init__(self, widths: tuple[int, ...], hidden: tuple[int, ...]) -> None:
+        super().__init__()
+        self.num_features = hidden[-1]
+        convs: list[nn.Module] = []
+        for wide, out in zip((3, *widths), widths, strict=False):
+            convs += [nn.Conv2d(wide, out, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)]
+        self.convs = nn.Sequential(*convs)
+        sizes = (widths[-1] * 64, *hidden)
+        layers = [(nn.Linear(a, b), nn.ReLU()) for a, b in zip(sizes, hidden, strict=False)]
+        self.hidden = nn.Sequential(*(m for pair in layers for m in pair))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+
+    def forward_intermediates(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Give the last map and the map after every pooling."""
+        taps = []
+        for module in self.convs:
+            x = module(x)
+            if isinstance(module, nn.MaxPool2d):
+                taps.append(x)
+        return x, taps
+
+    def forward_head(self, last: Tensor) -> Tensor:
+        """Give features [B,F] of the last map."""
+        return self.hidden(last.flatten(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images [B,3,32,32] to features [B,F]."""
+        return self.forward_head(self.convs(x))
+
+
+@cache
+def _timm() -> Any:
+    """Import timm, which takes seconds that planning does not need, and add a model to it."""
+    import timm
+    from timm.models.efficientnet import _gen_mobilenet_v1
+
+    @timm.models.register_model
+    def mobilenetv1_025(pretrained: bool = False, **options: Any) -> nn.Module:
+        """Build MobileNetV1 at a quarter of its width: timm has the family, but no name for it."""
+        if pretrained:
+            raise InputError("backbone=mobilenetv1_025: timm has no weights of it; give checkpoint=PATH")
+        return _gen_mobilenet_v1("mobilenetv1_100", 0.25, **options)
+
+    return timm
+
+
+def _timm_with(backbone: str) -> Any:
+    """Import timm and see that it knows a backbone. Raises: InputError with the nearest names."""
+    timm = _timm()
+    if not timm.is_model(backbone):
+        near = difflib.get_close_matches(backbone, [*OWN, *timm.list_models()], n=5)
+        hint = f"; near: {', '.join(near)}" if near else ""
+        raise InputError(f"backbone={backbone}: neither 'small' nor a timm model{hint}")
+    try:
+        timm.get_pretrained_cfg(backbone)
+    except RuntimeError as error:  # a tag, as in resnet50.tv_in1k, that the model has not
+        tags = ", ".join(timm.list_pretrained(f"{backbone.partition('.')[0]}.*"))
+        raise InputError(f"backbone={backbone}: no such weights; expected one of {tags}") from error
+    return timm
+
+
+def data_config(backbone: str) -> tuple[int, float, Normalise | None] | None:
+    """Look up how timm prepares a backbone's images in training; no model is built.
+
+    Returns: image size, share of the central crop, and normalisation, None for one that no
+    recipe names; or None as a whole for a backbone that is not timm's.
+
+    Raises: InputError for an unknown model, or one whose images are not square.
+    """
+    if backbone in OWN:
+        return None
+    config = _timm_with(backbone).get_pretrained_cfg(FAMILY.get(backbone, backbone))
+    _, height, width = config.input_size
+    if height != width:
+        raise InputError(f"backbone={backbone}: takes images of {width} x {height} px; expected square ones")
+    statistics = (tuple(config.mean), tuple(config.std))
+    names = [name for name, known in MEAN_STD.items() if known == statistics]
+    return height, config.crop_pct, Normalise(names[0]) if names else None
+
+
+def build_encoder(
+    backbone: str, pretrained: bool, checkpoint: str | None, options: Mapping[str, Any]
+) -> tuple[nn.Module, nn.Linear | None]:
+    """Make an encoder, and the classifier that its weights came with, if any.
+
+    Args:
+        backbone: `small`, `tiny`, `digits_cnn`, or any model that timm knows.
+        pretrained: take timm's weights.
+        checkpoint: take a state dict of the whole model from this file instead.
+        options: further arguments of timm's model, as `pad_type=same`.
+
+    Raises: InputError for an unknown model, a missing file, or weights that do not fit.
+    """
+    if backbone in OWN:
+        if pretrained or checkpoint:
+            raise InputError(f"backbone={backbone} has no published weights; take a timm model, as resnet18")
+        if backbone in PAIRS_OF_CONVS:
+            return SmallEncoder(PAIRS_OF_CONVS[backbone]), None
+        return DigitsCNN(*DIGITS_CNNS[backbone]), None
+    timm = _timm_with(backbone)
+    if taken := sorted(set(options) & TAKEN):
+        raise InputError(f"backbone_options.{taken[0]}: not an option of {backbone}'s architecture")
+    if not pretrained and not checkpoint:
+        return _made(timm, backbone, num_classes=0, **options), None
+    state = _read(checkpoint) if checkpoint else None
+    classes: dict[str, Any] = {} if state is None else {"num_classes": _num_classes(state)}
+    try:
+        model: Any = _made(timm, backbone, pretrained=state is None, **classes, **options)
+    except OSError as error:
+        raise InputError(
+            f"pretrained=true: no weights of {backbone} in timm's cache and none could be fetched; "
+            "fetch them where there is a network, or give checkpoint=PATH"
+        ) from error
+    if state is not None:
+        if wrong := misfits(model.state_dict(), state):
+            raise InputError(f"checkpoint={checkpoint}: does not fit {backbone}: {some(wrong)}")
+        model.load_state_dict(state)
+    head = model.get_classifier()
+    if isinstance(head, timm.layers.ClassifierHead):
+        head = head.fc
+    kept = head if isinstance(head, nn.Linear) else None
+    model.reset_classifier(0)
+    return model, kept
+
+
+def _made(timm: Any, backbone: str, **options: Any) -> Any:
+    try:
+        return timm.create_model(backbone, **options)
+    except (TypeError, AssertionError) as error:
+        raise InputError(f"backbone_options: {backbone} does not take them ({error})") from error
+
+
+def _read(checkpoint: str) -> dict[str, Tensor]:
+    if not Path(checkpoint).is_file():
+        raise InputError(f"checkpoint={checkpoint}: no such file; expected a state dict saved by torch.save")
+    try:
+        state = read_tensors(Path(checkpoint))
+    except (ValueError, OSError) as error:
+        raise InputError(
+            f"checkpoint={checkpoint}: not a state dict saved by torch.save, nor .safetensors ({error})"
+        ) from error
+    if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
+        raise InputError(f"checkpoint={checkpoint}: holds no plain state dict; save `model.state_dict()`")
+    return {str(name): tensor for name, tensor in state.items()}
+
+
+def _num_classes(state: Mapping[str, Tensor]) -> int:
+    """Read the classes off the last tensor, which is the classifier's in timm's models; 0 for none."""
+    name, last = list(state.items())[-1]
+    if last.ndim and len(last) > MOST_CLASSES:
+        raise InputError(
+            f"checkpoint: its last weights, {name}, tell {len(last):,} classes; {MOST_CLASSES:,} at most"
+        )
+    return len(last) if last.ndim else 0

@@ -1,0 +1,145 @@
+"""The network under test: an encoder, a source head and a target head, with norms by domain.
+
+Shape letters: B images, F features, C_S source classes, C_T target classes.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from .tensor_files import misfits, some
+
+
+class Network(nn.Module):
+    """An encoder with a head for each domain.
+
+    Args:
+        encoder: gives features [B,F] and has `num_features`, or `head_hidden_size` where F differs
+            from it, and `forward_intermediates`.
+        num_source: C_S; 0 for no source head.
+        num_target: C_T; 0 for no target head.
+        split_norms: the source keeps running statistics of its own, so that the target is
+            judged with statistics of target images alone (the paper's footnote 2 allows it).
+        autocast: dtype that forward passes run in, or None.
+        head_std: spread of a new head's weights; its bias is zero.
+    """
+
+    encoder: Any
+    _run: Callable[[Tensor], Tensor]
+
+    def __init__(
+        self,
+        encoder: Any,
+        num_source: int,
+        num_target: int,
+        *,
+        split_norms: bool = True,
+        autocast: torch.dtype | None = None,
+        head_std: float = 0.01,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.__dict__["_run"] = encoder  # what is called; not a second submodule: `compile` replaces it
+        self.autocast = autocast
+        features: int = getattr(encoder, "head_hidden_size", None) or encoder.num_features
+        self.source_head = _head(features, num_source, head_std)
+        self.target_head = _head(features, num_target, head_std)
+        self.norms = [m for m in encoder.modules() if isinstance(m, _BatchNorm)]
+        self.source_statistics = nn.ModuleList(_Statistics(m) for m in self.norms if split_norms)
+
+    def source(self, x: Tensor) -> Tensor:
+        """Images [B,3,H,W] to source logits [B,C_S] in float32."""
+        return self.source_head(self.source_features(x)).float()
+
+    def source_features(self, x: Tensor) -> Tensor:
+        """Source images [B,3,H,W] to features [B,F] in float32, by the source's own norms."""
+        with self._source_norms():
+            return self.features(x)
+
+    def target(self, x: Tensor) -> Tensor:
+        """Images [B,3,H,W] to target logits [B,C_T] in float32."""
+        return self.target_head(self.features(x)).float()
+
+    def features(self, x: Tensor) -> Tensor:
+        """Images [B,3,H,W] to features [B,F] in float32."""
+        with torch.autocast(x.device.type, self.autocast) if self.autocast else nullcontext():
+            return self._run(x).float()
+
+    def stages(self, x: Tensor) -> list[Tensor]:
+        """Tap the encoder after every stage: maps [B,C,h,w], from the first to the last."""
+        return self.encoder.forward_intermediates(x)[1]
+
+    def tapped(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Give features [B,F] and the map [B,C,h,w] of every stage, of one pass and in float32."""
+        with torch.autocast(x.device.type, self.autocast) if self.autocast else nullcontext():
+            last, maps = self.encoder.forward_intermediates(x)
+            feature_BF = self.encoder.forward_head(last)
+        return feature_BF.float(), [m.float() for m in maps]
+
+    def adopt(self, pretrained: Mapping[str, Tensor]) -> None:
+        """Start from a source-pre-trained network's state: encoder, source head, norms of both domains.
+
+        Raises: ValueError that names a layer that does not fit.
+        """
+        own, given = (
+            {k: v for k, v in state.items() if not k.startswith("target_head")}
+            for state in (self.state_dict(), pretrained)
+        )
+        if wrong := misfits(own, given):
+            raise ValueError(f"pre-trained weights do not fit: {some(wrong)}")
+        self.load_state_dict(given, strict=False)
+        for norm, statistics in zip(self.norms, self.source_statistics, strict=False):
+            norm.load_state_dict(statistics.state_dict(), strict=False)
+
+    def compile_encoder(self) -> None:
+        """Run the encoder through torch.compile."""
+        self.__dict__["_run"] = torch.compile(self.encoder)
+
+    @contextmanager
+    def _source_norms(self) -> Iterator[None]:
+        """Swap in the source's running statistics for the time of a pass."""
+        pairs = list(zip(self.norms, self.source_statistics, strict=False))
+        self._swap(pairs)
+        try:
+            yield
+        finally:
+            self._swap(pairs)
+
+    @staticmethod
+    def _swap(pairs: list[tuple[Any, Any]]) -> None:
+        for norm, own in pairs:
+            norm._buffers, own._buffers = own._buffers, norm._buffers
+
+
+class _Statistics(nn.Module):
+    """A second set of running statistics beside a norm's own."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        for name, value in norm._buffers.items():
+            self.register_buffer(name, None if value is None else value.clone())
+
+
+def _head(features: int, num_classes: int, std: float) -> nn.Module:
+    if num_classes == 0:
+        return nn.Identity()
+    head = nn.Linear(features, num_classes)
+    nn.init.normal_(head.weight, std=std)
+    nn.init.zeros_(head.bias)
+    return head
+
+
+@contextmanager
+def frozen_statistics(net: Network) -> Iterator[None]:
+    """Normalise by batch statistics without moving the running ones."""
+    for norm in net.norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in net.norms:
+            norm.track_running_stats = True

@@ -1,0 +1,133 @@
+"""The advice: it follows the evidence, keeps to the budget, and says its doubt."""
+
+import pytest
+import simulated_results
+from simulated_results import METHODS, make_record, save
+from transferbench import InputError
+from transferbench.analysis.recommend import Candidate, corrected, recommend
+from transferbench.analysis.records.load import parse_run
+from transferbench.analysis.statistics.paired import Difference
+
+FEW = {label: METHODS[label] for label in ("Scratch", "Linear probe", "Fine-tuning", "DATL", "L2TL")}
+SKILL = {"Scratch": 0.60, "Linear probe": 0.80, "Fine-tuning": 0.85, "DATL": 0.851, "L2TL": 0.91}
+
+
+def write(folder, target="digits", skill=SKILL, seeds=5, **changed):
+    for label, share in skill.items():
+        for seed in range(seeds):
+            save(folder, make_record(label, target, seed, share=share, **changed))
+    return folder
+
+
+def test_what_is_above_fine_tuning_is_taken_with_its_numbers_and_its_price(tmp_path):
+    text = recommend(write(tmp_path), "digits")
+    assert text.startswith("For digits (glyphs → digits; shots=5")
+    assert "take L2TL (accuracy 91." in text
+    assert "points from fine-tuning (95 % interval +" in text
+    assert "on 5 seeds, p " in text
+    assert "takes 42.5 s a run, 3.5 times fine-tuning's time" in text
+    assert "Times are of cpu (x86_64) on desk, without the shared pre-training (62 s, once)." in text
+
+
+def test_what_is_not_told_apart_gives_way_to_fine_tuning(tmp_path):
+    text = recommend(write(tmp_path, skill=SKILL | {"L2TL": 0.86}), "digits")
+    assert "take Fine-tuning (accuracy" in text
+    assert "No method was found to be above it: L2TL, with the highest mean" in text
+    assert "not told apart from it, and takes 3.5 times as long" in text
+    assert "would have been found with probability 0.8" in text
+
+
+def test_the_budget_leaves_out_what_takes_longer(tmp_path):
+    write(tmp_path)
+    text = recommend(tmp_path, "digits", seconds=15)
+    assert "take Fine-tuning" in text
+    assert "Left out, for they take longer than 15 s: L2TL (42." in text
+    assert "DATL (42." in text  # 12 s of its own and 30 s of its own pre-training
+    text = recommend(tmp_path, "digits", seconds=5)
+    assert "Fine-tuning takes 12." in text
+    assert "does not fit; of the others take Linear probe" in text
+    assert "no method fits into the budget: the quickest, Linear probe, takes 3." in recommend(
+        tmp_path, "digits", 1
+    )
+
+
+def test_of_two_that_are_above_and_not_told_apart_the_cheaper_is_taken(tmp_path):
+    text = recommend(write(tmp_path, skill=SKILL | {"Bi-tuning": 0.909}), "digits")
+    assert "take Bi-tuning (accuracy" in text
+    assert "L2TL is +" in text
+    assert "points from Bi-tuning, not told apart, at 42." in text
+
+
+def test_of_two_that_are_above_and_told_apart_the_better_is_taken(tmp_path):
+    text = recommend(write(tmp_path, skill=SKILL | {"Bi-tuning": 0.88}), "digits")
+    assert "take L2TL (accuracy" in text
+    assert "Bi-tuning" not in text
+
+
+def test_a_cheaper_method_that_is_not_told_apart_is_named(tmp_path):
+    text = recommend(write(tmp_path, skill={"Fine-tuning": 0.85, "Linear probe": 0.849}), "digits")
+    assert "take Fine-tuning" in text
+    assert "Linear probe takes 0.32 of its time and was not told apart from it either" in text
+
+
+def test_of_one_seed_nothing_is_claimed(tmp_path):
+    text = recommend(write(tmp_path, seeds=1), "digits")
+    assert "take Fine-tuning" in text
+    assert "on 1 seed, of which nothing is claimed" in text
+    assert "One seed cannot tell methods apart" in text
+
+
+def test_without_fine_tuning_the_highest_mean_is_named_and_the_next(tmp_path):
+    text = recommend(write(tmp_path, skill={"L2TL": 0.91, "DATL": 0.85}), "digits")
+    assert "Fine-tuning was not run beside these; of the others take L2TL" in text
+    assert "points from DATL, told apart" in text
+
+
+def test_the_comparison_with_the_most_evidence_is_used_and_others_are_mentioned(tmp_path):
+    write(tmp_path)
+    write(tmp_path, skill={"Fine-tuning": 0.5, "DATL": 0.9}, seeds=2, bench="other", setting="shots=1")
+    text = recommend(tmp_path, "digits")
+    assert "take L2TL" in text
+    assert "1 more comparison with other settings is there and not used here." in text
+
+
+def test_other_targets_are_weaker_evidence_and_said_to_be(tmp_path):
+    for i, target in enumerate(("digits", "pets", "cars", "food")):
+        write(tmp_path, target, {label: share - 0.02 * i for label, share in SKILL.items()})
+    text = recommend(tmp_path, "aircraft; rm -rf /")
+    assert text.startswith("There is no run on aircraft; rm -rf /; what follows is of 4 other targets (cars")
+    assert "weaker evidence. Try L2TL: in the mean over targets it is +" in text
+    assert text.endswith("`transferbench bench 'target=aircraft; rm -rf /'` finds out.")
+    assert "Take fine-tuning" in recommend(tmp_path, "aircraft", seconds=20)
+    assert "Fine-tuning does not fit into the budget; of what does" in recommend(
+        tmp_path, "aircraft", seconds=5
+    )
+    assert "no method fits" in recommend(tmp_path, "aircraft", seconds=1)
+
+
+def test_one_other_target_is_not_enough_to_advise_more_than_fine_tuning(tmp_path):
+    text = recommend(write(tmp_path), "pets")
+    assert "Take fine-tuning: there no method was found to be above it; the highest, L2TL, is +" in text
+
+
+def test_where_nothing_is_beside_fine_tuning_nothing_is_said(tmp_path):
+    text = recommend(write(tmp_path, skill={"Fine-tuning": 0.85}), "pets")
+    assert "nothing can be said; `transferbench bench target=pets` finds out" in text
+    with pytest.raises(InputError, match="no results in"):
+        recommend(tmp_path / "nowhere", "pets")
+
+
+def test_p_values_are_corrected_for_the_number_of_methods():
+    runs = [parse_run("record.json", make_record())]
+    score = (80.0, 79.0, 81.0)
+    found = [
+        Candidate("A", 1.0, score, Difference(1.0, 0.1, 1.9, 5, p_value=0.03), runs),
+        Candidate("B", 1.0, score, Difference(1.0, 0.1, 1.9, 5, p_value=0.02), runs),
+        Candidate("C", 1.0, score, Difference(9.0, 8.0, 10.0, 1, p_value=0.001), runs),
+        Candidate("Fine-tuning", 1.0, score, None, runs),
+    ]
+    adjusted = {item.label: item.p_value for item in corrected(found)}
+    assert adjusted["A"] == pytest.approx(0.04)  # Holm: the larger of 2 x .02 and .03
+    assert adjusted["B"] == pytest.approx(0.04)
+    assert not any(item.is_told_apart for item in corrected(found) if item.label in ("C", "Fine-tuning"))
+    assert simulated_results.METHODS.keys() >= FEW.keys()

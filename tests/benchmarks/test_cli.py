@@ -1,0 +1,232 @@
+"""The command line from end to end, as a person uses it."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from transferbench.benchmarks.cli import main
+from transferbench.benchmarks.config.compose import compose_request, rows, settings_of
+from transferbench.benchmarks.config.resolve import run_config
+from transferbench.benchmarks.launch.plan import in_order, plan
+
+TINY = [
+    "backbone=tiny",
+    "recipe.image_size=16",
+    "seeds=2",
+    "recipe.steps=4",
+    "recipe.evaluations=2",
+    "recipe.batch_size=8",
+    "source_recipe.steps=4",
+    "source_recipe.batch_size=8",
+    "threads=1",
+]
+
+
+@pytest.fixture(scope="module")
+def benched(tmp_path_factory, forked):
+    """Run one small comparison, once for all tests here."""
+    results = tmp_path_factory.mktemp("bench") / "results"
+    command = ["bench", "methods=scratch,finetune,l2tl", f"results={results}", *TINY]
+    assert main(command) == 0
+    return results, command
+
+
+def records(results: Path) -> dict[str, int]:
+    return {str(p.relative_to(results)): p.stat().st_mtime_ns for p in results.rglob("record.json")}
+
+
+def test_bench_leaves_records_and_a_report(benched):
+    results, _ = benched
+    assert len(records(results)) == 7  # three methods, two seeds, one pre-training
+    page = (results / "report" / "report.html").read_text()
+    assert "L2TL" in page
+    assert "Fine-tuning" in page
+    assert list((results / "report" / "figures").glob("*-accuracy.png"))
+    assert list((results / "report" / "tables").glob("*.csv"))
+
+
+def test_a_second_bench_runs_nothing_and_shows_the_table(benched, capsys):
+    results, command = benched
+    before = records(results)
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert "all 6 runs are done" in out
+    assert "| Fine-tuning" in out
+    assert records(results) == before
+
+
+def test_one_more_seed_runs_only_what_is_missing(benched, capsys):
+    results, command = benched
+    before = records(results)
+    assert main([*command, "seeds=3", "methods=scratch"]) == 0
+    after = records(results)
+    assert len(after) == len(before) + 1
+    assert before.items() <= after.items()
+
+
+def test_dry_run_prints_runs_with_an_estimate_and_runs_nothing(results, capsys):
+    assert main(["bench", "--dry-run", f"results={results}", *TINY]) == 0
+    out = capsys.readouterr().out
+    assert "Random search, seed 1" in out
+    assert "15 runs to do, about" in out  # seven rows, two seeds, one pre-training
+    assert not results.exists()
+
+
+def test_what_others_rest_on_comes_first_then_the_dearest_row_of_each_seed(results):
+    overrides = ["methods=finetune,scratch,l2tl,datl", *TINY, "source_recipe.steps=40"]
+    request = compose_request(overrides)
+    todo = in_order(plan(request, overrides), results)
+    assert [(c.method, c.seed) for c in todo] == [
+        ("pretrain", 0),
+        ("scratch", 0),
+        ("scratch", 1),
+        ("datl", 0),
+        ("l2tl", 0),
+        ("finetune", 0),
+        ("datl", 1),
+        ("l2tl", 1),
+        ("finetune", 1),
+    ]
+
+
+def test_status_report_methods_and_data(benched, capsys):
+    results, _ = benched
+    assert main(["status", f"results={results}"]) == 0
+    assert "done" in capsys.readouterr().out
+    assert main(["report", f"results={results}"]) == 0
+    assert main(["methods"]) == 0
+    assert "arXiv 1811.07056" in capsys.readouterr().out
+    assert main(["data", "list"]) == 0
+    assert main(["data", "doctor", "digits"]) == 0
+    assert "797 test" in capsys.readouterr().out
+
+
+def test_methods_tells_what_a_step_cost_in_the_records(benched, capsys, tmp_path, monkeypatch):
+    results, _ = benched
+    assert main(["methods", f"results={results}"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert lines["finetune"].rstrip().endswith(" 1.00 (2 runs)")
+    assert re.search(r"\d\.\d\d \(2 runs\)$", lines["l2tl"].rstrip())
+    assert lines["bss"].split()[-1] == "weights"
+    monkeypatch.chdir(tmp_path)
+    assert main(["methods"]) == 0
+    assert "runs)" not in capsys.readouterr().out
+    assert main(["methods", "results=none"]) == 2
+    assert "no results in 'none'" in capsys.readouterr().err
+
+
+def test_status_tells_failed_and_lost(benched, capsys, tmp_path):
+    for name, files in (("failed", {"error.json": {"error": "ValueError: planted"}}), ("lost", {})):
+        folder = tmp_path / "a-b" / "finetune" / name
+        folder.mkdir(parents=True)
+        for file, content in {"config.json": {}, **files}.items():
+            (folder / file).write_text(json.dumps(content))
+    assert main(["status", f"results={tmp_path}"]) == 0
+    out = capsys.readouterr().out
+    assert "1 failed, 1 lost" in out
+    assert "planted" in out
+
+
+def test_a_failed_run_is_exit_one_and_stops_no_other(results, capsys, monkeypatch):
+    from transferbench.benchmarks.launch import pool
+
+    def in_process(configs, results, workers, report, tick):
+        for config in configs:
+            try:
+                if config.method == "finetune":
+                    raise RuntimeError("planted")
+                pool._work(config, results)
+                report(config, None)
+            except RuntimeError as error:
+                report(config, str(error))
+
+    monkeypatch.setattr(pool, "run_all", in_process)
+    assert main(["bench", "methods=finetune,scratch", f"results={results}", *TINY]) == 1
+    out = capsys.readouterr().out
+    assert "planted" in out
+    assert "| From scratch" in out
+
+
+def test_help_shows_examples(capsys):
+    with pytest.raises(SystemExit):
+        main(["bench", "--help"])
+    assert "transferbench bench target=" in capsys.readouterr().out
+
+
+def test_the_command_line_answers_without_torch():
+    program = (
+        "import sys\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in ('torch', 'torchvision', 'timm'):\n"
+        "            raise ModuleNotFoundError(name=name.split('.')[0])\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "from transferbench.benchmarks.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    for command, word in (("report", "nowhere"), ("status", "nowhere"), ("bench", "transferbench[train]")):
+        asked = [sys.executable, "-c", program, command, "results=nowhere"]
+        done = subprocess.run(asked, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert word in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_digest_ignores_where_and_on_what_a_run_goes():
+    def digest(*overrides):
+        request = compose_request(overrides)
+        return run_config(request, "finetune", settings_of("finetune", overrides), 0).digest
+
+    assert digest() == digest("device=cpu", "threads=3", "results=elsewhere", "workers=7")
+    assert digest() != digest("recipe.lr=0.02")
+    assert digest() != digest("shots=6")
+
+
+def test_presets_reach_recipe_and_method():
+    overrides = ["preset=code_svhn"]
+    request = compose_request(overrides)
+    assert request.recipe.batch_size == 8
+    assert request.recipe.milestones == [800]
+    assert settings_of("l2tl", overrides).num_actions == 100
+    assert settings_of("l2tl", [*overrides, "method.num_actions=6"]).num_actions == 6
+    assert settings_of("l2tl", []).num_actions == 11
+
+
+def test_a_setting_reaches_every_row_that_has_it():
+    overrides = ["method.num_actions=21", "methods=finetune,uniform,l2tl"]
+    request = compose_request([overrides[1]])
+    chosen = rows(request, overrides)
+    assert [method for method, _ in chosen] == ["finetune", "l2tl", "l2tl"]
+    assert [settings.num_actions for _, settings in chosen[1:]] == [21, 21]
+    assert chosen[1][1].weights == "uniform"
+
+
+def test_rows_that_are_there_by_name_are_no_default():
+    (first, gradients), (second, code) = rows(compose_request(["methods=l2tl_gradients,l2tl_code"]), [])
+    assert (first, gradients) == ("l2tl", settings_of("l2tl", ["method.preset=first_order"]))
+    assert (second, code) == ("l2tl", settings_of("l2tl", ["method.preset=code_svhn"]))
+    by_default = [settings for _, settings in rows(compose_request([]), [])]
+    assert gradients not in by_default
+    assert code not in by_default
+
+
+def test_a_method_that_cannot_run_says_why_and_the_table_too(tmp_path, capsys, forked):
+    results = tmp_path / "results"
+    quick = ["recipe.steps=2", "source_recipe.steps=2", "recipe.evaluations=1", "seeds=1", "device=cpu"]
+    unnormed = ["backbone=digits_cnn", "recipe.image_size=32"]  # StochNorm needs batch norms
+    overrides = [f"results={results}", "methods=finetune,stochnorm", *quick, *unnormed]
+    assert main(["bench", *overrides]) == 0
+    shown = capsys.readouterr().out
+    reason = next(line for line in shown.splitlines() if line.startswith("not run: StochNorm: "))
+    told = reason.removeprefix("not run: StochNorm: ")
+    assert f"StochNorm was not run: {told}." in shown
+    assert f"StochNorm was not run: {told}." in (results / "report/report.html").read_text()
+    assert not list(results.glob("*/stochnorm/*/record.json"))
+    assert main(["bench", *overrides]) == 0  # the second time too
+    single = ["method=stochnorm", f"results={results}", *quick[:3], *unnormed]
+    assert main(["run", *single]) == 2
+    assert "method=stochnorm: cannot run here" in capsys.readouterr().err
+    assert main(["bench", *overrides, "methods=stochnorm"]) == 2

@@ -1,0 +1,30 @@
+"""The overrides in a record ask for the very run again."""
+
+import pytest
+from transferbench.benchmarks.config.compose import request_for
+from transferbench.benchmarks.config.overrides import overrides
+from transferbench.benchmarks.config.resolve import run_config
+
+ASKED = [
+    ("finetune",),
+    ("l2tl", "method.num_actions=21", "recipe.steps=70", "shots=null", "source_recipe.seed=null"),
+    ("leap", "method.metric=energy", "recipe.milestones=[3,5]", "recipe.image_size=0", "recipe.mirror=false"),
+    ("datl", "protocol=trainval", "tune=paper_grid", "recipe.lr_grid=[0.1,0.2]", "score=mean_per_class"),
+    ("scratch", "backbone=resnet18", "backbone_options.drop_rate=0.1", "bn=shared", "recipe.normalise=none"),
+]
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=lambda asked: asked[0])
+def test_they_are_what_was_asked_for_and_give_the_same_digest(asked):
+    method, *given = asked
+    places = ("target=digits", "source=glyphs")
+
+    def config_of(*words):
+        request, settings = request_for(method, (*places, *words))
+        return run_config(request, method, settings, seed=2)
+
+    config = config_of(*given)
+    found = overrides(config)
+    assert config_of(*found).digest == config.digest
+    assert set(found) >= set(given) - {"recipe.image_size=0"}
+    assert len(found) <= len(given) + 1

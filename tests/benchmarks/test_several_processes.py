@@ -1,0 +1,317 @@
+"""Two processes that share a run compute what one computes."""
+
+import math
+import multiprocessing
+import os
+import socket
+from contextlib import nullcontext
+from functools import partial
+from queue import Empty
+from typing import Any
+
+import pytest
+import torch
+from test_run import figures
+from torch import nn
+from torch.nn import functional as F
+from toy import toy_problem, toy_split
+from transferbench import InputError, RunFailed
+from transferbench.benchmarks.cli import main
+from transferbench.benchmarks.config.schema import OnNan
+from transferbench.benchmarks.launch.plan import unfit
+from transferbench.benchmarks.training import interrupt
+from transferbench.benchmarks.training.nan_guard import Watch
+from transferbench.benchmarks.training.run import run_one
+from transferbench.datasets import distributed as ranks
+from transferbench.methods import catalog
+from transferbench.methods.base import Method
+
+STEPS = 50
+SPLIT = [name for name in catalog.names() if catalog.load(name).splits]
+WHOLE = [name for name in catalog.names() if name not in SPLIT]
+VARIANTS = [
+    ("l2tl", "weights", "uniform"),
+    ("l2tl", "weights", "random"),
+    ("l2tl", "normaliser", "softmax"),
+    ("l2tl", "reward", "mean_per_class"),
+    ("l2tl", "credit", "gain"),
+    ("l2tl", "credit", "present"),
+]
+ALL = [(name,) for name in SPLIT] + VARIANTS
+
+
+class TinyEncoder(nn.Module):
+    """Two convolutions with norms, for 16 px."""
+
+    num_features = 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(wide, out, 3, 2, 1, bias=False), nn.BatchNorm2d(out), nn.ReLU())
+            for wide, out in ((3, 6), (6, 8))
+        )
+
+    def forward_intermediates(self, x):
+        taps = [self.stages[0](x)]
+        return self.stages[1](taps[0]), taps
+
+    def forward_head(self, last):
+        return last.mean((2, 3))
+
+    def forward(self, x):
+        return self.forward_head(self.forward_intermediates(x)[0])
+
+
+def built(spec: tuple[str, ...]) -> Method:
+    cls = catalog.load(spec[0])
+    config = cls.Config(**dict([spec[1:]] if spec[1:] else []))
+    config = config.resolved() if hasattr(config, "resolved") else config
+    holdout = toy_split([0, 1, 2] * 5, 3, "holdout")
+    problem = toy_problem(encoder=TinyEncoder, holdout=holdout, recipe={"steps": STEPS, "lr": 0.05})
+    return cls(problem, config)
+
+
+def trained(spec: tuple[str, ...]) -> dict:
+    """Give the metrics of every step, and the weights and statistics after the last."""
+    method = built(spec)
+    method.prepare()
+    curve = []
+    for t in range(STEPS):
+        torch.manual_seed(t)
+        curve.append({k: ranks.mean(v).item() for k, v in method.step(t).items()})
+    return {"curve": curve, "state": {k: v.tolist() for k, v in method.net.state_dict().items()}}
+
+
+def in_two(function, *arguments, join=ranks.joined):
+    """Call a function in two processes that share a run; gives what each returned."""
+    context = multiprocessing.get_context("fork")  # torch is loaded already
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    answers = context.Queue()
+
+    def process(rank: int) -> None:
+        own = {"RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        os.environ.update({name: str(value) for name, value in own.items()})
+        with join():
+            answers.put((rank, function(*arguments)))
+
+    processes = [context.Process(target=process, args=(rank,)) for rank in (0, 1)]
+    for p in processes:
+        p.start()
+    found: dict[int, Any] = {}
+    while len(found) < 2:
+        alive = any(p.is_alive() for p in processes)
+        try:
+            rank, answer = answers.get(timeout=0.2)
+            found[rank] = answer
+        except Empty:
+            assert alive, "both ended without an answer"
+    return [found[0], found[1]]
+
+
+@pytest.fixture(scope="module")
+def by_two():
+    """Train all methods that claim it, by two processes started once."""
+    first, second = in_two(lambda: {spec: trained(spec) for spec in ALL})
+    assert first == second
+    return first
+
+
+@pytest.mark.parametrize("spec", ALL, ids=" ".join)
+def test_two_processes_compute_what_one_computes(by_two, spec):
+    one, two = trained(spec), by_two[spec]
+    for a, b in zip(one["curve"], two["curve"], strict=True):
+        assert a == pytest.approx(b, abs=1e-5)
+    for name, value in one["state"].items():
+        torch.testing.assert_close(
+            torch.tensor(value),
+            torch.tensor(two["state"][name]),
+            atol=1e-4,
+            rtol=0,
+            msg=lambda m, n=name: f"{n}: {m}",
+        )
+    assert one["curve"][-1] != one["curve"][0]
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_method_that_cannot_be_split_says_so(config_of, results, name):
+    ((_, reason),) = unfit([config_of(name)], results, processes=2).values()
+    assert reason == "its batches cannot be split over 2 processes"
+
+
+def test_what_cannot_be_split_is_refused(config_of, results):
+    config = config_of("finetune", "recipe.batch_size=10")
+    ((_, reason),) = unfit([config], results, processes=4).values()
+    assert reason == "recipe.batch_size=10 is no multiple of 4 processes"
+    config = config_of("finetune", "recipe.compile=true")
+    ((_, reason),) = unfit([config], results, processes=2).values()
+    assert reason == "recipe.compile=true is for one process, and here are 2"
+    config = config_of("l2tl", "method.preset=first_order")  # it judges single images
+    ((_, reason),) = unfit([config], results, processes=2).values()
+    assert reason == "its batches cannot be split over 2 processes"
+    with pytest.raises(InputError, match="batch_size=3: cannot be split evenly over 2 processes"):
+        ranks.check_shares(3, 2)
+
+
+@pytest.fixture(scope="module")
+def whole(config_of, tmp_path_factory):
+    """Give a run's configuration, and its record by one process."""
+    # Norms are as they were before: by statistics of small batches they would make much of rounding.
+    short = ("recipe.steps=20", "recipe.evaluations=2", "recipe.batch_size=4", "recipe.image_size=16")
+    config = config_of("linear_probe", *short, "shots=2", "source_recipe.lr=1e-4")
+    return config, run_one(config, tmp_path_factory.mktemp("one"))
+
+
+def test_a_run_by_two_has_the_record_of_one(whole, results):
+    config, one = whole
+    two, same = in_two(run_one, config, results)
+    assert two == same
+    assert (one["environment"]["world_size"], two["environment"]["world_size"]) == (1, 2)
+    assert not differences(figures(one), figures(two))
+    names = {p.name for p in config.folder(results).iterdir()}
+    assert names == {"config.json", "metrics.jsonl", "record.json"}
+    assert len((config.folder(results) / "metrics.jsonl").read_text().splitlines()) == len(two["curve"])
+
+
+def test_a_run_by_two_stops_in_step_and_goes_on_by_one(whole, results):
+    config, one = whole
+
+    def stopped(rank: int, at: int) -> list[int]:
+        interrupt.withdraw()
+        cls, taken = catalog.load(config.method), []
+        step = cls.step
+
+        def noted(self, t):
+            taken.append(t)
+            if t == at and ranks.is_first() == (rank == 0):
+                interrupt.request()  # one process is told, the other is not
+            return step(self, t)
+
+        cls.step = noted
+        with pytest.raises(interrupt.Interrupted, match=f"saved at step {at + 1} of 20"):
+            run_one(config, results)
+        return taken
+
+    assert in_two(stopped, 1, 12) == [list(range(13))] * 2
+    assert in_two(stopped, 0, 16) == [list(range(13, 17))] * 2
+    assert not differences(figures(run_one(config, results)), figures(one))
+
+
+def test_a_process_that_ends_ends_the_others_and_leaves_the_run_as_it_was(whole, results):
+    config, one = whole
+
+    def killed() -> None:
+        cls = catalog.load(config.method)
+        step = cls.step
+        cls.step = lambda self, t: os._exit(9) if t == 9 and not ranks.is_first() else step(self, t)
+        run_one(config, results)
+
+    with pytest.raises(AssertionError, match="both ended without an answer"):
+        in_two(killed)
+    assert not (config.folder(results) / "error.json").exists()
+    assert not differences(figures(run_one(config, results)), figures(one))
+
+
+def test_the_error_is_that_of_the_process_that_failed(whole, results):
+    config, _ = whole
+
+    def failing() -> None:
+        cls = catalog.load(config.method)
+        step = cls.step
+        cls.step = lambda self, t: 1 / 0 if t == 9 and not ranks.is_first() else step(self, t)
+        run_one(config, results)
+
+    with pytest.raises(AssertionError, match="both ended without an answer"):
+        in_two(failing)
+    assert "ZeroDivisionError" in (config.folder(results) / "error.json").read_text()
+
+
+def poison(step: Any, at: int, what: str) -> Any:
+    """Let a step of the second process alone give a loss, or leave a weight, that is not finite."""
+
+    def bad(self: Method, t: int) -> Any:
+        metrics = step(self, t)
+        if t == at and not ranks.is_first():
+            if what == "loss":
+                metrics["loss"] = torch.tensor(math.nan)
+            else:
+                self.net.target_head.weight.data[0, 0] = math.inf
+        return metrics
+
+    return bad
+
+
+@pytest.mark.parametrize(("what", "words"), [("loss", "loss is nan at step 4;"), ("weight", "at step 5;")])
+def test_what_is_not_finite_in_one_process_stops_both_at_its_step(tmp_path, what, words):
+    def seen(on_nan: OnNan) -> Any:
+        method = built(("finetune",))
+        method.step = partial(poison(type(method).step, 3, what), method)
+        watch = Watch(method, tmp_path, on_nan)
+        try:
+            for t in range(7):
+                watch.step(t)
+            watch.check()
+        except RunFailed as error:
+            return str(error)
+        return watch.skipped
+
+    ((stopped, left_out), others) = in_two(lambda: [seen(OnNan.stop), seen(OnNan.skip)])
+    assert others == [stopped, left_out]
+    assert words in stopped
+    assert left_out == [4]
+
+
+def test_a_run_that_is_not_finite_in_one_process_ends_by_one_line(results, capfd):
+    command = ["run", "target=digits", "source=none", "method=scratch", "backbone=tiny", "recipe.steps=6"]
+    command += ["recipe.evaluations=3", "recipe.batch_size=4", "recipe.image_size=16", f"results={results}"]
+
+    def run() -> int:
+        cls = catalog.load("scratch")
+        cls.step = poison(cls.step, 3, "loss")
+        try:
+            return main(command)
+        except SystemExit as end:
+            return end.code
+
+    assert in_two(run, join=nullcontext) == [1, 1]
+    error = capfd.readouterr().err
+    assert error.startswith("transferbench: loss is nan at step 4; ")
+    assert "checkpoint.pt, of step 2, is the last good checkpoint" in error
+    assert error.count("\n") == 1
+    (left,) = results.glob("*/*/*/error.json")
+    assert "loss is nan at step 4; " in left.read_text()
+
+
+def test_by_hand_what_cannot_be_split_is_refused_at_once(results, capfd):
+    command = ["run", "target=digits", "method=reweight", f"results={results}"]
+    assert in_two(main, command, join=nullcontext) == [2, 2]
+    words = "method=reweight: cannot run here: its batches cannot be split over 2 processes"
+    assert words in capfd.readouterr().err
+    assert in_two(main, ["bench", f"results={results}"], join=nullcontext) == [2, 2]
+    assert "torchrun: its processes share one run" in capfd.readouterr().err
+
+
+def differences(a, b, path: str = "") -> list[str]:
+    """List where the figures of two records differ by more than rounding."""
+    if isinstance(a, dict):
+        return [d for k in a.keys() | b.keys() for d in differences(a.get(k), b.get(k), f"{path}.{k}")]
+    if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        return [d for k, pair in enumerate(zip(a, b, strict=True)) for d in differences(*pair, f"{path}.{k}")]
+    same = a == pytest.approx(b, abs=1e-4) if isinstance(a, float) else a == b
+    return [] if same else [f"{path}: {a} {b}"]
+
+
+@pytest.mark.parametrize("shape", [(8, 3, 5, 5), (8, 3)])
+def test_the_norm_of_one_process_is_that_of_torch(shape):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.double) + 3
+    weight, bias = torch.rand(2, 3, dtype=torch.double)
+    found = []
+    for norm in (F.batch_norm, ranks.batch_norm):
+        mean, var = torch.zeros(3, dtype=torch.double), torch.ones(3, dtype=torch.double)
+        own = x.clone().requires_grad_()
+        out = norm(own, mean, var, weight, bias, True, 0.1, 1e-5)
+        (out.sin() * x).sum().backward()
+        found.append((out.detach(), own.grad, mean, var))
+    torch.testing.assert_close(*found)

@@ -1,0 +1,103 @@
+"""What status says of a run: its folder's word first, then SLURM's."""
+
+import json
+import os
+import socket
+import time
+
+import pytest
+from transferbench.benchmarks.commands.status import state_of, watch
+from transferbench.benchmarks.launch import stage_data as staging
+from transferbench.benchmarks.launch.on_slurm import _asked
+from transferbench.slurm.cluster import Cluster
+from transferbench.slurm.queue import Job
+
+BEAT = {"step": 7, "steps": 20, "seconds_left": 3.0, "pid": os.getpid(), "host": socket.gethostname()}
+
+
+def write(folder, name, content):
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("job", "state"),
+    [
+        (None, ("lost", "its process is gone; the same command goes on with it")),
+        (Job("7", "PENDING", "Dependency"), ("pending", "job 7 waits for what it rests on")),
+        (Job("7", "PENDING", "QOSMaxJobs"), ("pending", "job 7 waits (QOSMaxJobs)")),
+        (Job("7", "RUNNING", "None", "n1"), ("running", "job 7 on n1: starts")),
+        (
+            Job("7", "TIMEOUT", in_queue=False),
+            ("lost", "job 7 ran into its time limit before it could save; retry asks for more"),
+        ),
+        (
+            Job("7", "FAILED", "exit code 0:9", in_queue=False),
+            ("lost", "job 7 ended as FAILED (exit code 0:9)"),
+        ),
+    ],
+)
+def test_a_run_without_a_word_of_its_own_is_told_by_its_job(tmp_path, job, state):
+    assert state_of(tmp_path, job) == state
+
+
+def test_a_living_run_tells_of_itself_and_a_waiting_one_where_it_goes_on(tmp_path):
+    write(tmp_path, "heartbeat", {**BEAT, "time": time.time()})
+    assert state_of(tmp_path, Job("7", "RUNNING", "None", "n1")) == ("running", "step 7 of 20, 3 s left")
+    waits = Job("7", "PENDING", "BeginTime")
+    assert state_of(tmp_path, waits) == ("pending", "job 7 waits to be started again, goes on at step 7")
+
+
+def test_an_error_is_told_by_its_last_line_unless_the_run_is_queued_again(tmp_path):
+    write(tmp_path, "error.json", {"error": "RuntimeError: first\nlast line"})
+    assert state_of(tmp_path, Job("7", "FAILED", in_queue=False)) == ("failed", "last line")
+    assert state_of(tmp_path, Job("8", "PENDING", "None"))[0] == "pending"
+
+
+def test_watch_ends_when_nothing_goes_on(tmp_path, capsys):
+    folder = tmp_path / "a-b" / "m" / "seed0-0123456789"
+    folder.mkdir(parents=True)
+    write(folder, "config.json", {})
+    write(folder, "heartbeat", {**BEAT, "time": time.time()})
+    slept = []
+
+    def sleep(seconds):
+        slept.append(seconds)
+        write(folder, "record.json", {"test": {"top1": 0.5}, "holdout": None, "metric": "top1"})
+
+    assert watch(tmp_path, sleep) == 0
+    assert len(slept) == 1
+    assert capsys.readouterr().out.split() == ["1", "running", "1", "done"]
+
+
+def test_time_and_memory_come_from_like_runs(config_of):
+    config = config_of("finetune")
+    asks = Cluster("mine", memory_gb=8, minutes=240)
+    assert _asked(config, [], asks) == (240, 8.0)
+    like = {
+        "method": "finetune",
+        "config": config.resolved(),
+        "seconds": {"prepare": 60.0, "step": 1000.0},
+        "peak_memory_bytes": 2**30,
+        "environment": {"device": "cpu (x86_64)"},
+    }
+    assert _asked(config, [like], asks) == (40, 2.0)
+    assert _asked(config, [like | {"environment": {"device": "NVIDIA"}}], asks) == (40, 8.0)
+    assert _asked(config, [like | {"seconds": {"prepare": 0.0, "step": 1e6}}], asks)[0] == 240
+    assert _asked(config_of("finetune", "recipe.steps=77"), [like], asks) == (240, 8.0)
+
+
+def test_images_are_copied_to_a_nodes_disk_once(tmp_path, monkeypatch):
+    shared, scratch = tmp_path / "shared", tmp_path / "scratch"
+    monkeypatch.setenv("TRANSFERBENCH_CACHE", str(shared))
+    shared.mkdir()
+    for name in ("digits-train-32px-ab.pixels.npy", "dtd-train-32px-ab.pixels.npy", "digits-x.npy.1.draft"):
+        (shared / name).write_text(name)
+    staging.stage({"digits"}, scratch)
+    assert os.environ["TRANSFERBENCH_CACHE"] == str(scratch)
+    assert [p.name for p in scratch.iterdir()] == ["digits-train-32px-ab.pixels.npy"]
+    (copy,) = scratch.iterdir()
+    before = copy.stat().st_ino
+    monkeypatch.setenv("TRANSFERBENCH_CACHE", str(shared))
+    staging.stage({"digits"}, scratch)
+    assert copy.stat().st_ino == before
