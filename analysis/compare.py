@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .. import InputError
-from . import wording as words
+from . import wording
 from .page.headline import places
 from .records.comparison import Comparison, comparisons
 from .records.load import Run, load
@@ -148,17 +148,17 @@ def _table(changes: Sequence[Change]) -> pd.DataFrame:
     for change in changes:
         found = change.difference
         ratio, low, high = change.step_ratio
-        spread = "" if math.isnan(low) else f" ({words.interval(low, high, 2)})"
+        spread = "" if math.isnan(low) else f" ({wording.interval(low, high, 2)})"
         rows.append(
             {
                 "target": change.place,
                 "method": change.label,
-                "seeds": words.seeds([run.seed for run in change.a]),
-                "A, %": words.number(100 * float(np.mean([run.score for run in change.a]))),
-                "B, %": words.number(100 * float(np.mean([run.score for run in change.b]))),
-                "B from A, points": words.estimate(found.points, found.low, found.high, sign=True),
+                "seeds": wording.seeds([run.seed for run in change.a]),
+                "A, %": wording.number(100 * float(np.mean([run.score for run in change.a]))),
+                "B, %": wording.number(100 * float(np.mean([run.score for run in change.b]))),
+                "B from A, points": wording.estimate(found.points, found.low, found.high, sign=True),
                 "same answers": f"{change.num_alike} of {len(change.a)}",
-                "step, B / A": f"{words.number(ratio, 2)}{spread}",
+                "step, B / A": f"{wording.number(ratio, 2)}{spread}",
             }
         )
     return pd.DataFrame(rows)
@@ -176,7 +176,7 @@ def _found(changes: Sequence[Change]) -> list[str]:
     ]
     if rest:
         known = [c.difference.detectable for c in rest if not math.isnan(c.difference.detectable)]
-        power = f"one of {words.number(max(known, default=math.nan))} points would have been found"
+        power = f"one of {wording.number(max(known, default=math.nan))} points would have been found"
         missed = f"; by itself, {power} with probability 0.8" if known else ""
         lines.append(f"{_share(rest, changes)}: no difference of scores found{missed}.")
     lines += [f"{c.name}: not compared ({c.difference.note})." for c in unlike]
@@ -187,9 +187,9 @@ def _differs(change: Change, num_changes: int) -> str:
     """Return one difference with its doubt."""
     found = change.difference
     near, far = sorted((abs(found.low), abs(found.high)))
-    gap = f"{words.number(abs(found.points))} points, 95 % interval {words.interval(near, far)}"
+    gap = f"{wording.number(abs(found.points))} points, 95 % interval {wording.interval(near, far)}"
     sure = (
-        f"{words.p_value(change.p_value)} after Holm's correction for {_counted(num_changes, 'difference')}"
+        f"{wording.p_value(change.p_value)} after Holm's correction for {_counted(num_changes, 'difference')}"
     )
     note = f" ({found.note})" if found.note else ""
     return f"{change.name}: B is {'above' if found.points > 0 else 'below'} A by {gap}; {sure}{note}."
@@ -209,7 +209,7 @@ def _versions(a: Sequence[Run], b: Sequence[Run]) -> list[str]:
         if in_a != in_b:
             care = "; compare the times with care" if name == "machine" else ""
             notes.append(
-                f"{name}: {words.listing(sorted(in_a))} in A, {words.listing(sorted(in_b))} in B{care}."
+                f"{name}: {wording.listing(sorted(in_a))} in A, {wording.listing(sorted(in_b))} in B{care}."
             )
     return notes
 
@@ -240,7 +240,7 @@ def _only(name: str, folder: Folder, paired: Sequence[Run]) -> list[str]:
 
 def _holds(folder: Folder) -> str:
     """Return what a folder holds, shortly."""
-    return words.listing(
+    return wording.listing(
         sorted({f"{item.source} → {item.target}, bench {item.bench}" for item in folder.values()})
     )
 

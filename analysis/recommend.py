@@ -9,7 +9,7 @@ from pathlib import Path
 
 from scipy.special import stdtr
 
-from . import wording as words
+from . import wording
 from .records.comparison import REFERENCE, Comparison, comparisons
 from .records.load import METRICS, Run, load, runs_frame
 from .statistics.aggregate import holm
@@ -47,10 +47,10 @@ class Candidate:
         found = self.difference
         if found is None or math.isnan(found.points):
             return "not compared with fine-tuning"
-        near = f"{words.number(found.points, sign=True)} points from fine-tuning"
+        near = f"{wording.number(found.points, sign=True)} points from fine-tuning"
         if math.isnan(found.low):
             return f"{near}, without an interval"
-        return f"{near} (95 % interval {words.interval(found.low, found.high, sign=True)})"
+        return f"{near} (95 % interval {wording.interval(found.low, found.high, sign=True)})"
 
 
 def recommend(results: Path, target: str, seconds: float | None = None) -> str:
@@ -86,8 +86,8 @@ def _on_target(comparison: Comparison, num_others: int, budget: float | None) ->
         return [_nothing_fits(place, too_dear), *_where(comparison)]
     sentences = _advice(place, score, fitting, too_dear)
     if too_dear:
-        names = _some([f"{item.label} ({words.duration(item.seconds)})" for item in too_dear])
-        sentences.append(f"Left out, for they take longer than {words.duration(budget or 0)}: {names}.")
+        names = _some([f"{item.label} ({wording.duration(item.seconds)})" for item in too_dear])
+        sentences.append(f"Left out, for they take longer than {wording.duration(budget or 0)}: {names}.")
     sentences += _where(comparison)
     if num_others:
         are = (
@@ -131,7 +131,7 @@ def _nothing_fits(place: str, found: Sequence[Candidate]) -> str:
     cheapest = min(found, key=lambda item: item.seconds)
     return (
         f"For {place} no method fits into the budget: the quickest, {cheapest.label}, takes"
-        f" {words.duration(cheapest.seconds)} a run."
+        f" {wording.duration(cheapest.seconds)} a run."
     )
 
 
@@ -146,7 +146,7 @@ def _advice(place: str, score: str, found: list[Candidate], too_dear: Sequence[C
     best = found[0]
     dear = next((item for item in too_dear if item.label == REFERENCE), None)
     why = (
-        f"Fine-tuning takes {words.duration(dear.seconds)} and does not fit"
+        f"Fine-tuning takes {wording.duration(dear.seconds)} and does not fit"
         if dear
         else "Fine-tuning was not run beside these"
     )
@@ -165,11 +165,11 @@ def _above(place: str, score: str, above: list[Candidate], base: Candidate | Non
         item for item in above[1:] if item.seconds < CHEAPER * best.seconds and not _differ(best, item)
     ]
     chosen = min(alike, key=lambda item: item.seconds)
-    price = f", {words.number(chosen.seconds / base.seconds)} times fine-tuning's time" if base else ""
+    price = f", {wording.number(chosen.seconds / base.seconds)} times fine-tuning's time" if base else ""
     sentences = [
         f"For {place} take {_named(chosen, score)}: it is {chosen.gap} on {_seeds(chosen)},"
-        f" {words.p_value(chosen.p_value)} after Holm's correction, and takes"
-        f" {words.duration(chosen.seconds)} a run{price}."
+        f" {wording.p_value(chosen.p_value)} after Holm's correction, and takes"
+        f" {wording.duration(chosen.seconds)} a run{price}."
     ]
     if chosen is not best:
         sentences.append(_next_best(best, chosen))
@@ -178,7 +178,7 @@ def _above(place: str, score: str, above: list[Candidate], base: Candidate | Non
 
 def _fine_tuning(place: str, score: str, base: Candidate, others: list[Candidate]) -> list[str]:
     """Return the advice to fine-tune, with what was not told apart from it and what may have been missed."""
-    sentences = [f"For {place} take {_named(base, score)}, {words.duration(base.seconds)} a run."]
+    sentences = [f"For {place} take {_named(base, score)}, {wording.duration(base.seconds)} a run."]
     higher = [item for item in others if item.score[0] > base.score[0]]
     if not others:
         return [*sentences, "No other method was run beside it that fits, so nothing is compared."]
@@ -188,7 +188,7 @@ def _fine_tuning(place: str, score: str, base: Candidate, others: list[Candidate
         best = higher[0]
         ratio = best.seconds / base.seconds
         price = (
-            f"and takes {words.number(ratio)} times as long" if ratio >= 1 else "though it takes less time"
+            f"and takes {wording.number(ratio)} times as long" if ratio >= 1 else "though it takes less time"
         )
         sentences.append(
             f"No method was found to be above it: {best.label}, with the highest mean, is {best.gap} on"
@@ -201,7 +201,7 @@ def _fine_tuning(place: str, score: str, base: Candidate, others: list[Candidate
     ]
     if quick:
         item = min(quick, key=lambda item: item.seconds)
-        share = words.number(item.seconds / base.seconds, 2)
+        share = wording.number(item.seconds / base.seconds, 2)
         sentences.append(
             f"{item.label} takes {share} of its time and was not told apart from it either, {item.gap}: where"
             " time counts, it may do."
@@ -215,7 +215,7 @@ def _undecided(item: Candidate) -> str:
         return "of which nothing is claimed"
     found = item.difference
     if found is not None and not found.low <= 0 <= found.high:
-        return f"not told apart from it ({words.p_value(item.p_value)} after Holm's correction)"
+        return f"not told apart from it ({wording.p_value(item.p_value)} after Holm's correction)"
     return "not told apart from it"
 
 
@@ -224,7 +224,7 @@ def _missed(others: Sequence[Candidate]) -> str:
     tested = [c.difference for c in others if c.difference is not None and not math.isnan(c.p_value)]
     if not tested:
         return "One seed cannot tell methods apart: run more."
-    points = words.number(tested[0].detectable)
+    points = wording.number(tested[0].detectable)
     return f"By itself, a difference of {points} points would have been found with probability 0.8."
 
 
@@ -233,9 +233,9 @@ def _next_best(best: Candidate, other: Candidate) -> str:
     found = paired_difference(best.runs, other.runs)
     if math.isnan(found.low) or found.num_seeds < 2:
         return f"Whether {best.label} and {other.label} differ cannot be said from these seeds."
-    numbers = f"{words.estimate(found.points, found.low, found.high, sign=True)} points from {other.label}"
+    numbers = f"{wording.estimate(found.points, found.low, found.high, sign=True)} points from {other.label}"
     verdict = "told apart" if _differ(best, other) else "not told apart"
-    return f"{best.label} is {numbers}, {verdict}, at {words.duration(best.seconds)} a run."
+    return f"{best.label} is {numbers}, {verdict}, at {wording.duration(best.seconds)} a run."
 
 
 def _differ(a: Candidate, b: Candidate) -> bool:
@@ -271,7 +271,7 @@ def _advice_elsewhere(fitting: Sequence[Candidate], found: Sequence[Candidate], 
     best = next((item for item in others if item.is_above), others[0])
     price = f"at {_price(best, found)}"
     if best.is_above:
-        proof = f"{words.p_value(best.p_value)} after Holm's correction"
+        proof = f"{wording.p_value(best.p_value)} after Holm's correction"
         return f"Try {best.label}: {there} it is {best.gap}, {proof}, {price}."
     if not any(item.label == REFERENCE for item in fitting):
         fits = f"of what does, {best.label} is best, {best.gap} {there}, {price}"
@@ -283,7 +283,7 @@ def _advice_elsewhere(fitting: Sequence[Candidate], found: Sequence[Candidate], 
 def _price(item: Candidate, found: Sequence[Candidate]) -> str:
     """Return the time of a method beside fine-tuning's."""
     base = next(other for other in found if other.label == REFERENCE)
-    return f"{words.number(item.seconds / base.seconds)} times fine-tuning's time"
+    return f"{wording.number(item.seconds / base.seconds)} times fine-tuning's time"
 
 
 def _over_targets(known: Sequence[Comparison]) -> list[Candidate]:
@@ -316,14 +316,14 @@ def _where(comparison: Comparison) -> list[str]:
     frame = runs_frame(comparison.runs)
     places = sorted({f"{row.device} on {row.host}" for row in frame.itertuples()})
     shared = frame["pretraining_shared_seconds"].max()
-    without = f", without the shared pre-training ({words.duration(shared)}, once)" if shared else ""
-    return [f"Times are of {words.listing(places)}{without}."]
+    without = f", without the shared pre-training ({wording.duration(shared)}, once)" if shared else ""
+    return [f"Times are of {wording.listing(places)}{without}."]
 
 
 def _named(item: Candidate, score: str) -> str:
     """Return a method with its score."""
-    interval = "" if math.isnan(item.score[1]) else f", 95 % interval {words.interval(*item.score[1:])}"
-    return f"{item.label} ({score} {words.number(item.score[0])} %{interval}, {_seeds(item)})"
+    interval = "" if math.isnan(item.score[1]) else f", 95 % interval {wording.interval(*item.score[1:])}"
+    return f"{item.label} ({score} {wording.number(item.score[0])} %{interval}, {_seeds(item)})"
 
 
 def _seeds(item: Candidate) -> str:
@@ -335,5 +335,5 @@ def _seeds(item: Candidate) -> str:
 def _some(names: Sequence[str]) -> str:
     """Return the names, or the first of them and how many others there are."""
     if len(names) <= MOST_NAMES + 1:
-        return words.listing(list(names))
+        return wording.listing(list(names))
     return f"{', '.join(names[:MOST_NAMES])} and {len(names) - MOST_NAMES} others"

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 from .. import InputError
 from . import speed
-from .page import page
-from .page import run_log as ledger
+from .page import page, run_log
 from .page.headline import findings, places
 from .records.comparison import Comparison, comparisons
 from .records.load import METRICS, Run, Unread, curve_frame, load, load_skipped, nothing, read_all, runs_frame
 from .records.suites import load_suite, plans
-from .tables import comparison_table as tables
+from .tables import comparison_table
 from .tables.csv_text import csv_text
 from .tables.paper_tables import suite_section, write_section
 
@@ -35,9 +34,9 @@ def write_report(results: Path, out: Path, prints: bool = False) -> Path:
     runs, skipped = found.runs, found.skipped
     if not runs:
         raise InputError(nothing(results, found))
-    compared = [(item, tables.comparison_table(item)) for item in comparisons(runs, skipped)]
+    compared = [(item, comparison_table.comparison_table(item)) for item in comparisons(runs, skipped)]
     for comparison, _ in compared:
-        tables.write_table(comparison, out / "tables")
+        comparison_table.write_table(comparison, out / "tables")
     if prints:
         write_prints([comparison for comparison, _ in compared], out / "figures")
     suites = suite_parts(results, runs, out, found.unread)
@@ -47,7 +46,7 @@ def write_report(results: Path, out: Path, prints: bool = False) -> Path:
         runs,
         [*(run.record for run in runs), *found.others],
         suites,
-        ledger.unfinished(results),
+        run_log.unfinished(results),
         skipped,
         [(str(path.relative_to(results)), reason) for path, reason in found.unread],
         speeds,
@@ -105,10 +104,10 @@ def find_comparison(results: Path, source: str, target: str, bench: str) -> Comp
 
 def write_prints(known: list[Comparison], folder: Path) -> None:
     """Write the figures of every comparison, and of all differences, as PNG, PDF and CSV."""
-    from .figures import style as figures
+    from .figures import style
     from .figures.paper import difference_figure
 
-    look = figures.styles(run.label for comparison in known for run in comparison.runs)
+    look = style.styles(run.label for comparison in known for run in comparison.runs)
     for comparison in known:
         for kind, (figure, frame) in draw(comparison, look).items():
             save_figure(figure, frame, folder / f"{comparison.slug}-{kind}")
@@ -122,7 +121,7 @@ def differences_frame(known: list[Comparison]) -> "pd.DataFrame":
     import pandas as pd
 
     named = places(known)
-    found = findings([(item, named[item.slug], tables.comparison_table(item)) for item in known])
+    found = findings([(item, named[item.slug], comparison_table.comparison_table(item)) for item in known])
     rows = [
         {
             "target": item.place,

@@ -281,12 +281,12 @@ def _methods(arguments: argparse.Namespace) -> int:
 
 
 def _data(arguments: argparse.Namespace) -> int:
-    from ..datasets.download import locate as places
+    from ..datasets.download import locate
     from .commands import doctor, listing
 
     given = [n for n in arguments.names if n.startswith(("data.root=", "data.mirror="))]
     names = [n for n in arguments.names if n not in given]
-    places.use(**{key.removeprefix("data."): value for key, _, value in (g.partition("=") for g in given)})
+    locate.use(**{key.removeprefix("data."): value for key, _, value in (g.partition("=") for g in given)})
     if arguments.action == "list":
         return listing.print_datasets()
     if not names:

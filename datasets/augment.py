@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from . import distributed as ranks
+from . import distributed
 from .device import moved
 from .pixels import SMALL, Squares, whole
 
@@ -39,7 +39,9 @@ class Augment:
     def train(self, x: Squares, aspect: Tensor, seed: int) -> Tensor:
         """Crop, mirror and normalise each image at random [B,3,S,S] uint8 -> [B,3,size,size]."""
         generator = torch.Generator().manual_seed(seed)
-        draw = moved(ranks.own(torch.rand(ranks.size() * len(x), 5, generator=generator)), aspect.device)
+        draw = moved(
+            distributed.shard(torch.rand(distributed.size() * len(x), 5, generator=generator)), aspect.device
+        )
         area = self.crop_scale + (1 - self.crop_scale) * draw[:, 0]
         low, high = (math.log(r) for r in RATIO)
         ratio = torch.exp(low + (high - low) * draw[:, 1]) if self.crop_scale < 1 else aspect

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .. import InputError
-from . import distributed as ranks
+from . import distributed
 from .augment import Augment
 from .device import moved
 from .pixels import Images, JoinedPixels, MemoryPixels, Pixels, Raw, brought
@@ -23,7 +23,7 @@ LARGE = 1_000_000  # images of a split, from which on few epochs' orders are kep
 Batch = tuple[Tensor, Tensor]  # network input [B,3,H,W] and labels [B], both on the device
 
 
-def mix(*parts: object) -> int:
+def derive_seed(*parts: object) -> int:
     """Derive a seed from a seed and names or numbers, the same on every machine."""
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest) >> 1
@@ -142,12 +142,12 @@ class Split:
         for c, (name, of_class) in enumerate(zip(self.classes, by_class, strict=True)):
             if len(of_class) < k:
                 raise InputError(f"shots={k}: class '{name}' of {self.name} has only {len(of_class)} images")
-            rows.append(of_class[_permutation(len(of_class), mix(seed, "shots", c))[:k]])
+            rows.append(of_class[_permutation(len(of_class), derive_seed(seed, "shots", c))[:k]])
         return self.subset(torch.cat(rows).sort().values)
 
     def halves(self, seed: int) -> tuple["Split", "Split"]:
         """Cut into two halves at random, class by class where images have a class."""
-        order = _permutation(len(self), mix(seed, "halves"))
+        order = _permutation(len(self), derive_seed(seed, "halves"))
         if not self.multi_label:
             order = order[torch.argsort(self.labels.cpu()[order], stable=True)]
         return self.subset(order[::2].sort().values), self.subset(order[1::2].sort().values)
@@ -202,9 +202,9 @@ class Stream:
         weights: Tensor | None = None,
         augmented: bool = True,
     ) -> None:
-        ranks.check_shares(batch_size, ranks.size())
+        distributed.check_shares(batch_size, distributed.size())
         self.split, self.batch_size, self.augmented = split, batch_size, augmented
-        self.seed = mix(seed, split.name)
+        self.seed = derive_seed(seed, split.name)
         self.drawn = 0
         self.num_images = 0
         if weights is not None and not weights.sum() > 0:
@@ -251,14 +251,14 @@ class Stream:
         return batch.result()
 
     def _pending(self, rows: Tensor, k: int) -> "Pending":
-        seed = mix(self.seed, "augment", k) if self.augmented else None
-        rows = ranks.own(rows)
+        seed = derive_seed(self.seed, "augment", k) if self.augmented else None
+        rows = distributed.shard(rows)
         return Pending(self.split, rows, self.split.pixels.take(self.split.places(rows)), seed)
 
     def _rows(self, k: int) -> Tensor:
         """Rows of batch k [B]: a function of the seed and k."""
         if self._cumulative is not None:
-            generator = torch.Generator().manual_seed(mix(self.seed, "weighted", k))
+            generator = torch.Generator().manual_seed(derive_seed(self.seed, "weighted", k))
             u = torch.rand(self.batch_size, generator=generator, dtype=torch.double)
             return torch.searchsorted(self._cumulative, u * self._cumulative[-1], right=True).clamp(
                 max=len(self.split) - 1
@@ -266,7 +266,7 @@ class Stream:
         place = torch.arange(k * self.batch_size, (k + 1) * self.batch_size)
         epoch = place // len(self.split)
         rows = [
-            _permutation(len(self.split), mix(self.seed, e))[place[epoch == e] % len(self.split)]
+            _permutation(len(self.split), derive_seed(self.seed, e))[place[epoch == e] % len(self.split)]
             for e in epoch.unique().tolist()
         ]
         return torch.cat(rows).long()

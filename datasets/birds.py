@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .about import About, Listing
-from .reading import holdout as drawn
+from .reading import holdout
 from .storage.index import Row
 
 ABOUT = About(
@@ -37,7 +37,7 @@ def read(root: Path) -> Listing:
     for row in table(root / "images.txt"):
         parts[row["path"] in test].append(Row(folder + row["path"], int(row["species_id"]) - 1))
     classes = tuple(name for _, name in sorted(species.items()))
-    return Listing(classes, {**drawn.holdout("birds", parts[False], ABOUT.sizes), "test": parts[True]})
+    return Listing(classes, {**holdout.holdout("birds", parts[False], ABOUT.sizes), "test": parts[True]})
 
 
 def table(path: Path) -> Iterator[dict[str, str]]:

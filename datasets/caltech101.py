@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .about import About, Archive, Listing, Torchvision
-from .base import mix
-from .reading import holdout as drawn
+from .base import derive_seed
+from .reading import holdout
 from .storage.index import Row
 
 ABOUT = About(
@@ -54,7 +54,7 @@ def few(rows: Sequence[Row], num_holdout: int, num_train: int) -> dict[str, list
     """Draw some images of each class by a hash of their names; what is left of a class is `test`."""
     parts: dict[str, list[Row]] = {"train": [], "holdout": [], "test": []}
     by_class: dict[int, list[Row]] = {}
-    for row in sorted(rows, key=lambda row: mix(drawn.SEED, drawn.key(row))):
+    for row in sorted(rows, key=lambda row: derive_seed(holdout.SEED, holdout.key(row))):
         by_class.setdefault(row.label, []).append(row)
     for own in by_class.values():
         parts["holdout"] += own[:num_holdout]

@@ -7,8 +7,7 @@ have them.
 from pathlib import Path
 
 from .about import About, Archive, Hub, Listing
-from .reading import holdout as drawn
-from .reading import matlab as mat
+from .reading import holdout, matlab
 from .storage.index import Row
 
 BASE = "http://ai.stanford.edu/~jkrause"
@@ -63,10 +62,10 @@ def read(root: Path) -> Listing:
     rows: list[list[Row]] = []
     for folder, name in LISTS.items():
         place = f"{folder}/{folder}" if (root / folder / folder).is_dir() else folder  # the first is Kaggle's
-        with mat.variables(list_of(name), "the annotations of Stanford Cars") as content:
-            named = [(mat.path_of(a["fname"]), a["class"]) for a in content["annotations"]]
-            rows.append([Row(f"{place}/{n}", mat.label_of(c, ABOUT.num_classes)) for n, c in named])
-    with mat.variables(list_of("cars_meta.mat"), "the class names of Stanford Cars") as content:
+        with matlab.variables(list_of(name), "the annotations of Stanford Cars") as content:
+            named = [(matlab.path_of(a["fname"]), a["class"]) for a in content["annotations"]]
+            rows.append([Row(f"{place}/{n}", matlab.label_of(c, ABOUT.num_classes)) for n, c in named])
+    with matlab.variables(list_of("cars_meta.mat"), "the class names of Stanford Cars") as content:
         classes = tuple(map(str, content["class_names"]))
     train, test = rows
-    return Listing(classes, {**drawn.holdout("cars", train, ABOUT.sizes), "test": test})
+    return Listing(classes, {**holdout.holdout("cars", train, ABOUT.sizes), "test": test})

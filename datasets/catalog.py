@@ -15,10 +15,8 @@ from .. import InputError
 from . import planted
 from .about import About
 from .base import Dataset
-from .download import locate as places
-from .reading import generated as embedded
-from .reading import image_folder as folder
-from .reading import official
+from .download import locate
+from .reading import generated, image_folder, official
 
 IS_ONE = re.compile(r"^ABOUT\b", re.MULTILINE)  # told without an import
 
@@ -40,9 +38,9 @@ def load(name: str, as_source: bool = False) -> Dataset:
     if plan := planted.read(name):
         return planted.plant(plan, load(plan.source, as_source=True), load(plan.target))
     if about(name) is None:
-        return folder.load(Path(name), as_source)
+        return image_folder.load(Path(name), as_source)
     module = _module(name)
-    return (embedded if hasattr(module, "images") else official).load(name, module)
+    return (generated if hasattr(module, "images") else official).load(name, module)
 
 
 def require(wanted: Sequence[str], fetch: bool = True) -> None:
@@ -53,7 +51,7 @@ def require(wanted: Sequence[str], fetch: bool = True) -> None:
     plans = [(name, planted.read(name)) for name in wanted]
     names_ = [part for name, plan in plans for part in ((plan.source, plan.target) if plan else (name,))]
     known = {name: found for name in names_ if (found := about(name)) and found.probes}
-    missing = [name for name, found in known.items() if places.present(name, found) is None]
+    missing = [name for name, found in known.items() if locate.present(name, found) is None]
     errors: list[str] = []
     for name in sorted(missing, key=lambda n: known[n].fetchable):
         if known[name].fetchable and (errors or not fetch):
@@ -62,11 +60,11 @@ def require(wanted: Sequence[str], fetch: bool = True) -> None:
             )
             continue
         try:
-            places.locate(name, known[name])
-        except places.MissingData as error:
+            locate.locate(name, known[name])
+        except locate.MissingData as error:
             errors.append(str(error))
     if errors:
-        raise places.MissingData("\n".join(errors))
+        raise locate.MissingData("\n".join(errors))
 
 
 def about(name: str) -> About | None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import InputError
 from .about import About, Listing
-from .base import Part, mix
+from .base import Part, derive_seed
 from .reading.holdout import SEED
 from .storage.index import IMAGE, IndexedImages, Table
 
@@ -73,7 +73,7 @@ def held_out(patients: Sequence[str], size: int) -> set[str]:
         size: images.
     """
     num_images, chosen = Counter(patients), set()
-    for patient in sorted(num_images, key=lambda p: mix(SEED, p)):
+    for patient in sorted(num_images, key=lambda p: derive_seed(SEED, p)):
         if num_images[patient] <= size:
             chosen.add(patient)
             size -= num_images[patient]

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from .about import About, Archive, Listing
-from .reading import holdout as drawn
+from .reading import holdout
 from .storage.index import Row
 
 ABOUT = About(
@@ -36,4 +36,4 @@ def read(root: Path) -> Listing:
         parts[side].append(Row(f"images/{path[image]}", int(label[image]) - 1))
     folders = [species[number] for number in sorted(species, key=int)]  # as 001.Black_footed_Albatross
     classes = tuple(folder.partition(".")[2].replace("_", " ") for folder in folders)
-    return Listing(classes, {**drawn.holdout("cub", parts["1"], ABOUT.sizes), "test": parts["0"]})
+    return Listing(classes, {**holdout.holdout("cub", parts["1"], ABOUT.sizes), "test": parts["0"]})

@@ -64,7 +64,7 @@ def joined() -> Iterator[None]:
     dist.destroy_process_group()
 
 
-def own(batch: Tensor) -> Tensor:
+def shard(batch: Tensor) -> Tensor:
     """Keep this process's slice of a batch [B,...]."""
     return batch if size() == 1 else batch.chunk(size())[dist.get_rank()]
 
@@ -82,7 +82,7 @@ def mean(x: Tensor) -> Tensor:
     return x if size() == 1 else _Mean.apply(x)
 
 
-def gathered(x: Tensor) -> Tensor:
+def gather_batch(x: Tensor) -> Tensor:
     """Put the slices [B/size,...] of all processes together again; no gradient flows."""
     if size() == 1:
         return x
@@ -103,7 +103,7 @@ def average_gradients(optimizer: torch.optim.Optimizer) -> None:
             gradient.copy_(whole.view_as(gradient))
 
 
-def first(function: Callable[..., T], *arguments: Any) -> T:
+def on_first(function: Callable[..., T], *arguments: Any) -> T:
     """Let the first process call a function, and give all what it returned."""
     if size() == 1:
         return function(*arguments)
@@ -113,7 +113,7 @@ def first(function: Callable[..., T], *arguments: Any) -> T:
     return said[0]
 
 
-def each(thing: T) -> list[T]:
+def all_gather(thing: T) -> list[T]:
     """Give what each process has, by rank."""
     if size() == 1:
         return [thing]
@@ -123,7 +123,7 @@ def each(thing: T) -> list[T]:
     return things
 
 
-def some(flag: bool) -> bool:
+def any_rank(flag: bool) -> bool:
     """Tell whether it holds in one of the processes."""
     if size() == 1:
         return flag

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from .about import About, Archive, Listing
-from .reading import holdout as drawn
-from .reading import matlab as mat
+from .reading import holdout, matlab
 from .storage.index import Row
 
 BASE = "http://vision.stanford.edu/aditya86/ImageNetDogs"
@@ -37,10 +36,10 @@ def read(root: Path) -> Listing:
     breeds: dict[int, str] = {}
     rows: dict[str, list[Row]] = {"train": [], "test": []}
     for name, own in rows.items():
-        with mat.variables(root / f"{name}_list.mat", "file_list and labels of Stanford Dogs") as content:
+        with matlab.variables(root / f"{name}_list.mat", "file_list and labels of Stanford Dogs") as content:
             for file, number in zip(content["file_list"], content["labels"].ravel(), strict=True):
-                label = mat.label_of(number, ABOUT.num_classes)
-                breeds[label] = mat.path_of(file).split("/")[0].split("-", 1)[1].replace("_", " ")
+                label = matlab.label_of(number, ABOUT.num_classes)
+                breeds[label] = matlab.path_of(file).split("/")[0].split("-", 1)[1].replace("_", " ")
                 own.append(Row(f"{images}/{file}", label))
     classes = tuple(name for _, name in sorted(breeds.items()))
-    return Listing(classes, {**drawn.holdout("dogs", rows["train"], ABOUT.sizes), "test": rows["test"]})
+    return Listing(classes, {**holdout.holdout("dogs", rows["train"], ABOUT.sizes), "test": rows["test"]})

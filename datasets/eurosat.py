@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from .about import About, Archive, Listing, Torchvision
-from .reading import holdout as drawn
+from .reading import holdout
 from .storage.index import Row
 
 ABOUT = About(
@@ -35,8 +35,8 @@ def read(root: Path) -> Listing:
         for label, f in enumerate(folders)
         for image in sorted(f.glob("*.jpg"))
     ]
-    is_test = drawn.draw(rows, round(len(rows) * ABOUT.sizes["test"] / sum(ABOUT.sizes.values()))).tolist()
+    is_test = holdout.draw(rows, round(len(rows) * ABOUT.sizes["test"] / sum(ABOUT.sizes.values()))).tolist()
     test = [row for row, held in zip(rows, is_test, strict=True) if held]
     rest = [row for row, held in zip(rows, is_test, strict=True) if not held]
     classes = tuple(re.sub("(?<=[a-z])(?=[A-Z])", " ", f.name) for f in folders)
-    return Listing(classes, {**drawn.holdout("eurosat", rest, ABOUT.sizes), "test": test})
+    return Listing(classes, {**holdout.holdout("eurosat", rest, ABOUT.sizes), "test": test})

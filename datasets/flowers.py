@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from .about import About, Archive, Hub, Listing, Torchvision
-from .reading import matlab as mat
+from .reading import matlab
 from .storage.index import Row
 
 BASE = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102"
@@ -60,9 +60,9 @@ CLASSES = tuple(NAMES.strip().replace(",\n", ", ").split(", "))
 
 def read(root: Path) -> Listing:
     """Read the numbers of each part's images, and the label of every image; both begin at 1."""
-    with mat.variables(root / "imagelabels.mat", "the labels of 102 Flowers") as content:
-        labels = [mat.label_of(number, ABOUT.num_classes) for number in content["labels"].ravel()]
-    with mat.variables(root / "setid.mat", "the numbers of each part's images") as content:
+    with matlab.variables(root / "imagelabels.mat", "the labels of 102 Flowers") as content:
+        labels = [matlab.label_of(number, ABOUT.num_classes) for number in content["labels"].ravel()]
+    with matlab.variables(root / "setid.mat", "the numbers of each part's images") as content:
         parts = {
             part: [Row(f"jpg/image_{i:05}.jpg", labels[i - 1]) for i in content[key].ravel().tolist()]
             for part, key in SETS.items()

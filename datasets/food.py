@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from .about import About, Archive, Hub, Listing, Torchvision
-from .reading import holdout as drawn
+from .reading import holdout
 from .storage.index import Row
 
 ABOUT = About(
@@ -36,4 +36,4 @@ def read(root: Path) -> Listing:
         for name, of in lists.items()
     }
     classes = tuple(dish.replace("_", " ") for dish in dishes)
-    return Listing(classes, {**drawn.holdout("food", rows["train"], ABOUT.sizes), "test": rows["test"]})
+    return Listing(classes, {**holdout.holdout("food", rows["train"], ABOUT.sizes), "test": rows["test"]})

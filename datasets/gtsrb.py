@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 from .about import About, Archive, Listing, Torchvision
-from .reading import holdout as drawn
+from .reading import holdout
 from .storage.index import Row
 
 BASE = "https://sid.erda.dk/public/archives/daaeac0d7ce1152aea9b61d9f1e19370"
@@ -68,7 +68,7 @@ def read(root: Path) -> Listing:
             continue  # a copy without this class
         tracks = {t: list(of_track) for t, of_track in groupby(frames, lambda frame: frame.split("_")[0])}
         # a tenth of the tracks of a class, rounded, and never none
-        held = drawn.draw([Row(f"{folder}/{t}", label) for t in tracks], max(1, (len(tracks) + 5) // 10))
+        held = holdout.draw([Row(f"{folder}/{t}", label) for t in tracks], max(1, (len(tracks) + 5) // 10))
         for (_, of_track), is_held in zip(tracks.items(), held, strict=True):
             part = "holdout" if is_held else "train"
             parts[part] += [Row(f"{folder}/{frame}", label) for frame in of_track]

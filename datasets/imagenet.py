@@ -12,8 +12,7 @@ from pathlib import Path
 
 from .. import InputError
 from .about import About, Listing
-from .reading import matlab as mat
-from .reading import wordnet
+from .reading import matlab, wordnet
 from .storage import nested_tar
 from .storage.index import Row
 
@@ -83,8 +82,8 @@ def _labels_of_devkit(root: Path) -> dict[str, str]:
     """
     truth = _from_devkit(root, "ILSVRC2012_validation_ground_truth.txt").split()
     meta = _from_devkit(root, "meta.mat")
-    with mat.variables(root / DEVKIT / "data" / "meta.mat", "the id of each number", meta) as content:
-        wnid_of = {int(s["ILSVRC2012_ID"].item()): mat.path_of(s["WNID"]) for s in content["synsets"]}
+    with matlab.variables(root / DEVKIT / "data" / "meta.mat", "the id of each number", meta) as content:
+        wnid_of = {int(s["ILSVRC2012_ID"].item()): matlab.path_of(s["WNID"]) for s in content["synsets"]}
         return {f"ILSVRC2012_val_{i:08}": wnid_of[int(number)] for i, number in enumerate(truth, start=1)}
 
 

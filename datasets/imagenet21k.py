@@ -13,11 +13,10 @@ import numpy as np
 
 from .. import InputError
 from .about import About, Listing
-from .base import mix
+from .base import derive_seed
 from .reading import wordnet
 from .reading.holdout import SEED
-from .storage import nested_tar
-from .storage import tar_shards as shards
+from .storage import nested_tar, tar_shards
 from .storage.index import Row
 from .storage.nested_tar import Images, Place
 from .storage.tar_shards import Member
@@ -91,7 +90,7 @@ def holdout(wnid: str, num_images: int, most: int) -> np.ndarray:
     chosen = np.zeros(num_images, bool)
     count = min(max(num_images // ONE_IN, 1), most, num_images - 1)
     if count > 0:
-        chosen[(mix(SEED, wnid) + np.arange(count) * (num_images // count)) % num_images] = True
+        chosen[(derive_seed(SEED, wnid) + np.arange(count) * (num_images // count)) % num_images] = True
     return chosen
 
 
@@ -100,7 +99,7 @@ def _of_shards(root: Path) -> Listing:
 
     Shards called `validation` are the holdout; classes are named by `classnames.txt`, or are numbers.
     """
-    found = [_shard(*shard) for shard in shards.samples(root, sorted(root.glob("*.tar")))]
+    found = [_shard(*shard) for shard in tar_shards.samples(root, sorted(root.glob("*.tar")))]
     if not any(len(labels) for _, labels, _ in found):
         raise nested_tar.missing(root / "nXXXXXXXX.tar")
     labels, held = (np.concatenate([shard[i] for shard in found]) for i in (1, 2))
@@ -117,10 +116,10 @@ def _of_shards(root: Path) -> Listing:
                 yield row._replace(label=label)
 
     parts = {"train": nested_tar.Rows(lambda: rows(~held)), "holdout": nested_tar.Rows(lambda: rows(held))}
-    return Listing(wordnet.words(shards.class_names(root, len(count))), parts)
+    return Listing(wordnet.words(tar_shards.class_names(root, len(count))), parts)
 
 
-def _shard(tar: str, samples: Iterable[shards.Sample]) -> tuple[Images, np.ndarray, np.ndarray]:
+def _shard(tar: str, samples: Iterable[tar_shards.Sample]) -> tuple[Images, np.ndarray, np.ndarray]:
     """List the images of a shard, their labels [n], and which are held out [n]."""
     found = list(samples)
     if strange := [sample.path for sample in found if not sample.numbered]:

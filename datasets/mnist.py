@@ -15,7 +15,7 @@ from .. import InputError
 from .about import About, Archive, Listing, Torchvision
 from .base import Part
 from .pixels import ArrayImages
-from .reading import holdout as drawn
+from .reading import holdout
 from .storage.index import Row
 
 BASE = "https://storage.googleapis.com/cvdf-datasets/mnist"
@@ -80,7 +80,7 @@ def parts(name: str, train: Arrays, test: Arrays, sizes: Mapping[str, int]) -> d
     """Make the parts of a set of arrays; the holdout is drawn by positions in the official training set."""
     rows = [Row(f"train/{i:05}", label) for i, label in enumerate(train[1].tolist())]
     found = {"test": Part(ArrayImages(test[0]), test[1])}
-    for part, own in drawn.holdout(name, rows, sizes).items():
+    for part, own in holdout.holdout(name, rows, sizes).items():
         places = [int(row.path.removeprefix("train/")) for row in own]
         found[part] = Part(ArrayImages(train[0][places]), train[1][places])
     return found

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from .about import About, Archive, Hub, Listing, Torchvision
-from .reading import holdout as drawn
+from .reading import holdout
 from .storage.index import Row
 
 BASE = "https://www.robots.ox.ac.uk/~vgg/data/pets/data"
@@ -42,4 +42,4 @@ def read(root: Path) -> Listing:
             breeds[int(breed)] = image.rpartition("_")[0].replace("_", " ")
             own.append(Row(f"images/{image}.jpg", int(breed) - 1))
     classes = tuple(name for _, name in sorted(breeds.items()))
-    return Listing(classes, {**drawn.holdout("pets", rows["trainval"], ABOUT.sizes), "test": rows["test"]})
+    return Listing(classes, {**holdout.holdout("pets", rows["trainval"], ABOUT.sizes), "test": rows["test"]})

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import InputError
-from .base import Dataset, Part, mix
+from .base import Dataset, Part, derive_seed
 from .pixels import Images
 
 PREFIX = "planted:"
@@ -97,7 +97,7 @@ def plant(plan: Plan, source: Dataset, target: Dataset) -> Dataset:
             f"source={PREFIX}…: a share of {plan.share:g} beside {num_near} classes of {target.name} takes "
             f"{num_bad} harmful ones; expected 1 to {len(source.classes)}, as {source.name} has"
         )
-    random = np.random.default_rng(mix(plan.seed, "classes"))
+    random = np.random.default_rng(derive_seed(plan.seed, "classes"))
     bad = np.sort(random.choice(len(source.classes), num_bad, replace=False))
     near, far = (_part(dataset, "train") for dataset in (target, source))
     part = _planted(plan, near, far, bad, num_near)
@@ -123,7 +123,7 @@ def _part(dataset: Dataset, name: str) -> Part:
 
 def _planted(plan: Plan, near: Part, far: Part, bad: np.ndarray, num_near: int) -> Part:
     """Join the near images with the harmful ones: as many a class as the source has."""
-    random = np.random.default_rng(mix(plan.seed, "images"))
+    random = np.random.default_rng(derive_seed(plan.seed, "images"))
     rows = np.flatnonzero(np.isin(far.labels, bad))
     labels = num_near + np.searchsorted(bad, far.labels[rows])
     if plan.kind is Kind.shuffled:
@@ -131,7 +131,7 @@ def _planted(plan: Plan, near: Part, far: Part, bad: np.ndarray, num_near: int) 
     images, image = (far.images, rows)
     if plan.kind is Kind.conflicting:
         images, image = near.images, random.integers(len(near.labels), size=len(rows))
-    harmful = _Images(images, image, mix(plan.seed, "order") if plan.kind is Kind.foreign else None)
+    harmful = _Images(images, image, derive_seed(plan.seed, "order") if plan.kind is Kind.foreign else None)
     return Part(_Joined(near.images, harmful), np.concatenate((near.labels, labels)))
 
 

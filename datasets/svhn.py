@@ -9,7 +9,7 @@ from .about import About, Archive, Listing, Torchvision
 from .base import Part
 from .mnist import DIGITS, Arrays, parts
 from .pixels import ArrayImages
-from .reading import matlab as mat
+from .reading import matlab
 
 BASE = "http://ufldl.stanford.edu/housenumbers"
 ABOUT = About(
@@ -51,7 +51,7 @@ def read(root: Path) -> Listing:
 
 def arrays(root: Path, part: str) -> Arrays:
     """Read uint8 images [N,32,32,3] and their digits int64 [N]; in the file the digit 0 is called 10."""
-    with mat.variables(root / f"{part}_32x32.mat", "X and y of SVHN") as content:
+    with matlab.variables(root / f"{part}_32x32.mat", "X and y of SVHN") as content:
         images, digits = content["X"].transpose(3, 0, 1, 2), content["y"].ravel()
         if images.shape != (len(digits), 32, 32, 3) or images.dtype != np.uint8:
             raise ValueError(f"images {images.dtype}{images.shape} of {len(digits)} digits")

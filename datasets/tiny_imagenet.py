@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from .about import About, Archive, Listing
-from .reading import holdout as drawn
-from .reading import wordnet
+from .reading import holdout, wordnet
 from .storage.index import Row
 
 ABOUT = About(
@@ -36,4 +35,6 @@ def read(root: Path) -> Listing:
         rows += [Row(f.relative_to(root).as_posix(), label) for f in sorted(folder.iterdir())]
     lines = (root / "val/val_annotations.txt").read_text().splitlines()
     test = [Row(f"val/images/{line.split()[0]}", label_of[line.split()[1]]) for line in lines]
-    return Listing(wordnet.words(wnids), {**drawn.holdout("tiny-imagenet", rows, ABOUT.sizes), "test": test})
+    return Listing(
+        wordnet.words(wnids), {**holdout.holdout("tiny-imagenet", rows, ABOUT.sizes), "test": test}
+    )

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..datasets.base import mix
+from ..datasets.base import derive_seed
 from .base import Method, Metrics, Problem, changes, check_ranges, train_step
 from .linear_probe import new_head
 from .networks.taps import Taps, unit_vectors
@@ -50,7 +50,7 @@ class ATL(Method):
 
     title = "ATL-style (our reconstruction)"
     paper = "arXiv 2111.10937"
-    splits = True
+    data_parallel = True
 
     @dataclass
     class Config:
@@ -73,12 +73,12 @@ class ATL(Method):
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
         self.taps = Taps(self.net, next(problem.target.batches(2))[0])
         self.head = new_head(sum(self.taps.widths), problem)
-        self.optimizer = self.recipe.optimise(self.head)
+        self.optimizer = self.recipe.make_optimizer(self.head)
         self.chosen_L = torch.zeros(len(self.taps.widths), device=problem.device)
         self.length = torch.ones((), device=problem.device)
 
     @classmethod
-    def unfit(cls, problem: Problem) -> str:
+    def why_incompatible(cls, problem: Problem) -> str:
         """Refuse a target without classes."""
         several = "it chooses layers by class, and target images have several labels"
         return several if problem.target.multi_label else ""
@@ -99,7 +99,7 @@ class ATL(Method):
         if config.taps is Which.all:
             return tuple(range(num_taps))
         if config.taps is Which.random:
-            return (mix(self.seed, "tap") % num_taps,)
+            return (derive_seed(self.seed, "tap") % num_taps,)
         judge_of = centroid_judge if config.classifier is Classifier.centroid else logistic_judge
         judge = judge_of(vectors, y, folds(y, self.seed), self.head.out_features)
         return forward_selection(judge, num_taps, config.max_taps, config.least_gain)
@@ -110,7 +110,7 @@ class ATL(Method):
 
     def step(self, t: int) -> Metrics:
         """Train the head on the next target batch."""
-        metrics = train_step(self.predict, self.target, self.optimizer, self.recipe.rate(t))
+        metrics = train_step(self.predict, self.target, self.optimizer, self.recipe.lr_at(t))
         return {**metrics, "num_taps": self.chosen_L.sum()}
 
     @classmethod

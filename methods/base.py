@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .. import InputError
-from ..datasets import distributed as ranks
+from ..datasets import distributed
 from ..datasets.base import Batch, Split, Stream
 from .metrics import classification_loss
 from .networks.network import Network
@@ -81,7 +81,9 @@ class Method(ABC):
     uses_pretraining: ClassVar[bool] = True
     pretrains: ClassVar[bool] = False  # on the source once more, with class weights of its own
     learns_controls: ClassVar[bool] = False  # a first stage learns what `protocol=trainval` replays
-    splits: ClassVar[bool] = False  # what is learned from a batch is a mean over its images, by `update`
+    data_parallel: ClassVar[bool] = (
+        False  # what is learned from a batch is a mean over its images, by `update`
+    )
     kind: ClassVar[str] = "baseline"  # or initialisation, regulariser, source selection, meta
 
     net: Network  # the network that is judged
@@ -105,12 +107,12 @@ class Method(ABC):
         return self.net.target(x)
 
     @classmethod
-    def shares(cls, config: Any) -> bool:
+    def can_be_data_parallel(cls, config: Any) -> bool:
         """Tell whether several processes may share a run of these settings."""
-        return cls.splits
+        return cls.data_parallel
 
     @classmethod
-    def unfit(cls, problem: Problem) -> str:
+    def why_incompatible(cls, problem: Problem) -> str:
         """Say why it cannot run on a problem; empty where it can."""
         return ""
 
@@ -208,7 +210,7 @@ _measure: ContextVar[Callable[[str], AbstractContextManager[None]]] = ContextVar
 )
 
 
-def part(name: str) -> AbstractContextManager[None]:
+def timed(name: str) -> AbstractContextManager[None]:
     """Name a part of a step (data, target, source, reward, policy) for the clock that runs."""
     return _measure.get()(name)
 
@@ -243,7 +245,7 @@ def saved_by(save: Callable[[], None]) -> Iterator[None]:
 
 def update(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Take one step with the gradients that have been gathered, of all processes, and drop them."""
-    ranks.average_gradients(optimizer)
+    distributed.average_gradients(optimizer)
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.step()
@@ -258,9 +260,9 @@ def train_step(
     name: str = "target",
 ) -> Metrics:
     """Take one step of plain classification on the next batch of a stream."""
-    with part("data"):
+    with timed("data"):
         x, y = next(stream)
-    with part(name):
+    with timed(name):
         loss = classification_loss(forward(x), y)
         loss.backward()
         update(optimizer, rate)

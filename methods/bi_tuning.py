@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..datasets.base import mix
-from .base import Method, Metrics, Problem, check_ranges, part, update
+from ..datasets.base import derive_seed
+from .base import Method, Metrics, Problem, check_ranges, timed, update
 from .networks.network import Network
 
 
@@ -49,31 +49,31 @@ class BiTuning(Method):
         self.config = config
         self.recipe = problem.recipe
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
-        self.second = problem.target.stream(self.recipe.batch_size, mix(problem.seed, "second view"))
+        self.second = problem.target.stream(self.recipe.batch_size, derive_seed(problem.seed, "second view"))
         self.net, self.key_net = problem.network(), problem.network()
         head: Any = self.net.target_head
         num_classes, num_features = head.weight.shape
         self.projector = nn.Linear(num_features, config.width, device=problem.device)
         self.key_projector = nn.Linear(num_features, config.width, device=problem.device)
         self.key_projector.load_state_dict(self.projector.state_dict())
-        self.optimizer = self.recipe.optimise(nn.ModuleList((self.net, self.projector)))
+        self.optimizer = self.recipe.make_optimizer(nn.ModuleList((self.net, self.projector)))
         self.queue_z = _random_keys(num_classes, config.num_keys, config.width, problem.device)
         self.queue_h = _random_keys(num_classes, config.num_keys, num_features + 1, problem.device)
         self.place_T = torch.zeros(num_classes, dtype=torch.long, device=problem.device)
 
     @classmethod
-    def unfit(cls, problem: Problem) -> str:
+    def why_incompatible(cls, problem: Problem) -> str:
         """Refuse a target without classes."""
         return "it needs classes, and target images have several labels" if problem.target.multi_label else ""
 
     def step(self, t: int) -> Metrics:
         """Train on one view of the next target batch; the other view makes the keys."""
-        with part("data"):
+        with timed("data"):
             rows, y = self.target.draw()
             self.second.draw()  # so that its crops are those of this step
             views = [stream.fetch(rows) for stream in (self.target, self.second)]
             query, second = (view.result()[0] for view in views)
-        with part("target"):
+        with timed("target"):
             self.follow()
             feature_BF, z_BD, h_BW = embed(self.net, self.projector, query)
             with torch.no_grad():
@@ -81,7 +81,7 @@ class BiTuning(Method):
             loss = F.cross_entropy(self.net.target_head(feature_BF).float(), y)
             contrast = self.contrast(z_BD, h_BW, key_z_BD, y)
             (loss + self.config.weight * contrast).backward()
-            update(self.optimizer, self.recipe.rate(t))
+            update(self.optimizer, self.recipe.lr_at(t))
             self.remember(key_z_BD, key_h_BW, y)
         return {"loss": loss.detach(), "contrast": contrast.detach()}
 

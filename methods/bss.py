@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import Method, Metrics, Problem, check_ranges, part, update
+from .base import Method, Metrics, Problem, check_ranges, timed, update
 from .metrics import classification_loss
 
 
@@ -44,19 +44,19 @@ class BSS(Method):
         self.config = config
         self.net = problem.network()
         self.recipe = problem.recipe
-        self.optimizer = self.recipe.optimise(self.net)
+        self.optimizer = self.recipe.make_optimizer(self.net)
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
 
     def step(self, t: int) -> Metrics:
         """Train on the next target batch and on the spectrum of its features."""
-        with part("data"):
+        with timed("data"):
             x, y = next(self.target)
-        with part("target"):
+        with timed("target"):
             feature_BF = self.net.features(x)
             loss = classification_loss(self.net.target_head(feature_BF).float(), y)
             penalty = self.config.eta * spectral_tail(feature_BF, self.config.k)
             (loss + penalty).backward()
-            update(self.optimizer, self.recipe.rate(t))
+            update(self.optimizer, self.recipe.lr_at(t))
         return {"loss": loss.detach(), "penalty": penalty.detach()}
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..datasets.base import Split
-from .base import Method, Metrics, Problem, check_ranges, classed_source, part, update
+from .base import Method, Metrics, Problem, check_ranges, classed_source, timed, update
 from .components.class_relationship import mean_answers, reverse_relation
 from .lwf import no_source_classes
 
@@ -37,7 +37,7 @@ class CoTuning(Method):
 
     title = "Co-Tuning"
     paper = "NeurIPS 2020"
-    splits = True
+    data_parallel = True
     kind = "regulariser"
 
     @dataclass
@@ -59,12 +59,12 @@ class CoTuning(Method):
         halves = (problem.target, problem.holdout) if problem.holdout else problem.target.halves(problem.seed)
         self.fitted, self.judged = halves
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
-        self.optimizer = self.recipe.optimise(self.net)
+        self.optimizer = self.recipe.make_optimizer(self.net)
         shape = (problem.target.num_classes, classed_source(problem).num_classes)
         self.relation_TS = torch.zeros(shape, device=problem.device)
 
     @classmethod
-    def unfit(cls, problem: Problem) -> str:
+    def why_incompatible(cls, problem: Problem) -> str:
         """Refuse a source or a target without classes."""
         several = "it needs classes, and target images have several labels"
         return no_source_classes(problem) or (several if problem.target.multi_label else "")
@@ -93,13 +93,13 @@ class CoTuning(Method):
 
     def step(self, t: int) -> Metrics:
         """Train the target head on the labels of the next batch, and the source head on their translation."""
-        with part("data"):
+        with timed("data"):
             x, y = next(self.target)
-        with part("target"):
+        with timed("target"):
             feature_BF = self.net.features(x)
             loss = F.cross_entropy(self.net.target_head(feature_BF).float(), y)
             source_BS = self.net.source_head(feature_BF).float()
             source_loss = F.cross_entropy(source_BS, self.relation_TS[y])
             (loss + self.config.weight * source_loss).backward()
-            update(self.optimizer, self.recipe.rate(t))
+            update(self.optimizer, self.recipe.lr_at(t))
         return {"loss": loss.detach(), "source_loss": source_loss.detach()}

@@ -36,7 +36,7 @@ class DATL(Method):
 
     title = "DATL"
     paper = "arXiv 1811.07056"
-    splits = True
+    data_parallel = True
     kind = "source selection"
     needs_source = True
     pretrains = True
@@ -66,7 +66,7 @@ class DATL(Method):
         self.net = problem.network()
         self.weight_S = torch.zeros(source.num_classes)
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
-        self.optimizer = self.recipe.optimise(self.net)
+        self.optimizer = self.recipe.make_optimizer(self.net)
 
     def prepare(self) -> None:
         """Weigh the source classes by the target's images, and pre-train a specialist on them."""
@@ -86,7 +86,7 @@ class DATL(Method):
 
     def step(self, t: int) -> Metrics:
         """Fine-tune the specialist on the next target batch."""
-        return train_step(self.net.target, self.target, self.optimizer, self.recipe.rate(t))
+        return train_step(self.net.target, self.target, self.optimizer, self.recipe.lr_at(t))
 
     def class_weights(self) -> Tensor | None:
         """Give the importance weights [S]."""

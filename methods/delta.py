@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from .. import InputError
-from ..datasets.base import mix
-from .base import Method, Metrics, Problem, check_ranges, may_save, part, train_step, update
+from ..datasets.base import derive_seed
+from .base import Method, Metrics, Problem, check_ranges, may_save, timed, train_step, update
 from .metrics import classification_loss
 from .networks.channel_attention import attention_of, features_and_maps, layers_of_stages, losses_without
 from .networks.network import Network
@@ -67,7 +67,7 @@ class DELTA(Method):
         self.net = problem.network()
         self.recipe = problem.recipe
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
-        self.optimizer = replace(self.recipe, weight_decay=0.0).optimise(self.net)
+        self.optimizer = replace(self.recipe, weight_decay=0.0).make_optimizer(self.net)
         for net in (self.old, self.net):
             net.__dict__["_run"] = net.encoder  # not compiled: maps are taken on the way
         self.layers, self.widths = tapped(self.old, problem, config.num_stages)
@@ -78,7 +78,7 @@ class DELTA(Method):
         self.attention_Z = torch.cat([torch.full((w,), 1 / w, device=problem.device) for w in self.widths])
 
     @classmethod
-    def unfit(cls, problem: Problem) -> str:
+    def why_incompatible(cls, problem: Problem) -> str:
         """Refuse a backbone without stages of convolutions."""
         net = problem.network(pretrained=False).eval()
         layers, _ = tapped(net, problem, 1)
@@ -93,7 +93,7 @@ class DELTA(Method):
             return
         if self.num_weighed == 0:
             self.fit_judge()
-        stream = self.target.split.stream(self.recipe.batch_size, mix(self.seed, "attention"))
+        stream = self.target.split.stream(self.recipe.batch_size, derive_seed(self.seed, "attention"))
         batches = [next(stream) for _ in range(self.config.attention_batches)]
         parts_C = self.attention_Z.split(self.widths)
         for layer, part_C in list(zip(self.layers, parts_C, strict=True))[int(self.num_weighed) :]:
@@ -104,9 +104,9 @@ class DELTA(Method):
 
     def fit_judge(self) -> None:
         """Train a target head on the frozen encoder."""
-        optimizer = self.recipe.optimise(self.judge)
+        optimizer = self.recipe.make_optimizer(self.judge)
         size, num_images = self.recipe.batch_size, len(self.target.split)
-        stream = self.target.split.stream(size, mix(self.seed, "attention head"))
+        stream = self.target.split.stream(size, derive_seed(self.seed, "attention head"))
         for t in range(ceil(HEAD_EPOCHS * num_images / size)):
             epoch = t * size // num_images
             rate = HEAD_LR * 0.1 ** (epoch / EPOCHS_TO_A_TENTH)
@@ -114,18 +114,18 @@ class DELTA(Method):
 
     def step(self, t: int) -> Metrics:
         """Train on the next target batch, close to the maps of the pre-trained network."""
-        with part("data"):
+        with timed("data"):
             x, y = next(self.target)
-        with part("source"), torch.no_grad():
+        with timed("source"), torch.no_grad():
             _, old_maps = features_and_maps(self.old, self.layers, x)
-        with part("target"):
+        with timed("target"):
             feature_BF, maps = features_and_maps(self.net, self.layers, x)
             loss = classification_loss(self.net.target_head(feature_BF).float(), y)
             change = map_change(maps, old_maps, self.attention_Z.split(self.widths))
             size = torch.stack([p.square().sum() for p in self.net.target_head.parameters()]).sum()
             penalty = self.config.alpha * change + self.config.beta * size / 2
             (loss + penalty).backward()
-            update(self.optimizer, self.recipe.rate(t))
+            update(self.optimizer, self.recipe.lr_at(t))
         return {"loss": loss.detach(), "penalty": penalty.detach()}
 
     @classmethod

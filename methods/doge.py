@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..datasets.base import mix
-from .base import Method, Metrics, Problem, check_ranges, classed_source, part, update
+from ..datasets.base import derive_seed
+from .base import Method, Metrics, Problem, check_ranges, classed_source, timed, update
 from .grad_cosine import dot
 from .metrics import classification_loss
 
@@ -54,7 +54,7 @@ class DoGE(Method):
         self.net = problem.network()
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
         self.source = source.stream(self.recipe.batch_size, problem.seed)
-        self.optimizer = self.recipe.optimise(self.net)
+        self.optimizer = self.recipe.make_optimizer(self.net)
         labels = source.labels.cpu()
         self.rows_of = {int(c): torch.nonzero(labels == c)[:, 0] for c in labels.unique()}
         self.log_weight_S = torch.zeros(source.num_classes, device=problem.device)
@@ -62,25 +62,25 @@ class DoGE(Method):
 
     def step(self, t: int) -> Metrics:
         """Compare the domains' gradients with the target's, move the weights, and train with them."""
-        rate = self.recipe.rate(t)
-        with part("data"):
+        rate = self.recipe.lr_at(t)
+        with timed("data"):
             classes_D, rows = self.draw(t)
             images = self.source.fetch(rows)
             x, y = next(self.target)
-        with part("target"):
+        with timed("target"):
             target_loss = classification_loss(self.net.target(x), y)
             target_loss.backward()
-        with part("data"):
+        with timed("data"):
             x, y = images.result()  # class by class
-        with part("source"):
+        with timed("source"):
             loss_B = classification_loss(self.net.source(x), y, reduction="none")
             loss_D = torch.stack([part_B.mean() for part_B in loss_B.tensor_split(len(classes_D))])
-        with part("policy"):
+        with timed("policy"):
             score_D = self.scores(loss_D, rate)
             self.log_weight_S[classes_D] += score_D / self.config.mu
             weight_S = self.log_weight_S.softmax(0) * len(self.log_weight_S)
             self.total_S += weight_S
-        with part("source"):
+        with timed("source"):
             source_loss = self.config.scale * (weight_S[classes_D] * loss_D).mean()
             source_loss.backward()
             update(self.optimizer, rate)
@@ -89,7 +89,7 @@ class DoGE(Method):
     def draw(self, t: int) -> tuple[Tensor, Tensor]:
         """Draw classes [D], and rows of the source [B] that they share evenly; a function of seed and t."""
         self.source.draw()  # keeps the count
-        generator = torch.Generator().manual_seed(mix(self.seed, "domains", t))
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "domains", t))
         order = torch.tensor(list(self.rows_of))[torch.randperm(len(self.rows_of), generator=generator)]
         size = self.recipe.batch_size
         classes_D = order[: min(self.config.num_domains, size)]

@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..datasets.base import mix
-from .base import Method, Metrics, Problem, check_ranges, classed_source, judging_stream, part, update
+from ..datasets.base import derive_seed
+from .base import Method, Metrics, Problem, check_ranges, classed_source, judging_stream, timed, update
 from .metrics import SCORES, classification_loss, of_scored
 from .value_estimator import estimator, seen, value_loss
 
@@ -54,7 +54,7 @@ class DVRL(Method):
         self.config, self.recipe, self.seed = config, problem.recipe, problem.seed
         size, device = self.recipe.batch_size, problem.device
         self.net = problem.network()
-        self.optimizer = self.recipe.optimise(self.net)
+        self.optimizer = self.recipe.make_optimizer(self.net)
         self.target = problem.target.stream(size, problem.seed)
         self.source = source.stream(size, problem.seed)
         self.estimator = estimator(source.num_classes, config.hidden).to(device)
@@ -73,41 +73,41 @@ class DVRL(Method):
 
     def step(self, t: int) -> Metrics:
         """Take source images by their value, train, and reward the estimator by the holdout's score."""
-        with part("data"):
+        with timed("data"):
             (x_T, y_T), (x_S, y_S) = next(self.target), next(self.source)
-        with part("target"):
+        with timed("target"):
             target_loss = classification_loss(self.net.target(x_T), y_T)
             target_loss.backward()
-        with part("source"):
+        with timed("source"):
             logits = self.net.source(x_S)
             chance_B = self.estimator(seen(logits.detach(), y_S))[:, 0].sigmoid()
             weight_B = chance_B.detach() if self.replays else self.taken(chance_B, t)
             loss_B = classification_loss(logits, y_S, reduction="none")
             source_loss = self.config.scale * (weight_B * loss_B).sum() / weight_B.sum().clamp(min=1e-8)
             source_loss.backward()
-            update(self.optimizer, self.recipe.rate(t))
+            update(self.optimizer, self.recipe.lr_at(t))
         self.total_S.index_add_(0, y_S, chance_B.detach())
         self.count_S.index_add_(0, y_S, torch.ones_like(weight_B))
         metrics = {"loss": target_loss.detach(), "source_loss": source_loss.detach()}
         if self.replays:
             return metrics
         reward = self.reward()
-        with part("policy"):
+        with timed("policy"):
             value_loss(chance_B, weight_B, self.advantage(reward)).backward()
             update(self.estimator_optimizer, self.estimator_optimizer.param_groups[0]["lr"])
         return {**metrics, "reward": reward, "chance": chance_B.detach().mean()}
 
     def taken(self, chance_B: Tensor, t: int) -> Tensor:
         """Draw which images are taken, 0 or 1 [B]; a function of the chances, the seed and t."""
-        generator = torch.Generator().manual_seed(mix(self.seed, "taken", t))
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "taken", t))
         u_B = torch.rand(len(chance_B), generator=generator).to(chance_B.device)
         return (u_B < chance_B).float()
 
     def reward(self) -> Tensor:
         """Score the updated network on the next holdout images."""
-        with part("data"):
+        with timed("data"):
             x, y = next(self.holdout)
-        with part("reward"), torch.no_grad():
+        with timed("reward"), torch.no_grad():
             self.net.eval()
             logits = self.net.target(x)
             self.net.train()

@@ -33,7 +33,7 @@ class EMD(Method):
 
     title = "EMD selection"
     paper = "arXiv 1806.06193"
-    splits = True
+    data_parallel = True
     kind = "source selection"
     needs_source = True
     pretrains = True
@@ -58,13 +58,13 @@ class EMD(Method):
         source = classed_source(problem)
         self.problem, self.config, self.recipe = problem, config, problem.recipe
         self.net = problem.network()
-        self.optimizer = self.recipe.optimise(self.net)
+        self.optimizer = self.recipe.make_optimizer(self.net)
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
         self.weight_S = torch.zeros(source.num_classes)
         self.similarity = torch.zeros(2)  # to the target: of the whole source, and of what is kept
 
     @classmethod
-    def unfit(cls, problem: Problem) -> str:
+    def why_incompatible(cls, problem: Problem) -> str:
         """Refuse a target without classes."""
         return "it needs classes, and target images have several labels" if problem.target.multi_label else ""
 
@@ -92,7 +92,7 @@ class EMD(Method):
     def step(self, t: int) -> Metrics:
         """Fine-tune on the next target batch."""
         whole, kept = self.similarity.clone()
-        metrics = train_step(self.net.target, self.target, self.optimizer, self.recipe.rate(t))
+        metrics = train_step(self.net.target, self.target, self.optimizer, self.recipe.lr_at(t))
         return {**metrics, "source_similarity": whole, "kept_similarity": kept}
 
     def class_weights(self) -> Tensor | None:

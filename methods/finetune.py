@@ -15,7 +15,7 @@ class FineTune(Method):
 
     title = "Fine-tuning"
     paper = "arXiv 1908.11406"
-    splits = True
+    data_parallel = True
 
     @dataclass
     class Config:
@@ -25,8 +25,8 @@ class FineTune(Method):
         self.recipe = problem.recipe
         self.net = problem.network()
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
-        self.optimizer = self.recipe.optimise(self.net)
+        self.optimizer = self.recipe.make_optimizer(self.net)
 
     def step(self, t: int) -> Metrics:
         """Train on the next target batch."""
-        return train_step(self.net.target, self.target, self.optimizer, self.recipe.rate(t))
+        return train_step(self.net.target, self.target, self.optimizer, self.recipe.lr_at(t))

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import Method, Metrics, Problem, check_ranges, part, update
+from .base import Method, Metrics, Problem, check_ranges, timed, update
 from .metrics import classification_loss
 
 
@@ -43,18 +43,18 @@ class GradCosine(Method):
         assert problem.source is not None
         self.config, self.recipe = config, problem.recipe
         self.net = problem.network()
-        self.optimizer = self.recipe.optimise(self.net)
+        self.optimizer = self.recipe.make_optimizer(self.net)
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
         self.source = problem.source.stream(self.recipe.batch_size, problem.seed)
 
     def step(self, t: int) -> Metrics:
         """Gather the target's gradient, and as much of the source's as the cosine lets through."""
-        with part("data"):
+        with timed("data"):
             (x_T, y_T), (x_S, y_S) = next(self.target), next(self.source)
-        with part("target"):
+        with timed("target"):
             loss = classification_loss(self.net.target(x_T), y_T)
             loss.backward()
-        with part("source"):
+        with timed("source"):
             source_loss = self.config.scale * classification_loss(self.net.source(x_S), y_S)
             head = list(self.net.source_head.parameters())
             shared = [p for p in self.net.encoder.parameters() if p.grad is not None]
@@ -66,7 +66,7 @@ class GradCosine(Method):
                 p.grad = gradient
             for p, gradient in zip(shared, auxiliary, strict=True):
                 p.grad.add_(gate * gradient)
-            update(self.optimizer, self.recipe.rate(t))
+            update(self.optimizer, self.recipe.lr_at(t))
         metrics = {"loss": loss.detach(), "source_loss": source_loss.detach()}
         return {**metrics, "cosine": cosine, "gate": gate}
 

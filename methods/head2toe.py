@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .base import Method, Metrics, Problem, check_ranges, part, train_step
+from .base import Method, Metrics, Problem, check_ranges, timed, train_step
 from .linear_probe import new_head
 from .lp_ft import shortened
 from .networks.taps import Taps, unit_vectors
@@ -33,7 +33,7 @@ class Head2Toe(Method):
 
     title = "Head2Toe"
     paper = "arXiv 2201.03529"
-    splits = True
+    data_parallel = True
 
     @dataclass
     class Config:
@@ -64,8 +64,8 @@ class Head2Toe(Method):
         self.widths = [vector.shape[1] for vector in self.vectors(x)]
         self.kept_F = torch.ones(sum(self.widths), device=problem.device)
         self.head = new_head(len(self.kept_F), problem)
-        self.selection_optimizer = self.selection_recipe.optimise(self.head)
-        self.optimizer = self.recipe.optimise(self.head)
+        self.selection_optimizer = self.selection_recipe.make_optimizer(self.head)
+        self.optimizer = self.recipe.make_optimizer(self.head)
 
     def vectors(self, x: Tensor) -> list[Tensor]:
         """Images [B,3,H,W] to the vectors of all layers, the source's logits among them."""
@@ -81,14 +81,14 @@ class Head2Toe(Method):
     def step(self, t: int) -> Metrics:
         """Train the head on the next target batch, first on all features and with the group lasso."""
         if t < self.num_selection_steps:
-            with part("target"):
+            with timed("target"):
                 penalty = self.config.penalty * group_norms(self.head.weight).sum()
                 penalty.backward()
-            rate = self.selection_recipe.rate(t)
+            rate = self.selection_recipe.lr_at(t)
             return train_step(self.predict, self.target, self.selection_optimizer, rate)
         if t == self.num_selection_steps:
             self.select()
-        rate = self.recipe.rate(t - self.num_selection_steps)
+        rate = self.recipe.lr_at(t - self.num_selection_steps)
         return train_step(self.predict, self.target, self.optimizer, rate)
 
     @torch.no_grad()

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import Method, Metrics, Problem, check_ranges, part, train_step
+from .base import Method, Metrics, Problem, check_ranges, timed, train_step
 
 
 class L2SP(Method):
@@ -22,7 +22,7 @@ class L2SP(Method):
 
     title = "L2-SP"
     paper = "arXiv 1802.01483"
-    splits = True
+    data_parallel = True
     kind = "regulariser"
 
     @dataclass
@@ -44,7 +44,7 @@ class L2SP(Method):
         pulled = [p for p in self.net.encoder.parameters() if p.ndim > 1 or not config.kernels_only]
         self.pulled = [(weight, weight.detach().clone()) for weight in pulled]
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
-        self.optimizer = replace(self.recipe, weight_decay=0.0).optimise(self.net)
+        self.optimizer = replace(self.recipe, weight_decay=0.0).make_optimizer(self.net)
 
     def penalty(self) -> Tensor:
         """Give alpha/2 |encoder - start|^2 + beta/2 |head|^2."""
@@ -55,8 +55,8 @@ class L2SP(Method):
 
     def step(self, t: int) -> Metrics:
         """Gather the gradient of the penalty, and train on the next target batch on top of it."""
-        with part("target"):
+        with timed("target"):
             penalty = self.penalty()
             penalty.backward()
-        metrics = train_step(self.net.target, self.target, self.optimizer, self.recipe.rate(t))
+        metrics = train_step(self.net.target, self.target, self.optimizer, self.recipe.lr_at(t))
         return {**metrics, "penalty": penalty.detach()}

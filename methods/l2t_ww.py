@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import InputError
-from .base import Method, Metrics, Problem, check_ranges, part, update
+from .base import Method, Metrics, Problem, check_ranges, timed, update
 from .components.lookahead import twice_differentiable, why_not
 from .components.unrolled import Unrolled
 from .feature_matching import Pairing, WhatWhere, connectors, matching_loss
@@ -64,12 +64,12 @@ class L2TWW(Method):
         self.pairs = config.pairs.pairs(len(C_M), len(D_N))
         self.bridges = connectors([(C_M[m], D_N[n]) for m, n in self.pairs]).to(problem.device)
         self.weigh = WhatWhere([C_M[m] for m, _ in self.pairs]).to(problem.device)
-        self.optimizer = self.recipe.optimise(self.student)
+        self.optimizer = self.recipe.make_optimizer(self.student)
         self.meta_optimizer = torch.optim.Adam(self.weigh.parameters(), weight_decay=config.meta_weight_decay)
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
 
     @classmethod
-    def unfit(cls, problem: Problem) -> str:
+    def why_incompatible(cls, problem: Problem) -> str:
         """Refuse what has no second derivatives, and steps that are not those of momentum SGD."""
         if problem.recipe.optimizer is not OptimizerName.sgd:
             return f"it looks ahead by steps of SGD, and the recipe's optimizer is {problem.recipe.optimizer}"
@@ -82,19 +82,19 @@ class L2TWW(Method):
 
     def step(self, t: int) -> Metrics:
         """Train on target and matching loss; then learn the weights by what matching alone would lead to."""
-        with part("data"):
+        with timed("data"):
             x, y = next(self.target)
-        with part("source"), torch.no_grad():
+        with timed("source"), torch.no_grad():
             teacher_maps = self.maps(self.teacher, x)
         weights = self.weigh([teacher_maps[m] for m, _ in self.pairs])
-        with part("target"):
+        with timed("target"):
             feature_BF, maps = self.net.tapped(x)
             loss = classification_loss(self.net.target_head(feature_BF).float(), y)
             fixed = [(what_BC.detach(), where_B.detach()) for what_BC, where_B in weights]
             matching = self.matching(teacher_maps, maps[-self.config.num_stages :], fixed)
             (loss + matching).backward()
-            update(self.optimizer, self.recipe.rate(t))
-        with part("policy"):
+            update(self.optimizer, self.recipe.lr_at(t))
+        with timed("policy"):
             meta_loss = self.look_ahead(teacher_maps, weights, x, y)
             meta_loss.backward(inputs=list(self.weigh.parameters()))
             update(self.meta_optimizer, self.config.meta_lr)

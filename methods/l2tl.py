@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from .. import InputError
-from ..datasets import distributed as ranks
-from ..datasets.base import Pending, mix
+from ..datasets import distributed
+from ..datasets.base import Pending, derive_seed
 from ..datasets.device import moved
-from .base import Method, Metrics, Problem, changes, classed_source, judging_stream, part, update
+from .base import Method, Metrics, Problem, changes, classed_source, judging_stream, timed, update
 from .l2tl_policy.gradient_credit import GradientCredit
 from .l2tl_policy.reinforce import Actions, Policy
 from .l2tl_policy.settings import (
@@ -51,7 +51,7 @@ class L2TL(Method):
     paper = "arXiv 1908.11406"
     kind = "source selection"
     needs_source = True
-    splits = True
+    data_parallel = True
     learns_controls = True
 
     Config = Settings
@@ -63,7 +63,7 @@ class L2TL(Method):
         self.seed = problem.seed
         self.replays = problem.controls is not None
         self.net = problem.network()
-        self.optimizer = self.recipe.optimise(self.net, config.decay_biases)
+        self.optimizer = self.recipe.make_optimizer(self.net, config.decay_biases)
         size = self.recipe.batch_size
         self.source = source.stream(size * config.multiplier, problem.seed)
         self.target = problem.target.stream(size, problem.seed)
@@ -90,20 +90,20 @@ class L2TL(Method):
 
     def step(self, t: int) -> Metrics:
         """Algorithm 1: one joint update, then one reward and one update of the policy."""
-        with part("policy"):
+        with timed("policy"):
             weight_S, scale, actions = self.sample()
             rows, y = self.source.draw()  # labels alone
             kept = select(weight_S[y], self.recipe.batch_size, self._tie_seed(t))
             images = self.source.fetch(rows, kept)  # decoding starts now
             others = self._explored(rows, y, kept)
-        with part("data"):
+        with timed("data"):
             x, y = next(self.target)
-        with part("target"):
+        with timed("target"):
             target_loss = classification_loss(self.net.target(x), y)
             target_loss.backward()
-        with part("data"):
+        with timed("data"):
             x, y = images.result()
-        with part("source"):
+        with timed("source"):
             weight = torch.ones_like(weight_S) if self._code_uniform else weight_S
             feature_BF = self.net.source_features(x)
             loss_B = classification_loss(self.net.source_head(feature_BF).float(), y, reduction="none")
@@ -123,17 +123,17 @@ class L2TL(Method):
         """Update the network, then the policy by the reward of all its actions together."""
         before: Tensor | float = 0.0
         if self.config.credit is Credit.gain:
-            with part("data"):
+            with timed("data"):
                 x, y = next(self.holdout)
-            with part("reward"):
+            with timed("reward"):
                 before = self.reward(x, y)
         self._update(t)
         if self.config.credit is not Credit.gain:
-            with part("data"):
+            with timed("data"):
                 x, y = next(self.holdout)
-        with part("reward"):
+        with timed("reward"):
             reward = self.reward(x, y) - before
-        with part("policy"):
+        with timed("policy"):
             advantage = torch.zeros_like(reward)
             if learns:
                 judged_S = None if self.config.credit is Credit.reward else self._present(y_S)
@@ -151,15 +151,15 @@ class L2TL(Method):
             others: candidates that are only judged, if any.
             learns: whether the policy moves.
         """
-        with part("data"):
+        with timed("data"):
             x, y = next(self.holdout)
-        with part("reward"):
+        with timed("reward"):
             along, loss = self.gradients.follow(self.net, x, y)
             self.gradients.judge(self.net, along, *trained)
             if others is not None:
                 self.gradients.judge(self.net, along, *others.result())
         self._update(t)
-        with part("policy"):
+        with timed("policy"):
             slope_S, slope, worth = self.gradients.slopes(self._mean_weight())
             if learns:
                 self.policy.tilt(slope_S, slope)
@@ -189,13 +189,13 @@ class L2TL(Method):
         return weight_S, scale, actions
 
     def _update(self, t: int) -> None:
-        with part("source"):
-            update(self.optimizer, self.recipe.rate(t))
+        with timed("source"):
+            update(self.optimizer, self.recipe.lr_at(t))
 
     def _present(self, y: Tensor) -> Tensor:
         """Tell which classes [S] have an image in a batch of labels y [B]."""
         present_S = torch.zeros(len(self.policy.weight_logits), dtype=torch.bool, device=y.device)
-        return present_S.index_fill(0, ranks.gathered(y), True)
+        return present_S.index_fill(0, distributed.gather_batch(y), True)
 
     def _mean_weight(self) -> Tensor:
         """Give the weights [S] that are expected at this step."""
@@ -205,11 +205,11 @@ class L2TL(Method):
 
     def source_loss(self, loss_B: Tensor, weight_B: Tensor) -> Tensor:
         """Weigh the losses of the images that were kept; zero when all weights are zero."""
-        num_weighted = ranks.mean((weight_B != 0).float().sum()).clamp(min=1e-8)
+        num_weighted = distributed.mean((weight_B != 0).float().sum()).clamp(min=1e-8)
         if self.config.normaliser is Normaliser.softmax:
             weight_B = weight_B.exp()
         if self.config.normaliser is not Normaliser.none:
-            weight_B = len(weight_B) * weight_B / ranks.mean(weight_B.sum()).clamp(min=1e-8)
+            weight_B = len(weight_B) * weight_B / distributed.mean(weight_B.sum()).clamp(min=1e-8)
         divisor = num_weighted if self.config.reduction is Reduction.nonzero else len(weight_B)
         return (weight_B * loss_B).sum() / divisor
 
@@ -225,7 +225,7 @@ class L2TL(Method):
                 size = self.recipe.batch_size if x.device.type == "cpu" else len(x)
                 logits = torch.cat([self.net.target(x_B) for x_B in x.split(size)])
                 self.net.train()
-        logits, y = ranks.gathered(logits), ranks.gathered(y)
+        logits, y = distributed.gather_batch(logits), distributed.gather_batch(y)
         if self.config.reward is Reward.negative_loss:
             return -classification_loss(logits, y)
         return SCORES[self.score](*of_scored(logits, y, self.scored))
@@ -238,10 +238,10 @@ class L2TL(Method):
         return scale if t >= self.config.first_policy_step else 0.0
 
     def _tie_seed(self, t: int) -> int | None:
-        return mix(self.seed, "ties", t) if self.config.ties is Ties.random else None
+        return derive_seed(self.seed, "ties", t) if self.config.ties is Ties.random else None
 
     @classmethod
-    def shares(cls, config: Any) -> bool:
+    def can_be_data_parallel(cls, config: Any) -> bool:
         """Tell whether several processes may share a run: not where single images are judged."""
         return config.credit is not Credit.first_order
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import InputError
-from ..datasets.base import mix
+from ..datasets.base import derive_seed
 from .base import Method, Metrics, Problem, check_ranges, classed_source, may_save, train_step
 from .components.tasks import Tasks
 from .components.trajectory import Metric, PathGradient, flat, put, walk
@@ -75,10 +75,10 @@ class Leap(Method):
         num_images = config.num_images or problem.pretraining_images
         self.num_tasks = max(1, round(num_images / (config.task_batch * config.task_steps)))
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
-        self.optimizer = self.recipe.optimise(self.net)
+        self.optimizer = self.recipe.make_optimizer(self.net)
 
     @classmethod
-    def unfit(cls, problem: Problem) -> str:
+    def why_incompatible(cls, problem: Problem) -> str:
         """Refuse a source that gives no tasks."""
         source = problem.source
         if source is None:
@@ -99,7 +99,7 @@ class Leap(Method):
     def meta_step(self) -> None:
         """Walk through tasks from the same start, and move it against the mean gradient of the paths."""
         config = self.config
-        torch.manual_seed(mix(self.seed, "meta-step", self.source.drawn))  # of dropout
+        torch.manual_seed(derive_seed(self.seed, "meta-step", self.source.drawn))  # of dropout
         path = PathGradient(self.weights, config.metric, config.stabilised, config.with_loss)
         optimizer = torch.optim.SGD(self.weights, config.inner_lr)
         num_tasks = min(config.meta_batch, self.num_tasks - self.source.drawn)
@@ -125,4 +125,4 @@ class Leap(Method):
 
     def step(self, t: int) -> Metrics:
         """Fine-tune from the start on the next target batch."""
-        return train_step(self.net.target, self.target, self.optimizer, self.recipe.rate(t))
+        return train_step(self.net.target, self.target, self.optimizer, self.recipe.lr_at(t))

@@ -20,7 +20,7 @@ class LinearProbe(Method):
 
     title = "Linear probe"
     paper = "arXiv 1610.01644"
-    splits = True
+    data_parallel = True
 
     @dataclass
     class Config:
@@ -40,7 +40,7 @@ class LinearProbe(Method):
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
         x, _ = next(problem.target.batches(1))
         self.head = new_head(self.features(x).shape[1], problem)
-        self.optimizer = self.recipe.optimise(self.head)
+        self.optimizer = self.recipe.make_optimizer(self.head)
 
     def features(self, x: Tensor) -> Tensor:
         """Images [B,3,H,W] to features [B,F] of the encoder in evaluation mode."""
@@ -55,7 +55,7 @@ class LinearProbe(Method):
     def step(self, t: int) -> Metrics:
         """Train the head on the next target batch."""
         forward = lambda x: self.head(self.features(x))  # noqa: E731
-        return train_step(forward, self.target, self.optimizer, self.recipe.rate(t))
+        return train_step(forward, self.target, self.optimizer, self.recipe.lr_at(t))
 
     @classmethod
     def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:

@@ -22,7 +22,7 @@ class LPFT(Method):
 
     title = "LP-FT"
     paper = "arXiv 2202.10054"
-    splits = True
+    data_parallel = True
     kind = "initialisation"
 
     @dataclass
@@ -46,15 +46,15 @@ class LPFT(Method):
         self.recipe = shortened(recipe, recipe.steps - self.num_probe_steps)
         self.net = problem.network()
         self.target = problem.target.stream(recipe.batch_size, problem.seed)
-        self.probe_optimizer = recipe.optimise(self.net.target_head)
-        self.optimizer = recipe.optimise(self.net)
+        self.probe_optimizer = recipe.make_optimizer(self.net.target_head)
+        self.optimizer = recipe.make_optimizer(self.net)
         self.train_mode()
 
     def step(self, t: int) -> Metrics:
         """Train the head alone, or later all weights, on the next target batch."""
         if t < self.num_probe_steps:
-            return train_step(self.probed, self.target, self.probe_optimizer, self.probe_recipe.rate(t))
-        rate = self.recipe.rate(t - self.num_probe_steps)
+            return train_step(self.probed, self.target, self.probe_optimizer, self.probe_recipe.lr_at(t))
+        rate = self.recipe.lr_at(t - self.num_probe_steps)
         return train_step(self.net.target, self.target, self.optimizer, rate)
 
     def probed(self, x: Tensor) -> Tensor:

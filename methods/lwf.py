@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import Method, Metrics, Problem, check_ranges, part, update
+from .base import Method, Metrics, Problem, check_ranges, timed, update
 from .metrics import classification_loss
 
 
@@ -25,7 +25,7 @@ class LwF(Method):
 
     title = "LwF"
     paper = "arXiv 1606.09282"
-    splits = True
+    data_parallel = True
     kind = "regulariser"
 
     @dataclass
@@ -46,25 +46,25 @@ class LwF(Method):
         self.old = problem.network().requires_grad_(False).eval()
         self.net = problem.network()
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
-        self.optimizer = self.recipe.optimise(self.net)
+        self.optimizer = self.recipe.make_optimizer(self.net)
 
     @classmethod
-    def unfit(cls, problem: Problem) -> str:
+    def why_incompatible(cls, problem: Problem) -> str:
         """Refuse a source without classes, or no source: then there is no old question."""
         return no_source_classes(problem)
 
     def step(self, t: int) -> Metrics:
         """Train both heads on the next target batch: its labels, and the old network's answers."""
-        with part("data"):
+        with timed("data"):
             x, y = next(self.target)
-        with part("source"), torch.no_grad():
+        with timed("source"), torch.no_grad():
             old_BS = self.old.source(x)
-        with part("target"):
+        with timed("target"):
             feature_BF = self.net.features(x)
             loss = classification_loss(self.net.target_head(feature_BF).float(), y)
             kept = distillation(self.net.source_head(feature_BF).float(), old_BS, self.config.temperature)
             (loss + self.config.weight * kept).backward()
-            update(self.optimizer, self.recipe.rate(t))
+            update(self.optimizer, self.recipe.lr_at(t))
         return {"loss": loss.detach(), "distillation": kept.detach()}
 
     @classmethod

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import Method, Metrics, Problem, check_ranges, classed_source, judging_stream, part, update
+from .base import Method, Metrics, Problem, check_ranges, classed_source, judging_stream, timed, update
 from .components.lookahead import lookahead, twice_differentiable, why_not
 from .metrics import classification_loss
 
@@ -47,7 +47,7 @@ class MetaWeights(Method):
         source = classed_source(problem)
         self.config, self.recipe = config, problem.recipe
         self.net = problem.network()
-        self.optimizer = self.recipe.optimise(self.net)
+        self.optimizer = self.recipe.make_optimizer(self.net)
         size = self.recipe.batch_size
         self.source = source.stream(size, problem.seed)
         self.target = problem.target.stream(size, problem.seed)
@@ -60,24 +60,24 @@ class MetaWeights(Method):
             self.holdout = judging_stream(problem, size)
 
     @classmethod
-    def unfit(cls, problem: Problem) -> str:
+    def why_incompatible(cls, problem: Problem) -> str:
         """Refuse what has no second derivatives."""
         return why_not(problem)
 
     def step(self, t: int) -> Metrics:
         """Weigh by a step that is only thought, then take it with the new weights."""
-        with part("data"):
+        with timed("data"):
             (x_T, y_T), (x_S, y_S) = next(self.target), next(self.source)
-        with part("target"):
+        with timed("target"):
             target_loss = classification_loss(self.net.target(x_T), y_T)
             target_loss.backward()
-        with part("source"), twice_differentiable():
+        with timed("source"), twice_differentiable():
             loss_B = classification_loss(self.net.source(x_S), y_S, reduction="none")
-        rate = self.recipe.rate(t)
+        rate = self.recipe.lr_at(t)
         metrics = {"loss": target_loss.detach()}
         if not self.replays:
             metrics["holdout_loss"] = self.learn(loss_B, y_S, rate)
-        with part("source"):
+        with timed("source"):
             source_loss = self.weighted(loss_B, y_S)
             source_loss.backward(inputs=list(self.net.parameters()))
             update(self.optimizer, rate)
@@ -89,9 +89,9 @@ class MetaWeights(Method):
 
     def learn(self, loss_B: Tensor, y_S: Tensor, rate: float) -> Tensor:
         """Move the weights down the gradient of the holdout loss that the step would lead to."""
-        with part("data"):
+        with timed("data"):
             x, y = next(self.holdout)
-        with part("policy"), twice_differentiable():
+        with timed("policy"), twice_differentiable():
             loss = lookahead(self.net, self.weighted(loss_B, y_S), rate, x, y)
             (self.logit_S.grad,) = torch.autograd.grad(loss, [self.logit_S])
             self.meta_optimizer.step()

@@ -29,7 +29,7 @@ class Pretrain(Method):
 
     title = "Source pre-training"
     paper = "arXiv 1908.11406"
-    splits = True
+    data_parallel = True
     needs_source = True
     uses_pretraining = False
 
@@ -51,7 +51,7 @@ class Pretrain(Method):
         if self.head_only:
             self.net.encoder.requires_grad_(False)
         self.source = self._stream(problem, config)
-        self.optimizer = self.recipe.optimise(self.net)
+        self.optimizer = self.recipe.make_optimizer(self.net)
 
     def _stream(self, problem: Problem, config: Any) -> Any:
         """Open the stream: by epochs, with replacement, or by epochs of a drawn subset."""
@@ -68,7 +68,7 @@ class Pretrain(Method):
     def step(self, t: int) -> Metrics:
         """Train on the next source batch."""
         self.net.encoder.train(not self.head_only)
-        return train_step(self.net.source, self.source, self.optimizer, self.recipe.rate(t), "source")
+        return train_step(self.net.source, self.source, self.optimizer, self.recipe.lr_at(t), "source")
 
     @classmethod
     def label(cls, config: Any) -> str:

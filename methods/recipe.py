@@ -78,7 +78,7 @@ class Recipe:
     lr_grid: list[float] = field(default_factory=lambda: [0.001, 0.005, 0.01, 0.05, 0.1, 0.15, 0.2, 0.4])
     weight_decay_grid: list[float] = field(default_factory=lambda: [0.0, 4e-5])  # both: `tune=paper_grid`
 
-    def rate(self, t: int) -> float:
+    def lr_at(self, t: int) -> float:
         """Give the learning rate of step t."""
         if self.schedule is Schedule.constant:
             return self.lr
@@ -89,7 +89,7 @@ class Recipe:
             return self.lr * (t + 1) / warmup
         return self.lr * 0.5 * (1 + math.cos(math.pi * (t - warmup) / max(1, self.steps - warmup)))
 
-    def optimise(self, net: nn.Module, decay_biases: bool | None = None) -> torch.optim.Optimizer:
+    def make_optimizer(self, net: nn.Module, decay_biases: bool | None = None) -> torch.optim.Optimizer:
         """Make the optimiser of a network's trainable parameters."""
         biases = self.decay_biases if decay_biases is None else decay_biases
         decayed: list[nn.Parameter] = []

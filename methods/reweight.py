@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..datasets.base import mix
-from .base import Method, Metrics, Problem, check_ranges, classed_source, part, update
+from ..datasets.base import derive_seed
+from .base import Method, Metrics, Problem, check_ranges, classed_source, timed, update
 from .components.lookahead import lookahead, twice_differentiable, why_not
 from .metrics import classification_loss
 
@@ -50,29 +50,31 @@ class Reweight(Method):
         size, judge = self.recipe.batch_size, problem.holdout or problem.target
         self.source = source.stream(size, problem.seed)
         self.target = problem.target.stream(size, problem.seed)
-        self.holdout = judge.stream(size, mix(problem.seed, "judge"), augmented=problem.holdout is None)
-        self.optimizer = self.recipe.optimise(self.net)
+        self.holdout = judge.stream(
+            size, derive_seed(problem.seed, "judge"), augmented=problem.holdout is None
+        )
+        self.optimizer = self.recipe.make_optimizer(self.net)
         self.total_S, self.count_S = torch.zeros(2, source.num_classes, device=problem.device)
 
     @classmethod
-    def unfit(cls, problem: Problem) -> str:
+    def why_incompatible(cls, problem: Problem) -> str:
         """Refuse what has no second derivatives."""
         return why_not(problem)
 
     def step(self, t: int) -> Metrics:
         """Weigh the source images, then train on them and on the target's."""
-        with part("data"):
+        with timed("data"):
             (x_S, y_S), (x_T, y_T) = next(self.source), next(self.target)
-        with part("source"), twice_differentiable():
+        with timed("source"), twice_differentiable():
             loss_B = classification_loss(self.net.source(x_S), y_S, reduction="none")
         weight_B, judged = self.weigh(loss_B)
-        with part("source"):
+        with timed("source"):
             source_loss = self.config.scale * (weight_B * loss_B).sum()
             source_loss.backward()
-        with part("target"):
+        with timed("target"):
             target_loss = classification_loss(self.net.target(x_T), y_T)
             target_loss.backward()
-            update(self.optimizer, self.recipe.rate(t))
+            update(self.optimizer, self.recipe.lr_at(t))
         self.total_S.index_add_(0, y_S, len(y_S) * weight_B)
         self.count_S.index_add_(0, y_S, torch.ones_like(weight_B))
         kept = (weight_B > 0).float().mean()
@@ -80,9 +82,9 @@ class Reweight(Method):
 
     def weigh(self, loss_B: Tensor) -> tuple[Tensor, Metrics]:
         """Give the source images weights [B] that sum to one, or are all zero where none helps."""
-        with part("data"):
+        with timed("data"):
             x, y = next(self.holdout)
-        with part("policy"), twice_differentiable():
+        with timed("policy"), twice_differentiable():
             none_B = torch.zeros_like(loss_B, requires_grad=True)
             loss = lookahead(self.net, (none_B * loss_B).sum(), 1.0, x, y)
             (slope_B,) = torch.autograd.grad(loss, [none_B])

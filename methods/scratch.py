@@ -15,7 +15,7 @@ class Scratch(Method):
 
     title = "From scratch"
     paper = "arXiv 1908.11406"
-    splits = True
+    data_parallel = True
     uses_pretraining = False
 
     @dataclass
@@ -26,8 +26,8 @@ class Scratch(Method):
         self.recipe = problem.recipe
         self.net = problem.network(pretrained=False)
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
-        self.optimizer = self.recipe.optimise(self.net)
+        self.optimizer = self.recipe.make_optimizer(self.net)
 
     def step(self, t: int) -> Metrics:
         """Train on the next target batch."""
-        return train_step(self.net.target, self.target, self.optimizer, self.recipe.rate(t))
+        return train_step(self.net.target, self.target, self.optimizer, self.recipe.lr_at(t))

@@ -30,7 +30,7 @@ class SelectiveJoint(Method):
 
     title = "Selective joint fine-tuning"
     paper = "arXiv 1702.08690"
-    splits = True
+    data_parallel = True
     kind = "source selection"
     needs_source = True
 
@@ -51,7 +51,7 @@ class SelectiveJoint(Method):
         self.config, self.recipe = config, problem.recipe
         source = classed_source(problem)
         self.net = problem.network()
-        self.optimizer = self.recipe.optimise(self.net)
+        self.optimizer = self.recipe.make_optimizer(self.net)
         size, num_target = self.recipe.batch_size, len(problem.target)
         self.target = problem.target.stream(size, problem.seed)
         self.source = Chosen(source, size, problem.seed)
@@ -60,7 +60,7 @@ class SelectiveJoint(Method):
         self.taken_T = torch.full((num_target,), config.num_neighbours)
 
     @classmethod
-    def unfit(cls, problem: Problem) -> str:
+    def why_incompatible(cls, problem: Problem) -> str:
         """Refuse a target without classes."""
         return "it needs classes, and target images have several labels" if problem.target.multi_label else ""
 
@@ -83,7 +83,7 @@ class SelectiveJoint(Method):
             self.taken_T += self.config.num_neighbours * self.misclassified()
             self.take()
         weigh = lambda loss_B, y: self.config.scale * loss_B.mean()  # noqa: E731
-        rate = self.recipe.rate(t)
+        rate = self.recipe.lr_at(t)
         metrics = joint_step(self.net, self.target, self.source, self.optimizer, rate, weigh)
         return {**metrics, "num_chosen": torch.tensor(float(len(self.source.rows)))}
 

@@ -23,7 +23,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .base import Method, Metrics, Problem, check_ranges, part, update
+from .base import Method, Metrics, Problem, check_ranges, timed, update
 from .metrics import classification_loss
 from .networks.blocks import find_blocks
 from .networks.encoders import SmallEncoder
@@ -57,11 +57,11 @@ class SpotTune(Method):
         self.config, self.recipe = config, problem.recipe
         self.net = problem.network()
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
-        self.optimizer = self.recipe.optimise(self.net)
+        self.optimizer = self.recipe.make_optimizer(self.net)
         router = Router(blocks_of(self.net, problem), config.temperature)
         self.net.router = router.to(problem.device)  # evaluated, saved and counted with the network
         policy_recipe = replace(self.recipe, weight_decay=config.policy_weight_decay)
-        self.policy_optimizer = policy_recipe.optimise(router)
+        self.policy_optimizer = policy_recipe.make_optimizer(router)
 
     @property
     def router(self) -> "Router":
@@ -70,21 +70,21 @@ class SpotTune(Method):
         return router
 
     @classmethod
-    def unfit(cls, problem: Problem) -> str:
+    def why_incompatible(cls, problem: Problem) -> str:
         """Refuse a backbone without blocks."""
         found = blocks_of(problem.network(pretrained=False), problem)
         return "" if found else "it needs blocks that images pass in turn, and the backbone has none"
 
     def step(self, t: int) -> Metrics:
         """Choose for the next target batch; train what was chosen, and the choice."""
-        with part("data"):
+        with timed("data"):
             x, y = next(self.target)
-        with part("policy"):
+        with timed("policy"):
             tuned_BN = self.router.choose(x)
-        with part("target"):
+        with timed("target"):
             loss = classification_loss(self.routed(x, tuned_BN), y)
             loss.backward()
-            rate = self.recipe.rate(t)
+            rate = self.recipe.lr_at(t)
             update(self.optimizer, rate)
             update(self.policy_optimizer, self.config.policy_rate * rate)
         return {"loss": loss.detach(), "tuned_share": tuned_BN.detach().mean()}

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..datasets.base import mix
+from ..datasets.base import derive_seed
 from .base import Method, Metrics, Problem, check_ranges, train_step
 
 
@@ -24,7 +24,7 @@ class StochNorm(Method):
 
     title = "StochNorm"
     paper = "NeurIPS 2020"
-    splits = True
+    data_parallel = True
     kind = "regulariser"
 
     @dataclass
@@ -46,18 +46,18 @@ class StochNorm(Method):
             make_stochastic(norm, config.probability, self.generator)
         self.recipe = problem.recipe
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
-        self.optimizer = self.recipe.optimise(self.net)
+        self.optimizer = self.recipe.make_optimizer(self.net)
 
     @classmethod
-    def unfit(cls, problem: Problem) -> str:
+    def why_incompatible(cls, problem: Problem) -> str:
         """Refuse a network without batch norms."""
         norms = problem.network(pretrained=False).norms
         return "" if norms else "it needs batch norms, and the backbone has none"
 
     def step(self, t: int) -> Metrics:
         """Train on the next target batch, with branches drawn anew."""
-        self.generator.manual_seed(mix(self.seed, "branches", t))
-        return train_step(self.net.target, self.target, self.optimizer, self.recipe.rate(t))
+        self.generator.manual_seed(derive_seed(self.seed, "branches", t))
+        return train_step(self.net.target, self.target, self.optimizer, self.recipe.lr_at(t))
 
 
 class Stochastic(_BatchNorm):

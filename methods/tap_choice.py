@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..datasets.base import mix
+from ..datasets.base import derive_seed
 from .components.class_relationship import logistic_regression, mean_answers
 
 NUM_FOLDS = 5
@@ -21,7 +21,7 @@ def folds(y: Tensor, seed: int) -> Tensor:
     """Deal the images of each class out to five folds [N]; or each image is one, where no class has five."""
     if torch.bincount(y).max() < NUM_FOLDS:
         return torch.arange(len(y), device=y.device)
-    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(mix(seed, "folds")))
+    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(derive_seed(seed, "folds")))
     order = order.to(y.device)
     order = order[torch.argsort(y[order], stable=True)]
     fold_N = torch.empty_like(order)

@@ -33,7 +33,7 @@ class UOT(Method):
 
     title = "UOT selection"
     paper = "NeurIPS 2022"
-    splits = True
+    data_parallel = True
     kind = "source selection"
     needs_source = True
 
@@ -54,13 +54,13 @@ class UOT(Method):
         self.config = config
         self.recipe = problem.recipe
         self.net = problem.network()
-        self.optimizer = self.recipe.optimise(self.net)
+        self.optimizer = self.recipe.make_optimizer(self.net)
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
         self.source = Chosen(source, self.recipe.batch_size, problem.seed)
         self.weight_S = torch.zeros(source.num_classes)
 
     @classmethod
-    def unfit(cls, problem: Problem) -> str:
+    def why_incompatible(cls, problem: Problem) -> str:
         """Refuse a target without classes."""
         return "it needs classes, and target images have several labels" if problem.target.multi_label else ""
 
@@ -81,7 +81,7 @@ class UOT(Method):
     def step(self, t: int) -> Metrics:
         """Train on the next batch of the target and of the chosen classes."""
         weigh = lambda loss_B, y: self.config.scale * loss_B.mean()  # noqa: E731
-        rate = self.recipe.rate(t)
+        rate = self.recipe.lr_at(t)
         return joint_step(self.net, self.target, self.source, self.optimizer, rate, weigh)
 
     @classmethod

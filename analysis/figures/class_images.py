@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from ... import InputError
-from .. import wording as words
+from .. import wording
 from .style import BROKEN, INK, PAPER, WIDTH, apart, blank, counted, dressed, folded, plain, row_places, settled
 from ..statistics.ranking import extremes, rank_correlation
 
@@ -115,7 +115,7 @@ def weights_alternative(weights: pd.DataFrame, count: int = 10) -> str:
     stable = (
         "One seed alone does not show how stable the ranking is."
         if math.isnan(correlation)
-        else f"Rank correlation between seeds, on average: {words.number(correlation, 2)}."
+        else f"Rank correlation between seeds, on average: {wording.number(correlation, 2)}."
     )
     return (
         f"Weights of {counted(weights.index, 'source class', 'source classes')} from"
@@ -131,8 +131,8 @@ def _listed(ranked: pd.DataFrame, most: int = 3) -> str:
 
 def _weight(row: Mapping[Hashable, Any]) -> str:
     """Return the mean weight and its spread over seeds."""
-    spread = "" if math.isnan(row["deviation"]) else f" ± {words.number(row['deviation'], 2)}"
-    return f"{words.number(row['mean'], 2)}{spread}"
+    spread = "" if math.isnan(row["deviation"]) else f" ± {wording.number(row['deviation'], 2)}"
+    return f"{wording.number(row['mean'], 2)}{spread}"
 
 
 def class_pictures_figure(

@@ -14,7 +14,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from matplotlib.transforms import Bbox
 
-from .. import wording as words
+from .. import wording
 from ..records.comparison import REFERENCE
 from .style import BUTT, INK, NARROWEST, PAPER, Style, WIDTH, blank, counted, dressed, folded, key, key_height, lowest_shown, point_out, settled
 from ..statistics.paired import mean_interval
@@ -100,7 +100,7 @@ def cost_alternative(runs: pd.DataFrame, score_name: str) -> str:
     means = cost_means(runs)
 
     def said(mean: pd.Series) -> str:
-        return f"{mean['label']} {words.number(mean['score'])} % in {words.duration(mean['seconds'])}"
+        return f"{mean['label']} {wording.number(mean['score'])} % in {wording.duration(mean['seconds'])}"
 
     front = "; ".join(said(mean) for _, mean in means[means["on_front"]].iterrows())
     beaten = means[(means["label"] == REFERENCE) & ~means["on_front"]]
@@ -140,7 +140,7 @@ def _draw_point(axes: Axes, mean: dict[Hashable, Any], style: Style) -> None:
     seconds, score, colour = mean["seconds"], mean["score"], style.colour
     edge = axes.get_ylim()[0]
     if score < edge:
-        point_out(axes, (seconds, edge), "v", words.number(score), colour)
+        point_out(axes, (seconds, edge), "v", wording.number(score), colour)
         return
     bar: dict[str, Any] = {"color": colour, "linewidth": 1.3, "alpha": 0.65, **BUTT}
     axes.plot([seconds] * 2, [mean["low"], mean["high"]], **bar)

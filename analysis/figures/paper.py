@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from .. import wording as words
+from .. import wording
 from ..records.comparison import REFERENCE
 from .style import BROKEN, INK, NARROWEST, PAPER, ROW, Style, WIDTH, apart, blank, counted, dressed, folded, key, key_height, line, point_out, row_places, settled, step_axis
 from ..statistics.paired import mean_interval
@@ -77,13 +77,13 @@ def _draw_differences(
         axes.plot(points, places[label], marker, color=colour, markerfacecolor=face, markersize=6.5, zorder=3)
     for label, points in beyond[["label", "points"]].to_numpy():
         edge, toward = (left, "<") if points < left else (right, ">")
-        value = words.number(points, sign=True)
+        value = wording.number(points, sign=True)
         point_out(axes, (edge, places[label]), toward, value, look[label].colour)
 
 
 def _signed(points: float) -> str:
     """Return points as a tick shows them."""
-    return words.number(points, 0 if float(points).is_integer() else 1, sign=True)
+    return wording.number(points, 0 if float(points).is_integer() else 1, sign=True)
 
 
 def _common_range(differences: pd.DataFrame) -> tuple[float, float]:
@@ -102,7 +102,7 @@ def difference_alternative(differences: pd.DataFrame) -> str:
     means = known.groupby("label")["points"].mean().sort_values(ascending=False, kind="stable")
     claimed = known[known["claimed"].astype(bool)]
     above, below = (claimed["points"] > 0).sum(), (claimed["points"] < 0).sum()
-    best, worst = (f"{means.index[i]} {words.number(means.iloc[i], sign=True)}" for i in (0, -1))
+    best, worst = (f"{means.index[i]} {wording.number(means.iloc[i], sign=True)}" for i in (0, -1))
     ends = f"{best} (highest) to {worst} (lowest)" if len(means) > 1 else best
     return (
         f"Difference from fine-tuning in points, {counted(means, 'method')} on"
@@ -230,7 +230,7 @@ def shots_alternative(runs: pd.DataFrame, differences: pd.DataFrame, score_name:
         return text
     most = known.iloc[known["points"].abs().argmax()]
     apart_from_zero = ((known["low"] > 0) | (known["high"] < 0)).sum()
-    number = words.estimate(most["points"], most["low"], most["high"], sign=True)
+    number = wording.estimate(most["points"], most["low"], most["high"], sign=True)
     return (
         f"{text} Largest difference from fine-tuning: {most['label']} on {most['target']} at {most['at']}"
         f" a class, {number} points; {apart_from_zero} of {counted(known.index, 'interval')}"
@@ -306,7 +306,7 @@ def curves_alternative(curve: pd.DataFrame, score_name: str) -> str:
     parts = []
     for target in curve["target"].unique():
         own = ends[ends["target"] == target].sort_values("score", ascending=False, kind="stable")
-        found = [f"{row['label']} {words.number(row['score'])}" for _, row in own.iterrows()]
+        found = [f"{row['label']} {wording.number(row['score'])}" for _, row in own.iterrows()]
         parts.append(f"{target}: {found[0]}" + (f", then {found[1]}" if len(found) > 1 else ""))
     return (
         f"{score_name} on the holdout part while training, {counted(curve['label'].unique(), 'method')} on"

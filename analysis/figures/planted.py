@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from .. import wording as words
+from .. import wording
 from .style import BROKEN, BUTT, INK, PAPER, ROW, Style, blank, counted, dressed, folded, row_places, settled, styles
 from ..records.load import load
 from ..tables.planted_table import finding, weights_setting
@@ -81,7 +81,7 @@ def planted_figure(frame: pd.DataFrame, look: dict[str, Style], columns: int = 1
             second.axvline(points, zorder=1, **BROKEN)
         second.set(xlabel="points from uniform")
         second.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
-        second.xaxis.set_major_formatter(FuncFormatter(lambda x, _: words.number(x, 0, sign=True)))
+        second.xaxis.set_major_formatter(FuncFormatter(lambda x, _: wording.number(x, 0, sign=True)))
         for axes, shown in ((first, column == 0), (second, False)):
             for low, high in zip(ends[:-1:2], ends[1::2], strict=False):
                 axes.axhspan(low, high, color=INK, alpha=0.045, linewidth=0, zorder=0)
@@ -111,11 +111,11 @@ def planted_alternative(frame: pd.DataFrame) -> str:
         if methods.empty:
             continue
         best = methods.sort_values("points").to_dict("records")[-1]
-        auc = "" if pd.isna(best["auc"]) else f" at an AUC of {words.number(best['auc'], 2)}"
+        auc = "" if pd.isna(best["auc"]) else f" at an AUC of {wording.number(best['auc'], 2)}"
         end = "".join(
-            f", the oracle {words.number(p, sign=True)}" for p in own.loc[own["is_oracle"], "points"]
+            f", the oracle {wording.number(p, sign=True)}" for p in own.loc[own["is_oracle"], "points"]
         )
-        parts.append(f"{target}: {best['label']} {words.number(best['points'], sign=True)}{auc}{end}")
+        parts.append(f"{target}: {best['label']} {wording.number(best['points'], sign=True)}{auc}{end}")
     labels = frame.loc[~frame["is_oracle"], "label"].unique()
     return (
         f"AUC of the weights against the truth, and points above uniform weights, of"

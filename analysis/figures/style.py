@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from .. import wording as words
+from .. import wording
 from ..records.comparison import REFERENCE, in_order
 from ..statistics.paired import mean_interval
 
@@ -98,7 +98,7 @@ def accuracy_figure(runs: pd.DataFrame, look: dict[str, Style], score_name: str)
     axes.set_xlim(left=edge)
     for label, score in means.loc[means["score"] < lowest, ["label", "score"]].to_numpy():
         place = list(means["label"]).index(label)
-        point_out(axes, (edge, place), "<", words.number(score), look[label].colour)
+        point_out(axes, (edge, place), "<", wording.number(score), look[label].colour)
     axes.tick_params(axis="y", pad=8)
     axes.set_yticks(range(len(means)), [folded(label) for label in means["label"]])
     axes.set_ylim(len(means) - 0.45, -0.55)
@@ -112,7 +112,7 @@ def accuracy_alternative(runs: pd.DataFrame, score_name: str) -> str:
     """Return the accuracy figure in words."""
     means = accuracy_means(runs)
     parts = [
-        f"{mean['label']} {words.estimate(mean['score'], mean['low'], mean['high'])}"
+        f"{mean['label']} {wording.estimate(mean['score'], mean['low'], mean['high'])}"
         for _, mean in means.iterrows()
     ]
     several = f"highest {parts[0]}, lowest {parts[-1]}" if len(parts) > 1 else parts[0]
@@ -158,7 +158,7 @@ def curve_alternative(curve: pd.DataFrame, score_name: str) -> str:
     """Return the figure of curves in words: where they end."""
     last = curve.sort_values("step").groupby(["label", "seed"])["score"].last().groupby("label").mean()
     ends = last.sort_values(ascending=False, kind="stable")
-    said = [f"{label} {words.number(100 * score)}" for label, score in ends.items()]
+    said = [f"{label} {wording.number(100 * score)}" for label, score in ends.items()]
     found = said[0] if len(said) == 1 else f"from {said[0]} down to {said[-1]}"
     return (
         f"{score_name} on the holdout part while training, {counted(said, 'method')}. Means at the end, in"
@@ -203,7 +203,7 @@ def dressed(axes: Axes, title: str = "") -> Axes:
 def step_axis(axes: Axes) -> None:
     """Label an axis of steps."""
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: words.count(step)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: wording.count(step)))
 
 
 def line(style: Style, marker: bool = False) -> Line2D:

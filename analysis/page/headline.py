@@ -8,7 +8,7 @@ from typing import Literal
 
 import pandas as pd
 
-from .. import wording as words
+from .. import wording
 from ..records.comparison import REFERENCE, Comparison
 from ..records.load import METRICS
 from ..statistics.aggregate import holm
@@ -48,14 +48,14 @@ class Finding:
     @property
     def sentence(self) -> str:
         """What stands under the table."""
-        return words.sentence(self.label, self.difference, self.adjusted, self.num_claims)
+        return wording.sentence(self.label, self.difference, self.adjusted, self.num_claims)
 
     @property
     def gap(self) -> str:
         """The size of the difference with its interval, without its sign."""
         found = self.difference
         near, far = sorted((abs(found.low), abs(found.high)))
-        return f"{words.number(abs(found.points))} points (95 % interval {words.interval(near, far)})"
+        return f"{wording.number(abs(found.points))} points (95 % interval {wording.interval(near, far)})"
 
 
 def findings(compared: Sequence[tuple[Comparison, str, pd.DataFrame]]) -> list[Finding]:
@@ -158,7 +158,7 @@ def _side(label: str, items: list[Finding], total: int, side: Verdict) -> str:
     largest = max(items, key=lambda item: abs(item.difference.points))
     cost = ""
     if side == "above" and not math.isnan(largest.step_ratio):
-        cost = f", at {words.number(largest.step_ratio)} times the time of a step"
+        cost = f", at {wording.number(largest.step_ratio)} times the time of a step"
     if total == 1:
         seeds = f"on {largest.difference.num_seeds} seeds"
         return f"{label} is {side} fine-tuning on {largest.place} by {largest.gap}, {seeds}{cost}."
@@ -171,20 +171,20 @@ def _counts(labels: list[str], chosen: dict[str, list[Finding]], by_label: dict[
     """Return "are A (by 3.0 points) and B (in 2 of 3 comparisons, by up to 4.0 points)"."""
     each = []
     for label in labels:
-        most = words.number(max(abs(item.difference.points) for item in chosen[label]))
+        most = wording.number(max(abs(item.difference.points) for item in chosen[label]))
         if len(by_label[label]) == 1:
             each.append(f"{label} (by {most} points)")
         else:
             up_to = "by up to" if len(chosen[label]) > 1 else "by"
             each.append(f"{label} (in {len(chosen[label])} of {len(by_label[label])}, {up_to} {most} points)")
-    return f"are {words.listing(each)}"
+    return f"are {wording.listing(each)}"
 
 
 def _same(labels: list[str], items: Sequence[Finding], num_places: int) -> str:
     """Return which methods were nowhere told apart, and what could have been missed."""
     where = f" in any of {num_places} comparisons" if num_places > 1 else ""
     most = max(item.difference.detectable for item in items)
-    seen = f"; by itself, one of {words.number(most)} points would have been found with probability 0.8"
+    seen = f"; by itself, one of {wording.number(most)} points would have been found with probability 0.8"
     missed = "" if math.isnan(most) else seen
     return f"For {_some(sorted(labels))} no difference from it was found{where}{missed}."
 
@@ -192,7 +192,7 @@ def _same(labels: list[str], items: Sequence[Finding], num_places: int) -> str:
 def _some(names: list[str], most: int = 3) -> str:
     """Return the names, or the first of them and how many others there are."""
     if len(names) <= most + 1:
-        return words.listing(names)
+        return wording.listing(names)
     return f"{', '.join(names[:most])} and {len(names) - most} others"
 
 

@@ -11,13 +11,12 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from .. import wording as words
+from .. import wording
 from ..records.comparison import Comparison
 from ..records.load import METRICS, Run, curve_frame
-from ..tables import comparison_table as tables
+from ..tables import comparison_table
 from ..tables.paper_tables import PaperTable
-from . import run_log as ledger
-from . import svg_charts as drawing
+from . import run_log, svg_charts
 from .headline import Finding, findings, headline, places
 from .page_tables import (
     Anchors,
@@ -51,7 +50,7 @@ def comparison_section(
     return {
         "slug": comparison.slug,
         "place": place,
-        "title": tables.title(comparison),
+        "title": comparison_table.title(comparison),
         "bench": comparison.bench,
         "setting": comparison.setting or "all settings at their defaults",
         "grid": comparison_grid(comparison, table, {item.label: item.verdict for item in found}),
@@ -76,7 +75,7 @@ def _pictures(
     if not curve.empty:
         drawn.append(
             Picture(
-                drawing.curves(curve, look, score_name),
+                svg_charts.curves(curve, look, score_name),
                 "Holdout score while training. Thin lines are seeds, thick lines their mean; what lies far"
                 " below the best is cut off.",
                 csv_address(curve.round({"seconds": 3, "score": 6})),
@@ -87,7 +86,7 @@ def _pictures(
     if len(spent) > 1 and (spent["seconds"] > 0).all():
         drawn.append(
             Picture(
-                drawing.cost(spent, look, score_name),
+                svg_charts.cost(spent, look, score_name),
                 "Test score against the time that a method takes beyond the shared pre-training. Along the"
                 " broken line no other method is better and as quick.",
                 csv_address(spent[["label", "score", "score_low", "score_high", "seconds"]]),
@@ -120,14 +119,14 @@ def suite_part(section: PaperTable, pictures: Sequence[Picture]) -> dict[str, An
 
 def accounts(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what ran where and for how long."""
-    frame = ledger.times(records)
+    frame = run_log.times(records)
     machines = ["machine", "device", "runs", "time", "when"]
     methods = ["method", "runs", "time", "a run", "share, %"]
     return {
         "num": len(frame),
-        "total": words.duration(frame["seconds"].sum()),
-        "machines": Grid("Time by machine", machines, _cells(ledger.by_machine(frame)), (3, "descending")),
-        "methods": Grid("Time by method", methods, _cells(ledger.by_method(frame)), (2, "descending")),
+        "total": wording.duration(frame["seconds"].sum()),
+        "machines": Grid("Time by machine", machines, _cells(run_log.by_machine(frame)), (3, "descending")),
+        "methods": Grid("Time by method", methods, _cells(run_log.by_method(frame)), (2, "descending")),
         "data": csv_address(frame),
     }
 
@@ -147,7 +146,7 @@ def render(context: Mapping[str, Any]) -> str:
     environment.filters["anchors"] = lambda digests: [known[name] for name in digests if name in known]
     template = environment.from_string((HERE / "template.html").read_text(encoding="utf-8"))
     return template.render(
-        **context, style=style, script=script, script_hash=allowed, arrows=ARROWS, absent=words.ABSENT
+        **context, style=style, script=script, script_hash=allowed, arrows=ARROWS, absent=wording.ABSENT
     )
 
 
@@ -156,7 +155,7 @@ def page_context(
     runs: Sequence[Run],
     records: Sequence[Mapping[str, Any]],
     suites: Sequence[dict[str, Any]],
-    unfinished: Sequence[ledger.Unfinished],
+    unfinished: Sequence[run_log.Unfinished],
     skipped: Sequence[Mapping[str, str]],
     unread: Sequence[tuple[str, str]] = (),
     speed: Mapping[str, Any] | None = None,
@@ -164,7 +163,7 @@ def page_context(
     """Return all that the template shows."""
     names = places([comparison for comparison, _ in compared])
     found = findings([(comparison, names[comparison.slug], table) for comparison, table in compared])
-    look = drawing.series(run.label for run in runs)
+    look = svg_charts.series(run.label for run in runs)
     anchors = Anchors(runs)
     by_bench: dict[tuple[str, str, str], list[Run]] = defaultdict(list)
     for run in runs:
@@ -191,7 +190,7 @@ def page_context(
         "unfinished": unfinished,
         "unread": unread,
         "skipped": [dict(row) | {"place": f"{row['source']} → {row['target']}"} for row in skipped],
-        "gaps": [(names[item.slug], gap) for item, _ in compared for gap in ledger.gaps(item)],
+        "gaps": [(names[item.slug], gap) for item, _ in compared for gap in run_log.gaps(item)],
         "anchors": anchors,
         "note": NOTE,
     }

@@ -10,13 +10,13 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from .. import wording as words
+from .. import wording
 from ..records.comparison import REFERENCE, Comparison
 from ..records.load import Run
 from ..statistics.aggregate import iqm, probability_of_improvement
-from ..tables import comparison_table as tables
+from ..tables import comparison_table
 from ..tables.csv_text import csv_text
-from . import svg_charts as drawing
+from . import svg_charts
 from .headline import Finding
 
 SORTED_BY = {  # columns of the readable table: what their rows are ordered by
@@ -28,7 +28,7 @@ SORTED_BY = {  # columns of the readable table: what their rows are ordered by
     "training": "train_seconds",
     "pre-training": "pretraining_shared_seconds",
 }
-IMAGES = " / ".join(f"{name}" for name in tables.STREAMS) + " images"
+IMAGES = " / ".join(f"{name}" for name in comparison_table.STREAMS) + " images"
 
 
 class Cell(NamedTuple):
@@ -107,11 +107,11 @@ def csv_address(frame: pd.DataFrame) -> str:
 
 def comparison_grid(comparison: Comparison, table: pd.DataFrame, verdicts: Mapping[str, str]) -> Grid:
     """Return the comparison table with a drawing of the seeds in each row."""
-    text = _images_together(tables.readable(table))
+    text = _images_together(comparison_table.readable(table))
     columns = [str(name) for name in text.columns]
     rows = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
     scores = {label: [100 * run.score for run in runs] for label, runs in comparison.by_label.items()}
-    ends = drawing.limits([row["score"] for row in rows])
+    ends = svg_charts.limits([row["score"] for row in rows])
     base = next((row["score"] for row in rows if row["label"] == REFERENCE), math.nan)
     grid = []
     for row, cells in zip(rows, text.to_numpy().tolist(), strict=True):
@@ -122,16 +122,16 @@ def comparison_grid(comparison: Comparison, table: pd.DataFrame, verdicts: Mappi
         ]
         seeds = columns.index("seeds")
         line[seeds] = line[seeds]._replace(digests=[run.digest for run in comparison.by_label[label]])
-        drawn = drawing.strip(row, scores[label], ends, base)
+        drawn = svg_charts.strip(row, scores[label], ends, base)
         grid.append([line[0], Cell("", row["score"], drawn=drawn), *line[1:]])
     names = [columns[0], "each seed, mean, interval", *columns[1:]]
     score = next(i for i, name in enumerate(names) if name.endswith(", %"))
     return Grid(
-        f"Methods compared: {tables.title(comparison)}",
+        f"Methods compared: {comparison_table.title(comparison)}",
         names,
         grid,
         (score, "descending"),
-        {1: drawing.strip_axis(*ends)},
+        {1: svg_charts.strip_axis(*ends)},
         csv_address(table),
     )
 
@@ -141,7 +141,7 @@ def _images_together(text: pd.DataFrame) -> pd.DataFrame:
 
     A number is not parted from its unit.
     """
-    names = [f"{name} images" for name in tables.STREAMS]
+    names = [f"{name} images" for name in comparison_table.STREAMS]
     whole = [name for name in (*names, "memory", "a step", "training", "pre-training") if name in text]
     text = text.assign(
         **text[whole].map(lambda words: re.sub(r"(?<=\d) (?=[A-Za-z])", "\N{NO-BREAK SPACE}", words))
@@ -152,7 +152,7 @@ def _images_together(text: pd.DataFrame) -> pd.DataFrame:
 def _value(row: Mapping[str, Any], column: str) -> float:
     """Return what a cell of the comparison table is ordered by."""
     if column == IMAGES:
-        return float(sum(row[f"images_{name}"] for name in tables.STREAMS))
+        return float(sum(row[f"images_{name}"] for name in comparison_table.STREAMS))
     name = SORTED_BY.get(column, "score" if column.endswith(", %") else "")
     return float(row[name]) if name else math.nan
 
@@ -169,8 +169,8 @@ def runs_grid(runs: Sequence[Run], kept: set[Path], anchors: Anchors) -> Grid:
                 Cell(run.label + left_out),
                 Cell(str(run.seed), run.seed),
                 Cell(run.digest, mark="code"),
-                Cell(words.number(100 * run.score, decimals=2), 100 * run.score),
-                Cell(words.duration(spent), spent),
+                Cell(wording.number(100 * run.score, decimals=2), 100 * run.score),
+                Cell(wording.duration(spent), spent),
                 Cell(f"{environment['device']} on {environment['host']}"),
                 Cell(
                     environment["commit"][:10] + (" + changes" if environment["dirty"] else ""), mark="code"
@@ -219,7 +219,7 @@ def _difference_cell(item: Finding | None) -> Cell:
         return Cell("")
     runs = [*item.comparison.by_label[item.label], *item.comparison.reference]
     found = item.difference
-    text = words.estimate(found.points, found.low, found.high, sign=True)
+    text = wording.estimate(found.points, found.low, found.high, sign=True)
     return Cell(text, found.points, [run.digest for run in runs], item.verdict)
 
 
@@ -259,10 +259,12 @@ def _across_row(label: str, items: Sequence[Comparison]) -> list[Cell]:
     return [
         Cell(label),
         Cell(str(len(items)), len(items)),
-        Cell(words.estimate(*middle), middle[0], digests),
-        Cell(words.estimate(*base_middle), base_middle[0], base_digests),
+        Cell(wording.estimate(*middle), middle[0], digests),
+        Cell(wording.estimate(*base_middle), base_middle[0], base_digests),
         Cell(
-            f"{words.number(better, 2)} ({words.interval(low, high, 2)})", better, [*digests, *base_digests]
+            f"{wording.number(better, 2)} ({wording.interval(low, high, 2)})",
+            better,
+            [*digests, *base_digests],
         ),
     ]
 

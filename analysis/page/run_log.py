@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from .. import wording as words
+from .. import wording
 from ..records.comparison import Comparison
 
 ROLES = {
@@ -61,7 +61,7 @@ def by_machine(frame: pd.DataFrame) -> list[list[tuple[str, float]]]:
         seconds = group["seconds"].sum()
         days = sorted({group["started"].min()[:10], group["ended"].max()[:10]})
         rows.append([_text(host), _text(device), (str(len(group)), len(group)),
-                     (words.duration(seconds), seconds), _text(" to ".join(days))])  # fmt: skip
+                     (wording.duration(seconds), seconds), _text(" to ".join(days))])  # fmt: skip
     return sorted(rows, key=lambda row: -row[3][1])
 
 
@@ -74,9 +74,9 @@ def by_method(frame: pd.DataFrame) -> list[list[tuple[str, float]]]:
     for name, group in frame.groupby(names):
         seconds = group["seconds"].sum()
         share = 100 * seconds / total if total else 0.0
-        rows.append([_text(name), (str(len(group)), len(group)), (words.duration(seconds), seconds),
-                     (words.duration(seconds / len(group)), seconds / len(group)),
-                     (words.number(share), share)])  # fmt: skip
+        rows.append([_text(name), (str(len(group)), len(group)), (wording.duration(seconds), seconds),
+                     (wording.duration(seconds / len(group)), seconds / len(group)),
+                     (wording.number(share), share)])  # fmt: skip
     return sorted(rows, key=lambda row: -row[2][1])
 
 

@@ -7,9 +7,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..figures import class_images as class_pictures
-from ..figures import paper as paper_figures
-from ..figures import planted as planted_figure
+from ..figures import class_images, paper, planted
 from ..figures.inline_svg import inline_svg
 from ..figures.style import Style, styles
 from ..records.load import METRICS, curve_frame
@@ -40,8 +38,8 @@ def _drawn(suite: Suite, results: Path) -> Iterator[tuple[Figure, str, str, pd.D
         frame, differences = _shots(suite), _differences(suite)
         if not frame.empty:
             yield (
-                paper_figures.shots_figure(frame, differences, look, name, _columns(frame)),
-                paper_figures.shots_alternative(frame, differences, name),
+                paper.shots_figure(frame, differences, look, name, _columns(frame)),
+                paper.shots_alternative(frame, differences, name),
                 "Small points are seeds, large ones means, bars 95\N{NO-BREAK SPACE}% intervals.",
                 frame,
             )
@@ -49,8 +47,8 @@ def _drawn(suite: Suite, results: Path) -> Iterator[tuple[Figure, str, str, pd.D
         frame = _curves(suite)
         if not frame.empty:
             yield (
-                paper_figures.curves_figure(frame, look, name, _columns(frame)),
-                paper_figures.curves_alternative(frame, name),
+                paper.curves_figure(frame, look, name, _columns(frame)),
+                paper.curves_alternative(frame, name),
                 "Thick lines are means, thin lines seeds; what lies below the later steps is cut off.",
                 frame,
             )
@@ -63,11 +61,11 @@ def _drawn(suite: Suite, results: Path) -> Iterator[tuple[Figure, str, str, pd.D
 
 def _planted(suite: Suite, look: dict[str, Style]) -> Iterator[tuple[Figure, str, str, pd.DataFrame]]:
     """Yield what methods found of a known truth, once uniform weights are there to measure from."""
-    frame = planted_figure.planted_frame(suite)
+    frame = planted.planted_frame(suite)
     if frame["points"].notna().any():
         yield (
-            planted_figure.planted_figure(frame, look),
-            planted_figure.planted_alternative(frame),
+            planted.planted_figure(frame, look),
+            planted.planted_alternative(frame),
             "Bars are 95\N{NO-BREAK SPACE}% intervals over seeds; broken lines are chance, and the oracle.",
             frame,
         )
@@ -80,13 +78,13 @@ def _learned(suite: Suite, cell: Cell, results: Path) -> Iterator[tuple[Figure, 
         return
     title = f"{cell.row} on {cell.column}: source classes of the highest and lowest weight, a point a seed."
     numbers = weights.reset_index().melt("class", value_name="weight")
-    yield class_pictures.weights_figure(weights), class_pictures.weights_alternative(weights), title, numbers
+    yield class_images.weights_figure(weights), class_images.weights_alternative(weights), title, numbers
     path = results / "suites" / "pictures" / f"{cell.source}-{cell.target}.json"
     if suite.view == "pictures" and path.exists():
-        pictures = class_pictures.read_pictures(path)
+        pictures = class_images.read_pictures(path)
         yield (
-            class_pictures.class_pictures_figure(pictures, weights, columns=COLUMNS),
-            class_pictures.class_pictures_alternative(pictures, weights),
+            class_images.class_pictures_figure(pictures, weights, columns=COLUMNS),
+            class_images.class_pictures_alternative(pictures, weights),
             f"Images of {cell.column}, and of the source classes of the highest and lowest weight.",
             ranking(weights),
         )

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from .. import wording as words
+from .. import wording
 from ..records.comparison import REFERENCE, in_order
 
 NUM_COLOURS = 8  # of page.css: .s0 to .s7
@@ -100,8 +100,8 @@ def strip(row: dict[str, float], scores: Sequence[float], ends: tuple[float, flo
             parts.append(_line(place(row["score_low"]), middle, place(row["score_high"]), middle, "range"))
         parts += [f'<circle class="seed" cx="{place(score)}" cy="{middle}" r="2.2"/>' for score in scores]
         parts.append(f'<circle class="mark" cx="{place(row["score"])}" cy="{middle}" r="4"/>')
-    each = ", ".join(words.number(score) for score in scores)
-    estimate = words.estimate(row["score"], row["score_low"], row["score_high"])
+    each = ", ".join(wording.number(score) for score in scores)
+    estimate = wording.estimate(row["score"], row["score_low"], row["score_high"])
     said = f"mean {estimate}; seeds: {each}"
     return (
         f'<svg class="strip" viewBox="0 0 {STRIP} {STRIP_HEIGHT}" width="{STRIP}" height="{STRIP_HEIGHT}"'
@@ -139,7 +139,9 @@ def curves(curve: pd.DataFrame, look: dict[str, str], score_name: str) -> str:
     axes = _axes(height, y, f"{score_name} on the holdout part, %", WIDTH - gutter)
     steps = "".join(_below(x(tick), _plain(tick), height) for tick in ticks(0, x.high, 4))
     below = _caption("step", height, (LEFT + WIDTH - gutter) / 2)
-    ends = [f"{label} {words.number(last[label])}" for label in sorted(last, key=lambda label: -last[label])]
+    ends = [
+        f"{label} {wording.number(last[label])}" for label in sorted(last, key=lambda label: -last[label])
+    ]
     said = f"{score_name} on the holdout part while training, percent after the last step: {', '.join(ends)}."
     return _figure(height, said, f"{axes}{steps}{below}{''.join(lines)}")
 
@@ -163,7 +165,7 @@ def cost(table: pd.DataFrame, look: dict[str, str], score_name: str) -> str:
     pad = max(0.12, 0.12 * (last - first))
     x = Scale(first - pad, last + pad, LEFT, WIDTH - 8)
     times = _durations(10**x.low, 10**x.high)
-    marks = [_below(x(math.log10(time)), words.duration(time), height) for time in times]
+    marks = [_below(x(math.log10(time)), wording.duration(time), height) for time in times]
     front = pareto_front(rows)
     places = [(x(math.log10(row["seconds"])), y(row["score"])) for row in front]
     steps = [f"H{px}V{py}" for px, py in places[1:]]
@@ -179,7 +181,8 @@ def cost(table: pd.DataFrame, look: dict[str, str], score_name: str) -> str:
     axes = _axes(height, y, f"{score_name} on the test part, %", WIDTH - 8)
     below = _caption("training and own pre-training, log scale", height, (LEFT + WIDTH) / 2)
     best = ", ".join(
-        f"{row['label']} {words.number(row['score'])} in {words.duration(row['seconds'])}" for row in front
+        f"{row['label']} {wording.number(row['score'])} in {wording.duration(row['seconds'])}"
+        for row in front
     )
     said = f"{score_name} in percent against the time of training; none is better and as quick: {best}."
     return _figure(height, said, f"{axes}{below}{''.join(marks)}")
@@ -198,7 +201,7 @@ def _point(row: dict, px: float, y: Scale, look: str, taken: list[Box], is_named
     """Return one method of the cost figure, with its name, if that is wanted, where it covers nothing."""
     py, label = y(row["score"]), row["label"]
     below = row["score"] < y.low
-    text = f"{_short(label)} {words.number(row['score'])}" if below else _short(label)
+    text = f"{_short(label)} {wording.number(row['score'])}" if below else _short(label)
     width = LETTER * len(text)
     sides = px + 8, px - 8 - width
     spots = [(side, py + 4) for side in sides] + [(px - width / 2, py - 9), (px - width / 2, py + 18)]
@@ -216,7 +219,7 @@ def _point(row: dict, px: float, y: Scale, look: str, taken: list[Box], is_named
     mark = f'<circle class="mark" cx="{px}" cy="{py}" r="4.5"/>'
     if below:
         mark = f'<path class="mark" d="M{px - 4} {py - 6}L{px} {py}L{px + 4} {py - 6}Z"/>'
-    title = escape(f"{label} {words.number(row['score'])} % in {words.duration(row['seconds'])}")
+    title = escape(f"{label} {wording.number(row['score'])} % in {wording.duration(row['seconds'])}")
     return f'<g class="dot {look}"><title>{title}</title>{bar}{mark}{name}</g>'
 
 
@@ -295,7 +298,7 @@ def _line(x1: float, y1: float, x2: float, y2: float, name: str) -> str:
 
 def _plain(value: float) -> str:
     """Return a number of an axis."""
-    return f"{value:g}".replace("-", words.MINUS)
+    return f"{value:g}".replace("-", wording.MINUS)
 
 
 def _figure(height: float, said: str, content: str) -> str:

@@ -5,7 +5,7 @@ from itertools import zip_longest
 
 import pandas as pd
 
-from .. import wording as words
+from .. import wording
 from ..records.published import Published, of_element
 from ..records.suites import Cell, Suite
 from ..statistics.ranking import TOP, Stability, ranking, stability, weights_frame
@@ -36,13 +36,14 @@ def sentence(label: str, found: Stability) -> str:
     else:
         verdict = "seeds do not agree by more than chance, so the ranking is not to be read"
     shared = (
-        f"of {found.num_seeds} seeds two share {words.number(found.overlap)} of their first {found.top}"
-        f" classes (by chance {words.number(found.overlap_chance)}; {words.p_value(found.overlap_p_value)})"
+        f"of {found.num_seeds} seeds two share {wording.number(found.overlap)} of their first {found.top}"
+        f" classes (by chance {wording.number(found.overlap_chance)};"
+        f" {wording.p_value(found.overlap_p_value)})"
     )
     ranked = (
-        f"the rank correlation of all {words.whole(found.num_classes)} is {words.ratio(found.correlation)} in"
-        f" the mean, {words.ratio(found.correlation_min)} at the lowest (by chance"
-        f" {words.interval(*found.correlation_chance, 2)}; {words.p_value(found.correlation_p_value)})"
+        f"the rank correlation of all {wording.whole(found.num_classes)} is"
+        f" {wording.ratio(found.correlation)} in the mean, {wording.ratio(found.correlation_min)} at the lowest (by chance"
+        f" {wording.interval(*found.correlation_chance, 2)}; {wording.p_value(found.correlation_p_value)})"
     )
     return f"{label}: {verdict}: {shared}; {ranked}."
 
@@ -81,8 +82,8 @@ def _class_lines(suite: Suite, cell: Cell) -> list[list[Entry]]:
     for place, (row, peer) in enumerate(zip_longest(ours, published), 1):
         own = [Entry(), Entry(), Entry()]
         if row:
-            spread = words.interval(row["low"], row["high"], 2) if weights.shape[1] > 1 else words.ABSENT
-            weight = Entry(words.number(row["mean"], 2), digests, row["mean"])
+            spread = wording.interval(row["low"], row["high"], 2) if weights.shape[1] > 1 else wording.ABSENT
+            weight = Entry(wording.number(row["mean"], 2), digests, row["mean"])
             own = [Entry(row["class"], digests), weight, Entry(spread, digests)]
         theirs = [Entry(peer.row), Entry(peer.text, (), peer.value)] if peer else [Entry(), Entry()]
         lines.append([Entry(name_of(suite, cell)), Entry(str(place), (), place), *own, *theirs])
@@ -124,19 +125,19 @@ def _stability_numbers(found: Stability) -> dict[str, object]:
 def _stability_line(name: str, cell: Cell, found: Stability) -> list[Entry]:
     """Return one line of the table of stability."""
     digests = tuple(run.digest for run in cell.runs)
-    shared = f"{words.number(found.overlap)} of {found.top}" if found.is_known else words.ABSENT
-    chance = words.interval(*found.correlation_chance, 2) if found.is_known else words.ABSENT
+    shared = f"{wording.number(found.overlap)} of {found.top}" if found.is_known else wording.ABSENT
+    chance = wording.interval(*found.correlation_chance, 2) if found.is_known else wording.ABSENT
     verdict = ("yes" if found.is_readable else "no") if found.is_known else "cannot be said"
     return [
         Entry(name),
         Entry(str(found.num_seeds), digests, found.num_seeds),
-        Entry(words.whole(found.num_classes), digests, found.num_classes),
+        Entry(wording.whole(found.num_classes), digests, found.num_classes),
         Entry(shared, digests, found.overlap),
-        Entry(words.number(found.overlap_chance), (), found.overlap_chance),
-        Entry(words.number(found.overlap_p_value, 3), digests, found.overlap_p_value),
-        Entry(words.ratio(found.correlation), digests, found.correlation),
-        Entry(words.ratio(found.correlation_min), digests, found.correlation_min),
+        Entry(wording.number(found.overlap_chance), (), found.overlap_chance),
+        Entry(wording.number(found.overlap_p_value, 3), digests, found.overlap_p_value),
+        Entry(wording.ratio(found.correlation), digests, found.correlation),
+        Entry(wording.ratio(found.correlation_min), digests, found.correlation_min),
         Entry(chance),
-        Entry(words.number(found.correlation_p_value, 3), digests, found.correlation_p_value),
+        Entry(wording.number(found.correlation_p_value, 3), digests, found.correlation_p_value),
         Entry(verdict),
     ]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from .. import wording as words
+from .. import wording
 from ..records.comparison import REFERENCE, Comparison
 from ..records.load import METRICS, Run, runs_frame
 from ..statistics.aggregate import holm
@@ -85,30 +85,30 @@ def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _readable_row(row: dict[str, Any]) -> dict[str, str]:
     """Return the cells of one row as text."""
-    difference = words.estimate(row["difference"], row["difference_low"], row["difference_high"], sign=True)
+    difference = wording.estimate(row["difference"], row["difference_low"], row["difference_high"], sign=True)
     return {
         "method": row["label"],
-        "seeds": words.seeds([int(seed) for seed in row["seeds"].split()]),
-        f"{METRICS[row['metric']]}, %": words.estimate(row["score"], row["score_low"], row["score_high"]),
+        "seeds": wording.seeds([int(seed) for seed in row["seeds"].split()]),
+        f"{METRICS[row['metric']]}, %": wording.estimate(row["score"], row["score_low"], row["score_high"]),
         "from fine-tuning, points": "reference" if row["label"] == REFERENCE else difference,
-        "a step": words.duration(row["seconds_per_step"]),
-        "step, ratio": words.number(row["step_ratio"], decimals=2),
+        "a step": wording.duration(row["seconds_per_step"]),
+        "step, ratio": wording.number(row["step_ratio"], decimals=2),
         "memory": _memory(row["peak_memory_bytes"]),
-        **{f"{name} images": words.count(row[f"images_{name}"]) for name in STREAMS},
-        "training": words.duration(row["train_seconds"]),
+        **{f"{name} images": wording.count(row[f"images_{name}"]) for name in STREAMS},
+        "training": wording.duration(row["train_seconds"]),
         "pre-training": _pretraining(row["pretraining_shared_seconds"], row["pretraining_own_seconds"]),
     }
 
 
 def _memory(num_bytes: float) -> str:
     """Return an amount of memory, "1.25 GB", of records old enough not to have it a dash."""
-    return words.ABSENT if math.isnan(num_bytes) else f"{words.count(num_bytes)}B"
+    return wording.ABSENT if math.isnan(num_bytes) else f"{wording.count(num_bytes)}B"
 
 
 def _pretraining(shared_seconds: float, own_seconds: float) -> str:
     """Return the seconds of pre-training, those that all methods share apart from the method's own."""
     parts = [(shared_seconds, "shared"), (own_seconds, "own")]
-    return " + ".join(f"{words.duration(value)} {name}" for value, name in parts if value) or "none"
+    return " + ".join(f"{wording.duration(value)} {name}" for value, name in parts if value) or "none"
 
 
 def sentences(table: pd.DataFrame) -> list[str]:
@@ -119,7 +119,7 @@ def sentences(table: pd.DataFrame) -> list[str]:
     many = [row["difference_p_value"] if row["difference_num_seeds"] > 1 else math.nan for row in others]
     num_claims = sum(not math.isnan(p) for p in many)
     return [
-        words.sentence(
+        wording.sentence(
             row["label"],
             Difference(
                 row["difference"],

@@ -7,7 +7,7 @@ from statistics import fmean, median
 
 import pandas as pd
 
-from .. import wording as words
+from .. import wording
 from ..records.comparison import REFERENCE
 from ..records.load import Run
 from ..records.published import of_element
@@ -38,14 +38,14 @@ class Cost:
 
 
 COLUMNS: dict[str, Callable[[float], str]] = {
-    "pre-training steps": words.whole,
-    "transfer steps": words.whole,
-    "a pre-training step": words.step_seconds,
-    "a transfer step": words.step_seconds,
-    "from scratch": words.hours,
-    "with a pre-trained source": words.hours,
-    "step, ratio to fine-tuning": words.ratio,
-    "ratio by passes": words.ratio,
+    "pre-training steps": wording.whole,
+    "transfer steps": wording.whole,
+    "a pre-training step": wording.step_seconds,
+    "a transfer step": wording.step_seconds,
+    "from scratch": wording.hours,
+    "with a pre-trained source": wording.hours,
+    "step, ratio to fine-tuning": wording.ratio,
+    "ratio by passes": wording.ratio,
 }
 
 
@@ -164,7 +164,7 @@ def _parts_table(suite: Suite, cells: Sequence[Cell]) -> Table:
     lines, rows = [], []
     for cell, seconds in zip(cells, parts, strict=True):
         name, digests = name_of(suite, cell), tuple(run.digest for run in cell.runs)
-        lines.append([Entry(name), *[Entry(words.duration(v), digests, v) for v in seconds.values()]])
+        lines.append([Entry(name), *[Entry(wording.duration(v), digests, v) for v in seconds.values()]])
         rows.append({"row": name, **seconds, "runs": " ".join(digests)})
     head = ["method", *names, "rest", "a step"]
     return Table("Seconds of a step by part, means over runs", head, lines, pd.DataFrame(rows), "parts")
@@ -191,15 +191,15 @@ def _step_sentence(suite: Suite, cell: Cell) -> str:
     devices = {run.record["environment"]["device"] for run in [*cell.runs, *cell.reference]}
     if len(devices) > 1:
         return (
-            f"its step is not compared with fine-tuning's, for they ran on {words.listing(sorted(devices))}"
+            f"its step is not compared with fine-tuning's, for they ran on {wording.listing(sorted(devices))}"
         )
     ours, published = measured(cell), printed(suite.element, cell.row, cell.source)
     parts = [
-        f"a step takes {words.ratio(ours.step_ratio)} times one of fine-tuning{_spread(cell)}",
-        f"counted by passes {words.ratio(ours.passes_ratio)}",
+        f"a step takes {wording.ratio(ours.step_ratio)} times one of fine-tuning{_spread(cell)}",
+        f"counted by passes {wording.ratio(ours.passes_ratio)}",
     ]
     if published:
-        both = (words.ratio(published.step_ratio), words.ratio(published.passes_ratio))
+        both = (wording.ratio(published.step_ratio), wording.ratio(published.passes_ratio))
         parts.append("in the paper {}, by passes {}".format(*both))
     return "; ".join(parts)
 
@@ -210,4 +210,4 @@ def _spread(cell: Cell) -> str:
     ratios = [_ratio(step_seconds([run]), base[run.seed]) for run in cell.runs if run.seed in base]
     if len(ratios) < 2:
         return " on one seed" if ratios else ""
-    return f" ({words.ratio(min(ratios))} to {words.ratio(max(ratios))} on {len(ratios)} seeds)"
+    return f" ({wording.ratio(min(ratios))} to {wording.ratio(max(ratios))} on {len(ratios)} seeds)"

@@ -4,14 +4,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import wording as words
+from .. import wording
 from ..records.comparison import compare
 from ..records.load import Run
 from ..records.published import of_element
 from ..records.suites import Suite, unique
-from . import class_table as learned
-from . import cost_table, score_table, scores
-from . import planted_table as planted
+from . import class_table, cost_table, planted_table, score_table, scores
 from .formats import Table, markdown_text, to_latex, to_markdown, write_numbers
 
 SCORE_NOTE = (
@@ -60,11 +58,11 @@ def suite_section(suite: Suite) -> PaperTable:
         tables, claims = cost_table.cost_tables(suite, title), cost_table.sentences(suite)
         own_notes = [cost_table.NOTE]
     elif suite.view == "planted":
-        tables, claims = planted.planted_tables(suite, title)
-        own_notes = [planted.NOTE]
+        tables, claims = planted_table.planted_tables(suite, title)
+        own_notes = [planted_table.NOTE]
     elif suite.view in ("classes", "pictures"):
-        tables, claims = learned.class_tables(suite, title)
-        own_notes = [learned.NOTE]
+        tables, claims = class_table.class_tables(suite, title)
+        own_notes = [class_table.NOTE]
     else:
         found = scores.results(suite)
         tables, claims = score_table.score_tables(found, title), scores.sentences(found)
@@ -94,7 +92,7 @@ def _printed_notes(suite: Suite) -> list[str]:
     for item in of_element(suite.element):
         if item.note and item.target in targets:
             rows_by_note.setdefault(item.note, []).append(item.row)
-    return [f"{words.listing(unique(rows))}: {note}." for note, rows in rows_by_note.items()]
+    return [f"{wording.listing(unique(rows))}: {note}." for note, rows in rows_by_note.items()]
 
 
 def _run_notes(suite: Suite) -> list[str]:

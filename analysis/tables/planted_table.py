@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from .. import wording as words
+from .. import wording
 from ..records.load import Run
 from ..records.suites import Cell, Suite
 from ..statistics.paired import TAIL, mean_interval, paired_difference
@@ -153,25 +153,27 @@ def _line(suite: Suite, cell: Cell, score: Entry, runs: tuple[str, ...], found: 
     is_end = weights_setting(cell) in ("uniform", "oracle")
     weighed = not math.isnan(found.auc[0]) and weights_setting(cell) != "oracle"
     reached = (
-        f"{words.whole(found.steps)} ({found.num_found} of {len(cell.runs)})" if found.num_found else "never"
+        f"{wording.whole(found.steps)} ({found.num_found} of {len(cell.runs)})"
+        if found.num_found
+        else "never"
     )
     return [
         Entry(where),
         score,
-        Entry(words.estimate(*found.from_uniform, sign=True), runs, found.from_uniform[0]),
-        Entry(words.ABSENT if is_end else _two(found.gap), runs, found.gap[0]),
-        Entry(_two(found.auc) if weighed else words.ABSENT, runs, found.auc[0]),
-        Entry(words.ratio(found.correlation) if weighed else words.ABSENT, runs, found.correlation),
-        Entry(reached if weighed else words.ABSENT, runs, found.steps),
+        Entry(wording.estimate(*found.from_uniform, sign=True), runs, found.from_uniform[0]),
+        Entry(wording.ABSENT if is_end else _two(found.gap), runs, found.gap[0]),
+        Entry(_two(found.auc) if weighed else wording.ABSENT, runs, found.auc[0]),
+        Entry(wording.ratio(found.correlation) if weighed else wording.ABSENT, runs, found.correlation),
+        Entry(reached if weighed else wording.ABSENT, runs, found.steps),
         Entry(str(len(cell.runs)), runs, len(cell.runs)),
-        Entry(words.ratio(found.step_ratio), runs, found.step_ratio),
+        Entry(wording.ratio(found.step_ratio), runs, found.step_ratio),
     ]
 
 
 def _two(value: tuple[float, float, float]) -> str:
     """Return an estimate in two decimals."""
-    text = words.number(value[0], 2)
-    return text if math.isnan(value[1]) else f"{text} ({words.interval(value[1], value[2], 2)})"
+    text = wording.number(value[0], 2)
+    return text if math.isnan(value[1]) else f"{text} ({wording.interval(value[1], value[2], 2)})"
 
 
 def _numbers(found: Finding) -> dict[str, float]:
@@ -188,6 +190,6 @@ def _sentence(suite: Suite, oracle: Cell) -> str:
     points, low, high = _difference(oracle.runs, runs_of(suite, oracle, "uniform"))
     verdict = "matters" if points >= MATTERS and low > 0 else "is not shown to matter"
     return (
-        f"{oracle.column}: the truth {verdict}: oracle weights are {words.estimate(points, low, high, True)}"
-        f" points from uniform ones on {len(oracle.runs)} seeds."
+        f"{oracle.column}: the truth {verdict}: oracle weights are"
+        f" {wording.estimate(points, low, high, True)} points from uniform ones on {len(oracle.runs)} seeds."
     )

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from .. import wording as words
+from .. import wording
 from ..records.load import METRICS
 from ..records.suites import unique
 from ..statistics.paired import Difference
@@ -42,7 +42,7 @@ def _line(result: Result) -> dict[str, Entry]:
     printed = printed_entry(result)
     if result.printed and result.printed.is_quoted:
         printed = replace(printed, text=f"{printed.text} (quoted)")
-    seeds = Entry(words.seeds([run.seed for run in result.runs]) if result.runs else "")
+    seeds = Entry(wording.seeds([run.seed for run in result.runs]) if result.runs else "")
     return {
         "method": Entry(result.row),
         "published, %": printed,
@@ -81,7 +81,7 @@ def score_entry(result: Result) -> Entry:
     if not result.runs:
         return Entry()
     mean, low, high = result.score
-    return Entry(words.estimate(mean, low, high), digests(result), mean)
+    return Entry(wording.estimate(mean, low, high), digests(result), mean)
 
 
 def ours_entry(result: Result) -> Entry:
@@ -96,7 +96,9 @@ def ours_entry(result: Result) -> Entry:
 def from_printed_entry(result: Result) -> Entry:
     """Return by how much the mean is above what is printed."""
     points = result.from_printed
-    return Entry() if math.isnan(points) else Entry(words.number(points, sign=True), digests(result), points)
+    return (
+        Entry() if math.isnan(points) else Entry(wording.number(points, sign=True), digests(result), points)
+    )
 
 
 def difference_entry(result: Result) -> Entry:
@@ -106,7 +108,7 @@ def difference_entry(result: Result) -> Entry:
     difference = result.difference
     if difference is None or math.isnan(difference.points):
         return Entry()
-    text = words.estimate(difference.points, difference.low, difference.high, sign=True)
+    text = wording.estimate(difference.points, difference.low, difference.high, sign=True)
     reference = tuple(run.digest for run in result.cell.reference) if result.cell else ()
     return Entry(text, (*digests(result), *reference), difference.points)
 

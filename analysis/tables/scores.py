@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from .. import wording as words
+from .. import wording
 from ..records.load import Run
 from ..records.published import Published, find, of_element
 from ..records.suites import Cell, Suite, unique
@@ -143,7 +143,7 @@ def _p_value(result: Result) -> float:
 def sentences(found: list[Result]) -> list[str]:
     """Return one sentence for every score that was measured, but those of fine-tuning."""
     return [
-        words.sentence(result.where, result.difference, result.adjusted, result.num_claims)
+        wording.sentence(result.where, result.difference, result.adjusted, result.num_claims)
         for result in found
         if result.difference
     ]
@@ -163,10 +163,10 @@ def _across(row: str, found: list[Result]) -> str:
     ours = [[100 * run.score for run in result.runs] for result in found]
     base = [[100 * run.score for run in result.cell.reference] for result in found if result.cell]
     share, low, high = probability_of_improvement(ours, base)
-    chance = f"{words.ratio(share)} (95 % interval {words.interval(low, high, 2)})"
+    chance = f"{wording.ratio(share)} (95 % interval {wording.interval(low, high, 2)})"
     verdict = ", so over the targets no difference is found" if low <= 0.5 <= high else ""
     return (
-        f"{row} over {len(found)} targets: interquartile mean {words.estimate(*iqm(ours))} %, fine-tuning"
-        f" {words.estimate(*iqm(base))} %; a run of it scores above one of fine-tuning with probability"
+        f"{row} over {len(found)} targets: interquartile mean {wording.estimate(*iqm(ours))} %, fine-tuning"
+        f" {wording.estimate(*iqm(base))} %; a run of it scores above one of fine-tuning with probability"
         f" {chance}{verdict}."
     )

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from .. import wording as words
+from .. import wording
 from ..records.comparison import REFERENCE
 from ..records.load import Run, runs_frame
 
@@ -29,6 +29,6 @@ def step_costs(runs: list[Run]) -> dict[str, str]:
 def _cost(group: pd.DataFrame) -> str:
     """Return the text of one label from its ratio and number of runs in each place."""
     ends = (group["ratio"].min(), group["ratio"].max())
-    ratio = " to ".join(dict.fromkeys(words.number(end, decimals=2) for end in ends))
+    ratio = " to ".join(dict.fromkeys(wording.number(end, decimals=2) for end in ends))
     count = group["num_runs"].sum()
     return f"{ratio} ({count} run{'s' if count > 1 else ''})"

@@ -10,7 +10,7 @@ from rich.console import Console
 from ... import InputError
 from ...analysis.wording import duration
 from ...datasets import catalog as datasets
-from ...datasets.download import locate as places
+from ...datasets.download import locate
 from ...methods import catalog as methods
 from ...slurm.cluster import load as load_cluster
 from ..config.compose import compose_request, settings_of
@@ -24,7 +24,7 @@ from ..launch.plan import (
     missing,
     plan_runnable,
     prepare_data,
-    unfit,
+    why_incompatible,
     without,
 )
 from ..launch.progress import Progress, name_of
@@ -72,16 +72,16 @@ def single(overrides: Sequence[str]) -> int:
 
     Raises: InputError before anything is run.
     """
-    from ...datasets import distributed as ranks
+    from ...datasets import distributed
 
-    with ranks.joined():
+    with distributed.joined():
         return _single(overrides)
 
 
 def _single(overrides: Sequence[str]) -> int:
     import torch
 
-    from ...datasets import distributed as ranks
+    from ...datasets import distributed
     from ..training.run import run_one
 
     given = dict(o.partition("=")[::2] for o in overrides)
@@ -99,14 +99,14 @@ def _single(overrides: Sequence[str]) -> int:
     _check_data(request)
     config = run_config(request, method, settings_of(method, overrides), request.seed)
     results = Path(request.results)
-    ranks.first(open_results, results, images_of([config]))
+    distributed.on_first(open_results, results, images_of([config]))
     prepare_data([config])
-    for _, reason in unfit([config], results, ranks.size()).values():
+    for _, reason in why_incompatible([config], results, distributed.size()).values():
         raise InputError(f"method={method}: cannot run here: {reason}")
     torch.set_num_threads(pool.num_threads(config.threads, config.device, 1))
     console = Console(highlight=False, soft_wrap=True)
     run_one(config, results)
-    if not ranks.is_first():
+    if not distributed.is_first():
         return 0
     with Progress([config], results, console) as progress:
         progress.report(config, None)
@@ -138,7 +138,7 @@ def check_place(on: str, cluster: str | None, device: str) -> str:
 
 def _check_data(request: Request, fetch: bool = True) -> None:
     """See that target and source are here, or fetch them, before anything else is done."""
-    places.use(request.data.root, request.data.mirror)
+    locate.use(request.data.root, request.data.mirror)
     about = datasets.about(request.target)
     source = request.source or (about.source if about else None)
     datasets.require([name for name in (request.target, source) if name not in (None, "none")], fetch)
@@ -167,7 +167,7 @@ def fitting(
 
     Returns: the runs that are left, and the reason of each row left out, by `plan.row_of`.
     """
-    reasons = unfit(configs, results, processes)
+    reasons = why_incompatible(configs, results, processes)
     for config, reason in reasons.values():
         label = methods.load(config.method).label(config.settings)
         console.print(f"not run: {label}: {reason}", markup=False)

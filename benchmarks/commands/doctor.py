@@ -6,7 +6,7 @@ import numpy as np
 
 from ...datasets import catalog
 from ...datasets.base import Dataset
-from ...datasets.reading import near_duplicates as near_identical
+from ...datasets.reading import near_duplicates
 from ...datasets.storage import cache
 from ...datasets.storage.index import IndexedImages
 
@@ -34,7 +34,7 @@ def doctor(name: str, source: str | None = None) -> int:
     print("  sound" if not wrong else f"  {len(wrong)} faults")
     if source:
         other = catalog.load(source, as_source=True)
-        rows = near_identical.overlapping_rows(other, found)
+        rows = near_duplicates.overlapping_rows(other, found)
         print(
             f"{other.name}: {len(rows)} of {len(other.part('train').labels)} train images are near-identical"
         )
@@ -61,7 +61,7 @@ def _class_faults(found: Dataset) -> list[str]:
 
 def _tell_twins(found: Dataset, first: str, second: str) -> None:
     """Print how many near-identical images two parts have, and the first of them."""
-    pairs = near_identical.overlap(found, first, found, second)
+    pairs = near_duplicates.overlap(found, first, found, second)
     if not len(pairs):
         return
     labels = [found.parts[part].labels[rows] for part, rows in ((first, pairs[:, 0]), (second, pairs[:, 1]))]

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from ...datasets import catalog
 from ...datasets.about import About
-from ...datasets.download import locate as places
+from ...datasets.download import locate
 from ...datasets.pixels import MemoryPixels
 from ...datasets.storage import cache
 from ...methods import catalog as methods
@@ -60,7 +60,7 @@ def print_datasets() -> int:
         )
     _console().print(table)
     print("or a path: a folder split/class/image or class/image, an uncompressed tar of one, or tar shards")
-    root = places.user_folder() or "(not set)"
+    root = locate.user_folder() or "(not set)"
     print(f"looked for in TRANSFERBENCH_DATA={root}, then in {cache.folder()}/data")
     return 0
 
@@ -75,9 +75,9 @@ def _where(name: str, about: About) -> str:
     """Say where a data set is, or where it would come from."""
     if not about.probes:
         return "yes, made here"
-    if found := places.find(name, about):
+    if found := locate.find(name, about):
         return f"yes, {found}"
-    if files := places.packed(name, about):
+    if files := locate.packed(name, about):
         return f"yes, packed in {files[0].parent}"
     ways = [
         *(["torchvision"] if about.torchvision else []),

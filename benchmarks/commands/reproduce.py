@@ -11,7 +11,7 @@ from rich.console import Console
 
 from ... import InputError
 from ...analysis.records.load import read_record
-from ...datasets.download import locate as places
+from ...datasets.download import locate
 from ..config.compose import request_for
 from ..config.resolve import run_config
 from ..config.schema import Role, RunConfig
@@ -119,7 +119,7 @@ def _config_of(old: Mapping[str, Any], given: Mapping[str, str]) -> RunConfig:
     for name in given:
         if name not in PLACES:
             raise InputError(f"{name}={given[name]}: the record tells that; expected {', '.join(PLACES)}")
-    places.use(given.get("data.root"), given.get("data.mirror"))
+    locate.use(given.get("data.root"), given.get("data.mirror"))
     names = {"target": old["target"], "source": old["source"]}
     own = dict(word.split("=", 1) for word in old["overrides"])
     words = tuple(f"{name}={value}" for name, value in {**own, **names, **given}.items())

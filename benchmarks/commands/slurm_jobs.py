@@ -6,8 +6,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ... import InputError
-from ...slurm import queue
-from ...slurm import submit as launch
+from ...slurm import queue, submit
 from .status import State, shell, states
 
 TAIL_LINES = 40
@@ -86,8 +85,8 @@ def matching(results: Path, name: str) -> list[State]:
     return found
 
 
-def _submitted(results: Path) -> dict[str, launch.Submitted]:
-    lines = launch.latest(results)
+def _submitted(results: Path) -> dict[str, submit.Submitted]:
+    lines = submit.latest(results)
     if not lines:
         raise InputError(
             f"results={results}: nothing was given to SLURM from here; "

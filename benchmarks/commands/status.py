@@ -15,10 +15,9 @@ from rich.text import Text
 from ... import InputError, printable
 from ...analysis.records.schema import read_record
 from ...analysis.wording import duration
-from ...slurm import queue
-from ...slurm import submit as launch
+from ...slurm import queue, submit
 from ...slurm.job import FULL
-from ..training import heartbeat as claim
+from ..training import heartbeat
 
 WATCH_SECONDS = 3.0
 REASONS = {  # SLURM's words for why a job waits, where they need a translation
@@ -55,7 +54,7 @@ def shell(name: str, results: Path) -> str:
 
 def states(results: Path) -> list[State]:
     """List every run that has a folder or was submitted. Raises: InputError where there is none."""
-    lines = launch.latest(results)
+    lines = submit.latest(results)
     folders = {str(p.parent.relative_to(results)) for p in results.glob("*/*/*/config.json")}
     digests = {line.folder: line.digest for line in lines.values()}
     digests |= {name: name.rpartition("-")[2] for name in folders}
@@ -80,8 +79,8 @@ def state_of(folder: Path, job: queue.Job | None = None) -> tuple[str, str]:
         scores = done.get("test") or done.get("holdout") or {}
         score = scores.get(done.get("metric"))
         return "done", "" if score is None else f"{100 * score:.1f} %"
-    beat = claim.read(folder / "heartbeat")
-    lives = claim.living(folder / "heartbeat") and not (job and job.waits)
+    beat = heartbeat.read(folder / "heartbeat")
+    lives = heartbeat.living(folder / "heartbeat") and not (job and job.waits)
     if lives and beat:
         left = "" if beat["seconds_left"] is None else f", {duration(beat['seconds_left'])} left"
         return "running", f"step {beat['step']} of {beat['steps']}{left}"

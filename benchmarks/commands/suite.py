@@ -43,9 +43,9 @@ def suite(
     record.open_results(results, images_of(configs))
     if on == "slurm":
         configs = [replace(c, device="cpu") for c in configs]  # here; the job's is another
-    left, unfit = fitting(configs, results, console, processes_of(on, given.get("cluster")))
+    left, incompatible = fitting(configs, results, console, processes_of(on, given.get("cluster")))
     for each, of in planned:
-        write_plan(each, of, unfit, results)
+        write_plan(each, of, incompatible, results)
     if on == "slurm":
         from ..launch.on_slurm import queue_missing
 

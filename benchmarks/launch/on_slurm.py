@@ -18,8 +18,8 @@ from rich.console import Console
 
 from ... import InputError
 from ...analysis.records.schema import read_record
-from ...datasets import distributed as ranks
-from ...slurm import submit as launch
+from ...datasets import distributed
+from ...slurm import submit
 from ...slurm.cluster import Cluster
 from ...slurm.cluster import load as load_cluster
 from ...slurm.job import FULL, RESUME
@@ -67,11 +67,11 @@ def queue_missing(
         )
         return 0
     prepare_data(configs)
-    sweep = launch.new_sweep(results)
+    sweep = submit.new_sweep(results)
     tasks = _tasks([replace(c, device=device) for c in todo], results.resolve(), chosen)
     code = snapshot(results)
     write_json(sweep / "sweep.json", {"command": list(command), "cluster": cluster, "code": str(code)})
-    new = launch.submit(tasks, results, chosen, sweep, code)
+    new = submit.submit(tasks, results, chosen, sweep, code)
     before = len(tasks) - len(new)
     if not new:
         (sweep / "sweep.json").unlink()
@@ -82,7 +82,7 @@ def queue_missing(
     return 0
 
 
-def _tasks(configs: Sequence[RunConfig], results: Path, cluster: Cluster) -> list[launch.Task]:
+def _tasks(configs: Sequence[RunConfig], results: Path, cluster: Cluster) -> list[submit.Task]:
     earlier = list(_earlier(results))
     here = {c.digest for c in configs}
     tasks = []
@@ -91,7 +91,7 @@ def _tasks(configs: Sequence[RunConfig], results: Path, cluster: Cluster) -> lis
         after = tuple(sorted(r.digest for r in requirements(c) if r.digest in here))
         folder = str(c.folder(results).relative_to(results))
         call = partial(work, c, results, _places())
-        tasks.append(launch.Task(c.digest, folder, call, minutes, memory_gb, after))
+        tasks.append(submit.Task(c.digest, folder, call, minutes, memory_gb, after))
     return tasks
 
 
@@ -120,8 +120,8 @@ def work(config: RunConfig, results: Path, environment: dict[str, str]) -> None:
         stage({config.source_name, config.target_name}, Path(scratch))
     torch.set_num_threads(config.threads or int(os.environ.get("SLURM_CPUS_PER_TASK", "1")))
     try:
-        with ranks.joined():
-            if not ranks.first(_left_failed, config.folder(results)):
+        with distributed.joined():
+            if not distributed.on_first(_left_failed, config.folder(results)):
                 run_one(config, results)
     except interrupt.Interrupted as stopped:
         print(stopped, file=sys.stderr, flush=True)

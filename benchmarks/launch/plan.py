@@ -45,7 +45,7 @@ def plan_runnable(request: Request, overrides: Sequence[str]) -> tuple[list[RunC
     return plan(replace(request, methods=",".join(keep)), overrides), out
 
 
-def unfit(
+def why_incompatible(
     configs: Sequence[RunConfig], results: Path, processes: int = 1
 ) -> dict[str, tuple[RunConfig, str]]:
     """Ask each method that has something to do whether it can run on the problem, by so many processes.
@@ -55,14 +55,16 @@ def unfit(
     reasons = {}
     for config in {row_of(c): c for c in reversed(missing(configs, results))}.values():
         posed = pose(config, load_weights=lambda net: None, pretrain=lambda *a, **k: None, controls=None)
-        if reason := _unsplit(config, processes) or methods.load(config.method).unfit(posed.problem):
+        if reason := _unsplit(config, processes) or methods.load(config.method).why_incompatible(
+            posed.problem
+        ):
             reasons[row_of(config)] = (config, reason)
     return reasons
 
 
 def _unsplit(config: RunConfig, processes: int) -> str:
     """Say why the batches of a run cannot be split among processes; empty where they can."""
-    if processes > 1 and not methods.load(config.method).shares(config.settings):
+    if processes > 1 and not methods.load(config.method).can_be_data_parallel(config.settings):
         return f"its batches cannot be split over {processes} processes"
     if processes > 1 and config.recipe.compile:
         return f"recipe.compile=true is for one process, and here are {processes}"

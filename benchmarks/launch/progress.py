@@ -13,8 +13,7 @@ from rich.text import Text
 from ...analysis.wording import duration
 from ...methods import catalog as methods
 from ..config.schema import RunConfig
-from ..training import heartbeat as claim
-from ..training import record
+from ..training import heartbeat, record
 
 QUIET_SECONDS = 30.0  # between two plain lines about runs that go on
 
@@ -77,7 +76,7 @@ class Progress:
     def _running(self) -> list[tuple[str, ...]]:
         rows: list[tuple[str, ...]] = []
         for config in self.configs.values():
-            beat = claim.read(config.folder(self.results) / "heartbeat")
+            beat = heartbeat.read(config.folder(self.results) / "heartbeat")
             if beat:
                 left = beat["seconds_left"]
                 score = beat["holdout"].get(config.score)

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from ...datasets.files.atomic import written
+from ...datasets.files.atomic import atomic_write
 from ...datasets.storage import cache
 
 
@@ -21,7 +21,7 @@ def stage(names: Collection[str], scratch: Path) -> None:
         copy = scratch / path.relative_to(shared)
         if path.is_file() and not path.name.endswith(".draft") and not _same(path, copy):
             copy.parent.mkdir(parents=True, exist_ok=True)
-            with written(copy) as draft:
+            with atomic_write(copy) as draft:
                 shutil.copy2(path, draft)
     os.environ["TRANSFERBENCH_CACHE"] = str(scratch)
 

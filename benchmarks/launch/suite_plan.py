@@ -13,7 +13,7 @@ import numpy as np
 from ... import InputError
 from ...datasets import catalog as datasets
 from ...datasets import planted
-from ...datasets.download import locate as places
+from ...datasets.download import locate
 from ...methods import catalog as methods
 from ..config.compose import read_suite, request_for
 from ..config.resolve import run_config
@@ -170,10 +170,10 @@ def _written(value: Any) -> str:
 
 def _why_missing(source: str, target: str, settings: Mapping[str, str], fetch: bool) -> str:
     """Say which images are not here, in one line; fetches what can be fetched."""
-    places.use(settings.get("data.root"), settings.get("data.mirror"))
+    locate.use(settings.get("data.root"), settings.get("data.mirror"))
     try:
         datasets.require([source, target], fetch)
-    except places.MissingData as error:
+    except locate.MissingData as error:
         return str(error).splitlines()[0]
     return ""
 
@@ -186,13 +186,13 @@ def _too_few(request: Request) -> str:
     return f"a class of {Path(request.target).name} has only {least} training images"
 
 
-def write_plan(suite: Suite, planned: Sequence[Cell], unfit: Mapping[str, str], results: Path) -> Path:
+def write_plan(suite: Suite, planned: Sequence[Cell], incompatible: Mapping[str, str], results: Path) -> Path:
     """Write what the suite is made of, for the analysis: `results/suites/<name>.json`.
 
     Args:
         suite: the suite.
         planned: its cells.
-        unfit: why a row cannot run on a problem, by `row_of`.
+        incompatible: why a row cannot run on a problem, by `row_of`.
         results: the results folder.
     """
     path = results / "suites" / f"{suite.name}.json"
@@ -207,13 +207,13 @@ def write_plan(suite: Suite, planned: Sequence[Cell], unfit: Mapping[str, str], 
         "command": suite.command,
         "stands_for": suite.stands_for,
         "notes": [stand_in] if suite.stands_for else [],
-        "cells": [_plain(suite, cell, unfit, results) for cell in planned],
+        "cells": [_plain(suite, cell, incompatible, results) for cell in planned],
     }
     write_json(path, plan)
     return path
 
 
-def _plain(suite: Suite, cell: Cell, unfit: Mapping[str, str], results: Path) -> dict[str, Any]:
+def _plain(suite: Suite, cell: Cell, incompatible: Mapping[str, str], results: Path) -> dict[str, Any]:
     first = cell.configs[0] if cell.configs else None
     words = [*cell.overrides, f"methods={cell.method}", f"seeds={suite.num_seeds}"]
     return {
@@ -234,5 +234,5 @@ def _plain(suite: Suite, cell: Cell, unfit: Mapping[str, str], results: Path) ->
             for c in cell.configs
         ],
         "command": " ".join(["transferbench bench", *(shlex.quote(w) for w in words)]),
-        "reason": cell.reason or (unfit.get(row_of(first), "") if first else ""),
+        "reason": cell.reason or (incompatible.get(row_of(first), "") if first else ""),
     }

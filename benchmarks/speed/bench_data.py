@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 from ...datasets.augment import MEAN_STD, RATIO, Augment
 from ...datasets.base import Split
 from ...datasets.pixels import DemandPixels, Images, MemoryPixels, Pixels, whole
-from ...datasets.reading import image_folder as folder
+from ...datasets.reading import image_folder
 from ...methods import catalog
 from ...methods.base import measured_by
 from ..launch.pool import num_cores
@@ -97,7 +97,7 @@ def bench_l2tl_from_disk(benchmark: Any, photos: Path) -> None:
     size = "resnet18, 64 px"
     memory: Any
     memory, posed = build("l2tl", *ON_CPU[size])
-    part = folder.load(photos, as_source=True).parts["train"]
+    part = image_folder.load(photos, as_source=True).parts["train"]
     counting = Counting(part.images)
     source = posed.problem.source
     assert source is not None
@@ -128,7 +128,7 @@ def bench_l2tl_from_disk(benchmark: Any, photos: Path) -> None:
 
 def _epochs(photos: Path, workers: int) -> dict[str, Callable[[], None]]:
     torch.set_num_threads(1)
-    part = folder.load(photos, as_source=True).parts["train"]
+    part = image_folder.load(photos, as_source=True).parts["train"]
     demand = DemandPixels(part.images, SIDE, num_threads=max(1, workers))
     pixels, aspect = demand.take(torch.arange(len(part.labels)))()
     decoded = MemoryPixels(whole(pixels), aspect)

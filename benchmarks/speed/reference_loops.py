@@ -26,14 +26,14 @@ def plain_model(net: Network) -> nn.Module:
 def torch_loop(net: Network, recipe: Recipe, batches: Iterator[Batch]) -> Callable[[], Tensor]:
     """Give a step as torch's tutorials have it, with no more than the recipe asks for."""
     model = plain_model(net)
-    optimizer = recipe.optimise(model)
+    optimizer = recipe.make_optimizer(model)
     criterion = nn.CrossEntropyLoss()
     steps = iter(range(10**9))
 
     def step() -> Tensor:
         x, y = next(batches)
         for group in optimizer.param_groups:
-            group["lr"] = recipe.rate(next(steps) % recipe.steps)
+            group["lr"] = recipe.lr_at(next(steps) % recipe.steps)
         optimizer.zero_grad()
         with torch.autocast(x.device.type, net.autocast) if net.autocast else nullcontext():
             loss = criterion(model(x), y)

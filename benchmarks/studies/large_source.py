@@ -44,13 +44,13 @@ def main() -> None:
 
 def measured(place: Path, num_images: int, num_shards: int) -> dict[str, float]:
     """Give all figures of a source made in a folder; seconds, MB and images a second."""
-    from ...datasets.storage import tar_shards as shards
+    from ...datasets.storage import tar_shards
     from ...datasets.storage.index import fingerprint, read_index, write_index
 
     start = time.perf_counter()
     tars = [_shard(place / f"made-train-{i:06}.tar", i) for i in range(num_shards)]
     made = time.perf_counter()
-    num_read = sum(len(list(images)) for _, images in shards.samples(place, tars))
+    num_read = sum(len(list(images)) for _, images in tar_shards.samples(place, tars))
     read = time.perf_counter()
     classes = [f"n{c:08}" for c in range(NUM_CLASSES)]
     write_index(place / "index", place, {"train": _rows(place, tars, num_images)}, classes)
@@ -127,10 +127,10 @@ def _shard(tar: Path, seed: int) -> Path:
 
 
 def _rows(root: Path, tars: list[Path], num_images: int) -> Iterator[Any]:
-    from ...datasets.storage import tar_shards as shards
+    from ...datasets.storage import tar_shards
     from ...datasets.storage.index import Row
 
-    real = [(tar, s.offset, s.num_bytes) for tar, images in shards.samples(root, tars) for s in images]
+    real = [(tar, s.offset, s.num_bytes) for tar, images in tar_shards.samples(root, tars) for s in images]
     for i in range(num_images):
         tar, offset, num_bytes = real[i % len(real)]
         label = i * 7919 % NUM_CLASSES  # as if shuffled

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from ...analysis.statistics.paired import mean_interval
 from ...datasets import catalog
 from ...datasets.augment import Augment
-from ...datasets.base import Dataset, Split, mix
+from ...datasets.base import Dataset, Split, derive_seed
 from ...datasets.storage import cache
 from ...methods.base import train_step, update
 from ...methods.components.tasks import cut, rows_by_class
@@ -132,7 +132,7 @@ def classes_for(split: Split, use: str) -> Tensor:
 
 def shuffled(size: int, *seeds: object) -> Tensor:
     """Shuffle numbers from zero [size]."""
-    return torch.randperm(size, generator=torch.Generator().manual_seed(mix(*seeds)))
+    return torch.randperm(size, generator=torch.Generator().manual_seed(derive_seed(*seeds)))
 
 
 def tasks_of(split: Split, classes: Tensor, num_tasks: int, seed: int) -> list[Task]:
@@ -170,7 +170,7 @@ def start(
     split: Split, scale: Scale, kind: str, num_tasks: int, seed: int, rate: float
 ) -> tuple[Tensor, Network]:
     """Train a start on tasks; gives its weights [P], and the network that takes them."""
-    torch.manual_seed(mix(seed, "network"))
+    torch.manual_seed(derive_seed(seed, "network"))
     net = Network(FourBlocks(scale), 0, CLASSES).to(memory_format=torch.channels_last)
     tasks = [task.train for task in tasks_of(split, classes_for(split, "start"), num_tasks, seed)]
     if kind == "joint":
@@ -193,7 +193,7 @@ def path_start(net: Network, tasks: list[Split], steps: int, seed: int, rate: fl
             put(weights, start_P)
             for buffer, value in new:
                 buffer.copy_(value)
-            stream = tasks[i % len(tasks)].stream(BATCH, mix(seed, "path", i))
+            stream = tasks[i % len(tasks)].stream(BATCH, derive_seed(seed, "path", i))
             walk(net.target, islice(stream, HORIZON), optimizer, RATE, path)
         start_P -= rate * path.total_P / META_BATCH
     for buffer, value in new:
@@ -206,7 +206,7 @@ def joint_start(net: Network, tasks: list[Split], steps: int, seed: int, rate: f
     new_head = flat(list(net.target_head.parameters()))
     heads = nn.ModuleList(nn.Linear(net.encoder.num_features, CLASSES) for _ in tasks)
     optimizer = torch.optim.SGD([*net.encoder.parameters(), *heads.parameters()], rate)
-    streams = [task.stream(BATCH, mix(seed, "joint", i)) for i, task in enumerate(tasks)]
+    streams = [task.stream(BATCH, derive_seed(seed, "joint", i)) for i, task in enumerate(tasks)]
     for t in range(steps):
         turn = t % len(tasks)
         train_step(nn.Sequential(net.encoder, heads[turn]), streams[turn], optimizer, rate)
@@ -219,7 +219,7 @@ def learn(net: Network, start_P: Tensor, task: Task, rate: float, seed: int) -> 
     put(weights, start_P)
     optimizer = torch.optim.SGD(weights, rate)
     wrong = []
-    for x, y in islice(task.train.stream(BATCH, mix(seed, "learn")), HORIZON):
+    for x, y in islice(task.train.stream(BATCH, derive_seed(seed, "learn")), HORIZON):
         logits_BC = net.target(x)
         classification_loss(logits_BC, y).backward()
         update(optimizer, rate)

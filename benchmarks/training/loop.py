@@ -9,15 +9,15 @@ from typing import Any
 import torch
 
 from ... import InputError
-from ...datasets import distributed as ranks
-from ...datasets.base import Split, mix
+from ...datasets import distributed
+from ...datasets.base import Split, derive_seed
 from ...methods.base import Method, saved_by
 from ...methods.networks.tensor_files import read_tensors
 from . import interrupt
 from .clock import Clock
 from .evaluate import evaluate
 from .memory import PeakMemory
-from .nan_guard import Watch
+from .nan_guard import NanGuard
 from .record import append_line, write_tensors
 
 CHECKPOINTS = ("checkpoint.pt", "previous.pt", "draft.pt")  # the newest, the one before, the next
@@ -46,7 +46,7 @@ class Training:
     def __init__(
         self,
         method: Method,
-        watch: Watch,
+        watch: NanGuard,
         clock: Clock,
         memory: PeakMemory,
         holdout: Split | None,
@@ -85,9 +85,9 @@ class Training:
                 self.watch.check()
                 if self.step == stop:
                     self._log(metrics, batch_size)
-                if ranks.is_first():
+                if distributed.is_first():
                     self._save()
-                if ranks.some(interrupt.requested()):
+                if distributed.any_rank(interrupt.requested()):
                     raise interrupt.Interrupted(f"{self.folder}: saved at step {self.step} of {steps}")
                 beat(self.step, self.curve[-1] if self.step == stop else None)
 
@@ -96,12 +96,12 @@ class Training:
 
         Raises: Interrupted in the latter case.
         """
-        asked = ranks.some(interrupt.requested())
-        if asked or ranks.first(lambda: time.monotonic() - self._saved > self.save_every):
+        asked = distributed.any_rank(interrupt.requested())
+        if asked or distributed.on_first(lambda: time.monotonic() - self._saved > self.save_every):
             self.clock.add_preparation()
             with self.clock.paused():
                 self.watch.check()
-                if ranks.is_first():
+                if distributed.is_first():
                     self._save(is_prepared=False)
         if asked:
             raise interrupt.Interrupted(f"{self.folder}: saved in the middle of its preparation")
@@ -110,12 +110,12 @@ class Training:
         """Take steps until `stop`, or until it is time to save."""
         with self.clock.stepping(lambda: self.step):
             while self.step < stop:
-                torch.manual_seed(mix(self.seed, "step", self.step))
+                torch.manual_seed(derive_seed(self.seed, "step", self.step))
                 metrics = self._counted() if self.step == 0 else self.watch.step(self.step)
                 self.step += 1
                 beat(self.step, None)
-                is_late = ranks.is_first() and time.monotonic() - self._saved > self.save_every
-                if ranks.some(interrupt.requested() or is_late):
+                is_late = distributed.is_first() and time.monotonic() - self._saved > self.save_every
+                if distributed.any_rank(interrupt.requested() or is_late):
                     break
         return metrics
 
@@ -123,13 +123,13 @@ class Training:
         """Take the first step and count its floating-point operations."""
         with self.counting(display=False) as counter:
             metrics = self.watch.step(0)
-        self.flops_per_step = ranks.size() * counter.get_total_flops()
+        self.flops_per_step = distributed.size() * counter.get_total_flops()
         return metrics
 
     def _log(self, metrics: dict[str, torch.Tensor], batch_size: int) -> None:
-        scores = ranks.first(self._scores, batch_size)
+        scores = distributed.on_first(self._scores, batch_size)
         self.watch.check_scores(scores, "holdout", self.step)
-        train = {k: ranks.mean(v).item() for k, v in metrics.items()}
+        train = {k: distributed.mean(v).item() for k, v in metrics.items()}
         point: dict[str, Any] = {
             "step": self.step,
             "seconds": self.clock.prepare + self.clock.step,
@@ -141,7 +141,7 @@ class Training:
         if spikes := self.watch.spikes():
             point["spikes"] = spikes
         self.curve.append(point)
-        if ranks.is_first():
+        if distributed.is_first():
             append_line(self.folder / "metrics.jsonl", point)
 
     def _scores(self, batch_size: int) -> dict[str, float] | None:
@@ -176,8 +176,8 @@ class Training:
 
         Returns: whether all is prepared there.
         """
-        state = ranks.first(self._newest)
-        if ranks.is_first():
+        state = distributed.on_first(self._newest)
+        if distributed.is_first():
             (self.folder / "metrics.jsonl").unlink(missing_ok=True)
         if state is None:
             return False
@@ -189,13 +189,13 @@ class Training:
                 f"{self.folder / CHECKPOINTS[0]}: not a checkpoint of this run ({reason}); remove it, and "
                 "the run begins anew"
             ) from error
-        for point in self.curve if ranks.is_first() else ():
+        for point in self.curve if distributed.is_first() else ():
             append_line(self.folder / "metrics.jsonl", point)
         return is_prepared
 
     def _newest(self) -> dict[str, Any] | None:
         """Read the newest checkpoint that is whole."""
-        device = self.clock.device if ranks.size() == 1 else "cpu"  # others have another device
+        device = self.clock.device if distributed.size() == 1 else "cpu"  # others have another device
         for name in CHECKPOINTS[:2]:
             path = self.folder / name
             if not path.exists():

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ... import RunFailed
-from ...datasets import distributed as ranks
+from ...datasets import distributed
 from ...methods.base import Method, Metrics
 from ...methods.networks.tensor_files import tensors_in
 from ..config.schema import OnNan
@@ -24,7 +24,7 @@ SPIKE = 5.0  # times the usual loss; and no less than half of where the run bega
 MOST_SKIPPED = 20  # steps in a row that `on_nan=skip` leaves out
 
 
-class Watch:
+class NanGuard:
     """Looks at the figures of every step, some steps late, and at the weights before they are saved.
 
     Args:
@@ -127,7 +127,7 @@ class Watch:
         """Take a step, and take it back when something is not finite; the streams go on."""
         before = copy.deepcopy(self.method.state_dict())
         metrics = self.method.step(t)
-        if not ranks.some(bool(not_finite(metrics) or not_finite(self.method.state_dict()))):
+        if not distributed.any_rank(bool(not_finite(metrics) or not_finite(self.method.state_dict()))):
             self._see(t, metrics)
             return metrics
         own = vars(self.method)
@@ -140,7 +140,7 @@ class Watch:
 
     def _stop_at(self, wrong: tuple[int, str] | None) -> None:
         """Stop where this or another process has met a step that was not finite."""
-        if first := min(filter(None, ranks.each(wrong)), default=None):
+        if first := min(filter(None, distributed.all_gather(wrong)), default=None):
             self._fail(first[1])
 
     def _fail(self, what: str) -> None:

@@ -11,9 +11,9 @@ from torch import Tensor
 from ... import InputError
 from ...datasets import catalog
 from ...datasets.augment import Augment
-from ...datasets.base import Dataset, Split, mix
+from ...datasets.base import Dataset, Split, derive_seed
 from ...datasets.pixels import MemoryPixels
-from ...datasets.reading import near_duplicates as near_identical
+from ...datasets.reading import near_duplicates
 from ...datasets.storage import cache
 from ...methods.base import Problem
 from ...methods.networks.encoders import build_encoder
@@ -99,7 +99,7 @@ def _source_split(config: RunConfig, source: Dataset, device: torch.device) -> t
     if not config.drop_overlap:
         return split, source.notes
     keep = torch.ones(len(split), dtype=torch.bool)
-    rows = near_identical.overlapping_rows(source, catalog.load(config.drop_overlap))
+    rows = near_duplicates.overlapping_rows(source, catalog.load(config.drop_overlap))
     keep[torch.from_numpy(rows)] = False
     note = f"{source.name}: {len(rows)} left out that the target has too"
     return split.subset(torch.nonzero(keep)[:, 0]), (*source.notes, note)
@@ -172,7 +172,7 @@ def _network_maker(
     recipe = config.recipe
 
     def network(pretrained: bool = True, backbone: str = "") -> Network:
-        torch.manual_seed(mix(config.seed, "network"))
+        torch.manual_seed(derive_seed(config.seed, "network"))
         published = pretrained and (config.pretrained or config.checkpoint is not None)
         encoder, classifier = build_encoder(
             backbone or config.backbone,

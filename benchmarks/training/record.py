@@ -20,8 +20,8 @@ import torch
 
 from ... import InputError
 from ...analysis.records.schema import read_record
-from ...datasets import distributed as ranks
-from ...datasets.files.atomic import named, written
+from ...datasets import distributed
+from ...datasets.files.atomic import atomic_write, named
 
 FORMAT = 1  # of a results folder; a record has its own
 MARKER = "transferbench.json"
@@ -68,7 +68,7 @@ def open_results(results: Path, images: Iterable[str] = ()) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write by draft and rename: the file is there whole, or not at all."""
-    with written(path) as draft:
+    with atomic_write(path) as draft:
         draft.write_text(json.dumps(content, indent=1, sort_keys=True))
 
 
@@ -76,7 +76,7 @@ def write_tensors(path: Path, content: Mapping[str, Any]) -> None:
     """Write by draft and rename; packed in memory first, for torch hides a full disk's error."""
     packed_content = io.BytesIO()
     torch.save(content, packed_content)
-    with written(path) as draft:
+    with atomic_write(path) as draft:
         draft.write_bytes(packed_content.getbuffer())
 
 
@@ -110,7 +110,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         else f"cpu ({platform.machine()})",
         "host": socket.gethostname(),
         "threads": torch.get_num_threads(),
-        "world_size": ranks.size(),
+        "world_size": distributed.size(),
     }
 
 

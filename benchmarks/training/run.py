@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ... import InputError
 from ...analysis.records.schema import FORMAT as RECORD_FORMAT
-from ...datasets import distributed as ranks
+from ...datasets import distributed
 from ...datasets.files.atomic import sweep
 from ...methods import catalog as methods
 from ...methods.networks.network import Network
@@ -29,7 +29,7 @@ from .evaluate import by_image, evaluate
 from .heartbeat import Claim, Taken, living
 from .loop import CHECKPOINTS, Training
 from .memory import PeakMemory
-from .nan_guard import Watch
+from .nan_guard import NanGuard
 from .problem import Posed, device_of, pose, without_target
 
 TUNING_SEED = 10_000  # apart from the seeds that are reported
@@ -89,29 +89,29 @@ def run_one(config: RunConfig, results: Path) -> dict[str, Any]:
     Raises: InputError for bad input; any other error leaves `error.json` and is raised again.
     """
     folder = config.folder(results)
-    while (done := ranks.first(record.read, folder)) is None:
+    while (done := distributed.on_first(record.read, folder)) is None:
         folder.mkdir(parents=True, exist_ok=True)
         claim = Claim(folder, config.recipe.steps)
-        if not ranks.first(claim.take):
-            if ranks.some(interrupt.requested()):
+        if not distributed.on_first(claim.take):
+            if distributed.any_rank(interrupt.requested()):
                 raise interrupt.Interrupted(f"{folder}: another process works at it")
             time.sleep(WAIT_SECONDS)
             continue
         try:
-            if (done := ranks.first(_begin, config, folder)) is not None:
+            if (done := distributed.on_first(_begin, config, folder)) is not None:
                 break
             _run(config, results, folder, claim)
         except Taken:
-            if ranks.size() > 1:  # the others are in the midst of it
+            if distributed.size() > 1:  # the others are in the midst of it
                 raise
             continue
         except Exception as error:
             _leave_error(folder, error)
             raise
         finally:
-            if ranks.is_first():
+            if distributed.is_first():
                 claim.release()
-    if ranks.is_first():
+    if distributed.is_first():
         _tidy(folder)
     return done
 
@@ -162,13 +162,13 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
     every = 60 * config.checkpoint_minutes
     source = posed.problem.source
     watched = source.classes if source and source.truth else ()
-    watch = Watch(method, folder, config.on_nan)
+    watch = NanGuard(method, folder, config.on_nan)
     training = Training(
         method, watch, clock, memory, posed.curve, config.seed, folder, rests_on, every, watched
     )
     recipe = chosen.recipe
     training.run(recipe.steps, recipe.evaluations, recipe.batch_size, claim.beat)
-    if not ranks.is_first():
+    if not distributed.is_first():
         return
     done = _record(config, posed, training, started)
     done |= {"choice": choice, "pretraining": training.rests_on}
@@ -207,7 +207,7 @@ def _first_stage(config: RunConfig, results: Path) -> Mapping[str, Tensor] | Non
         return None
     stage = replace(config, role=Role.first_stage, protocol=Protocol.holdout, tune=Tune.off)
     run_one(stage, results)
-    return ranks.first(_kept, stage.folder(results))
+    return distributed.on_first(_kept, stage.folder(results))
 
 
 def _kept(folder: Path) -> dict[str, Tensor]:
@@ -284,7 +284,7 @@ def _adopt(
 ) -> None:
     with memory.paused():
         done = run_one(base, results)
-    kept = ranks.first(_kept, base.folder(results))
+    kept = distributed.on_first(_kept, base.folder(results))
     try:
         net.adopt(kept)
     except ValueError as error:

@@ -18,8 +18,7 @@ from ..about import About, Archive, Hub
 from ..files.lock import locked
 from ..storage.cache import folder as cache_folder
 from ..storage.cache import writing
-from . import huggingface as by_hub
-from . import torchvision_sets as by_torchvision
+from . import huggingface, torchvision_sets
 from .archives import draft, extract
 from .http import DownloadError, check_reachable, download
 
@@ -87,7 +86,7 @@ def find(name: str, about: About) -> Path | None:
     """Find where a data set's official layout begins, or None; changes nothing."""
     for place in _places(name):
         for start in (place, *(place / f for f in about.folders), *(place.parent / f for f in about.folders)):
-            if any((start / probe).exists() for probe in (*about.probes, by_hub.MARKER)):
+            if any((start / probe).exists() for probe in (*about.probes, huggingface.MARKER)):
                 return start
     return None
 
@@ -180,13 +179,13 @@ def _from_torchvision(about: About, into: Path) -> None:
     if about.archives:
         check_reachable(about.archives[0].url)
     begun = into.with_name(f"{into.name}.torchvision")  # kept on failure: what has come is not fetched again
-    by_torchvision.fetch(about.torchvision, about.archives, begun)
+    torchvision_sets.fetch(about.torchvision, about.archives, begun)
     begun.rename(into)
 
 
 def _from_hub(hub: Hub, into: Path) -> None:
     begun = into.with_name(f"{into.name}.hub")
-    by_hub.fetch(hub, begun)
+    huggingface.fetch(hub, begun)
     begun.rename(into)
 
 

@@ -23,7 +23,7 @@ def draft_of(path: Path) -> Path:
 
 
 @contextmanager
-def written(path: Path, durable: bool = True) -> Iterator[Path]:
+def atomic_write(path: Path, durable: bool = True) -> Iterator[Path]:
     """Give a draft that takes the place of a file when the block ends well, and is gone when not.
 
     Args:

@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 
 from ..base import Dataset, Part
-from ..files.atomic import written
+from ..files.atomic import atomic_write
 from ..files.lock import locked
 from ..pixels import ArrayImages
 from ..storage import cache
@@ -42,5 +42,5 @@ def _make(module: ModuleType, kept: Path) -> None:
         for part, pair in module.images().items()
         for what, array in zip(("images", "labels"), pair, strict=True)
     }
-    with written(kept) as draft, draft.open("wb") as f:
+    with atomic_write(kept) as draft, draft.open("wb") as f:
         np.savez(f, **arrays)

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from ..base import mix
+from ..base import derive_seed
 from ..storage.index import Row
 
 SEED = 0
@@ -46,7 +46,7 @@ def draw(rows: Sequence[Row], size: int) -> np.ndarray:
     if not rows:
         return np.zeros(0, bool)
     labels = np.array([r.label for r in rows])
-    order = np.array([mix(SEED, key(r)) for r in rows], dtype=np.uint64)
+    order = np.array([derive_seed(SEED, key(r)) for r in rows], dtype=np.uint64)
     share = np.bincount(labels) * size / len(labels)
     count = np.floor(share).astype(int)
     rest = np.argsort(-(share - count), kind="stable")[: size - count.sum()]

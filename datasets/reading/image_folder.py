@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from ... import InputError
-from ..base import Dataset, mix
-from ..storage import tar_shards as shards
+from ..base import Dataset, derive_seed
+from ..storage import tar_shards
 from ..storage.index import Numbers, Placed, Row, Table, Writer, fingerprint, keep, typical_side
 from ..storage.tar_shards import PART_NAMES, is_image
 
@@ -42,9 +42,9 @@ def load(path: Path, as_source: bool = False) -> Dataset:
 
     Raises: InputError that names what is missing, empty or not an image folder.
     """
-    tars = shards.tars_in(path)
+    tars = tar_shards.tars_in(path)
     root = path if path.is_dir() else path.parent
-    name = (tars[0] if shards.alone(root, tars) else path.resolve()).stem
+    name = (tars[0] if tar_shards.alone(root, tars) else path.resolve()).stem
 
     def fill(writer: Writer) -> tuple[tuple[str, ...], dict[str, Placed]]:
         walked = _walk_tars(writer, root, tars) if tars else _walk_tree(writer, path)
@@ -52,7 +52,7 @@ def load(path: Path, as_source: bool = False) -> Dataset:
             raise InputError(f"{path}: no images; expected split/class/image, class/image or a tar of that")
         return _arrange(walked, path, name, as_source)
 
-    key = shards.key(root, tars) if tars else _tree_key(path)
+    key = tar_shards.key(root, tars) if tars else _tree_key(path)
     classes, parts = keep(name, f"{key}\n{as_source}", root, fill, least=0 if tars else KEPT_FROM)
     return Dataset(name, classes, parts, fingerprint(parts), typical_side(parts))
 
@@ -90,12 +90,12 @@ def _walk_tars(writer: Writer, root: Path, tars: Sequence[Path]) -> _Walked:
     folders, numbered = Numbers(), set()
 
     def rows() -> Iterator[Row]:
-        for tar, samples in shards.samples(root, tars):
+        for tar, samples in tar_shards.samples(root, tars):
             for sample in samples:
                 numbered.add(sample.numbered)
                 yield Row(sample.path, folders[sample.folder], tar, sample.offset, sample.num_bytes)
 
-    alone = shards.alone(root, tars)
+    alone = tar_shards.alone(root, tars)
     folder = writer.extend(_by_path(rows(), folders, writer.folder / "unsorted") if alone else rows())
     if len(numbered) > 1:
         raise InputError(
@@ -215,7 +215,7 @@ def _classes(walked: _Walked, part_of: Sequence[str], name: str) -> tuple[tuple[
     class_of = [f.rpartition("/")[2] for f in walked.folders]
     if walked.numbered:
         label_of = [int(c) for c in class_of]
-        return shards.class_names(walked.table.root, 1 + max(label_of)), label_of
+        return tar_shards.class_names(walked.table.root, 1 + max(label_of)), label_of
     classes = sorted({c for c, part in zip(class_of, part_of, strict=True) if part == "train"})
     number = {c: i for i, c in enumerate(classes)}
     for part, c in sorted(zip(part_of, class_of, strict=True)):
@@ -243,7 +243,9 @@ def _drawn(
         labels: their classes [n].
         shares: of each part; the first gets what the others leave, one image of a class at least.
     """
-    mixed = np.fromiter((mix(SPLIT_SEED, path) for path in table.all_paths()), np.int64, len(table))[rows]
+    mixed = np.fromiter((derive_seed(SPLIT_SEED, path) for path in table.all_paths()), np.int64, len(table))[
+        rows
+    ]
     order = np.lexsort((mixed, labels))
     first, *others = shares
     drawn: dict[str, list[np.ndarray]] = {part: [] for part in shares}

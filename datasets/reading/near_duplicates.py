@@ -34,8 +34,8 @@ from rich.console import Console
 from rich.progress import track
 
 from ... import InputError
-from ..base import Dataset, mix
-from ..files.atomic import written
+from ..base import Dataset, derive_seed
+from ..files.atomic import atomic_write
 from ..pixels import Images
 from ..storage import cache
 
@@ -158,7 +158,7 @@ def _overlap(first: Hashed, second: Hashed) -> np.ndarray:
 
 def _hashed(dataset: Dataset, part: str) -> Hashed:
     images = dataset.part(part).images
-    key = mix(dataset.fingerprint, len(images), SIDE, NOISE, FEWEST)
+    key = derive_seed(dataset.fingerprint, len(images), SIDE, NOISE, FEWEST)
     path = cache.folder() / f"{dataset.name}-{part}-hashes-{key:016x}.npy"
     if path.exists():
         return dataset, part, np.load(path)
@@ -238,5 +238,5 @@ def _decoded(images: Images, i: int) -> np.ndarray | None:
 
 def _keep(path: Path, content: np.ndarray) -> None:
     """Write into a draft that is renamed when whole."""
-    with cache.writing("thumbnails"), written(path) as draft, draft.open("wb") as f:
+    with cache.writing("thumbnails"), atomic_write(path) as draft, draft.open("wb") as f:
         np.save(f, content)

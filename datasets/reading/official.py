@@ -10,8 +10,7 @@ from types import ModuleType
 from ... import InputError
 from ..about import About, Listing
 from ..base import Dataset, Part
-from ..download import huggingface as by_hub
-from ..download import locate as places
+from ..download import huggingface, locate
 from ..pixels import ArrayImages
 from ..storage.index import IndexedImages, Row, fingerprint, kept_index, typical_side
 from ..storage.tar_shards import SUFFIXES
@@ -28,7 +27,7 @@ def load(name: str, module: ModuleType) -> Dataset:
     Raises: InputError when the set is neither here nor can be fetched, or a list is missing.
     """
     about: About = module.ABOUT
-    root = places.locate(name, about)
+    root = locate.locate(name, about)
     try:
         listing = _listing(name, module, root)
     except FileNotFoundError as error:
@@ -61,7 +60,7 @@ def departures(about: About, parts: Mapping[str, Part]) -> list[str]:
 
 def _listing(name: str, module: ModuleType, root: Path) -> Listing:
     """Read the lists, or find what they said in the cache."""
-    copy = by_hub.read(root, module.ABOUT.sizes) if by_hub.is_here(root) else None
+    copy = huggingface.read(root, module.ABOUT.sizes) if huggingface.is_here(root) else None
     if module.ABOUT.in_arrays and copy is None:
         return module.read(root)
 

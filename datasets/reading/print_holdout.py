@@ -6,14 +6,14 @@
 import sys
 from importlib import import_module
 
-from ..download import locate as places
+from ..download import locate
 from .holdout import SEED, key
 
 
 def main(name: str) -> None:
     """Print a line an image, below two that say how it was drawn."""
     module = import_module(f"..{name}", __package__)
-    rows = module.read(places.locate(name, module.ABOUT)).parts["holdout"]
+    rows = module.read(locate.locate(name, module.ABOUT)).parts["holdout"]
     print(f"# {name}: the {len(rows)} holdout images; the rest of the official training list is train.")
     print(
         f"# Drawn stratified by class, by a hash of seed {SEED} and image name (datasets/reading/holdout.py)."

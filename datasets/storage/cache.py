@@ -18,7 +18,7 @@ from rich.progress import track
 
 from ... import InputError
 from ..base import Dataset
-from ..files.atomic import written
+from ..files.atomic import atomic_write
 from ..files.lock import locked
 from ..pixels import DemandPixels, Images, MemoryPixels, Pixels
 
@@ -67,13 +67,13 @@ def _budget_bytes() -> float:
 def _decode(images: Images, side: int, files: tuple[Path, Path], words: str) -> None:
     """Write the pixels, then the aspects."""
     aspects = []
-    with written(files[0]) as draft, draft.open("wb") as f:  # a memory map would die on a full disk
+    with atomic_write(files[0]) as draft, draft.open("wb") as f:  # a memory map would die on a full disk
         shape = (len(images), 3, side, side)
         np.lib.format.write_array_header_1_0(f, {"descr": "|u1", "fortran_order": False, "shape": shape})
         for pixels, aspect in _chunks(images, side, words):
             f.write(pixels.tobytes())
             aspects.append(aspect)
-    with written(files[1]) as draft, draft.open("wb") as f:
+    with atomic_write(files[1]) as draft, draft.open("wb") as f:
         np.save(f, np.concatenate(aspects))
 
 

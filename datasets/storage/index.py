@@ -20,7 +20,7 @@ import numpy as np
 
 from ... import InputError
 from ..base import Part
-from ..files.atomic import draft_of, written
+from ..files.atomic import atomic_write, draft_of
 from ..pixels import Unreadable, opened, square
 from . import cache
 
@@ -299,7 +299,7 @@ def fingerprint(parts: Mapping[str, Part]) -> str:
         digest.update(table.read(i))
     found = digest.hexdigest()[:16]
     if kept:
-        with cache.writing("a fingerprint"), written(kept) as draft:
+        with cache.writing("a fingerprint"), atomic_write(kept) as draft:
             draft.write_text(found)
     return found
 

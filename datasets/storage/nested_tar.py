@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 
 from ... import InputError
-from . import tar_shards as shards
+from . import tar_shards
 from .index import Row
 from .tar_shards import Member, is_image
 
@@ -147,7 +147,7 @@ def members(file: Path, start: int = 0, num_bytes: int = -1) -> list[Member]:
     """
     with file.open("rb") as f:
         try:
-            return list(shards.members(f, start, None if num_bytes < 0 else start + num_bytes))
+            return list(tar_shards.members(f, start, None if num_bytes < 0 else start + num_bytes))
         except ValueError as error:
             raise InputError(
                 f"{file}: no whole uncompressed tar ({error}); get it again, or decompress it"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...datasets.base import Batch, Split
-from ..base import Metrics, part, update
+from ..base import Metrics, timed, update
 from ..metrics import classification_loss
 from ..networks.network import Network
 
@@ -33,12 +33,12 @@ def joint_step(
         rate: learning rate.
         weigh: brings the source losses [B] and labels [B] down to the loss that is added.
     """
-    with part("data"):
+    with timed("data"):
         (x_T, y_T), (x_S, y_S) = next(target), next(source)
-    with part("target"):
+    with timed("target"):
         target_loss = classification_loss(net.target(x_T), y_T)
         target_loss.backward()
-    with part("source"):
+    with timed("source"):
         source_loss = weigh(classification_loss(net.source(x_S), y_S, reduction="none"), y_S)
         source_loss.backward()
         update(optimizer, rate)

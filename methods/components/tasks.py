@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ...datasets.base import Batch, Split, mix
+from ...datasets.base import Batch, Split, derive_seed
 
 
 class Tasks:
@@ -36,7 +36,7 @@ class Tasks:
 
     def draw(self, num_batches: int) -> Iterator[Batch]:
         """Draw the next task and go through batches of it; its labels count the chosen classes."""
-        seed = mix(self.seed, "task", self.drawn)
+        seed = derive_seed(self.seed, "task", self.drawn)
         order = torch.randperm(len(self.rows), generator=torch.Generator().manual_seed(seed))
         task = cut(self.split, [self.rows[c] for c in order[: self.num_classes].tolist()])
         self.drawn += 1

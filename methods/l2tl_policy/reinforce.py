@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...datasets.base import mix
+from ...datasets.base import derive_seed
 from ...datasets.device import moved
 from ..base import restore, saved
 
@@ -76,7 +76,7 @@ class Policy:
 
     def sample(self) -> tuple[Tensor, Tensor, Actions]:
         """Draw weights [C] and a scale [], and give the actions too."""
-        seed = mix(self.seed, "policy", int(self.num_samples))
+        seed = derive_seed(self.seed, "policy", int(self.num_samples))
         u = torch.rand(len(self.weight_logits) + 1, generator=torch.Generator().manual_seed(seed))
         u = moved(u, self.device)
         self.num_samples += 1
@@ -163,7 +163,7 @@ class Policy:
 
     def mean_weights(self, num_samples: int = 10_000) -> Tensor:
         """Average the weights [C] of many samples (paper, section 5.1: 10,000)."""
-        generator = torch.Generator().manual_seed(mix(self.seed, "mean weights"))
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "mean weights"))
         with torch.no_grad():
             logits = self.weight_logits.cpu()
             actions = torch.multinomial(logits.softmax(1), num_samples, replacement=True, generator=generator)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.image import imsave
 from transferbench import InputError
-from transferbench.analysis.figures import class_images as class_pictures
+from transferbench.analysis.figures import class_images
 from transferbench.analysis.figures.inline_svg import inline_svg
 from transferbench.analysis.figures.style import PAPER
 
@@ -38,7 +38,7 @@ def written(tmp_path):
 
 
 def test_weights_figure_shows_each_seed_of_the_first_and_the_last_classes():
-    (axes,) = class_pictures.weights_figure(weights_of(), 2).axes
+    (axes,) = class_images.weights_figure(weights_of(), 2).axes
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["bee", "oak", "cup", "sea"]
     points = [group.get_offsets() for group in axes.collections]
     assert [sorted(group[:, 0]) for group in points] == [[0.9, 1.0], [0.5, 0.7], [0.2, 0.4], [0.0, 0.1]]
@@ -48,11 +48,11 @@ def test_weights_figure_shows_each_seed_of_the_first_and_the_last_classes():
 
 
 def test_weights_in_words_say_how_stable_they_are():
-    assert class_pictures.weights_alternative(weights_of(), 2) == (
+    assert class_images.weights_alternative(weights_of(), 2) == (
         "Weights of 5 source classes from 2 seeds. Highest: bee 0.95 ± 0.07, oak 0.60 ± 0.14; lowest: sea"
         " 0.05 ± 0.07, cup 0.30 ± 0.14. Rank correlation between seeds, on average: 1.00."
     )
-    alone = class_pictures.weights_alternative(weights_of({"a": [0.25], "b": [0.75]}))
+    alone = class_images.weights_alternative(weights_of({"a": [0.25], "b": [0.75]}))
     assert alone == (
         "Weights of 2 source classes from 1 seed. Highest: b 0.75; lowest: a 0.25. One seed alone does not"
         " show how stable the ranking is."
@@ -60,7 +60,7 @@ def test_weights_in_words_say_how_stable_they_are():
 
 
 def test_pictures_are_read_as_they_were_written(written):
-    pictures = class_pictures.read_pictures(written)
+    pictures = class_images.read_pictures(written)
     assert (pictures.source, pictures.target) == ("imagenet", "birds")
     assert len(pictures.target_images) == 5
     assert list(pictures.classes) == ["bee", "oak", "sea"]
@@ -83,7 +83,7 @@ def test_pictures_are_read_as_they_were_written(written):
 def test_a_broken_file_of_pictures_is_named(written, change):
     written.write_text(json.dumps(json.loads(written.read_text()) | change))
     with pytest.raises(InputError, match="no whole file of pictures") as caught:
-        class_pictures.read_pictures(written)
+        class_images.read_pictures(written)
     assert str(written) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -91,13 +91,13 @@ def test_a_broken_file_of_pictures_is_named(written, change):
 def test_a_cut_file_of_pictures_is_named(written):
     written.write_text(written.read_text()[:100])
     with pytest.raises(InputError, match=r"imagenet-birds.json: no whole file of pictures"):
-        class_pictures.read_pictures(written)
+        class_images.read_pictures(written)
 
 
 @pytest.mark.parametrize("columns", [1, 3])
 def test_images_stand_beside_their_class_and_on_no_other(written, columns):
-    pictures = class_pictures.read_pictures(written)
-    figure = class_pictures.class_pictures_figure(pictures, weights_of(), 2, columns)
+    pictures = class_images.read_pictures(written)
+    figure = class_images.class_pictures_figure(pictures, weights_of(), 2, columns)
     (axes,) = figure.axes
     boxes = [(*image.get_extent(), image.get_array()) for image in axes.images]
     assert len(boxes) == 5 + 3 * 4  # the target's, and four of each class that has some
@@ -123,9 +123,7 @@ def test_an_image_keeps_its_proportions_and_its_upper_side(written):
     stored = json.loads(written.read_text())
     stored["target_images"] = [png((8, 16, 3)), png((16, 8))]
     written.write_text(json.dumps(stored))
-    (axes,) = class_pictures.class_pictures_figure(
-        class_pictures.read_pictures(written), weights_of(), 1
-    ).axes
+    (axes,) = class_images.class_pictures_figure(class_images.read_pictures(written), weights_of(), 1).axes
     wide, high = (image.get_extent() for image in axes.images[:2])
     assert (wide[1] - wide[0]) / (wide[2] - wide[3]) == pytest.approx(2)
     assert (high[1] - high[0]) / (high[2] - high[3]) == pytest.approx(0.5)
@@ -134,7 +132,7 @@ def test_an_image_keeps_its_proportions_and_its_upper_side(written):
 
 
 def test_each_image_goes_into_the_page_by_itself(written):
-    figure = class_pictures.class_pictures_figure(class_pictures.read_pictures(written), weights_of(), 2)
+    figure = class_images.class_pictures_figure(class_images.read_pictures(written), weights_of(), 2)
     page = inline_svg(figure)
     assert page.count("<image") == 17
     assert page.count("data:image/png;base64") == 17
@@ -142,7 +140,7 @@ def test_each_image_goes_into_the_page_by_itself(written):
 
 
 def test_class_pictures_in_words(written):
-    text = class_pictures.class_pictures_alternative(class_pictures.read_pictures(written), weights_of(), 2)
+    text = class_images.class_pictures_alternative(class_images.read_pictures(written), weights_of(), 2)
     assert text == (
         "5 images of the target birds beside images of classes of imagenet. Highest weights: bee 0.95 ± 0.07,"
         " oak 0.60 ± 0.14; lowest: sea 0.05 ± 0.07, cup 0.30 ± 0.14."

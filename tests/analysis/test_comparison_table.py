@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from transferbench.analysis import wording as words
-from transferbench.analysis.figures import style as figures
+from transferbench.analysis import wording
+from transferbench.analysis.figures import style
 from transferbench.analysis.records.comparison import comparisons
 from transferbench.analysis.records.load import parse_run
 from transferbench.analysis.records.schema import upgraded
 from transferbench.analysis.statistics.paired import Difference
-from transferbench.analysis.tables import comparison_table as tables
+from transferbench.analysis.tables import comparison_table
 from transferbench.analysis.tables.step_costs import step_costs
 
 NAN = math.nan
@@ -40,7 +40,7 @@ def test_table_has_the_best_first_and_differences_from_fine_tuning():
     seconds = {"prepare": 0.0, "step": 36.0, "per_step_median": 0.14, "parts": {}}
     runs += [make_run("L2TL", seed, 0.81 + 0.01 * seed, seconds=seconds) for seed in range(3)]
     (comparison,) = comparisons(runs)
-    table = tables.comparison_table(comparison).set_index("label")
+    table = comparison_table.comparison_table(comparison).set_index("label")
     assert list(table.index) == ["L2TL", "Fine-tuning"]
     assert table.loc["L2TL", "difference"] == pytest.approx(2.0)
     assert table.loc["L2TL", "difference_low"] == pytest.approx(2 - 2.484, abs=1e-3)
@@ -51,8 +51,8 @@ def test_table_has_the_best_first_and_differences_from_fine_tuning():
 
 def test_without_fine_tuning_nothing_is_claimed():
     (comparison,) = comparisons([make_run("L2TL"), make_run("L2TL", 1)])
-    table = tables.comparison_table(comparison)
-    assert tables.sentences(table) == []
+    table = comparison_table.comparison_table(comparison)
+    assert comparison_table.sentences(table) == []
     assert math.isnan(table["step_ratio"].item())
     assert any("no run of fine-tuning" in note for note in comparison.notes)
 
@@ -93,13 +93,13 @@ def test_what_makes_runs_less_comparable_is_said():
 def test_memory_is_the_most_of_any_run_and_no_column_where_it_is_not_known():
     old, new = make_run(), [make_run("L2TL", seed, peak_memory_bytes=1_250e6 + seed) for seed in range(2)]
     (comparison,) = comparisons([old, *new])
-    table = tables.comparison_table(comparison).set_index("label", drop=False)
+    table = comparison_table.comparison_table(comparison).set_index("label", drop=False)
     assert table.loc["L2TL", "peak_memory_bytes"] == 1_250_000_001
-    assert dict(zip(table["label"], tables.readable(table)["memory"], strict=True)) == {
+    assert dict(zip(table["label"], comparison_table.readable(table)["memory"], strict=True)) == {
         "Fine-tuning": "–", "L2TL": "1.25 GB",
     }  # fmt: skip
     (comparison,) = comparisons([old])
-    assert "memory" not in tables.readable(tables.comparison_table(comparison))
+    assert "memory" not in comparison_table.readable(comparison_table.comparison_table(comparison))
 
 
 def step_run(label="Fine-tuning", seconds=0.04, seed=0, host="desk", threads=1, **changed):
@@ -149,40 +149,40 @@ def test_file_names_are_safe():
     ],
 )  # fmt: skip
 def test_a_sentence_claims_no_more_than_its_interval(difference, text):
-    assert words.sentence("X", difference) == text
+    assert wording.sentence("X", difference) == text
 
 
 def test_numbers_as_words():
-    assert words.number(-0.04, sign=True) == "0.0"
-    assert words.number(-1.25, decimals=2) == "−1.25"
-    assert words.number(math.nan) == "–"
-    assert [words.count(value) for value in (0, 950, 999.9, 19_200, 999_999, 3_072_000)] == [
+    assert wording.number(-0.04, sign=True) == "0.0"
+    assert wording.number(-1.25, decimals=2) == "−1.25"
+    assert wording.number(math.nan) == "–"
+    assert [wording.count(value) for value in (0, 950, 999.9, 19_200, 999_999, 3_072_000)] == [
         "0", "950", "1 k", "19.2 k", "1 M", "3.07 M",
     ]  # fmt: skip
-    assert [words.duration(value) for value in (0, 0.0405, 0.9997, 12.04, 210, 7560)] == [
+    assert [wording.duration(value) for value in (0, 0.0405, 0.9997, 12.04, 210, 7560)] == [
         "0 s", "40.5 ms", "1 s", "12 s", "3.5 min", "2.1 h",
     ]  # fmt: skip
-    assert [words.seeds(value) for value in ([0], [3, 0], [2, 0, 1], [0, 1, 5])] == [
+    assert [wording.seeds(value) for value in ([0], [3, 0], [2, 0, 1], [0, 1, 5])] == [
         "1 (0)", "2 (0, 3)", "3 (0–2)", "3 (0, 1, 5)",
     ]  # fmt: skip
 
 
 def test_markdown_cells_cannot_break_the_table():
-    text = tables.markdown_table(pd.DataFrame([{"method": "a|b\nc", "seeds": "1"}]))
+    text = comparison_table.markdown_table(pd.DataFrame([{"method": "a|b\nc", "seeds": "1"}]))
     assert text.splitlines()[2] == "| a\\|b c |     1 |"
 
 
 def test_a_label_looks_the_same_everywhere_and_no_two_look_alike():
     labels = [f"method {i}" for i in range(24)] + ["Fine-tuning"]
-    look = figures.styles(labels)
+    look = style.styles(labels)
     assert next(iter(look)) == "Fine-tuning"
     assert len(set(look.values())) == len(labels)
-    assert figures.styles(reversed(labels)) == look
+    assert style.styles(reversed(labels)) == look
 
 
 def test_accuracy_figure_draws_every_seed_mean_and_interval():
     runs = pd.DataFrame({"label": ["A"] * 3 + ["B"], "seed": [0, 1, 2, 0], "score": [0.81, 0.82, 0.83, 0.5]})
-    figure = figures.accuracy_figure(runs, figures.styles("AB"), "Accuracy")
+    figure = style.accuracy_figure(runs, style.styles("AB"), "Accuracy")
     (axes,) = figure.axes
     points = [collection.get_offsets() for collection in axes.collections]
     assert [len(group) for group in points] == [3, 1]
@@ -195,6 +195,6 @@ def test_accuracy_figure_draws_every_seed_mean_and_interval():
 def test_curve_figure_draws_a_line_a_seed_and_a_mean():
     rows = [("A", seed, step, step / 100 + 0.1 * seed) for seed in (0, 1) for step in (10, 20)]
     curve = pd.DataFrame(rows, columns=["label", "seed", "step", "score"])
-    figure = figures.curve_figure(curve, figures.styles("A"), "Accuracy")
+    figure = style.curve_figure(curve, style.styles("A"), "Accuracy")
     lines = [list(line.get_ydata()) for line in figure.axes[0].lines]
     assert np.allclose(sorted(lines), [[10, 20], [15, 25], [20, 30]])

@@ -12,7 +12,7 @@ import pytest
 from matplotlib import pyplot
 from matplotlib.text import Annotation, Text
 from transferbench.analysis.figures import cost as cost_figure
-from transferbench.analysis.figures import paper as paper_figures
+from transferbench.analysis.figures import paper
 from transferbench.analysis.figures import style as figures
 from transferbench.analysis.figures.inline_svg import inline_svg
 from transferbench.analysis.statistics.paired import mean_interval
@@ -71,12 +71,12 @@ def many_costs(seed=1, longest=10):
 
 
 FIGURES = {
-    "differences": lambda: paper_figures.difference_figure(differences_of(MANY[1:9], TARGETS[:2]), LOOK),
-    "differences beside": lambda: paper_figures.difference_figure(differences_of(), LOOK, 5),
-    "shots": lambda: paper_figures.shots_figure(shots_of(), gaps_of(), LOOK, "Accuracy"),
-    "shots beside": lambda: paper_figures.shots_figure(shots_of(), gaps_of(), LOOK, "Accuracy", 2),
-    "curves": lambda: paper_figures.curves_figure(curves_of(MANY[:8]), LOOK, "Accuracy"),
-    "curves beside": lambda: paper_figures.curves_figure(curves_of(MANY[:8]), LOOK, "Accuracy", 2),
+    "differences": lambda: paper.difference_figure(differences_of(MANY[1:9], TARGETS[:2]), LOOK),
+    "differences beside": lambda: paper.difference_figure(differences_of(), LOOK, 5),
+    "shots": lambda: paper.shots_figure(shots_of(), gaps_of(), LOOK, "Accuracy"),
+    "shots beside": lambda: paper.shots_figure(shots_of(), gaps_of(), LOOK, "Accuracy", 2),
+    "curves": lambda: paper.curves_figure(curves_of(MANY[:8]), LOOK, "Accuracy"),
+    "curves beside": lambda: paper.curves_figure(curves_of(MANY[:8]), LOOK, "Accuracy", 2),
     "cost": lambda: cost_figure.cost_figure(many_costs(), LOOK, "Accuracy"),
     "accuracy": lambda: figures.accuracy_figure(many_costs(), LOOK, "Accuracy"),
     "one curve": lambda: figures.curve_figure(curves_of(MANY[:8], ["birds"]), LOOK, "Accuracy"),
@@ -159,7 +159,7 @@ def test_differences_are_ordered_by_their_mean_and_filled_where_claimed():
         ("pets", "A", 0.0, NAN, NAN, False), ("pets", "L2TL", 3.0, 2.0, 4.0, True),
     ]  # fmt: skip
     table = pd.DataFrame(rows, columns=["target", "label", "points", "low", "high", "claimed"])
-    figure = paper_figures.difference_figure(table, LOOK, 2)
+    figure = paper.difference_figure(table, LOOK, 2)
     birds, pets = figure.axes
     assert [axes.get_title(loc="left") for axes in (birds, pets)] == ["birds", "pets"]
     assert [tick.get_text() for tick in birds.get_yticklabels()] == ["L2TL", "A", "B"]
@@ -178,7 +178,7 @@ def test_differences_are_ordered_by_their_mean_and_filled_where_claimed():
 def test_a_difference_far_outside_is_an_arrow_with_its_number():
     table = differences_of([*MANY[1:12], "A"], TARGETS[:1])
     table.loc[table["label"] == "A", ["points", "low", "high"]] = [-31.2, -33.0, -29.0]
-    figure = paper_figures.difference_figure(table, LOOK)
+    figure = paper.difference_figure(table, LOOK)
     left, right = figure.axes[0].get_xlim()
     assert -10 < left < 0 < right < 10
     (arrow,) = [line for line in figure.axes[0].lines if line.get_marker() == "<"]
@@ -192,7 +192,7 @@ def test_differences_in_words():
         ("birds", "B", -4.0, -5.0, -3.0, True), ("pets", "B", NAN, NAN, NAN, False),
     ]  # fmt: skip
     table = pd.DataFrame(rows, columns=["target", "label", "points", "low", "high", "claimed"])
-    assert paper_figures.difference_alternative(table) == (
+    assert paper.difference_alternative(table) == (
         "Difference from fine-tuning in points, 2 methods on 2 targets; means over targets: A +1.5 (highest)"
         " to B \N{MINUS SIGN}4.0 (lowest). After Holm's correction 2 of 3 differences lie above zero and 1"
         " below."
@@ -200,7 +200,7 @@ def test_differences_in_words():
 
 
 def test_shots_stand_at_equal_distances_and_all_images_at_the_end():
-    figure = paper_figures.shots_figure(shots_of(), gaps_of(), LOOK, "Accuracy")
+    figure = paper.shots_figure(shots_of(), gaps_of(), LOOK, "Accuracy")
     assert len(figure.axes) == 4  # scores and differences of two targets
     scores, gaps = figure.axes[:2]
     assert [tick.get_text() for tick in gaps.get_xticklabels()] == ["1", "5", "10", "all"]
@@ -215,7 +215,7 @@ def test_shots_stand_at_equal_distances_and_all_images_at_the_end():
 
 
 def test_shots_show_the_difference_at_its_number_of_images():
-    figure = paper_figures.shots_figure(shots_of(), gaps_of(), LOOK, "Accuracy")
+    figure = paper.shots_figure(shots_of(), gaps_of(), LOOK, "Accuracy")
     (line,) = [item for item in figure.axes[1].lines if item.get_marker() == LOOK["L2TL"].marker]
     assert list(line.get_ydata()) == [4.0, 5.0, 3.0, 2.0]  # 1, 5, 10, all
     (bars,) = [bar.get_segments() for bar in figure.axes[1].collections if hasattr(bar, "get_segments")]
@@ -223,16 +223,16 @@ def test_shots_show_the_difference_at_its_number_of_images():
 
 
 def test_shots_without_differences_are_scores_alone():
-    figure = paper_figures.shots_figure(shots_of(), gaps_of().head(0), LOOK, "Accuracy", 2)
+    figure = paper.shots_figure(shots_of(), gaps_of().head(0), LOOK, "Accuracy", 2)
     assert len(figure.axes) == 2
-    text = paper_figures.shots_alternative(shots_of(), gaps_of().head(0), "Accuracy")
+    text = paper.shots_alternative(shots_of(), gaps_of().head(0), "Accuracy")
     assert text == "Accuracy on the test part against 1 to all images a class, 2 methods on 2 targets."
 
 
 def test_shots_in_words_name_the_largest_difference_of_either_sign():
     gaps = gaps_of()
     gaps.loc[3, ["points", "low", "high"]] = [-6.5, -8.0, 0.5]
-    text = paper_figures.shots_alternative(shots_of(), gaps, "Accuracy")
+    text = paper.shots_alternative(shots_of(), gaps, "Accuracy")
     assert text.endswith(
         "Largest difference from fine-tuning: L2TL on birds at 5 a class, \N{MINUS SIGN}6.5"
         " (\N{MINUS SIGN}8.0 to +0.5) points; 7 of 8 intervals leave out zero, uncorrected."
@@ -241,12 +241,12 @@ def test_shots_in_words_name_the_largest_difference_of_either_sign():
 
 def test_curves_are_means_at_each_step_and_thin_lines_of_the_seeds():
     curve = curves_of(targets=["birds"])
-    means = paper_figures.curve_means(curve)
+    means = paper.curve_means(curve)
     for row in means.to_dict("records"):
         own = curve[(curve["label"] == row["label"]) & (curve["step"] == row["step"])]
         assert row["score"] == pytest.approx(100 * own["score"].mean())
     assert len(means) == 2 * 4
-    (axes,) = paper_figures.curves_figure(curve, LOOK, "Accuracy").axes
+    (axes,) = paper.curves_figure(curve, LOOK, "Accuracy").axes
     thick = [line for line in axes.lines if line.get_linewidth() > 1]
     assert np.allclose(thick[1].get_xydata(), [[10, 22], [20, 32], [30, 42], [40, 52]])
     assert len(axes.lines) - len(thick) == curve.groupby(["label", "seed"]).ngroups
@@ -258,20 +258,20 @@ def test_curves_are_means_at_each_step_and_thin_lines_of_the_seeds():
 def test_a_step_that_one_seed_did_not_reach_is_left_out_of_the_mean():
     curve = curves_of(["A"], ["birds"])
     cut = curve[~((curve["seed"] == 2) & (curve["step"] > 20))]
-    assert list(paper_figures.curve_means(cut)["step"]) == [10, 20]
-    alone = paper_figures.curve_means(curve[curve["seed"] == 0])
+    assert list(paper.curve_means(cut)["step"]) == [10, 20]
+    alone = paper.curve_means(curve[curve["seed"] == 0])
     assert list(alone["step"]) == [10, 20, 30, 40]
 
 
 def test_curves_do_not_spend_the_axis_on_the_first_steps():
     rows = [("birds", "A", 0, step, 0.9 if step > 20 else 0.1) for step in range(10, 101, 10)]
     curve = pd.DataFrame(rows, columns=["target", "label", "seed", "step", "score"])
-    low, high = paper_figures.curves_figure(curve, LOOK, "Accuracy").axes[0].get_ylim()
+    low, high = paper.curves_figure(curve, LOOK, "Accuracy").axes[0].get_ylim()
     assert 85 < low < 90 < high < 95
 
 
 def test_curves_in_words_name_the_two_highest_at_the_end():
-    text = paper_figures.curves_alternative(curves_of(["A", "B", "L2TL"]), "AUROC")
+    text = paper.curves_alternative(curves_of(["A", "B", "L2TL"]), "AUROC")
     assert text == (
         "AUROC on the holdout part while training, 3 methods on 2 targets. Highest means at the last step, in"
         " percent: birds: L2TL 52.0, then A 42.0; pets: L2TL 52.0, then A 42.0."
@@ -407,7 +407,7 @@ def test_the_figures_of_one_comparison_in_words():
 def test_a_dollar_in_a_name_is_a_dollar():
     label = "A ($1 and $2)"
     look = figures.styles([label])
-    figure = paper_figures.difference_figure(differences_of([label], ["$x$ and $y$"]), look)
+    figure = paper.difference_figure(differences_of([label], ["$x$ and $y$"]), look)
     written = inline_svg(figure)
     assert ">A ($1 and $2)</text>" in written
     assert ">$x$ and $y$</text>" in written

@@ -11,8 +11,7 @@ import pytest
 import simulated_results
 from simulated_results import HOSTILE, METHODS, make_record, save
 from transferbench import InputError
-from transferbench.analysis.page import run_log as ledger
-from transferbench.analysis.page import svg_charts as drawing
+from transferbench.analysis.page import run_log, svg_charts
 from transferbench.analysis.page.headline import Finding, findings, headline, places
 from transferbench.analysis.page.page_tables import Anchors, Cell, across_grid
 from transferbench.analysis.records.comparison import comparisons
@@ -238,12 +237,12 @@ def test_comparisons_are_told_apart_by_their_score_and_stand_by_their_shots():
 
 def test_time_is_counted_once_a_record(tmp_path):
     runs = [make_record("L2TL", seed=seed) for seed in range(3)] + [simulated_results.pretraining()]
-    frame = ledger.times(runs)
+    frame = run_log.times(runs)
     seconds = [run["seconds"]["step"] for run in runs]
-    ((_, _, count, total, _),) = ledger.by_machine(frame)
+    ((_, _, count, total, _),) = run_log.by_machine(frame)
     assert count == ("4", 4)
     assert total[1] == pytest.approx(sum(seconds))
-    rows = {row[0][0]: row[2][1] for row in ledger.by_method(frame)}
+    rows = {row[0][0]: row[2][1] for row in run_log.by_method(frame)}
     assert rows == {"L2TL": pytest.approx(sum(seconds[:3])), "source pre-training": pytest.approx(seconds[3])}
 
 
@@ -254,7 +253,7 @@ def test_the_command_for_missing_seeds_has_all_that_the_record_was_asked_for():
         for label, seeds in (("Fine-tuning", 3), ("Uniform weights", 1))
         for seed in range(seeds)
     ]
-    (gap,) = ledger.gaps(*comparisons(runs))
+    (gap,) = run_log.gaps(*comparisons(runs))
     assert gap.what == "Uniform weights: seeds 1, 2"
     assert gap.command == (
         "transferbench bench target=digits source=glyphs methods=l2tl seeds=3 method.weights=uniform"
@@ -275,8 +274,8 @@ def test_of_many_methods_the_cost_figure_names_those_that_matter():
     scores = [60.0 + i % 7 for i in range(20)] + [61.0]
     table = pd.DataFrame({"label": labels, "score": scores, "seconds": [*range(40, 20, -1), 50.0]})
     table = table.assign(score_low=table["score"] - 1, score_high=table["score"] + 1)
-    svg = drawing.cost(table, drawing.series(labels), "Accuracy")
-    front = [row["label"] for row in drawing.pareto_front(table.to_dict("records"))]
+    svg = svg_charts.cost(table, svg_charts.series(labels), "Accuracy")
+    front = [row["label"] for row in svg_charts.pareto_front(table.to_dict("records"))]
     assert re.findall(r'<g class="dot.*?<text[^>]*>([^<]*)</text></g>', svg) == [
         *sorted(front, key=lambda label: -scores[labels.index(label)]), "Fine-tuning",
     ]  # fmt: skip
@@ -288,7 +287,7 @@ def test_a_torn_file_of_a_failed_run_stops_nothing(tmp_path):
     simulated_results.leave(folder, "l2tl", 0)
     (folder / "error.json").write_text('{"error": ')
     (folder / "heartbeat").write_text("[]")
-    assert [(item.state, item.reason) for item in ledger.unfinished(tmp_path)] == [
+    assert [(item.state, item.reason) for item in run_log.unfinished(tmp_path)] == [
         ("not finished", "its process is gone")
     ]
 
@@ -317,18 +316,18 @@ def test_an_interval_stands_in_a_line_of_its_own():
 
 
 def test_an_axis_has_round_numbers_and_shows_the_best_whole():
-    assert drawing.ticks(83.2, 96.1) == [85, 90, 95]
-    assert drawing.ticks(0, 300) == [0, 100, 200, 300]
-    low, high = drawing.limits([62.0, 83.0, 85.0, 87.0])
+    assert svg_charts.ticks(83.2, 96.1) == [85, 90, 95]
+    assert svg_charts.ticks(0, 300) == [0, 100, 200, 300]
+    low, high = svg_charts.limits([62.0, 83.0, 85.0, 87.0])
     assert 62 < low < 83
     assert high > 87
-    low, high = drawing.limits([85.0, 85.0])
-    assert high - low >= drawing.NARROWEST
+    low, high = svg_charts.limits([85.0, 85.0])
+    assert high - low >= svg_charts.NARROWEST
 
 
 def test_the_front_is_what_nothing_beats():
     rows = [{"seconds": s, "score": p} for s, p in ((1, 80), (2, 79), (3, 85), (3, 84), (9, 85), (9, 86))]
-    assert [(row["seconds"], row["score"]) for row in drawing.pareto_front(rows)] == [
+    assert [(row["seconds"], row["score"]) for row in svg_charts.pareto_front(rows)] == [
         (1, 80),
         (3, 85),
         (9, 86),
@@ -336,7 +335,7 @@ def test_the_front_is_what_nothing_beats():
 
 
 def test_names_in_a_figure_do_not_cover_each_other():
-    placed = drawing._apart({"a": 10.0, "b": 11.0, "c": 100.0, "d": 101.0}, 15, 0, 110)
+    placed = svg_charts._apart({"a": 10.0, "b": 11.0, "c": 100.0, "d": 101.0}, 15, 0, 110)
     ordered = [placed[name] for name in "abcd"]
     assert all(after - before >= 15 for before, after in zip(ordered, ordered[1:], strict=False))
     assert ordered[0] == 10

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from test_run import LONG, figures
-from transferbench.benchmarks.training import heartbeat as claim
-from transferbench.benchmarks.training import interrupt, loop
+from transferbench.benchmarks.training import heartbeat, interrupt, loop
 from transferbench.benchmarks.training.run import run_one
 from transferbench.methods import catalog
 from transferbench.methods.leap import Leap
@@ -134,7 +133,7 @@ def begun(results: Path) -> Iterator[subprocess.Popen[str]]:
     try:
         with subprocess.Popen(command, **piped) as process:
             try:
-                while not any(claim.read(path)["step"] for path in results.glob("*/*/*/heartbeat")):
+                while not any(heartbeat.read(path)["step"] for path in results.glob("*/*/*/heartbeat")):
                     time.sleep(0.05)
                     assert process.poll() is None, process.communicate()
                 yield process

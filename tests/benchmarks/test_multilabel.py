@@ -16,7 +16,7 @@ from transferbench.analysis.figures.style import styles
 from transferbench.analysis.records.comparison import comparisons
 from transferbench.analysis.records.load import parse_run, runs_frame
 from transferbench.analysis.records.schema import upgraded
-from transferbench.analysis.tables import comparison_table as tables
+from transferbench.analysis.tables import comparison_table
 from transferbench.benchmarks.config.schema import Role
 from transferbench.benchmarks.training.evaluate import evaluate
 from transferbench.benchmarks.training.problem import pose
@@ -149,7 +149,7 @@ def test_streams_and_joined_splits_carry_rows_of_labels():
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_runs_on_labels_or_says_why_not(config_here, posed_of, results, name):
     config = config_here(name)
-    if reason := catalog.load(name).unfit(posed_of(config).problem):
+    if reason := catalog.load(name).why_incompatible(posed_of(config).problem):
         assert "several labels" in reason
         return
     done = run_one(config, results)
@@ -255,11 +255,11 @@ def test_records_without_correctness_are_compared_by_seed_alone():
     runs = [made_record("Fine-tuning", seed, 0.893) for seed in range(3)]
     runs += [made_record("L2TL", seed, 0.90 + 0.001 * seed) for seed in range(3)]
     (comparison,) = comparisons(runs)
-    table = tables.comparison_table(comparison)
+    table = comparison_table.comparison_table(comparison)
     best = table.iloc[0]
     assert (best["label"], best["difference_note"]) == ("L2TL", "paired by seed only")
     assert (best["score"], best["difference"]) == pytest.approx((90.1, 0.8))
-    text = tables.markdown(comparison)
+    text = comparison_table.markdown(comparison)
     assert "AUROC, %" in text
     assert "90.1" in text
     drawn = report.draw(comparison, styles(runs_frame(runs)["label"]))

@@ -9,8 +9,7 @@ import pytest
 import torch
 from transferbench import RunFailed
 from transferbench.benchmarks.cli import main
-from transferbench.benchmarks.training import loop
-from transferbench.benchmarks.training import nan_guard as finite
+from transferbench.benchmarks.training import loop, nan_guard
 from transferbench.benchmarks.training.nan_guard import not_finite
 from transferbench.benchmarks.training.run import run_one
 from transferbench.methods import catalog
@@ -102,7 +101,7 @@ def test_the_command_says_it_in_one_line(tmp_path, monkeypatch, capsys):
 
 def test_between_two_looks_steps_go_on_and_the_step_is_still_named(config_of, results, monkeypatch):
     config = config_of("scratch", "recipe.steps=300", "recipe.evaluations=1", "recipe.batch_size=2")
-    monkeypatch.setattr(finite, "EVERY", 10)
+    monkeypatch.setattr(nan_guard, "EVERY", 10)
     taken = poisoned(monkeypatch, "scratch", {12: "loss"})
     with pytest.raises(RunFailed, match="loss is nan at step 13;"):
         run_one(config, results)
@@ -124,7 +123,7 @@ def test_skipping_undoes_the_step_and_the_record_shows_it(config_of, results, mo
 
 def test_a_step_that_is_undone_changes_nothing(build, monkeypatch, tmp_path):
     method = build("l2tl", *LONG)
-    watch = finite.Watch(method, tmp_path, finite.OnNan.skip)
+    watch = nan_guard.NanGuard(method, tmp_path, nan_guard.OnNan.skip)
     for t in range(3):
         watch.step(t)
     before = {k: v for k, v in method.state_dict().items() if k not in ("source", "target", "holdout")}
@@ -154,7 +153,7 @@ def _equal(a: Any, b: Any) -> bool:
 
 
 def test_skipping_without_end_stops(config_of, results, monkeypatch):
-    monkeypatch.setattr(finite, "MOST_SKIPPED", 10)
+    monkeypatch.setattr(nan_guard, "MOST_SKIPPED", 10)
     config = config_of("scratch", *LONG, "on_nan=skip")
     poisoned(monkeypatch, "scratch", dict.fromkeys(range(5, 20), "loss"))
     with pytest.raises(RunFailed, match="10 steps in a row up to step 15 were not finite"):

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import torch
 from transferbench.benchmarks.config.schema import RunConfig
-from transferbench.benchmarks.training import heartbeat as claim
-from transferbench.benchmarks.training import memory, record
+from transferbench.benchmarks.training import heartbeat, memory, record
 from transferbench.benchmarks.training.evaluate import evaluate
 from transferbench.benchmarks.training.memory import PeakMemory
 from transferbench.benchmarks.training.problem import pose
@@ -128,17 +127,17 @@ def test_two_processes_share_one_run(config_of, results):
 
 
 def test_a_live_claim_is_respected_and_a_dead_one_taken_over(tmp_path):
-    first = claim.Claim(tmp_path, 10)
+    first = heartbeat.Claim(tmp_path, 10)
     assert first.take()
-    assert claim.living(tmp_path / "heartbeat")
-    assert not claim.Claim(tmp_path, 10).take()
+    assert heartbeat.living(tmp_path / "heartbeat")
+    assert not heartbeat.Claim(tmp_path, 10).take()
     first.release()
-    process = FORK.Process(target=lambda: claim.Claim(tmp_path, 10).take())
+    process = FORK.Process(target=lambda: heartbeat.Claim(tmp_path, 10).take())
     process.start()
     process.join()
     assert (tmp_path / "heartbeat").exists()
-    assert not claim.living(tmp_path / "heartbeat")
-    second = claim.Claim(tmp_path, 10)
+    assert not heartbeat.living(tmp_path / "heartbeat")
+    second = heartbeat.Claim(tmp_path, 10)
     assert second.take()
     second.release()
 

@@ -18,16 +18,16 @@ from toy import toy_problem, toy_split
 from transferbench import InputError, RunFailed
 from transferbench.benchmarks.cli import main
 from transferbench.benchmarks.config.schema import OnNan
-from transferbench.benchmarks.launch.plan import unfit
+from transferbench.benchmarks.launch.plan import why_incompatible
 from transferbench.benchmarks.training import interrupt
-from transferbench.benchmarks.training.nan_guard import Watch
+from transferbench.benchmarks.training.nan_guard import NanGuard
 from transferbench.benchmarks.training.run import run_one
-from transferbench.datasets import distributed as ranks
+from transferbench.datasets import distributed
 from transferbench.methods import catalog
 from transferbench.methods.base import Method
 
 STEPS = 50
-SPLIT = [name for name in catalog.names() if catalog.load(name).splits]
+SPLIT = [name for name in catalog.names() if catalog.load(name).data_parallel]
 WHOLE = [name for name in catalog.names() if name not in SPLIT]
 VARIANTS = [
     ("l2tl", "weights", "uniform"),
@@ -79,11 +79,11 @@ def trained(spec: tuple[str, ...]) -> dict:
     curve = []
     for t in range(STEPS):
         torch.manual_seed(t)
-        curve.append({k: ranks.mean(v).item() for k, v in method.step(t).items()})
+        curve.append({k: distributed.mean(v).item() for k, v in method.step(t).items()})
     return {"curve": curve, "state": {k: v.tolist() for k, v in method.net.state_dict().items()}}
 
 
-def in_two(function, *arguments, join=ranks.joined):
+def in_two(function, *arguments, join=distributed.joined):
     """Call a function in two processes that share a run; gives what each returned."""
     context = multiprocessing.get_context("fork")  # torch is loaded already
     with socket.socket() as s:
@@ -137,22 +137,22 @@ def test_two_processes_compute_what_one_computes(by_two, spec):
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_method_that_cannot_be_split_says_so(config_of, results, name):
-    ((_, reason),) = unfit([config_of(name)], results, processes=2).values()
+    ((_, reason),) = why_incompatible([config_of(name)], results, processes=2).values()
     assert reason == "its batches cannot be split over 2 processes"
 
 
 def test_what_cannot_be_split_is_refused(config_of, results):
     config = config_of("finetune", "recipe.batch_size=10")
-    ((_, reason),) = unfit([config], results, processes=4).values()
+    ((_, reason),) = why_incompatible([config], results, processes=4).values()
     assert reason == "recipe.batch_size=10 is no multiple of 4 processes"
     config = config_of("finetune", "recipe.compile=true")
-    ((_, reason),) = unfit([config], results, processes=2).values()
+    ((_, reason),) = why_incompatible([config], results, processes=2).values()
     assert reason == "recipe.compile=true is for one process, and here are 2"
     config = config_of("l2tl", "method.preset=first_order")  # it judges single images
-    ((_, reason),) = unfit([config], results, processes=2).values()
+    ((_, reason),) = why_incompatible([config], results, processes=2).values()
     assert reason == "its batches cannot be split over 2 processes"
     with pytest.raises(InputError, match="batch_size=3: cannot be split evenly over 2 processes"):
-        ranks.check_shares(3, 2)
+        distributed.check_shares(3, 2)
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +185,7 @@ def test_a_run_by_two_stops_in_step_and_goes_on_by_one(whole, results):
 
         def noted(self, t):
             taken.append(t)
-            if t == at and ranks.is_first() == (rank == 0):
+            if t == at and distributed.is_first() == (rank == 0):
                 interrupt.request()  # one process is told, the other is not
             return step(self, t)
 
@@ -205,7 +205,7 @@ def test_a_process_that_ends_ends_the_others_and_leaves_the_run_as_it_was(whole,
     def killed() -> None:
         cls = catalog.load(config.method)
         step = cls.step
-        cls.step = lambda self, t: os._exit(9) if t == 9 and not ranks.is_first() else step(self, t)
+        cls.step = lambda self, t: os._exit(9) if t == 9 and not distributed.is_first() else step(self, t)
         run_one(config, results)
 
     with pytest.raises(AssertionError, match="both ended without an answer"):
@@ -220,7 +220,7 @@ def test_the_error_is_that_of_the_process_that_failed(whole, results):
     def failing() -> None:
         cls = catalog.load(config.method)
         step = cls.step
-        cls.step = lambda self, t: 1 / 0 if t == 9 and not ranks.is_first() else step(self, t)
+        cls.step = lambda self, t: 1 / 0 if t == 9 and not distributed.is_first() else step(self, t)
         run_one(config, results)
 
     with pytest.raises(AssertionError, match="both ended without an answer"):
@@ -233,7 +233,7 @@ def poison(step: Any, at: int, what: str) -> Any:
 
     def bad(self: Method, t: int) -> Any:
         metrics = step(self, t)
-        if t == at and not ranks.is_first():
+        if t == at and not distributed.is_first():
             if what == "loss":
                 metrics["loss"] = torch.tensor(math.nan)
             else:
@@ -248,7 +248,7 @@ def test_what_is_not_finite_in_one_process_stops_both_at_its_step(tmp_path, what
     def seen(on_nan: OnNan) -> Any:
         method = built(("finetune",))
         method.step = partial(poison(type(method).step, 3, what), method)
-        watch = Watch(method, tmp_path, on_nan)
+        watch = NanGuard(method, tmp_path, on_nan)
         try:
             for t in range(7):
                 watch.step(t)
@@ -308,7 +308,7 @@ def test_the_norm_of_one_process_is_that_of_torch(shape):
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.double) + 3
     weight, bias = torch.rand(2, 3, dtype=torch.double)
     found = []
-    for norm in (F.batch_norm, ranks.batch_norm):
+    for norm in (F.batch_norm, distributed.batch_norm):
         mean, var = torch.zeros(3, dtype=torch.double), torch.ones(3, dtype=torch.double)
         own = x.clone().requires_grad_()
         out = norm(own, mean, var, weight, bias, True, 0.1, 1e-5)

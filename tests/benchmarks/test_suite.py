@@ -126,8 +126,8 @@ def test_an_unknown_suite_is_met_with_the_nearest():
 def test_a_plan_tells_the_analysis_of_every_cell(results):
     suite = table("table3", "targets=digits", "source=glyphs", "seeds=2", "protocol=holdout", "tune=off")
     planned = cells(suite)
-    unfit = {row_of(planned[1].configs[0]): "no such thing"}
-    plan = json.loads(write_plan(suite, planned, unfit, results).read_text())
+    incompatible = {row_of(planned[1].configs[0]): "no such thing"}
+    plan = json.loads(write_plan(suite, planned, incompatible, results).read_text())
     assert (plan["name"], plan["element"], plan["view"]) == ("table3-glyphs-digits", "Table 3", "scores")
     assert plan["command"] == (
         "transferbench suite table3 targets=digits source=glyphs seeds=2 protocol=holdout tune=off"

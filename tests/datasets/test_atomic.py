@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 from test_run import FORK
-from transferbench.datasets.files import atomic as whole
-from transferbench.datasets.files.atomic import draft_of, named, sweep, written
+from transferbench.datasets.files import atomic
+from transferbench.datasets.files.atomic import atomic_write, draft_of, named, sweep
 
 
 def test_a_file_is_there_whole_or_not_at_all(tmp_path):
     path = tmp_path / "record.json"
-    with written(path) as draft:
+    with atomic_write(path) as draft:
         draft.write_text("half")
         assert not path.exists()
         draft.write_text("whole")
     assert path.read_text() == "whole"
-    with pytest.raises(ZeroDivisionError), written(path) as draft:
+    with pytest.raises(ZeroDivisionError), atomic_write(path) as draft:
         draft.write_text("half") / 0
     assert path.read_text() == "whole"
     assert list(tmp_path.iterdir()) == [path]
@@ -29,7 +29,7 @@ def test_it_is_flushed_to_the_disk_before_it_has_its_name(tmp_path, monkeypatch)
     fsync, replace = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda fd: (done.append("flush"), fsync(fd))[1])
     monkeypatch.setattr(os, "replace", lambda a, b: (done.append("rename"), replace(a, b))[1])
-    with written(path) as draft:
+    with atomic_write(path) as draft:
         draft.write_text("x")
     assert done == ["flush", "rename", "flush"]  # the last one is of the folder
 
@@ -51,7 +51,7 @@ def test_only_drafts_of_dead_processes_are_swept(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["x.ffffffff-1-1.abc.draft", "x.0123456789abcdef.draft", ".draft"])
-@pytest.mark.parametrize(("age", "stays"), [(3600, True), (2 * whole.FORGOTTEN_SECONDS, False)])
+@pytest.mark.parametrize(("age", "stays"), [(3600, True), (2 * atomic.FORGOTTEN_SECONDS, False)])
 def test_a_draft_of_another_machine_stays_until_it_is_forgotten(tmp_path, name, age, stays):
     draft = tmp_path / name
     draft.mkdir()
@@ -77,10 +77,10 @@ def test_errors_name_the_file_and_not_its_draft(tmp_path):
     def full(name: str | None) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", name)
 
-    with pytest.raises(OSError, match="No space left") as caught, written(path):
+    with pytest.raises(OSError, match="No space left") as caught, atomic_write(path):
         full(None)
     assert caught.value.filename == str(path)
-    with pytest.raises(OSError, match="No space left") as caught, written(path) as draft:
+    with pytest.raises(OSError, match="No space left") as caught, atomic_write(path) as draft:
         full(str(draft))
     assert caught.value.filename == str(path)
     with pytest.raises(FileNotFoundError) as caught, named(path):

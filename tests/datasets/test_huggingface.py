@@ -19,7 +19,7 @@ from layouts import pictures
 from PIL import Image
 from transferbench import InputError
 from transferbench.datasets.about import About, Hub
-from transferbench.datasets.download import huggingface as by_hub
+from transferbench.datasets.download import huggingface
 from transferbench.datasets.download.http import DownloadError
 from transferbench.datasets.reading import official
 
@@ -133,9 +133,9 @@ def downloads(server: Server) -> list[str]:
 
 def test_parts_come_with_their_labels(server, tmp_path):
     copy = tmp_path / "a" / "copy"
-    by_hub.fetch(HUB, copy)
-    assert by_hub.is_here(copy)
-    listing = by_hub.read(copy)
+    huggingface.fetch(HUB, copy)
+    assert huggingface.is_here(copy)
+    listing = huggingface.read(copy)
     assert listing.classes == CLASSES
     assert {part: len(rows) for part, rows in listing.parts.items()} == {
         "train": 49,
@@ -154,25 +154,25 @@ def test_parts_come_with_their_labels(server, tmp_path):
 def test_a_copy_is_nothing_but_its_images_and_where_they_are_from(server, tmp_path):
     """Whatever the classes are called."""
     copy = tmp_path / "a" / "copy"
-    by_hub.fetch(HUB, copy)
-    assert sorted(p.name for p in copy.iterdir()) == [by_hub.MARKER, "test", "train"]
+    huggingface.fetch(HUB, copy)
+    assert sorted(p.name for p in copy.iterdir()) == [huggingface.MARKER, "test", "train"]
     assert {p.name for p in (copy / "train").iterdir()} == {"00000", "00001", "00002"}
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["copy"]
-    listed = {row.path for rows in by_hub.read(copy).parts.values() for row in rows}
+    listed = {row.path for rows in huggingface.read(copy).parts.values() for row in rows}
     assert listed == {p.relative_to(copy).as_posix() for p in copy.rglob("*.png")}
 
 
 def test_the_published_sizes_say_how_much_is_held_out(server, tmp_path):
-    by_hub.fetch(HUB, tmp_path / "copy")
-    parts = by_hub.read(tmp_path / "copy", {"train": 4000, "holdout": 2000, "test": 12}).parts
+    huggingface.fetch(HUB, tmp_path / "copy")
+    parts = huggingface.read(tmp_path / "copy", {"train": 4000, "holdout": 2000, "test": 12}).parts
     assert [len(parts[part]) for part in ("train", "holdout")] == [36, 18]
     assert [r.label for r in parts["holdout"]].count(1) == 6
-    assert by_hub.read(tmp_path / "copy", {"train": 54, "test": 12}).parts.keys() == {"train", "test"}
+    assert huggingface.read(tmp_path / "copy", {"train": 54, "test": 12}).parts.keys() == {"train", "test"}
 
 
 def test_a_holdout_of_the_hub_is_taken_as_it_is(server, tmp_path):
-    by_hub.fetch(Hub(HUB.repo, {"train": "train", "holdout": "validation"}), tmp_path / "copy")
-    listing = by_hub.read(tmp_path / "copy", {"train": 30, "holdout": 30})
+    huggingface.fetch(Hub(HUB.repo, {"train": "train", "holdout": "validation"}), tmp_path / "copy")
+    listing = huggingface.read(tmp_path / "copy", {"train": 30, "holdout": 30})
     assert {part: len(rows) for part, rows in listing.parts.items()} == {"train": 54, "holdout": 12}
 
 
@@ -181,21 +181,21 @@ def test_files_that_have_come_are_not_fetched_again(server, tmp_path, monkeypatc
     server.cut.add(second)
     monkeypatch.setattr(time, "sleep", lambda seconds: None)  # the library waits before each new try
     with pytest.raises(DownloadError, match="peer closed"):
-        by_hub.fetch(HUB, tmp_path / "copy")
-    assert not by_hub.is_here(tmp_path / "copy")
+        huggingface.fetch(HUB, tmp_path / "copy")
+    assert not huggingface.is_here(tmp_path / "copy")
     assert set(downloads(server)) == {first, second}
     server.cut.clear()
     server.asked.clear()
-    by_hub.fetch(HUB, tmp_path / "copy")
+    huggingface.fetch(HUB, tmp_path / "copy")
     assert downloads(server) == [second, third]
-    assert len(by_hub.read(tmp_path / "copy").parts["train"]) == 49
+    assert len(huggingface.read(tmp_path / "copy").parts["train"]) == 49
 
 
 def test_an_earlier_try_leaves_no_images_behind(server, tmp_path):
     old = tmp_path / "copy" / "train" / "00002" / "00000999.png"
     old.parent.mkdir(parents=True)
     old.write_bytes(b"old")
-    by_hub.fetch(HUB, tmp_path / "copy")
+    huggingface.fetch(HUB, tmp_path / "copy")
     assert not old.exists()
 
 
@@ -204,7 +204,7 @@ def test_without_its_libraries_it_says_how_to_get_them(library, server, tmp_path
     monkeypatch.setitem(sys.modules, library, None)
     monkeypatch.setitem(sys.modules, f"{library}.parquet", None)
     with pytest.raises(DownloadError, match=rf"^needs {library}: pip install 'transferbench\[hub\]'$"):
-        by_hub.fetch(HUB, tmp_path / "copy")
+        huggingface.fetch(HUB, tmp_path / "copy")
     assert not server.asked
 
 
@@ -213,20 +213,20 @@ def test_without_its_libraries_it_says_how_to_get_them(library, server, tmp_path
 def test_a_gated_repository_says_what_to_do(what, status, code, server, tmp_path):
     server.refused[what] = status, code
     with pytest.raises(DownloadError, match="^gated: accept the terms and log in .*datasets/made/animals"):
-        by_hub.fetch(HUB, tmp_path / "copy")
+        huggingface.fetch(HUB, tmp_path / "copy")
 
 
 @pytest.mark.parametrize("status", [401, 404])
 def test_a_repository_that_is_missing(status, server, tmp_path):
     server.refused["info"] = status, "RepoNotFound"
     with pytest.raises(DownloadError, match="^no such repository"):
-        by_hub.fetch(HUB, tmp_path / "copy")
+        huggingface.fetch(HUB, tmp_path / "copy")
 
 
 def test_a_busy_hub_is_a_line(server, tmp_path):
     server.refused["info"] = 500, ""
     with pytest.raises(DownloadError, match="500") as raised:
-        by_hub.fetch(HUB, tmp_path / "copy")
+        huggingface.fetch(HUB, tmp_path / "copy")
     assert "\n" not in str(raised.value)
     assert isinstance(raised.value, InputError)
 
@@ -237,13 +237,13 @@ def test_a_machine_without_network_learns_it_at_once(server, tmp_path, monkeypat
         port = closed.getsockname()[1]
     monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{port}")
     with pytest.raises(DownloadError, match="127.0.0.1 cannot be reached"):  # of the hub's library: refused
-        by_hub.fetch(HUB, tmp_path / "copy")
+        huggingface.fetch(HUB, tmp_path / "copy")
 
 
 def test_offline_mode_asks_nobody(server, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(DownloadError, match="offline mode is enabled"):
-        by_hub.fetch(HUB, tmp_path / "copy")
+        huggingface.fetch(HUB, tmp_path / "copy")
     assert not server.asked
 
 
@@ -267,8 +267,8 @@ TRAIN = "data/train-00000-of-00002.parquet"
 def test_a_repository_that_is_not_as_it_should_be(name, content, reason, server, tmp_path):
     server.files[name] = content
     with pytest.raises(DownloadError, match=reason):
-        by_hub.fetch(HUB, tmp_path / "copy")
-    assert not by_hub.is_here(tmp_path / "copy")
+        huggingface.fetch(HUB, tmp_path / "copy")
+    assert not huggingface.is_here(tmp_path / "copy")
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_a_repository_that_is_not_as_it_should_be(name, content, reason, server,
 )
 def test_a_split_or_column_that_is_missing(hub, reason, server, tmp_path):
     with pytest.raises(DownloadError, match=reason):
-        by_hub.fetch(hub, tmp_path / "copy")
+        huggingface.fetch(hub, tmp_path / "copy")
 
 
 def test_a_file_with_another_sum_is_not_kept(server, tmp_path, monkeypatch):
@@ -290,10 +290,10 @@ def test_a_file_with_another_sum_is_not_kept(server, tmp_path, monkeypatch):
     server.files[TRAIN] = good[:-1] + b"X"
     monkeypatch.setattr(server, "info", lambda: told)
     with pytest.raises(DownloadError, match="has not the sum that the hub tells"):
-        by_hub.fetch(HUB, tmp_path / "copy")
+        huggingface.fetch(HUB, tmp_path / "copy")
     server.files[TRAIN] = good
-    by_hub.fetch(HUB, tmp_path / "copy")
-    assert by_hub.is_here(tmp_path / "copy")
+    huggingface.fetch(HUB, tmp_path / "copy")
+    assert huggingface.is_here(tmp_path / "copy")
 
 
 @pytest.mark.parametrize("folder", ["", "data/", "small/", "data/small/", "small-", "data/small-"])
@@ -302,8 +302,8 @@ def test_files_are_found_by_their_configuration(folder, server, tmp_path):
     if "small" in folder:
         server.files[folder.replace("small", "large") + "train-00000-of-00001.parquet"] = table("train", 9)
     config = "small" if "small" in folder else ""
-    by_hub.fetch(Hub(HUB.repo, {"train": "train"}, config=config), tmp_path / "copy")
-    assert len(by_hub.read(tmp_path / "copy", {"train": 20}).parts["train"]) == 20
+    huggingface.fetch(Hub(HUB.repo, {"train": "train"}, config=config), tmp_path / "copy")
+    assert len(huggingface.read(tmp_path / "copy", {"train": 20}).parts["train"]) == 20
 
 
 def test_a_file_is_named_after_what_is_in_it(server, tmp_path):
@@ -315,8 +315,8 @@ def test_a_file_is_named_after_what_is_in_it(server, tmp_path):
         images.append({"bytes": buffer.getvalue(), "path": "wrong.txt"})
     images.append({"bytes": b"?", "path": "../../evil.jpg"})
     server.files = {"train-00000-of-00001.parquet": table("train", 7, image=images)}
-    by_hub.fetch(Hub(HUB.repo, {"train": "train"}), tmp_path / "copy")
-    rows = by_hub.read(tmp_path / "copy", {"train": 7}).parts["train"]
+    huggingface.fetch(Hub(HUB.repo, {"train": "train"}), tmp_path / "copy")
+    rows = huggingface.read(tmp_path / "copy", {"train": 7}).parts["train"]
     assert [Path(r.path).suffix for r in rows] == [".jpg", ".png", ".webp", ".gif", ".bmp", ".tif", ".img"]
 
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 from PIL import Image
 from transferbench import InputError
-from transferbench.datasets.base import Dataset, mix
+from transferbench.datasets.base import Dataset, derive_seed
 from transferbench.datasets.pixels import SMALL, square
-from transferbench.datasets.reading import image_folder as folder
+from transferbench.datasets.reading import image_folder
 from transferbench.datasets.storage import cache
 
 SHARED = os.environ.get("TRANSFERBENCH_SHARED")
@@ -61,7 +61,7 @@ def split(tmp_path: Path) -> Path:
 
 
 def test_a_tree_of_splits(split):
-    found = folder.load(split)
+    found = image_folder.load(split)
     assert (found.name, found.classes, found.side) == ("pets", ("cat", "dog"), 8)
     assert sizes(found) == {"train": 8, "holdout": 4, "test": 6}
     for part, content in found.parts.items():
@@ -71,7 +71,7 @@ def test_a_tree_of_splits(split):
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation", "holdout", "dev", "Val"])
 def test_names_of_the_holdout(tmp_path, name):
-    assert sizes(folder.load(tree(tmp_path / "set", {"train": 2, name: 1})))["holdout"] == 2
+    assert sizes(image_folder.load(tree(tmp_path / "set", {"train": 2, name: 1})))["holdout"] == 2
 
 
 @pytest.mark.parametrize("prefix", ["", "./"])
@@ -80,7 +80,7 @@ def test_a_tar_equals_its_tree(split, tmp_path, prefix, inside):
     tar = tar_of(split, tmp_path / "box" / "pets.tar", prefix)
     (tar.parent / "meta.json").write_text("{}")
     (tar.parent / ".hidden").mkdir()
-    found, plain = folder.load(tar.parent if inside else tar), folder.load(split)
+    found, plain = image_folder.load(tar.parent if inside else tar), image_folder.load(split)
     assert (found.name, found.classes, found.fingerprint) == (plain.name, plain.classes, plain.fingerprint)
     for part in plain.parts:
         assert paths(found, part) == paths(plain, part)
@@ -93,12 +93,12 @@ def test_a_tar_equals_its_tree(split, tmp_path, prefix, inside):
 
 def test_a_tar_in_another_order_is_the_same_set(split, tmp_path):
     tar = tar_of(split, tmp_path / "pets.tar", names=sorted(split.rglob("*.png"), reverse=True))
-    assert folder.load(tar).fingerprint == folder.load(split).fingerprint
+    assert image_folder.load(tar).fingerprint == image_folder.load(split).fingerprint
 
 
 def test_a_plain_tree_is_split_by_class_in_the_same_way_each_time(tmp_path):
     root = tree(tmp_path / "plain", {"": 10}, ("a", "b-c", "b"))
-    first, second = folder.load(root), folder.load(root)
+    first, second = image_folder.load(root), image_folder.load(root)
     assert sizes(first) == {"train": 18, "holdout": 6, "test": 6}
     for part, a_class in (("train", 6), ("holdout", 2), ("test", 2)):
         assert np.bincount(first.parts[part].labels).tolist() == [a_class] * 3
@@ -108,12 +108,12 @@ def test_a_plain_tree_is_split_by_class_in_the_same_way_each_time(tmp_path):
     assert paths(first, "test") != sorted(everything)[:6]  # drawn, not the first ones
     elsewhere = tar_of(root, tmp_path / "other.tar", names=sorted(root.rglob("*.png"), reverse=True))
     for part in first.parts:
-        assert paths(folder.load(elsewhere), part) == paths(first, part)
+        assert paths(image_folder.load(elsewhere), part) == paths(first, part)
 
 
 def test_the_split_of_one_class_does_not_depend_on_another(tmp_path):
-    one = folder.load(tree(tmp_path / "one", {"": 10}, ("cat", "dog")))
-    two = folder.load(tree(tmp_path / "two", {"": 10}, ("ant", "cat", "dog")))
+    one = image_folder.load(tree(tmp_path / "one", {"": 10}, ("cat", "dog")))
+    two = image_folder.load(tree(tmp_path / "two", {"": 10}, ("ant", "cat", "dog")))
     assert [p for p in paths(two, "test") if "ant" not in p] == paths(one, "test")
 
 
@@ -125,78 +125,78 @@ def test_the_split_of_a_plain_tree_stays_as_it_was(tmp_path):
     for as_source, shares in ((True, {"holdout": 0.05}), (False, {"holdout": 0.2, "test": 0.2})):
         expected: dict[str, list[str]] = {"train": [], "holdout": [], "test": []}
         for c, count in counts.items():
-            left = sorted((f"{c}/{i}.png" for i in range(count)), key=lambda p: mix(0, p))
+            left = sorted((f"{c}/{i}.png" for i in range(count)), key=lambda p: derive_seed(0, p))
             for part, share in shares.items():
                 taken = max(1, round(share * len(left)))
                 expected[part] += left[:taken]
                 left = left[taken:]
             expected["train"] += left
-        found = folder.load(root, as_source)
+        found = image_folder.load(root, as_source)
         for part in found.parts:
             assert paths(found, part) == sorted(expected[part])
 
 
 def test_the_same_images_split_otherwise_are_another_set(tmp_path):
     root = tree(tmp_path / "plain", {"": 10})
-    assert folder.load(root, as_source=True).fingerprint != folder.load(root).fingerprint
+    assert image_folder.load(root, as_source=True).fingerprint != image_folder.load(root).fingerprint
 
 
 def test_a_plain_source_has_no_test_part(tmp_path):
     root = tree(tmp_path / "plain", {"": 20})
-    assert sizes(folder.load(root, as_source=True)) == {"train": 38, "holdout": 2}
+    assert sizes(image_folder.load(root, as_source=True)) == {"train": 38, "holdout": 2}
 
 
 def test_hidden_files_and_other_files_are_left_out(split):
-    before = folder.load(split)
+    before = image_folder.load(split)
     for name in (".DS_Store", "train/cat/._000.png", "train/cat/.hidden.png", "train/notes.txt", "README.md"):
         (split / name).write_bytes(b"no image")
     picture(split / ".thumbnails" / "cat" / "1.png")
     picture(split / "train" / "cat" / ".ipynb_checkpoints" / "1.png")
     (split / "train" / ".empty").mkdir()
-    after = folder.load(split)
+    after = image_folder.load(split)
     assert sizes(after) == sizes(before)
     assert after.fingerprint == before.fingerprint
 
 
 def test_a_small_tree_leaves_nothing_in_the_cache(split, tmp_path, monkeypatch):
     monkeypatch.setenv("TRANSFERBENCH_CACHE", str(tmp_path / "own"))
-    folder.load(split)
+    image_folder.load(split)
     assert list((tmp_path / "own").iterdir()) == []
 
 
 @pytest.mark.parametrize("parts", [{"train": 4, "val": 2}, {"": 6}])
 def test_a_large_tree_is_walked_once_and_again_when_a_class_changes(tmp_path, monkeypatch, parts):
     root = tree(tmp_path / "pets", parts)
-    small = folder.load(root)
-    monkeypatch.setattr(folder, "KEPT_FROM", 12)
-    first = folder.load(root)
+    small = image_folder.load(root)
+    monkeypatch.setattr(image_folder, "KEPT_FROM", 12)
+    first = image_folder.load(root)
     assert (first.fingerprint, first.classes, first.side) == (small.fingerprint, small.classes, small.side)
     for part, content in small.parts.items():
         assert paths(first, part) == paths(small, part)
         assert first.parts[part].labels.tolist() == content.labels.tolist()
-    walk, walked = folder._images_below, []
-    monkeypatch.setattr(folder, "_images_below", lambda *a: (walked.append(a), walk(*a))[1])
-    assert folder.load(root).fingerprint == first.fingerprint
+    walk, walked = image_folder._images_below, []
+    monkeypatch.setattr(image_folder, "_images_below", lambda *a: (walked.append(a), walk(*a))[1])
+    assert image_folder.load(root).fingerprint == first.fingerprint
     assert not walked
     of_class = root / next(iter(parts)) / "dog"
     picture(of_class / "new.png")
-    assert sum(sizes(folder.load(root)).values()) == 13
+    assert sum(sizes(image_folder.load(root)).values()) == 13
     assert walked
     picture(of_class.parent / "eel" / "1.png")
     picture(of_class.parent / "eel" / "2.png")
     picture(of_class.parent / "eel" / "3.png")
-    assert "eel" in folder.load(root).classes
+    assert "eel" in image_folder.load(root).classes
     shutil.rmtree(of_class.parent / "eel")
     of_class.joinpath("new.png").unlink()
-    assert folder.load(root).fingerprint == first.fingerprint
+    assert image_folder.load(root).fingerprint == first.fingerprint
 
 
 def test_a_large_tar_is_sorted_on_disk(split, tmp_path, monkeypatch):
-    plain = folder.load(split)
-    monkeypatch.setattr(folder, "KEPT_FROM", 3)
+    plain = image_folder.load(split)
+    monkeypatch.setattr(image_folder, "KEPT_FROM", 3)
     monkeypatch.setenv("TRANSFERBENCH_CACHE", str(tmp_path / "own"))
     tar = tar_of(split, tmp_path / "pets.tar", names=sorted(split.rglob("*.png"), reverse=True))
-    found = folder.load(tar)
+    found = image_folder.load(tar)
     assert [paths(found, part) for part in found.parts] == [paths(plain, part) for part in plain.parts]
     assert found.fingerprint == plain.fingerprint
     assert not list((tmp_path / "own").rglob("unsorted"))
@@ -207,7 +207,7 @@ def test_links_to_classes_are_followed(split, tmp_path):
     (linked / "train").mkdir(parents=True)
     for name in ("cat", "dog"):
         (linked / "train" / name).symlink_to(split / "train" / name)
-    assert sizes(folder.load(linked)) == {"train": 8}
+    assert sizes(image_folder.load(linked)) == {"train": 8}
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_links_to_classes_are_followed(split, tmp_path):
 def test_modes_become_rgb(tmp_path, mode, suffix):
     for part, name in (("train", "a"), ("train", "b")):
         picture(tmp_path / "set" / part / name / f"1.{suffix}", 1, mode=mode)
-    image, _ = folder.load(tmp_path / "set").parts["train"].images.decode(0, 6)
+    image, _ = image_folder.load(tmp_path / "set").parts["train"].images.decode(0, 6)
     assert (image.shape, image.dtype) == ((6, 6, 3), np.uint8)
     if mode in ("L", "1", "LA"):
         assert np.array_equal(image[..., 0], image[..., 2])
@@ -237,7 +237,7 @@ def test_large_squares_are_pils_to_one_level(size):
 def test_an_image_keeps_its_aspect_beside_the_square(tmp_path):
     picture(tmp_path / "set" / "train" / "a" / "wide.png", size=(30, 10))
     picture(tmp_path / "set" / "train" / "b" / "high.png", size=(10, 20))
-    found = folder.load(tmp_path / "set")
+    found = image_folder.load(tmp_path / "set")
     assert found.side == 10
     pixels, aspect = cache.pixels(found, "train", 8).take(torch.tensor([0, 1]))()
     assert pixels.shape == (2, 3, 8, 8)
@@ -245,7 +245,7 @@ def test_an_image_keeps_its_aspect_beside_the_square(tmp_path):
 
 
 def test_the_cache_holds_what_was_decoded_and_on_demand_is_equal(split, monkeypatch):
-    found = folder.load(split)
+    found = image_folder.load(split)
     rows = torch.tensor([5, 0, 3])
     kept = cache.pixels(found, "train", 8).take(rows)()
     monkeypatch.setenv("TRANSFERBENCH_CACHE_GB", "0")
@@ -255,16 +255,16 @@ def test_the_cache_holds_what_was_decoded_and_on_demand_is_equal(split, monkeypa
 
 
 def test_the_fingerprint_follows_the_images_and_not_the_place(split, tmp_path):
-    before = folder.load(split).fingerprint
+    before = image_folder.load(split).fingerprint
     moved = tmp_path / "far" / "away" / "pets"
     shutil.copytree(split, moved)
-    assert folder.load(moved).fingerprint == before
+    assert image_folder.load(moved).fingerprint == before
     picture(moved / "test" / "dog" / "001.png", seed=77)
-    changed = folder.load(moved).fingerprint
+    changed = image_folder.load(moved).fingerprint
     (moved / "val" / "cat" / "000.png").rename(moved / "val" / "cat" / "900.png")
-    renamed = folder.load(moved).fingerprint
+    renamed = image_folder.load(moved).fingerprint
     (moved / "train" / "cat" / "000.png").unlink()
-    assert len({before, changed, renamed, folder.load(moved).fingerprint}) == 4
+    assert len({before, changed, renamed, image_folder.load(moved).fingerprint}) == 4
 
 
 @pytest.mark.parametrize(
@@ -279,33 +279,33 @@ def test_the_fingerprint_follows_the_images_and_not_the_place(split, tmp_path):
 )
 def test_a_tree_of_another_shape_is_refused(tmp_path, parts, classes, message):
     with pytest.raises(InputError, match=message):
-        folder.load(tree(tmp_path / "set", parts, classes))
+        image_folder.load(tree(tmp_path / "set", parts, classes))
 
 
 def test_what_cannot_be_read_is_named(split, tmp_path):
     with pytest.raises(InputError, match="nowhere: no such folder or tar"):
-        folder.load(tmp_path / "nowhere")
+        image_folder.load(tmp_path / "nowhere")
     (tmp_path / "junk.tar").write_text("junk")
     with pytest.raises(InputError, match="junk.tar: not a readable tar .* expected an uncompressed one"):
-        folder.load(tmp_path / "junk.tar")
+        image_folder.load(tmp_path / "junk.tar")
     (tmp_path / "bare").mkdir()
     with pytest.raises(InputError, match="bare: no images; expected split/class/image"):
-        folder.load(tmp_path / "bare")
+        image_folder.load(tmp_path / "bare")
     picture(split / "test" / "bird" / "1.png")
     with pytest.raises(InputError, match="pets/test: class 'bird' has no folder with images in pets/train"):
-        folder.load(split)
+        image_folder.load(split)
     shutil.rmtree(split / "test" / "bird")
     (split / "train" / "bird").mkdir()
     with pytest.raises(InputError, match="train/bird: empty class folder; put images into it or remove it"):
-        folder.load(split)
+        image_folder.load(split)
     (split / "train" / "bird" / "1.png").symlink_to(tmp_path / "gone.png")
     with pytest.raises(InputError, match="bird/1.png: leads to no file"):
-        folder.load(split)
+        image_folder.load(split)
 
 
 def test_a_corrupt_image_in_a_tar_is_named_with_the_tar(split, tmp_path):
     (split / "val" / "dog" / "001.png").write_bytes(b"not an image")
-    found = folder.load(tar_of(split, tmp_path / "pets.tar"))
+    found = image_folder.load(tar_of(split, tmp_path / "pets.tar"))
     with pytest.raises(InputError, match="pets.tar:val/dog/001.png: not a readable image"):
         cache.pixels(found, "holdout", 8)
     assert len(cache.unreadable(found.parts["holdout"].images)) == 1
@@ -316,10 +316,10 @@ def test_a_corrupt_image_in_a_tar_is_named_with_the_tar(split, tmp_path):
 @pytest.mark.parametrize("pack", PACKS, ids=lambda p: p.name)
 def test_real_packs_are_as_their_description_says(pack):
     meta = json.loads((pack / "meta.json").read_text())
-    found = folder.load(pack, as_source=True)
+    found = image_folder.load(pack, as_source=True)
     assert len(found.classes) == meta["num_classes"]
-    names = {folder.PART_NAMES[part]: count for part, count in meta["splits"].items()}
+    names = {image_folder.PART_NAMES[part]: count for part, count in meta["splits"].items()}
     assert sizes(found) == names
     for part, spread in meta.get("images_per_class", {}).items():
-        count = np.bincount(found.parts[folder.PART_NAMES[part]].labels, minlength=len(found.classes))
+        count = np.bincount(found.parts[image_folder.PART_NAMES[part]].labels, minlength=len(found.classes))
         assert (count.min(), count.max()) == (spread["min"], spread["max"])

@@ -17,9 +17,8 @@ from official_sets import check, place_unpacked, serve
 from PIL import Image
 from transferbench.benchmarks.cli import main
 from transferbench.datasets import catalog
-from transferbench.datasets.download import http as download
-from transferbench.datasets.download import locate as places
-from transferbench.datasets.reading import print_holdout as holdout_list
+from transferbench.datasets.download import http, locate
+from transferbench.datasets.reading import print_holdout
 
 QUICK = (
     "seeds=1", "workers=1", "device=cpu", "preset=small", "recipe.image_size=16", "recipe.batch_size=8",
@@ -42,7 +41,7 @@ def test_the_list_names_every_set_with_sizes_and_where_it_is(root, tmp_path, cap
 
 def test_a_drawn_holdout_is_printed_as_it_is_kept(root, tmp_path, capsys):
     place_unpacked("food", root / "food", tmp_path)
-    holdout_list.main("food")
+    print_holdout.main("food")
     title, how, *lines = capsys.readouterr().out.splitlines()
     assert title.startswith(f"# food: the {len(lines)} holdout images")
     assert "seed 0" in how
@@ -119,10 +118,10 @@ def test_torchvision_fetches_through_our_transfers(root, tmp_path, monkeypatch):
         serve(server, "aircraft")
         url = f"{server.url}/aircraft/fgvc-aircraft-2013b.tar.gz"
         monkeypatch.setattr(torchvision.datasets.FGVCAircraft, "_URL", url)
-        monkeypatch.setattr(places, "check_reachable", lambda url: None)
-        monkeypatch.setattr(download, "PAUSES_SECONDS", (0, 0))
+        monkeypatch.setattr(locate, "check_reachable", lambda url: None)
+        monkeypatch.setattr(http, "PAUSES_SECONDS", (0, 0))
         size = (server.folder / "aircraft/fgvc-aircraft-2013b.tar.gz").stat().st_size
-        with pytest.raises(places.MissingData, match="torchvision FGVCAircraft: .*not the published sha256"):
+        with pytest.raises(locate.MissingData, match="torchvision FGVCAircraft: .*not the published sha256"):
             catalog.load("aircraft")
         from transferbench.datasets import aircraft
 
@@ -132,7 +131,7 @@ def test_torchvision_fetches_through_our_transfers(root, tmp_path, monkeypatch):
         server.requests.clear()
         server.faults["/aircraft/fgvc-aircraft-2013b.tar.gz"] = Fault(times=2, cut_after=size // 2)
         check(catalog.load("aircraft"), "aircraft")
-    assert not list(places.cache_folder().rglob("*.tar.gz"))
+    assert not list(locate.cache_folder().rglob("*.tar.gz"))
 
 
 def texture(path: Path, seed: int, quality: int = 95, side: int = 48) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 from transferbench import InputError
-from transferbench.datasets.reading import matlab as mat
+from transferbench.datasets.reading import matlab
 
 
 def written(tmp_path, compressed=False, **content):
@@ -17,12 +17,12 @@ def written(tmp_path, compressed=False, **content):
 
 @pytest.mark.parametrize("compressed", [False, True])
 def test_what_was_written_is_read(tmp_path, compressed):
-    numbers = {kind: np.arange(6, dtype=kind).reshape(1, 2, 3) for kind in mat.NUMERIC.values()}
+    numbers = {kind: np.arange(6, dtype=kind).reshape(1, 2, 3) for kind in matlab.NUMERIC.values()}
     cells = np.array(["a", "longer than eight", "", "Shih-Tzu é ☃"], object)
     rows = np.empty((1, 2), [("class", object), ("fname", object)])
     rows[0, 0], rows[0, 1] = (np.uint8(3), "00001.jpg"), (np.uint16(400), "2.jpg")
     path = written(tmp_path, compressed, cells=cells, rows=rows, **{f"n_{k}": v for k, v in numbers.items()})
-    with mat.variables(path, "all of it") as found:
+    with matlab.variables(path, "all of it") as found:
         assert found["cells"] == cells.tolist()
         assert [(r["class"].item(), r["fname"]) for r in found["rows"]] == [(3, "00001.jpg"), (400, "2.jpg")]
         for kind, array in numbers.items():
@@ -43,15 +43,15 @@ def test_numbers_that_matlab_packed_in_the_other_byte_order(tmp_path):
     matrix = element(14, b"".join([*parts, element(4, struct.pack(">3H", 1, 2, 300))]))
     path = tmp_path / "a.mat"
     path.write_bytes(b"MATLAB 5.0 MAT-file".ljust(124) + b"\x01\x00MI" + matrix)
-    with mat.variables(path, "x") as found:
+    with matlab.variables(path, "x") as found:
         assert found["x"].dtype == np.float64
         assert found["x"].tolist() == [[1], [2], [300]]
 
 
 def test_a_bomb_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(mat, "MOST_BYTES", 1000)
+    monkeypatch.setattr(matlab, "MOST_BYTES", 1000)
     path = written(tmp_path, True, x=np.zeros(2000))
-    with pytest.raises(InputError, match=r"a\.mat: cut or damaged; expected x"), mat.variables(path, "x"):
+    with pytest.raises(InputError, match=r"a\.mat: cut or damaged; expected x"), matlab.variables(path, "x"):
         pass
 
 
@@ -59,24 +59,24 @@ def test_what_goes_wrong_in_the_block_is_said_of_the_file(tmp_path):
     path = written(tmp_path, x=np.zeros(2))
     with (
         pytest.raises(InputError, match=r"a\.mat: cut or damaged; expected y"),
-        mat.variables(path, "y") as found,
+        matlab.variables(path, "y") as found,
     ):
         found["y"]
-    with pytest.raises(FileNotFoundError), mat.variables(tmp_path / "b.mat", "y"):
+    with pytest.raises(FileNotFoundError), matlab.variables(tmp_path / "b.mat", "y"):
         pass
 
 
 @pytest.mark.parametrize(("number", "label"), [(1, 0), (np.uint8([[3]]), 2), (0, None), (4, None)])
 def test_numbers_of_classes_begin_at_1(number, label):
     if label is not None:
-        assert mat.label_of(number, 3) == label
+        assert matlab.label_of(number, 3) == label
         return
     with pytest.raises(ValueError, match="expected 1 to 3"):
-        mat.label_of(number, 3)
+        matlab.label_of(number, 3)
 
 
 @pytest.mark.parametrize("name", ["../a.jpg", "/a.jpg", "a//b", "a\0", "x" * 300, 3, "\udcff"])
 def test_names_that_lead_elsewhere(name):
     with pytest.raises(ValueError, match="the image"):
-        mat.path_of(name)
-    assert mat.path_of("n1-dog/n1_2.jpg") == "n1-dog/n1_2.jpg"
+        matlab.path_of(name)
+    assert matlab.path_of("n1-dog/n1_2.jpg") == "n1-dog/n1_2.jpg"

@@ -15,8 +15,7 @@ from transferbench import InputError
 from transferbench.datasets import digits
 from transferbench.datasets.base import Dataset, Part
 from transferbench.datasets.pixels import square
-from transferbench.datasets.reading import image_folder as folder
-from transferbench.datasets.reading import near_duplicates as near_identical
+from transferbench.datasets.reading import image_folder, near_duplicates
 from transferbench.datasets.storage import cache
 
 SHARED = os.environ.get("TRANSFERBENCH_SHARED")
@@ -101,7 +100,7 @@ COPIES: dict[str, Callable[[Picture], Picture]] = {
 def test_planted_copies_are_found_and_nothing_else(copy):
     train, fresh = textures(40, seed=1), textures(20, seed=2)
     planted = dataset(train=train, test=[*fresh[:10], *(COPIES[copy](p) for p in train[5:25]), *fresh[10:]])
-    found = near_identical.overlap(planted, "train", planted, "test")
+    found = near_duplicates.overlap(planted, "train", planted, "test")
     assert found.tolist() == [[5 + k, 10 + k] for k in range(20)]
 
 
@@ -109,7 +108,7 @@ def test_planted_copies_are_found_and_nothing_else(copy):
 def test_a_mirror_image_that_loses_its_label_is_another_image(first, second):
     train = textures(5, seed=3)
     one, other = dataset(first, train=train), dataset(second, train=[ImageOps.mirror(p) for p in train])
-    assert not len(near_identical.overlap(one, "train", other, "train"))
+    assert not len(near_duplicates.overlap(one, "train", other, "train"))
 
 
 def test_images_that_differ_in_a_fine_pattern_alone_are_two():
@@ -117,16 +116,16 @@ def test_images_that_differ_in_a_fine_pattern_alone_are_two():
     squares = 40 * (np.indices((32, 32)).sum(axis=0) % 2)[..., None]
     fine = [Image.fromarray((np.asarray(p) * 0.8 + squares).astype(np.uint8)) for p in plain]
     found = dataset(train=plain, test=fine)
-    hashed = [near_identical.hashes(found, part) for part in ("train", "test")]
-    assert len(near_identical.near(*hashed)) == len(plain)  # candidates
-    assert not len(near_identical.overlap(found, "train", found, "test"))
+    hashed = [near_duplicates.hashes(found, part) for part in ("train", "test")]
+    assert len(near_duplicates.near(*hashed)) == len(plain)  # candidates
+    assert not len(near_duplicates.overlap(found, "train", found, "test"))
 
 
 def test_within_a_part_each_pair_is_there_once():
     train = textures(6, seed=4)
     symmetric = Image.fromarray(np.concatenate([a := np.asarray(train[5]), a[:, ::-1]], axis=1))
     found = dataset(train=[*train, jpeg(train[4]), ImageOps.mirror(train[1]), symmetric])
-    assert near_identical.overlap(found, "train", found, "train").tolist() == [[1, 7], [4, 6]]
+    assert near_duplicates.overlap(found, "train", found, "train").tolist() == [[1, 7], [4, 6]]
 
 
 def noisy(level: np.ndarray | float, sigma: float, seed: int) -> Picture:
@@ -143,8 +142,8 @@ def test_images_that_hold_little_are_not_taken_for_each_other():
     for k, speck in enumerate(specks):
         ImageDraw.Draw(speck).ellipse((8 + 12 * k, 30, 13 + 12 * k, 35), fill=255)
     found = dataset(train=[*flat, *nearly, *ramps, *specks])
-    assert not len(near_identical.overlap(found, "train", found, "train"))
-    assert (near_identical.hashes(found, "train")[: len(flat)] == near_identical.NONE).all()
+    assert not len(near_duplicates.overlap(found, "train", found, "train"))
+    assert (near_duplicates.hashes(found, "train")[: len(flat)] == near_duplicates.NONE).all()
 
 
 def letters(font: str) -> list[Picture]:
@@ -158,17 +157,17 @@ def letters(font: str) -> list[Picture]:
 
 def test_different_letters_are_different_and_the_same_ones_are_found():
     found = dataset(False, train=letters("DejaVuSans.ttf"), test=letters("DejaVuSerif.ttf"))
-    assert not len(near_identical.overlap(found, "train", found, "train"))
-    assert all(i == j for i, j in near_identical.overlap(found, "train", found, "test"))
+    assert not len(near_duplicates.overlap(found, "train", found, "train"))
+    assert all(i == j for i, j in near_duplicates.overlap(found, "train", found, "test"))
     again = dataset(False, train=[jpeg(p.convert("RGB"), 75) for p in letters("DejaVuSans.ttf")])
-    pairs = near_identical.overlap(found, "train", again, "train")
+    pairs = near_duplicates.overlap(found, "train", again, "train")
     assert pairs.tolist() == [[i, i] for i in range(len(letters("DejaVuSans.ttf")))]
 
 
 def test_hardly_any_digits_of_eight_by_eight_pixels_are_taken_for_each_other():
     parts = digits.images()
     found = dataset(False, **{part: [Image.fromarray(x) for x in parts[part][0]] for part in parts})
-    pairs = near_identical.overlap(found, "train", found, "test")
+    pairs = near_duplicates.overlap(found, "train", found, "test")
     assert len(pairs) < 6  # of 600 x 797
     assert (parts["train"][1][pairs[:, 0]] == parts["test"][1][pairs[:, 1]]).all()
 
@@ -181,37 +180,37 @@ def clustered(count: int, seed: int, centres: int = 40) -> np.ndarray:
     for _ in range(5):
         flip = np.uint64(1) << rng.integers(0, 64, count).astype(np.uint64)
         drawn = np.where(rng.random(count) < 0.3, drawn ^ flip, drawn)
-    return np.where(rng.random(count) < 0.05, near_identical.NONE, drawn)
+    return np.where(rng.random(count) < 0.05, near_duplicates.NONE, drawn)
 
 
 @pytest.mark.parametrize("distance", [0, 1, 4, 6, 11, 30, 63])
 def test_near_finds_what_a_comparison_of_all_pairs_finds(distance, monkeypatch):
-    monkeypatch.setattr(near_identical, "BLOCK", 100)  # so that blocks are cut
+    monkeypatch.setattr(near_duplicates, "BLOCK", 100)  # so that blocks are cut
     first, second = clustered(300, seed=1), clustered(200, seed=2)
     apart = np.bitwise_count(first[:, None] ^ second).astype(int)
-    apart[first == near_identical.NONE], apart[:, second == near_identical.NONE] = 99, 99
+    apart[first == near_duplicates.NONE], apart[:, second == near_duplicates.NONE] = 99, 99
     expected = np.argwhere(apart <= distance)
     assert len(expected) > 10
-    assert np.array_equal(near_identical.near(first, second, distance), expected)
+    assert np.array_equal(near_duplicates.near(first, second, distance), expected)
 
 
 def test_near_nothing_is_nothing():
     some, none = clustered(10, seed=1), np.empty(0, np.uint64)
     for first, second in ((some, none), (none, some), (none, none), (some, np.zeros(3, np.uint64))):
-        assert near_identical.near(first, second).shape == (0, 2)
+        assert near_duplicates.near(first, second).shape == (0, 2)
 
 
 def test_a_crowd_of_equal_hashes_is_not_paired_in_full_and_each_row_stays():
     first, second = clustered(4000, seed=3, centres=4000), clustered(3000, seed=4, centres=4000)
     first[1000:], second[500:] = np.uint64(12345), np.uint64(12345 ^ 0b110)
     first[7] = second[9] = np.uint64(54321 << 20)
-    found = near_identical.near(first, second)
+    found = near_duplicates.near(first, second)
     crowd = found[(found[:, 0] >= 1000) & (found[:, 1] >= 500)]
-    assert len(crowd) < near_identical.CROWD * (3000 + 2500)
+    assert len(crowd) < near_duplicates.CROWD * (3000 + 2500)
     assert set(crowd[:, 0]) == set(range(1000, 4000))
     assert set(crowd[:, 1]) == set(range(500, 3000))
     assert [7, 9] in found.tolist()
-    few = near_identical.near(first[:1010], second)  # a crowd on one side alone is paired in full
+    few = near_duplicates.near(first[:1010], second)  # a crowd on one side alone is paired in full
     assert np.sum((few[:, 0] >= 1000) & (few[:, 1] >= 500)) == 10 * 2500
 
 
@@ -219,7 +218,7 @@ def test_a_crowd_of_placeholders_is_found_whole():
     placeholder, train = textures(1, seed=5)[0], textures(10, seed=6)
     source = dataset(train=[*train, *[placeholder] * 60])
     target = dataset(train=[*textures(10, seed=7), *[jpeg(placeholder)] * 40])
-    assert near_identical.overlapping_rows(source, target).tolist() == list(range(10, 70))
+    assert near_duplicates.overlapping_rows(source, target).tolist() == list(range(10, 70))
 
 
 def test_rows_that_any_part_of_the_target_has_are_named_once():
@@ -230,8 +229,8 @@ def test_rows_that_any_part_of_the_target_has_are_named_once():
         holdout=[fresh[3], train[4]],
         test=[ImageOps.mirror(train[2]), resized(train[11], 40, 40), train[11]],
     )
-    assert near_identical.overlapping_rows(source, target).tolist() == [2, 4, 11]
-    assert near_identical.overlapping_rows(source, dataset(train=fresh[4:])).tolist() == []
+    assert near_duplicates.overlapping_rows(source, target).tolist() == [2, 4, 11]
+    assert near_duplicates.overlapping_rows(source, dataset(train=fresh[4:])).tolist() == []
 
 
 def test_what_was_found_is_kept():
@@ -239,30 +238,30 @@ def test_what_was_found_is_kept():
         train = textures(8, seed=10)
         return dataset(train=train), dataset(train=textures(4, seed=11), test=[jpeg(train[3])])
 
-    found = near_identical.overlapping_rows(*made())
+    found = near_duplicates.overlapping_rows(*made())
     source, target = made()
-    assert np.array_equal(near_identical.overlapping_rows(source, target), found)
-    assert np.array_equal(near_identical.hashes(source, "train"), near_identical.hashes(made()[0], "train"))
+    assert np.array_equal(near_duplicates.overlapping_rows(source, target), found)
+    assert np.array_equal(near_duplicates.hashes(source, "train"), near_duplicates.hashes(made()[0], "train"))
     assert num_decoded(source) == num_decoded(target) == 0
     other = dataset(train=textures(8, seed=12))
-    near_identical.overlapping_rows(other, target)
+    near_duplicates.overlapping_rows(other, target)
     assert num_decoded(other) == 8
     assert not list(cache.folder().glob("*.draft"))
 
 
 def test_parts_of_other_sizes_under_one_fingerprint_are_not_mixed_up():
     train = textures(6, seed=13)
-    assert len(near_identical.hashes(dataset(train=train, fingerprint="drawn"), "train")) == 6
-    assert len(near_identical.hashes(dataset(train=train[:4], fingerprint="drawn"), "train")) == 4
+    assert len(near_duplicates.hashes(dataset(train=train, fingerprint="drawn"), "train")) == 6
+    assert len(near_duplicates.hashes(dataset(train=train[:4], fingerprint="drawn"), "train")) == 4
 
 
 def test_an_image_that_cannot_be_read_is_left_out_until_it_can(monkeypatch):
     train = textures(5, seed=14)
     target = dataset(test=[jpeg(train[1]), None, jpeg(train[3])])
     broken = dataset(train=[*train[:3], None, train[4]], fingerprint="repaired")
-    assert near_identical.overlapping_rows(broken, target).tolist() == [1]
+    assert near_duplicates.overlapping_rows(broken, target).tolist() == [1]
     whole = dataset(train=train, fingerprint="repaired")
-    assert near_identical.overlapping_rows(whole, target).tolist() == [1, 3]
+    assert near_duplicates.overlapping_rows(whole, target).tolist() == [1, 3]
 
 
 def test_a_full_disk_is_one_line_and_leaves_no_draft(monkeypatch):
@@ -271,12 +270,12 @@ def test_a_full_disk_is_one_line_and_leaves_no_draft(monkeypatch):
 
     monkeypatch.setattr(np, "save", full)
     with pytest.raises(InputError, match=r"hashes-\w+.npy: no space left for thumbnails: free some space"):
-        near_identical.hashes(dataset(train=textures(2, seed=15)), "train")
+        near_duplicates.hashes(dataset(train=textures(2, seed=15)), "train")
     assert not list(cache.folder().glob("*.draft"))
 
 
 def pack(name: str) -> Dataset:
-    return folder.load(Path(SHARED or "", "packs", name))
+    return image_folder.load(Path(SHARED or "", "packs", name))
 
 
 @pytest.mark.skipif(not SHARED, reason="TRANSFERBENCH_SHARED names no folder with packs/")
@@ -295,7 +294,7 @@ def pack(name: str) -> Dataset:
     ],
 )
 def test_pairs_of_real_images_are_those_that_were_looked_at(first, first_part, second, second_part, count):
-    assert len(near_identical.overlap(pack(first), first_part, pack(second), second_part)) == count
+    assert len(near_duplicates.overlap(pack(first), first_part, pack(second), second_part)) == count
 
 
 @pytest.mark.skipif(not SHARED, reason="TRANSFERBENCH_SHARED names no folder with packs/")
@@ -305,7 +304,7 @@ def test_pairs_of_real_images_are_those_that_were_looked_at(first, first_part, s
 def test_copies_of_real_photographs_are_found(copy, share):
     images = pack("food101").part("holdout").images
     photographs = [Image.fromarray(images.decode(i, 64)[0]) for i in range(0, 1500, 5)]
-    found = near_identical.overlap(
+    found = near_duplicates.overlap(
         dataset(train=photographs), "train", dataset(train=[COPIES[copy](p) for p in photographs]), "train"
     )
     assert (found[:, 0] == found[:, 1]).all()

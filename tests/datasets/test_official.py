@@ -7,7 +7,7 @@ from loopback import Fault
 from official_sets import check, layout, place_unpacked, reader, serve
 from transferbench import InputError
 from transferbench.datasets import catalog
-from transferbench.datasets.download import locate as places
+from transferbench.datasets.download import locate
 
 NAMES = [name for name in catalog.names() if catalog.about(name).probes]
 REAL = os.environ.get("TRANSFERBENCH_DATA")  # real copies, where a machine has some
@@ -24,8 +24,8 @@ def test_archives_are_fetched_checked_unpacked_and_read(name, root, mirror):
     again = catalog.load(name)
     assert [r.path for r in mirror.requests] == asked  # the second time nobody is asked
     assert again.fingerprint == found.fingerprint
-    assert not list(places.cache_folder().glob("data/*.draft"))
-    assert not (places.cache_folder() / "data" / f"{name}.archives").exists()
+    assert not list(locate.cache_folder().glob("data/*.draft"))
+    assert not (locate.cache_folder() / "data" / f"{name}.archives").exists()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -34,7 +34,7 @@ def test_the_users_own_copy_is_read_where_it_lies(name, root, tmp_path):
     before = sorted(str(p) for p in root.rglob("*"))
     check(catalog.load(name), name)
     assert sorted(str(p) for p in root.rglob("*")) == before
-    assert not (places.cache_folder() / "data" / name).exists()
+    assert not (locate.cache_folder() / "data" / name).exists()
 
 
 @pytest.mark.parametrize("name", FETCHED)
@@ -62,7 +62,7 @@ def test_the_official_lists_give_the_published_sizes(name, tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_real_copy_has_the_published_sizes(name):
     about = catalog.about(name)
-    if places.find(name, about) is None and not places.packed(name, about):
+    if locate.find(name, about) is None and not locate.packed(name, about):
         pytest.skip(f"no copy of {name} in {REAL}")
     found = catalog.load(name)
     assert {part: len(content.labels) for part, content in found.parts.items()} == dict(about.sizes)
@@ -72,7 +72,7 @@ def test_a_real_copy_has_the_published_sizes(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_missing_is_named_with_what_to_do(name, root):
     about = catalog.about(name)
-    with pytest.raises(places.MissingData) as error:
+    with pytest.raises(locate.MissingData) as error:
         catalog.load(name)
     first, *rest = str(error.value).splitlines()
     assert first.startswith(f"{name}: ")
@@ -86,14 +86,14 @@ def test_what_is_missing_is_named_with_what_to_do(name, root):
 def test_a_wrong_sum_is_refused_and_nothing_stays(root, mirror):
     folder = serve(mirror, "aircraft")
     (folder / "SHA256SUMS").write_text(f"{'0' * 64}  fgvc-aircraft-2013b.tar.gz\n")
-    with pytest.raises(places.MissingData, match="tried mirror .*sha256"):
+    with pytest.raises(locate.MissingData, match="tried mirror .*sha256"):
         catalog.load("aircraft")
-    assert not (places.cache_folder() / "data/aircraft").exists()
+    assert not (locate.cache_folder() / "data/aircraft").exists()
 
 
 def test_a_mirror_without_sums_is_held_to_the_published_ones(root, mirror):
     (serve(mirror, "aircraft") / "SHA256SUMS").unlink()
-    with pytest.raises(places.MissingData, match="tried mirror .*fgvc-aircraft-2013b.tar.gz"):
+    with pytest.raises(locate.MissingData, match="tried mirror .*fgvc-aircraft-2013b.tar.gz"):
         catalog.load("aircraft")
 
 
@@ -149,7 +149,7 @@ def test_a_data_root_that_is_not_there_is_named(root, monkeypatch):
 
 def test_what_only_a_person_can_get_is_asked_for_before_anything_is_fetched(root, mirror, monkeypatch):
     serve(mirror, "aircraft")
-    with pytest.raises(places.MissingData) as error:
+    with pytest.raises(locate.MissingData) as error:
         catalog.require(["aircraft", "imagenet"])
     lines = str(error.value).splitlines()
     assert lines[0].startswith("imagenet: ")

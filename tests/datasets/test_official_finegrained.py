@@ -10,9 +10,8 @@ from layouts import cars as cars_layout
 from layouts import pets as pets_layout
 from transferbench import InputError
 from transferbench.datasets import birds, cars, catalog, cub, dogs, flowers, food, pets
-from transferbench.datasets.download import archives as unpack
-from transferbench.datasets.download import locate as places
-from transferbench.datasets.reading import holdout as drawn
+from transferbench.datasets.download import archives, locate
+from transferbench.datasets.reading import holdout
 from transferbench.datasets.storage.index import Row
 
 MODULES = birds, pets, cars, food, cub, dogs, flowers
@@ -39,7 +38,7 @@ def official(name: str) -> list[Row]:
 
 
 def committed(name: str) -> list[str]:
-    lines = (drawn.FOLDER / f"{name}.txt").read_text().splitlines()
+    lines = (holdout.FOLDER / f"{name}.txt").read_text().splitlines()
     return [line for line in lines if not line.startswith("#")]
 
 
@@ -54,7 +53,7 @@ def placed(name: str, folder: Path, tmp_path: Path) -> Path:
     for archive in about.archives:
         file = tmp_path / "packed" / archive.file_name
         if archive.unpack:
-            unpack.extract(file, folder / archive.into)
+            archives.extract(file, folder / archive.into)
         else:
             (folder / archive.file_name).write_bytes(file.read_bytes())
     starts = (folder, *(folder / name for name in about.folders))
@@ -93,15 +92,15 @@ def test_the_committed_holdout_is_drawn_from_the_official_list(name):
     assert len(set(keys)) == len(keys) == size
     assert keys == sorted(keys)
     rows = official(name)
-    chosen = drawn.draw(rows, size)
-    assert set(keys) == {drawn.key(row) for row, is_held in zip(rows, chosen, strict=True) if is_held}
+    chosen = holdout.draw(rows, size)
+    assert set(keys) == {holdout.key(row) for row, is_held in zip(rows, chosen, strict=True) if is_held}
 
 
 @pytest.mark.parametrize("name", ["pets", "cars"])
 def test_the_committed_holdout_has_its_share_of_each_class(name):
     keys, rows = set(committed(name)), official(name)
     of_class = Counter(row.label for row in rows)
-    held = Counter(row.label for row in rows if drawn.key(row) in keys)
+    held = Counter(row.label for row in rows if holdout.key(row) in keys)
     share = len(keys) / len(rows)
     assert [label for label, count in of_class.items() if abs(held[label] - share * count) >= 1] == []
 
@@ -129,7 +128,7 @@ def test_cars_are_read_as_kaggle_has_them(tmp_path):
     after = cars.read(root)
     assert after.classes == before.classes
     first, second = (
-        {part: [(drawn.key(row), row.label) for row in rows] for part, rows in listing.parts.items()}
+        {part: [(holdout.key(row), row.label) for row in rows] for part, rows in listing.parts.items()}
         for listing in (before, after)
     )
     assert first == second
@@ -213,7 +212,7 @@ def test_a_dead_address_moves_no_other_bird_into_another_part(data, tmp_path):
 
 def test_birds_are_not_fetched_to_lists_without_images(data):
     assert not birds.ABOUT.fetchable
-    with pytest.raises(places.MissingData, match="by hand: get the lists, .*get_birdsnap.py"):
+    with pytest.raises(locate.MissingData, match="by hand: get the lists, .*get_birdsnap.py"):
         catalog.load("birds")
 
 

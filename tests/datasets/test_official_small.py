@@ -28,7 +28,7 @@ from transferbench.datasets import (
     svhn10,
     usps,
 )
-from transferbench.datasets.download import locate as places
+from transferbench.datasets.download import locate
 from transferbench.datasets.download.archives import draft, extract
 from transferbench.datasets.pixels import ArrayImages
 from transferbench.datasets.storage.index import Row
@@ -318,7 +318,7 @@ def test_what_torchvision_has_fetched_is_found(name, folder, tmp_path, monkeypat
     file = tmp_path / folder / TORCHVISION[name]
     file.parent.mkdir(parents=True)
     file.touch()
-    found = places.find(name, catalog.about(name))
+    found = locate.find(name, catalog.about(name))
     assert found is not None
     assert any((found / probe).exists() for probe in catalog.about(name).probes)
 
@@ -329,4 +329,4 @@ def test_the_small_svhn_sets_take_the_files_of_svhn(name, tmp_path, monkeypatch)
     monkeypatch.setenv("TRANSFERBENCH_CACHE", str(tmp_path / "cache"))
     (tmp_path / "svhn").mkdir()
     (tmp_path / "svhn/train_32x32.mat").touch()
-    assert places.find(name, catalog.about(name)) == tmp_path / "svhn"
+    assert locate.find(name, catalog.about(name)) == tmp_path / "svhn"

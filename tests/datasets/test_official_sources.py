@@ -22,9 +22,8 @@ from PIL import Image
 from transferbench import InputError
 from transferbench.datasets import imagenet, imagenet21k, inaturalist, places365, tiny_imagenet
 from transferbench.datasets.about import Listing
-from transferbench.datasets.download import archives as unpack
-from transferbench.datasets.reading import holdout as drawn
-from transferbench.datasets.reading import wordnet
+from transferbench.datasets.download import archives
+from transferbench.datasets.reading import holdout, wordnet
 from transferbench.datasets.storage import nested_tar
 from transferbench.datasets.storage.index import Row, read_index, write_index
 
@@ -52,9 +51,9 @@ def names(listing: Listing, part: str) -> set[str]:
 def fetched(module, layout, tmp_path: Path) -> Path:
     """Unpack a small set's archives."""
     layout.write(tmp_path / "packed")
-    with unpack.draft(tmp_path / "root") as draft:
+    with archives.draft(tmp_path / "root") as draft:
         for archive in module.ABOUT.archives:
-            unpack.extract(tmp_path / "packed" / archive.file_name, draft)
+            archives.extract(tmp_path / "packed" / archive.file_name, draft)
     return tmp_path / "root"
 
 
@@ -421,7 +420,7 @@ def test_labels_go_by_sorted_id_though_the_list_is_not_sorted(tmp_path):
 
 def test_a_tenth_of_each_class_is_held_out():
     rows = [Row(f"train/n{w}/images/n{w}_{i}.JPEG", w) for w, i in itertools.product(range(10), range(500))]
-    parts = drawn.holdout("tiny-imagenet", rows, tiny_imagenet.ABOUT.sizes)
+    parts = holdout.holdout("tiny-imagenet", rows, tiny_imagenet.ABOUT.sizes)
     for part, of_class in (("train", 450), ("holdout", 50)):
         assert Counter(row.label for row in parts[part]) == dict.fromkeys(range(10), of_class)
         assert tiny_imagenet.ABOUT.sizes[part] == 200 * of_class

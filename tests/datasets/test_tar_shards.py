@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from transferbench import InputError
 from transferbench.datasets.base import Dataset
-from transferbench.datasets.reading import image_folder as folder
-from transferbench.datasets.storage import tar_shards as shards
+from transferbench.datasets.reading import image_folder
+from transferbench.datasets.storage import tar_shards
 from transferbench.datasets.storage.tar_shards import Member
 
 Content = Mapping[str, bytes | int | dict]  # member to its bytes, a label, or JSON
@@ -52,7 +52,7 @@ def labelled(first: int, labels: Sequence[int]) -> dict[str, int]:
 
 def listed(tar: Path) -> list[Member]:
     with tar.open("rb") as f:
-        return list(shards.members(f))
+        return list(tar_shards.members(f))
 
 
 def by_tarfile(tar: Path) -> list[Member]:
@@ -116,7 +116,7 @@ def test_a_size_may_be_told_by_a_header_of_its_own(tmp_path):
 
 def test_large_sizes_are_binary():
     for size in (0, 7, 8**11 - 1, 8**11, 2**40 + 3):
-        assert shards._number(tarfile.itn(size, 12, tarfile.GNU_FORMAT)) == size
+        assert tar_shards._number(tarfile.itn(size, 12, tarfile.GNU_FORMAT)) == size
 
 
 def test_a_tar_without_its_end_is_whole(tmp_path):
@@ -144,7 +144,7 @@ def test_what_is_wrong_with_a_tar_is_said(tmp_path, cut, reason):
     with pytest.raises(
         InputError, match=rf"x\.tar: not a readable tar \({reason}\); expected an uncompressed"
     ):
-        folder.load(tar)
+        image_folder.load(tar)
 
 
 # --- layouts ----------------------------------------------------------------------------------------
@@ -159,7 +159,7 @@ def test_labels_beside_the_images(tmp_path, suffix):
             told = {"label": label, "caption": "?"} if suffix == "json" else label
             content[f"{i}{label:02}.{suffix}"] = told
         tar_of(tmp_path / "toy" / f"toy-{name}.tar", content)
-    found = folder.load(tmp_path / "toy")
+    found = image_folder.load(tmp_path / "toy")
     assert found.name == "toy"
     assert found.side == 8
     assert found.classes == tuple(map(str, range(11)))
@@ -177,12 +177,12 @@ def test_names_of_classes_beside_the_shards(tmp_path):
     for i in range(2):
         tar_of(tmp_path / f"train-{i}.tar", labelled(10 * i, [0, 2, 0, 2]))
     (tmp_path / "classnames.txt").write_text("ant\nbee\ncow bell\ndog\n")
-    found = folder.load(tmp_path)
+    found = image_folder.load(tmp_path)
     assert found.classes == ("ant", "bee", "cow bell", "dog")
     assert found.parts["train"].labels.tolist() == [0, 2, 0, 2] * 2
     (tmp_path / "classnames.txt").write_text("ant\nbee\n")
     with pytest.raises(InputError, match=r"classnames.txt: 2 names; labels in the shards go up to 2"):
-        folder.load(tmp_path)
+        image_folder.load(tmp_path)
 
 
 def test_a_sample_is_what_shares_a_name_up_to_its_first_dot(tmp_path):
@@ -197,7 +197,7 @@ def test_a_sample_is_what_shares_a_name_up_to_its_first_dot(tmp_path):
         "b/1.cls": 7,
     }
     tar_of(tmp_path / "train-0.tar", content)
-    found = folder.load(tar_of(tmp_path / "train-1.tar", labelled(0, [1])).parent)
+    found = image_folder.load(tar_of(tmp_path / "train-1.tar", labelled(0, [1])).parent)
     assert classes_of(found, "train") == {"a/1.jpg": "4", "b/1.JPEG": "7", "000000.png": "1"}
 
 
@@ -207,7 +207,7 @@ def test_a_sample_is_what_shares_a_name_up_to_its_first_dot(tmp_path):
 def test_the_part_of_a_shard_is_told_by_its_name_or_its_folder(tmp_path, places):
     for i, place in enumerate(places):
         tar_of(tmp_path / f"{place}.tar", labelled(10 * i, [0, 1, 2]))
-    found = folder.load(tmp_path)
+    found = image_folder.load(tmp_path)
     assert {part: paths(found, part) for part in sorted(found.parts)} == {
         "holdout": ["000010.png", "000011.png", "000012.png"],
         "train": ["000000.png", "000001.png", "000002.png"],
@@ -229,7 +229,7 @@ def test_shards_of_a_tree_equal_the_tree(tmp_path, layout, as_source):
     for shard in range(4):
         content = {name: i for i, name in enumerate(names) if i % 4 == shard}
         tar_of(tmp_path / "shards" / f"{shard}.tar", content)
-    found, plain = (folder.load(tmp_path / name, as_source) for name in ("shards", "tree"))
+    found, plain = (image_folder.load(tmp_path / name, as_source) for name in ("shards", "tree"))
     assert found.classes == plain.classes
     assert set(found.parts) == set(plain.parts)
     for part in plain.parts:
@@ -243,7 +243,7 @@ def test_shards_of_a_tree_equal_the_tree(tmp_path, layout, as_source):
 def test_shards_with_class_folders_and_a_part_in_their_names(tmp_path):
     for name, first in (("train-0", 0), ("train-1", 4), ("val-0", 8)):
         tar_of(tmp_path / f"{name}.tar", {f"{c}/{first + i}.png": i for i, c in enumerate(("a", "b"))})
-    found = folder.load(tmp_path)
+    found = image_folder.load(tmp_path)
     assert classes_of(found, "train") == {"a/0.png": "a", "b/1.png": "b", "a/4.png": "a", "b/5.png": "b"}
     assert classes_of(found, "holdout") == {"a/8.png": "a", "b/9.png": "b"}
 
@@ -251,7 +251,7 @@ def test_shards_with_class_folders_and_a_part_in_their_names(tmp_path):
 def test_a_tar_for_each_class(tmp_path):
     for c, wnid in enumerate(("n02", "n01", "n03")):
         tar_of(tmp_path / "toy" / f"{wnid}.tar", {f"{wnid}_{i}.JPEG": 10 * c + i for i in range(5)})
-    found = folder.load(tmp_path / "toy", as_source=True)
+    found = image_folder.load(tmp_path / "toy", as_source=True)
     assert found.classes == ("n01", "n02", "n03")
     for part in ("train", "holdout"):
         assert all(path.startswith(f"{name}_") for path, name in classes_of(found, part).items())
@@ -262,18 +262,18 @@ def test_a_source_without_holdout_gets_a_twentieth_of_each_class(tmp_path):
     labels = [0] * 60 + [1] * 20 + [2] * 1 + [4] * 2
     for i in range(2):
         tar_of(tmp_path / f"train-{i}.tar", labelled(100 * i, labels[i::2]))
-    found = folder.load(tmp_path, as_source=True)
+    found = image_folder.load(tmp_path, as_source=True)
     assert np.bincount(found.parts["train"].labels, minlength=5).tolist() == [57, 19, 1, 0, 1]
     assert np.bincount(found.parts["holdout"].labels, minlength=5).tolist() == [3, 1, 0, 0, 1]
     assert not set(paths(found, "train")) & set(paths(found, "holdout"))
-    whole = folder.load(tmp_path)
+    whole = image_folder.load(tmp_path)
     assert list(whole.parts) == ["train"]
     assert set(paths(whole, "train")) == set(paths(found, "train")) | set(paths(found, "holdout"))
     assert whole.fingerprint != found.fingerprint
 
 
 def test_one_tar_may_have_labels_too(tmp_path):
-    found = folder.load(tar_of(tmp_path / "train.tar", labelled(0, [1, 0, 10] * 4)), as_source=True)
+    found = image_folder.load(tar_of(tmp_path / "train.tar", labelled(0, [1, 0, 10] * 4)), as_source=True)
     assert found.classes == tuple(map(str, range(11)))
     assert {p: len(own.labels) for p, own in found.parts.items()} == {"train": 9, "holdout": 3}
 
@@ -282,10 +282,10 @@ def test_one_tar_may_have_labels_too(tmp_path):
 
 
 def test_shards_that_are_read_ahead_keep_their_order(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "NUM_THREADS", 3)
+    monkeypatch.setattr(tar_shards, "NUM_THREADS", 3)
     for i in range(14):
         tar_of(tmp_path / f"train-{i:02}.tar", labelled(10 * i, [i % 2] * (1 + i % 3)))
-    found = folder.load(tmp_path)
+    found = image_folder.load(tmp_path)
     expected = [f"{10 * i + j:06}.png" for i in range(14) for j in range(1 + i % 3)]
     assert paths(found, "train") == expected
 
@@ -293,16 +293,16 @@ def test_shards_that_are_read_ahead_keep_their_order(tmp_path, monkeypatch):
 def test_headers_are_read_again_only_when_a_shard_has_changed(tmp_path, monkeypatch):
     for i in range(3):
         tar_of(tmp_path / f"train-{i}.tar", labelled(10 * i, [0, 1]))
-    first = folder.load(tmp_path)
-    read, own = [], shards._samples
-    monkeypatch.setattr(shards, "_samples", lambda tar, part: (read.append(tar), own(tar, part))[1])
-    assert folder.load(tmp_path).fingerprint == first.fingerprint
+    first = image_folder.load(tmp_path)
+    read, own = [], tar_shards._samples
+    monkeypatch.setattr(tar_shards, "_samples", lambda tar, part: (read.append(tar), own(tar, part))[1])
+    assert image_folder.load(tmp_path).fingerprint == first.fingerprint
     assert not read
     tar_of(tmp_path / "train-1.tar", labelled(10, [0, 1, 1]))
-    assert len(folder.load(tmp_path).parts["train"].labels) == 7
+    assert len(image_folder.load(tmp_path).parts["train"].labels) == 7
     assert len(read) == 3
     (tmp_path / "classes.txt").write_text("ant\nbee")
-    assert folder.load(tmp_path).classes == ("ant", "bee")
+    assert image_folder.load(tmp_path).classes == ("ant", "bee")
 
 
 @pytest.mark.parametrize(
@@ -322,7 +322,7 @@ def test_labels_that_are_missing_or_none_are_named(tmp_path, content, message):
     tar_of(tmp_path / "train-0.tar", labelled(0, [0, 1]))
     tar_of(tmp_path / "train-1.tar", content)
     with pytest.raises(InputError, match=message):
-        folder.load(tmp_path)
+        image_folder.load(tmp_path)
 
 
 def test_shards_of_another_shape_are_refused(tmp_path):
@@ -330,22 +330,22 @@ def test_shards_of_another_shape_are_refused(tmp_path):
     for i in range(2):  # captions beside images, as web crawls have them
         tar_of(tmp_path / "crawl" / f"0000{i}.tar", {f"0000{i}0007.png": 1, f"0000{i}0007.txt": b"?"})
     with pytest.raises(InputError, match=hint):
-        folder.load(tmp_path / "crawl")
+        image_folder.load(tmp_path / "crawl")
     for name in ("a-train-val-0", "b"):
         tar_of(tmp_path / "two" / f"{name}.tar", labelled(0, [0, 1]))
     with pytest.raises(InputError, match=r"a-train-val-0\.tar: may be holdout or train; expected one part"):
-        folder.load(tmp_path / "two")
+        image_folder.load(tmp_path / "two")
     for name in ("val-0", "test-0"):
         tar_of(tmp_path / "late" / f"{name}.tar", labelled(0, [0, 1]))
     with pytest.raises(InputError, match="no 'train' images"):
-        folder.load(tmp_path / "late")
+        image_folder.load(tmp_path / "late")
     tar_of(tmp_path / "packed" / "a.tar", labelled(0, [0]))
     (tmp_path / "packed" / "b.tar.gz").write_bytes(b"")
     with pytest.raises(
         InputError, match=r"expected one uncompressed \.tar, or shards .* found a\.tar, b\.tar\.gz"
     ):
-        folder.load(tmp_path / "packed")
+        image_folder.load(tmp_path / "packed")
     for i in range(2):
         tar_of(tmp_path / "few" / f"{i}.tar", labelled(10 * i, [0, 1]))
     with pytest.raises(InputError, match="few: class '0' has 2 images; a drawn split needs 3 or more"):
-        folder.load(tmp_path / "few")
+        image_folder.load(tmp_path / "few")

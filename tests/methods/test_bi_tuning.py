@@ -142,5 +142,5 @@ def test_it_pulls_a_class_together():
 
 def test_labels_without_classes_are_refused():
     problem = toy_problem()
-    assert BiTuning.unfit(problem) == ""
-    assert "several labels" in BiTuning.unfit(replace(problem, target=toy_split([[0.0, 1.0]], 2)))
+    assert BiTuning.why_incompatible(problem) == ""
+    assert "several labels" in BiTuning.why_incompatible(replace(problem, target=toy_split([[0.0, 1.0]], 2)))

@@ -148,8 +148,8 @@ def test_both_losses_move_the_encoder(weight):
 
 def test_it_says_what_it_cannot_run_on():
     problem = toy_problem()
-    assert CoTuning.unfit(problem) == ""
-    assert "no source" in CoTuning.unfit(replace(problem, source=None))
+    assert CoTuning.why_incompatible(problem) == ""
+    assert "no source" in CoTuning.why_incompatible(replace(problem, source=None))
     labels = toy_split([[0.0, 1.0], [1.0, 1.0]], 2)
-    assert "source images have several labels" in CoTuning.unfit(replace(problem, source=labels))
-    assert "target images have several labels" in CoTuning.unfit(replace(problem, target=labels))
+    assert "source images have several labels" in CoTuning.why_incompatible(replace(problem, source=labels))
+    assert "target images have several labels" in CoTuning.why_incompatible(replace(problem, target=labels))

@@ -153,8 +153,8 @@ def test_maps_are_taken_on_the_way_to_the_features():
 
 
 def test_a_backbone_without_maps_is_refused():
-    assert DELTA.unfit(toy_problem()) == ""
-    assert "maps of convolutions" in DELTA.unfit(toy_problem(encoder=Opaque))
+    assert DELTA.why_incompatible(toy_problem()) == ""
+    assert "maps of convolutions" in DELTA.why_incompatible(toy_problem(encoder=Opaque))
     with pytest.raises(InputError, match="method=delta: .* expected a convolutional backbone"):
         DELTA(toy_problem(encoder=Opaque), DELTA.Config())
 

@@ -38,7 +38,7 @@ def test_the_sources_gradient_is_let_through_by_its_cosine(exact, weighted, scal
     """With the source's loss turned round the cosine changes its sign, so one of the two is shut out."""
     config = GradCosine.Config(weighted=weighted, scale=scale)
     method, twin = GradCosine(exact, config), GradCosine(exact, config)
-    net, rate = twin.net, exact.recipe.rate(50)
+    net, rate = twin.net, exact.recipe.lr_at(50)
     (x_T, y_T), (x_S, y_S) = next(twin.target), next(twin.source)
     encoder = list(net.encoder.parameters())
     main = flat(F.cross_entropy(net.target(x_T), y_T), encoder)
@@ -61,7 +61,7 @@ def test_the_heads_take_their_own_gradients(exact):
         own = scale * flat(F.cross_entropy(twin.net.source(x), y), [twin.net.source_head.weight])
         method.step(50)
         moved = (twin.net.source_head.weight - method.net.source_head.weight).ravel()
-        assert torch.allclose(moved, exact.recipe.rate(50) * own, atol=1e-9)
+        assert torch.allclose(moved, exact.recipe.lr_at(50) * own, atol=1e-9)
 
 
 @pytest.mark.parametrize("loudness", [1.0, 1000.0])

@@ -260,10 +260,14 @@ def test_a_student_of_fewer_stages():
 
 def test_what_cannot_be_differentiated_is_refused():
     problem = pose()
-    assert L2TWW.unfit(problem) == ""
+    assert L2TWW.why_incompatible(problem) == ""
     adam = replace(problem.recipe, optimizer=OptimizerName.adam)
-    assert "steps of SGD, and the recipe's optimizer is adam" in L2TWW.unfit(replace(problem, recipe=adam))
-    assert "compiled" in L2TWW.unfit(replace(problem, recipe=replace(problem.recipe, compile=True)))
+    assert "steps of SGD, and the recipe's optimizer is adam" in L2TWW.why_incompatible(
+        replace(problem, recipe=adam)
+    )
+    assert "compiled" in L2TWW.why_incompatible(
+        replace(problem, recipe=replace(problem.recipe, compile=True))
+    )
     hard = SimpleNamespace(encoder=nn.Sequential(nn.Conv2d(3, 4, 1), nn.Hardsigmoid()))
     networks = lambda pretrained=True, backbone="": hard if backbone == "hard" else problem.network()  # noqa: E731
     with pytest.raises(InputError, match="method.student=hard: a hard sigmoid"):

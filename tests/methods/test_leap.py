@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from toy import toy_problem, toy_split
 from transferbench import InputError
-from transferbench.datasets.base import Split, mix
+from transferbench.datasets.base import Split, derive_seed
 from transferbench.methods.base import Problem, update
 from transferbench.methods.components.tasks import Tasks, cut, rows_by_class
 from transferbench.methods.components.trajectory import Metric, PathGradient, flat, put, walk
@@ -204,12 +204,12 @@ def test_rates_at_which_the_weights_blow_up_are_refused():
 
 def test_what_it_cannot_run_on():
     problem = toy_problem()
-    assert Leap.unfit(problem) == ""
-    assert "no source" in Leap.unfit(replace(problem, source=None))
+    assert Leap.why_incompatible(problem) == ""
+    assert "no source" in Leap.why_incompatible(replace(problem, source=None))
     labels = toy_split([[0.0, 1.0]], 2)
-    assert "source images have several labels" in Leap.unfit(replace(problem, source=labels))
+    assert "source images have several labels" in Leap.why_incompatible(replace(problem, source=labels))
     three = toy_split([0, 1, 3] * 2, 4)  # one of four classes has no image
-    assert "needs 4 source classes for tasks that differ, and there are 3" in Leap.unfit(
+    assert "needs 4 source classes for tasks that differ, and there are 3" in Leap.why_incompatible(
         replace(problem, source=three)
     )
 
@@ -275,7 +275,7 @@ def test_its_start_learns_new_glyphs_in_fewer_steps_than_a_random_one(config_of,
     """
     posed = posed_of(config_of("leap")).problem
     rows = rows_by_class(posed.source.labels)
-    order = torch.randperm(94, generator=torch.Generator().manual_seed(mix(0, "half"))).tolist()
+    order = torch.randperm(94, generator=torch.Generator().manual_seed(derive_seed(0, "half"))).tolist()
     source = cut(posed.source, [rows[c] for c in order[:54]])
     tasks = [cut(posed.source, [rows[c] for c in order[i : i + 10]]) for i in (54, 64, 74)]
 

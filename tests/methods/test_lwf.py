@@ -64,7 +64,7 @@ def test_it_forgets_less_than_fine_tuning():
 
 def test_it_says_what_it_cannot_run_on():
     problem = toy_problem()
-    assert LwF.unfit(problem) == ""
-    assert "no source" in LwF.unfit(replace(problem, source=None))
+    assert LwF.why_incompatible(problem) == ""
+    assert "no source" in LwF.why_incompatible(replace(problem, source=None))
     labels = toy_split([[0.0, 1.0], [1.0, 1.0]], 2)
-    assert "several labels" in LwF.unfit(replace(problem, source=labels))
+    assert "several labels" in LwF.why_incompatible(replace(problem, source=labels))

@@ -52,7 +52,7 @@ def test_meta_weights_follow_the_holdout_loss_after_the_step(exact):
             loss_B = F.cross_entropy(net.source(x_S), y_S, reduction="none")
             return F.cross_entropy(net.target(x_T), y_T) + 2 * (logit_S.sigmoid()[y_S] * loss_B).mean()
 
-        return after_a_step(twin.net, loss_of, exact.recipe.rate(50), *judged)
+        return after_a_step(twin.net, loss_of, exact.recipe.lr_at(50), *judged)
 
     for s in range(5):
         nudge = 1e-6 * F.one_hot(torch.tensor(s), 94).double()
@@ -65,7 +65,7 @@ def test_meta_weights_follow_the_holdout_loss_after_the_step(exact):
 def test_the_step_is_taken_with_the_new_weights(exact):
     method, twin = (MetaWeights(exact, MetaWeights.Config(meta_lr=5.0)) for _ in range(2))
     (x_S, y_S), (x_T, y_T) = next(twin.source), next(twin.target)
-    rate = exact.recipe.rate(50)
+    rate = exact.recipe.lr_at(50)
     method.step(50)
     weight_S = method.class_weights()
     assert weight_S[:4].sub(0.5).abs().min() > 0.4
@@ -124,11 +124,11 @@ def test_without_a_holdout_other_target_images_judge(stage):
 @pytest.mark.parametrize("method_type", [MetaWeights, Reweight])
 def test_what_has_no_second_derivative_is_refused(stage, method_type):
     problem, _ = stage
-    assert method_type.unfit(problem) == ""
+    assert method_type.why_incompatible(problem) == ""
     compiled = replace(problem, recipe=replace(problem.recipe, compile=True))
-    assert "compiled" in method_type.unfit(compiled)
+    assert "compiled" in method_type.why_incompatible(compiled)
     hard = SimpleNamespace(encoder=nn.Sequential(nn.Conv2d(3, 4, 1), nn.Hardsigmoid()))
-    assert "hard sigmoid" in method_type.unfit(replace(problem, network=lambda pretrained: hard))
+    assert "hard sigmoid" in method_type.why_incompatible(replace(problem, network=lambda pretrained: hard))
 
 
 def test_classes_with_random_labels_weigh_less(stage):

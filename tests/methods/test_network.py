@@ -11,7 +11,7 @@ from transferbench import InputError
 from transferbench.datasets.augment import Augment
 from transferbench.datasets.base import Split
 from transferbench.datasets.pixels import DemandPixels
-from transferbench.datasets.reading import image_folder as folder
+from transferbench.datasets.reading import image_folder
 from transferbench.methods.networks.encoders import DIGITS_CNNS, SmallEncoder, build_encoder
 from transferbench.methods.networks.network import Network, frozen_statistics
 
@@ -231,7 +231,7 @@ def test_checkpoints_that_do_not_serve_say_why(tmp_path):
 @pytest.fixture(scope="module")
 def tiny_imagenet():
     assert SHARED is not None
-    return folder.load(Path(SHARED) / "packs" / "tiny-imagenet", as_source=True)
+    return image_folder.load(Path(SHARED) / "packs" / "tiny-imagenet", as_source=True)
 
 
 @pytest.mark.slow

@@ -47,8 +47,8 @@ def test_several_labels_have_no_class_means(near_problem):
     split = replace(split, labels=torch.nn.functional.one_hot(split.labels).float())
     with pytest.raises(InputError, match="several labels; expected one class each"):
         class_means(near_problem.network(), split, 8)
-    assert "several labels" in UOT.unfit(replace(near_problem, target=split))
-    assert UOT.unfit(near_problem) == ""
+    assert "several labels" in UOT.why_incompatible(replace(near_problem, target=split))
+    assert UOT.why_incompatible(near_problem) == ""
 
 
 def test_the_best_classes_are_kept():

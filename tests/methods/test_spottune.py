@@ -319,5 +319,5 @@ def test_the_policy_learns_which_images_need_the_tuned_block():
 
 
 def test_a_backbone_without_blocks_is_refused():
-    assert SpotTune.unfit(toy_problem()) == ""
-    assert "blocks" in SpotTune.unfit(toy_problem(encoder=Bare))
+    assert SpotTune.why_incompatible(toy_problem()) == ""
+    assert "blocks" in SpotTune.why_incompatible(toy_problem(encoder=Bare))

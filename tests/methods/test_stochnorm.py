@@ -103,6 +103,6 @@ def test_branches_depend_on_the_step_and_on_the_seed():
 
 
 def test_a_network_without_norms_is_refused():
-    assert StochNorm.unfit(toy_problem()) == ""
+    assert StochNorm.why_incompatible(toy_problem()) == ""
     without = toy_problem(encoder=lambda: DigitsCNN(*DIGITS_CNNS["digits_cnn"]))
-    assert "batch norms" in StochNorm.unfit(without)
+    assert "batch norms" in StochNorm.why_incompatible(without)

@@ -14,8 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import faults
 from transferbench.benchmarks.cli import main
-from transferbench.slurm import queue
-from transferbench.slurm import submit as launch
+from transferbench.slurm import queue, submit
 
 BENCH = [
     "methods=finetune,l2sp,l2tl,scratch",
@@ -53,11 +52,11 @@ def storm(folder: Path, seed: int, count: int) -> int:
     command = ["bench", *BENCH, "on=slurm", f"cluster={cluster}", f"results={results}"]
     assert main(command) == 0
     assert main(command) == 0  # nothing is queued twice
-    lines = list(launch.latest(results).values())
-    assert len(lines) == len(launch.read(results)) == 13, len(launch.read(results))
+    lines = list(submit.latest(results).values())
+    assert len(lines) == len(submit.read(results)) == 13, len(submit.read(results))
     draw = random.Random(seed)
     begin, done, retries = time.time(), 0, 0
-    while open_lines := [x for x in launch.latest(results).values() if not record_of(results, x).exists()]:
+    while open_lines := [x for x in submit.latest(results).values() if not record_of(results, x).exists()]:
         time.sleep(draw.uniform(1, 6))
         running = [
             x
@@ -93,7 +92,7 @@ def storm(folder: Path, seed: int, count: int) -> int:
     return int(bool(differ) or any(states))
 
 
-def record_of(results: Path, line: launch.Submitted) -> Path:
+def record_of(results: Path, line: submit.Submitted) -> Path:
     return results / line.folder / "record.json"
 
 

@@ -23,8 +23,7 @@ from transferbench.benchmarks.commands.status import states
 from transferbench.benchmarks.config.compose import compose_request, settings_of
 from transferbench.benchmarks.config.resolve import run_config
 from transferbench.benchmarks.training.run import run_one
-from transferbench.slurm import queue
-from transferbench.slurm import submit as launch
+from transferbench.slurm import queue, submit
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -65,15 +64,15 @@ def bench(tmp_path):
 
     results = tmp_path / "results"
 
-    def queued(cluster: str, *overrides: str) -> tuple[Path, dict[str, launch.Submitted]]:
+    def queued(cluster: str, *overrides: str) -> tuple[Path, dict[str, submit.Submitted]]:
         path = tmp_path / "mine.yaml"
         path.write_text(CLUSTER + cluster)
         command = ["bench", *LONG, *overrides, f"results={results}", "on=slurm", f"cluster={path}"]
         assert main(command) == 0
-        return results, launch.latest(results)
+        return results, submit.latest(results)
 
     yield queued
-    if ids := [line.job for line in launch.read(results)]:
+    if ids := [line.job for line in submit.read(results)]:
         subprocess.run(["scancel", *ids], check=False)
 
 
@@ -93,7 +92,7 @@ def unbroken(tmp_path_factory):
     return run
 
 
-def record(results: Path, line: launch.Submitted, seconds: float = faults.PATIENCE_SECONDS):
+def record(results: Path, line: submit.Submitted, seconds: float = faults.PATIENCE_SECONDS):
     path = results / line.folder / "record.json"
     faults.until(path.exists, f"{line.folder}: a record", seconds)
     return figures(json.loads(path.read_text()))
@@ -136,7 +135,7 @@ def test_a_run_goes_on_after_its_time_limit(bench, unbroken):
 def test_what_is_queued_is_not_queued_twice_and_cancel_takes_it_out(bench, capsys):
     results, lines = bench("sbatch: {begin: now+1hour}\n", "methods=scratch,finetune")
     bench("", "methods=scratch,finetune")
-    assert len(launch.read(results)) == len(lines) == 3
+    assert len(submit.read(results)) == len(lines) == 3
     assert "0 runs are queued in 0 jobs; 3 were in the queue already" in capsys.readouterr().out
     assert {s.word for s in states(results)} == {"pending"}
     assert main(["cancel", f"results={results}"]) == 0
@@ -144,7 +143,7 @@ def test_what_is_queued_is_not_queued_twice_and_cancel_takes_it_out(bench, capsy
     assert {s.word for s in states(results)} == {"lost"}
     assert all("was cancelled" in s.about for s in states(results))
     assert main(["retry", "--lost", f"results={results}"]) == 0
-    assert len(launch.read(results)) == 6
+    assert len(submit.read(results)) == 6
 
 
 def test_a_cancelled_run_saves_and_is_not_put_back(bench):
@@ -207,7 +206,7 @@ def test_a_bench_of_twelve_runs_is_disturbed_and_comes_to_its_report(tmp_path, t
     twelve = [*LONG, SOME_STEPS, "seeds=3", "methods=scratch,finetune,l2sp,linear_probe"]
     command("bench", *twelve, "on=slurm", f"cluster={cluster}")
     method.write_text(right)  # a job runs what it was submitted with
-    lines = launch.latest(results)
+    lines = submit.latest(results)
     assert len(lines) == 13  # with the pre-training, which nine of them wait for
     of = {f"{x.folder.split('/')[-2]} {x.folder.split('/')[-1].split('-')[0]}": x for x in lines.values()}
     disturbed = {}
@@ -221,8 +220,8 @@ def test_a_bench_of_twelve_runs_is_disturbed_and_comes_to_its_report(tmp_path, t
     assert failed == {("l2sp", "failed", "ZeroDivisionError: division by zero")}
     assert "ZeroDivisionError" in command("logs", "l2sp/seed1")
     command("retry", "--failed")
-    again = launch.latest(results)
-    assert len(launch.read(results)) == 13 + 3
+    again = submit.latest(results)
+    assert len(submit.read(results)) == 13 + 3
     for line in again.values():
         record(results, line)
     for name, line in disturbed.items():
@@ -286,13 +285,13 @@ def test_a_retry_asks_for_more_of_what_was_too_little(tmp_path, asked, state, mo
     assert (
         main(["bench", *LONG, "methods=scratch", "on=slurm", f"cluster={cluster}", f"results={results}"]) == 0
     )
-    (first,) = launch.latest(results).values()
+    (first,) = submit.latest(results).values()
     faults.until(lambda: first.job not in queue.queued(), "an empty queue")
     faults.until(lambda: queue.ended([first.job])[first.job].state == state, state, 30)
     assert [s.word for s in states(results)] == ["lost"]
     (tmp_path / "mended").touch()
     assert main(["retry", f"results={results}"]) == 0
-    (second,) = launch.latest(results).values()
+    (second,) = submit.latest(results).values()
     assert (second.minutes, second.memory_gb) == more
     record(results, second)
 
@@ -303,7 +302,7 @@ def test_a_suite_goes_in_packs_that_share_a_gpu_and_images_on_the_node(tmp_path)
     short = [o for o in LONG if not o.startswith(("recipe.steps", "seeds"))]
     command = ["suite", "figure4", "source=glyphs", "targets=digits", "seeds=2", "recipe.steps=12", *short]
     assert main([*command, f"results={results}", "on=slurm", f"cluster={cluster}"]) == 0
-    lines = launch.latest(results)
+    lines = submit.latest(results)
     assert len(lines) == 7
     packs = Counter(x.job for x in lines.values() if "pretrain" not in x.folder)
     assert list(packs.values()) == [2, 2, 2]

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 from transferbench import InputError
-from transferbench.slurm import cluster, queue
-from transferbench.slurm import submit as launch
+from transferbench.slurm import cluster, queue, submit
 from transferbench.slurm.snapshot import snapshot
 
 pytest.importorskip("submitit")
@@ -35,16 +34,16 @@ def commands(tmp_path, monkeypatch):
     return stand_in
 
 
-def tasks(number: int, **other) -> list[launch.Task]:
+def tasks(number: int, **other) -> list[submit.Task]:
     call = partial(print, "run")
-    return [launch.Task(f"d{i}", f"a-b/m/seed{i}-d{i}", call, 60, 4.0, **other) for i in range(number)]
+    return [submit.Task(f"d{i}", f"a-b/m/seed{i}-d{i}", call, 60, 4.0, **other) for i in range(number)]
 
 
 def sent(tmp_path: Path, tasks, name="local", **changes) -> list[str]:
-    sweep = launch.new_sweep(tmp_path / "results")
+    sweep = submit.new_sweep(tmp_path / "results")
     chosen = cluster.load(name)
     chosen = type(chosen)(**{**vars(chosen), **changes})
-    launch.submit(tasks, tmp_path / "results", chosen, sweep, Path("/code"))
+    submit.submit(tasks, tmp_path / "results", chosen, sweep, Path("/code"))
     scripts = sorted(tmp_path.glob("script*"), key=lambda p: int(p.name[6:]))
     return [p.read_text().replace(str(sweep), "SWEEP").replace(sweep.name, "NAME") for p in scripts]
 
@@ -58,7 +57,7 @@ def test_each_cluster_file_asks_for_what_it_says(commands, tmp_path, name):
 
 def test_what_others_rest_on_goes_first_and_the_others_wait_for_it(commands, tmp_path):
     first, *rest = tasks(4)
-    rest = [launch.Task(**{**vars(t), "after": ("d0",)}) for t in rest]
+    rest = [submit.Task(**{**vars(t), "after": ("d0",)}) for t in rest]
     one, array = sent(tmp_path, [first, *rest])
     assert "--array" not in one
     assert "--dependency" not in one
@@ -88,7 +87,7 @@ def test_small_runs_share_a_job_and_its_memory(commands, tmp_path):
     assert "#SBATCH --array=0-2%3" in text
     assert "#SBATCH --ntasks-per-node=2" in text
     assert "#SBATCH --mem=8192M" in text
-    assert launch.latest(tmp_path / "results")["d3"].job == "7_1"
+    assert submit.latest(tmp_path / "results")["d3"].job == "7_1"
 
 
 def test_a_run_by_several_processes_asks_for_all_of_them(commands, tmp_path):
@@ -102,7 +101,7 @@ def test_what_is_in_the_queue_is_not_sent_again(commands, tmp_path):
     sent(tmp_path, tasks(2))
     commands("squeue", "echo '7_0|PENDING|Priority||a'\necho '7_1|RUNNING|None|n1|a|b'")
     assert len(sent(tmp_path, tasks(3))) == 2
-    assert [x.digest for x in launch.read(tmp_path / "results")] == ["d0", "d1", "d2"]
+    assert [x.digest for x in submit.read(tmp_path / "results")] == ["d0", "d1", "d2"]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +112,7 @@ def test_a_retry_asks_for_more_of_what_was_too_little(commands, tmp_path, state,
     said = {"OUT_OF_MEMORY": "7|FAILED|0:125|n1\n7.0|OUT_OF_MEMORY|0:125|n1"}.get(state, f"7|{state}|1:0|n1")
     commands("sacct", f"printf '%s\\n' '{said}'")
     sent(tmp_path, tasks(1))
-    last = launch.latest(tmp_path / "results")["d0"]
+    last = submit.latest(tmp_path / "results")["d0"]
     assert (last.minutes, last.memory_gb) == asked
 
 
@@ -227,12 +226,12 @@ def test_a_torn_line_takes_nothing_else_with_it(commands, tmp_path, capsys, num_
     path = cut(tmp_path, num_bytes)
     kept = ["d0", "d1", "d2"][: 3 if num_bytes == 1 else 2]
     for _ in range(2):
-        assert list(launch.latest(tmp_path / "results")) == kept
+        assert list(submit.latest(tmp_path / "results")) == kept
     said = capsys.readouterr().err
     assert said.count("\n") == (num_bytes > 1)
     assert said.startswith(f"transferbench: left out: {path}: line 3 tells of no job (") or num_bytes == 1
     sent(tmp_path, tasks(5)[3:])
-    assert list(launch.latest(tmp_path / "results")) == [*kept, "d3", "d4"]
+    assert list(submit.latest(tmp_path / "results")) == [*kept, "d3", "d4"]
 
 
 def test_jobs_that_nobody_wrote_down_are_cancelled_and_sent_once(commands, tmp_path, capsys):
@@ -249,5 +248,5 @@ def test_jobs_that_nobody_wrote_down_are_cancelled_and_sent_once(commands, tmp_p
     scripts = sent(tmp_path, tasks(3))
     assert (tmp_path / "cancelled").read_text() == "7_2\n"
     assert len(scripts) == 2
-    assert [x.digest for x in launch.read(tmp_path / "results")] == ["d0", "d1", "d2"]
+    assert [x.digest for x in submit.read(tmp_path / "results")] == ["d0", "d1", "d2"]
     assert "cancelled 7_2: submitted by a process that ended" in capsys.readouterr().err

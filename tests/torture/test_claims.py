@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from deaths import FORK, start
-from transferbench.benchmarks.training import heartbeat as claim
+from transferbench.benchmarks.training import heartbeat
 from transferbench.benchmarks.training.heartbeat import Claim, Taken, living
 from transferbench.datasets.files import processes as alive
 from transferbench.datasets.files.processes import is_alive, signature
@@ -21,7 +21,7 @@ ELSEWHERE = "ffffffff-1-1"  # a process of another machine
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(claim, "PERIOD_SECONDS", 0.05)
+    monkeypatch.setattr(heartbeat, "PERIOD_SECONDS", 0.05)
 
 
 def beat_of(folder: Path, process: str, age: float = 0.0) -> Path:
@@ -76,7 +76,7 @@ def test_without_proc_a_number_has_to_do(monkeypatch, tmp_path):
 
 @pytest.mark.usefixtures("quick")
 def test_a_stopped_process_keeps_its_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(claim, "DEAD_AFTER_SECONDS", 0.1)
+    monkeypatch.setattr(heartbeat, "DEAD_AFTER_SECONDS", 0.1)
 
     def hold():
         Claim(tmp_path, 10).take()
@@ -97,7 +97,7 @@ def test_a_stopped_process_keeps_its_run(tmp_path, monkeypatch):
 @pytest.mark.parametrize("whose", ["of this machine", "of the file system"])
 def test_a_clock_an_hour_off(tmp_path, monkeypatch, tally, off, whose):
     """A run of another machine that beats is not taken over, one that does not is."""
-    monkeypatch.setattr(claim, "PERIOD_SECONDS", 0.3)  # on a busy machine a beat may come late
+    monkeypatch.setattr(heartbeat, "PERIOD_SECONDS", 0.3)  # on a busy machine a beat may come late
     not_taken, taken = tmp_path / "beats", tmp_path / "dead"
     not_taken.mkdir()
     taken.mkdir()
@@ -169,7 +169,7 @@ def test_who_was_taken_over_notices_and_leaves_it(tmp_path):
     with pytest.raises(Taken):
         mine.beat(1, None)
     mine.release()
-    assert claim.read(tmp_path / "heartbeat")["token"] == "other"
+    assert heartbeat.read(tmp_path / "heartbeat")["token"] == "other"
 
 
 @pytest.mark.usefixtures("quick")

@@ -34,7 +34,7 @@ def shim(tmp_path_factory) -> Path:
 SEEN_ANEW = """
 import os, sys
 from pathlib import Path
-from transferbench.datasets.lock import locked
+from transferbench.datasets.files.lock import locked
 
 path = Path(sys.argv[1])
 if os.fork() == 0:

@@ -14,7 +14,7 @@ import torchvision.datasets
 from deaths import killed_at, num_changes, start
 from loopback import Loopback, loopback
 from transferbench.datasets import aircraft, catalog
-from transferbench.datasets.download import locate as places
+from transferbench.datasets.download import locate
 from transferbench.datasets.storage import cache
 
 WRITES = "kill -9 at a rename, flush or write of a download, an archive or the cache"
@@ -39,7 +39,7 @@ def server(tmp_path, monkeypatch) -> Iterator[Loopback]:
     layouts.aircraft.write(tmp_path / "served" / "aircraft")
     archive = replace(aircraft.ABOUT.archives[0], checksum="", num_bytes=0)
     monkeypatch.setattr(aircraft, "ABOUT", replace(aircraft.ABOUT, archives=(archive,)))
-    monkeypatch.setattr(places, "check_reachable", lambda url: None)
+    monkeypatch.setattr(locate, "check_reachable", lambda url: None)
     monkeypatch.delenv("TRANSFERBENCH_DATA", raising=False)
     with loopback(tmp_path / "served") as served:
         yield served

@@ -19,9 +19,9 @@ from hostile import damaged, files_below, fuzz, in_time
 from hypothesis import strategies as st
 from PIL import Image
 from transferbench import InputError
-from transferbench.datasets.download import archives as unpack
+from transferbench.datasets.download import archives
 from transferbench.datasets.pixels import Unreadable, opened, square
-from transferbench.datasets.reading import image_folder as folder
+from transferbench.datasets.reading import image_folder
 from transferbench.methods.networks.encoders import SmallEncoder
 from transferbench.methods.networks.tensor_files import read_tensors
 
@@ -93,7 +93,7 @@ def tree(root: Path, data: bytes, name: str = "5.png") -> Path:
 def test_an_image_of_100_000_by_100_000(tmp_path, side):
     root = tree(tmp_path / "set", png(side, side))
     with in_time():
-        dataset = folder.load(root)
+        dataset = image_folder.load(root)
         with pytest.raises(InputError, match=r"5\.png: not a readable image \(.*pixels"):
             dataset.part("train").images.decode(1, 8)
 
@@ -102,7 +102,7 @@ def test_an_image_of_10_gb(tmp_path):
     root = tree(tmp_path / "set", b"")
     os.truncate(root / "train/a/5.png", 10 * GB)
     with in_time(), pytest.raises(InputError, match=r"5\.png: 10,000,000,000 bytes; expected an image of"):
-        folder.load(root)
+        image_folder.load(root)
 
 
 def test_a_program_is_not_started_for_a_picture(tmp_path, monkeypatch):
@@ -128,7 +128,7 @@ def test_what_is_no_file_does_not_hang(tmp_path, what):
         for name in ("x", "y"):
             (root / "train/a" / name).symlink_to(root / "train", target_is_directory=True)
     with in_time(), pytest.raises(InputError, match="expected"):
-        folder.load(root)
+        image_folder.load(root)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX alone")
@@ -137,7 +137,7 @@ def test_a_class_whose_name_is_no_text(tmp_path):
     for part in ("train", "val", "test"):
         (root / part / "b").rename(root / part / os.fsdecode(b"b\xff"))
     with pytest.raises(InputError, match=r"the name 'b\\udcff' is not UTF-8; rename its folder"):
-        folder.load(root)
+        image_folder.load(root)
 
 
 # --- archives -------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ def unpacked(data: bytes, place: Path) -> None:
     (place / "archive").write_bytes(data)
     before = files_below(place)
     try:
-        unpack.unpack(place / "archive", inside, most_bytes=1_000_000)
+        archives.unpack(place / "archive", inside, most_bytes=1_000_000)
         left = files_below(inside)
     except InputError as error:
         named(error, place / "archive")
@@ -247,7 +247,7 @@ def test_an_archive_of_10_gb_of_zeros(tmp_path):
     piece = gzip.compress(bytes(100_000_000), 9)
     (tmp_path / "zeros.gz").write_bytes(piece * 100)  # 10 GB in 10 MB
     with in_time(60), pytest.raises(InputError, match=r"zeros\.gz: more than 50\.0 MB unpacked"):
-        unpack.unpack(tmp_path / "zeros.gz", tmp_path / "in", most_bytes=50_000_000)
+        archives.unpack(tmp_path / "zeros.gz", tmp_path / "in", most_bytes=50_000_000)
     assert files_below(tmp_path) == {tmp_path / "zeros.gz"}
 
 
@@ -263,7 +263,7 @@ def listed(data: bytes, place: Path) -> None:
     (place / "train").mkdir(parents=True)
     (place / "train" / "train-0.tar").write_bytes(data)
     try:
-        dataset = folder.load(place, as_source=True)
+        dataset = image_folder.load(place, as_source=True)
     except InputError as error:
         named(error, place, Path(place.name))
         return
@@ -288,7 +288,7 @@ def test_a_label_without_measure(tmp_path, label):
         in_time(),
         pytest.raises(InputError, match=r"0\.cls: no label \(b'.*'\); expected a number from 0 to 999,999"),
     ):
-        folder.load(tmp_path, as_source=True)
+        image_folder.load(tmp_path, as_source=True)
 
 
 @pytest.mark.parametrize("told", [b'{"label": 99999999999999999999999}', b"[" * 100_000, b'{"label": [1]}'])
@@ -296,7 +296,7 @@ def test_json_that_tells_no_label(tmp_path, told):
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "train-0.tar").write_bytes(shard(told, "json", num=1))
     with in_time(), pytest.raises(InputError, match="expected"):
-        folder.load(tmp_path, as_source=True)
+        image_folder.load(tmp_path, as_source=True)
 
 
 # --- weights and checkpoints ----------------------------------------------------------------------

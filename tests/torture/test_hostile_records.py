@@ -10,8 +10,7 @@ import simulated_results as simulated
 from hostile import damaged, files_below, fuzz, in_time, wrong
 from hypothesis import strategies as st
 from transferbench import InputError
-from transferbench.analysis.records import load, suites
-from transferbench.analysis.records import schema as form
+from transferbench.analysis.records import load, schema, suites
 from transferbench.analysis.records.load import parse_run, read_all, read_record
 from transferbench.analysis.report import write_report
 from transferbench.analysis.tables.paper_tables import suite_section
@@ -120,7 +119,7 @@ def test_a_record_of_another_version(tmp_path, version):
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "record.json").write_text(json.dumps(simulated.make_record() | {"format": version}))
-    newer = type(version) is int and version > form.FORMAT
+    newer = type(version) is int and version > schema.FORMAT
     words = "is of a newer version; this one reads 1 to 2" if newer else "is unknown; expected 1 to 2"
     for read in (lambda: read_record(folder / "record.json"), lambda: records.read(folder)):
         with pytest.raises(InputError, match=f"format {re.escape(repr(version))} {words}"):
@@ -135,14 +134,14 @@ def test_a_record_of_format_1_is_read(tmp_path):
     path = tmp_path / "record.json"
     path.write_text(json.dumps(old))
     read = read_record(path)
-    assert read["format"] == form.FORMAT
+    assert read["format"] == schema.FORMAT
     assert read["numbers"] == {"on_nan": "stop", "skipped_steps": [], "num_spikes": 0}
     assert (read["notes"], read["started"], read["peak_memory_bytes"]) == ([], old["ended"], None)
     assert read["overrides"] == old["setting"].split(", ")
     assert read["environment"]["threads"] == 0
     unchanged = set(old) - {"format", "environment"}
     assert {k: read[k] for k in unchanged} == {k: old[k] for k in unchanged}
-    assert len(form.MIGRATIONS) == form.FORMAT - 1
+    assert len(schema.MIGRATIONS) == schema.FORMAT - 1
 
 
 def test_old_and_new_records_stand_in_one_table(results):
@@ -161,7 +160,7 @@ def test_a_run_writes_the_present_format(config_of, results):
     config = config_of("scratch", *tiny)
     run_one(config, results / "new")
     (path,) = (results / "new").rglob("record.json")
-    assert json.loads(path.read_text())["format"] == form.FORMAT
+    assert json.loads(path.read_text())["format"] == schema.FORMAT
     assert read_record(path) == json.loads(path.read_text())
 
 

@@ -13,8 +13,7 @@ from transferbench import InputError, plain_yaml
 from transferbench.benchmarks.config import compose as config
 from transferbench.benchmarks.config.compose import compose_request, read_suite, request_for
 from transferbench.methods.networks.encoders import build_encoder
-from transferbench.slurm import cluster
-from transferbench.slurm import submit as launch
+from transferbench.slurm import cluster, submit
 
 SECRET = "what-only-the-environment-knows"
 NAMES = sorted({*config._names("l2tl")} - {"target", "source"})
@@ -151,7 +150,7 @@ def test_hostile_clusters(tally, not_yet, tmp_path):
     """Whatever stands in a cluster's file, what goes into a job's script is lines of their own."""
     not_yet("hostile clusters", "-")
     path, seen = tmp_path / "c.yaml", set()
-    task = launch.Task("0123456789", "a-b/m/seed0-0123456789", print, 60, 4.0)
+    task = submit.Task("0123456789", "a-b/m/seed0-0123456789", print, 60, 4.0)
 
     def check(content: dict[str, Any]) -> None:
         path.write_text(json.dumps(content))  # JSON is YAML
@@ -163,7 +162,7 @@ def test_hostile_clusters(tally, not_yet, tmp_path):
             seen.add(False)
             return
         seen.add(True)
-        asked = launch.parameters(task, [], found, tmp_path / "20260102-030405-ab12", None)
+        asked = submit.parameters(task, [], found, tmp_path / "20260102-030405-ab12", None)
         kept = {name: value for name, value in asked.items() if name not in ("setup", "teardown")}
         assert all(str(value).isprintable() for value in kept.values())
         assert asked["setup"][-len(found.setup) or len(asked["setup"]) :] == found.setup

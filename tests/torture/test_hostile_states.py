@@ -7,14 +7,12 @@ import pytest
 from hostile import damaged, files_below, fuzz, wrong
 from hypothesis import strategies as st
 from transferbench import InputError
-from transferbench.analysis.page import run_log as ledger
-from transferbench.benchmarks.commands import slurm_jobs as retry
-from transferbench.benchmarks.commands import status
-from transferbench.benchmarks.training import heartbeat as claim
+from transferbench.analysis.page import run_log
+from transferbench.benchmarks.commands import slurm_jobs, status
+from transferbench.benchmarks.training import heartbeat
 from transferbench.benchmarks.training.heartbeat import Claim
 from transferbench.datasets.files.processes import signature
-from transferbench.slurm import queue
-from transferbench.slurm import submit as launch
+from transferbench.slurm import queue, submit
 
 BEAT = {
     **{"step": 3, "steps": 20, "first": 0, "holdout": {"top1": 0.5, "loss": 1.0}, "token": "a"},
@@ -50,7 +48,7 @@ def processes() -> st.SearchStrategy[str]:
 def test_hostile_heartbeats_and_errors(tally, not_yet, monkeypatch, run):
     """The run is taken over or left, and everybody who shows it says something."""
     not_yet("hostile heartbeats", "-")
-    monkeypatch.setattr(claim, "PERIOD_SECONDS", 1e-3)
+    monkeypatch.setattr(heartbeat, "PERIOD_SECONDS", 1e-3)
     results, beat = run.parents[2], run / "heartbeat"
     before, seen = files_below(results.parent), set()
 
@@ -62,7 +60,7 @@ def test_hostile_heartbeats_and_errors(tally, not_yet, monkeypatch, run):
             word, about = status.state_of(run, job)
             assert word in ("running", "pending", "failed", "lost")
             assert about.isprintable()
-        (left,) = ledger.unfinished(results)
+        (left,) = run_log.unfinished(results)
         "".join(left).encode()
         mine = Claim(run, 20)
         seen.add(taken := mine.take())
@@ -94,9 +92,9 @@ def test_a_damaged_list_of_jobs(tally, not_yet, monkeypatch, run):
         data = content if isinstance(content, bytes) else json.dumps(content).encode() + b"\n"
         path.write_bytes(json.dumps(first).encode() + b"\n" + data)
         if not isinstance(content, bytes):
-            launch._append(results, [launch.Submitted(**last)])
-        launch._append(results, [launch.Submitted(**added)])
-        found = launch.read(results)
+            submit._append(results, [submit.Submitted(**last)])
+        submit._append(results, [submit.Submitted(**added)])
+        found = submit.read(results)
         names = [line.digest for line in found]
         assert names[0] == "first"
         assert names[-1] == "added"
@@ -108,7 +106,7 @@ def test_a_damaged_list_of_jobs(tally, not_yet, monkeypatch, run):
             assert (results / "slurm" / line.sweep).resolve().parent == path.parent.resolve()
         assert all(state.word in ("lost", "done") for state in status.states(results))
         try:
-            retry.logs(results, LINE["folder"])
+            slurm_jobs.logs(results, LINE["folder"])
         except InputError as error:
             assert str(error).isprintable()  # noqa: PT017
         assert files_below(results.parent) - before == {path}
