@@ -42,7 +42,8 @@ def sentence(label: str, found: Stability) -> str:
     )
     ranked = (
         f"the rank correlation of all {wording.whole(found.num_classes)} is"
-        f" {wording.ratio(found.correlation)} in the mean, {wording.ratio(found.correlation_min)} at the lowest (by chance"
+        f" {wording.ratio(found.correlation)} in the mean,"
+        f" {wording.ratio(found.correlation_min)} at the lowest (by chance"
         f" {wording.interval(*found.correlation_chance, 2)}; {wording.p_value(found.correlation_p_value)})"
     )
     return f"{label}: {verdict}: {shared}; {ranked}."
