@@ -94,7 +94,7 @@ def compare_results(a: Path, b: Path) -> Compared:
 
 def _folder(results: Path) -> dict[Key, Comparison]:
     """Return the comparisons of a folder by source, target and bench."""
-    return {(item.source, item.target, item.bench): item for item in comparisons(load(results))}
+    return {(item.source, item.target, item.comparison_id): item for item in comparisons(load(results))}
 
 
 def _partners(of_a: Folder, of_b: Folder) -> tuple[list[tuple[Key, Key]], list[str]]:
@@ -241,7 +241,9 @@ def _only(name: str, folder: Folder, paired: Sequence[Run]) -> list[str]:
 def _holds(folder: Folder) -> str:
     """Return what a folder holds, shortly."""
     return wording.listing(
-        sorted({f"{item.source} → {item.target}, bench {item.bench}" for item in folder.values()})
+        sorted(
+            {f"{item.source} → {item.target}, comparison {item.comparison_id}" for item in folder.values()}
+        )
     )
 
 

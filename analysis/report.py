@@ -88,7 +88,7 @@ def speed_part(results: Path, unread: list[Unread]) -> dict[str, object] | None:
         return None
 
 
-def find_comparison(results: Path, source: str, target: str, bench: str) -> Comparison:
+def find_comparison(results: Path, source: str, target: str, comparison_id: str) -> Comparison:
     """Return one comparison of a results folder.
 
     Raises:
@@ -96,10 +96,16 @@ def find_comparison(results: Path, source: str, target: str, bench: str) -> Comp
     """
     known = comparisons(load(results), load_skipped(results))
     for comparison in known:
-        if (comparison.source, comparison.target, comparison.bench) == (source, target, bench):
+        if (comparison.source, comparison.target, comparison.comparison_id) == (
+            source,
+            target,
+            comparison_id,
+        ):
             return comparison
-    names = "; ".join(f"{item.source} → {item.target}, bench {item.bench}" for item in known)
-    raise InputError(f"no runs of {source} → {target}, bench {bench} in '{results}'; there are: {names}")
+    names = "; ".join(f"{item.source} → {item.target}, comparison {item.comparison_id}" for item in known)
+    raise InputError(
+        f"no runs of {source} → {target}, comparison {comparison_id} in '{results}'; there are: {names}"
+    )
 
 
 def write_prints(known: list[Comparison], folder: Path) -> None:

@@ -94,7 +94,7 @@ class About:
     preset: str = "paper"
     score: str = "top1"
     notes: tuple[str, ...] = ()
-    mirror: bool = True
+    hflip: bool = True
     in_arrays: bool = False
 
     @property

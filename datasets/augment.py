@@ -32,12 +32,12 @@ class Augment:
 
     image_size: int
     crop_scale: float = 0.08  # smallest share of the area that a random crop keeps; 1: no crop
-    mirror: bool = True
-    central_share: float = 0.875  # the part of the shorter side that the central crop keeps
-    normalise: str = "imagenet"
+    hflip: bool = True
+    crop_pct: float = 0.875  # the part of the shorter side that the central crop keeps
+    mean_std: str = "imagenet"
 
     def train(self, x: Squares, aspect: Tensor, seed: int) -> Tensor:
-        """Crop, mirror and normalise each image at random [B,3,S,S] uint8 -> [B,3,size,size]."""
+        """Crop, flip and normalize each image at random [B,3,S,S] uint8 -> [B,3,size,size]."""
         generator = torch.Generator().manual_seed(seed)
         draw = moved(
             distributed.shard(torch.rand(distributed.size() * len(x), 5, generator=generator)), aspect.device
@@ -49,7 +49,7 @@ class Augment:
         height = (area * aspect / ratio).sqrt().clamp(max=1)
         width = width.maximum(self.crop_scale / height).clamp(max=1)  # one that was cut off at one side
         height = height.maximum(self.crop_scale / width)  # grows along the other
-        mirrored = draw[:, 4] < 0.5 if self.mirror else None
+        mirrored = draw[:, 4] < 0.5 if self.hflip else None
         return self._crop(x, (1 - width) * draw[:, 2], (1 - height) * draw[:, 3], width, height, mirrored)
 
     def central(self, x: Squares, aspect: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ class Augment:
     def ten(self, x: Squares, aspect: Tensor) -> Tensor:
         """Take corners and centre, each of the central crop's size, and their mirror images.
 
-        [B,3,S,S] uint8 -> [10 B,3,size,size], an image's crops one after another. Without `mirror`,
+        [B,3,S,S] uint8 -> [10 B,3,size,size], an image's crops one after another. Without `hflip`,
         as where a mirror image loses its label, these are five.
         """
         width, height = self._central_size(aspect)
@@ -68,13 +68,13 @@ class Augment:
             self._crop(x, (1 - width) * right, (1 - height) * down, width, height)
             for right, down in CORNERS_AND_CENTRE
         ]
-        if self.mirror:
+        if self.hflip:
             crops += [crop.flip(-1) for crop in crops]
         return torch.stack(crops, dim=1).flatten(0, 1)
 
     def _central_size(self, aspect: Tensor) -> tuple[Tensor, Tensor]:
         """Give width and height [B] of a square in the original, in shares of each image."""
-        return self.central_share * (1 / aspect).clamp(max=1), self.central_share * aspect.clamp(max=1)
+        return self.crop_pct * (1 / aspect).clamp(max=1), self.crop_pct * aspect.clamp(max=1)
 
     def _crop(
         self,
@@ -85,7 +85,7 @@ class Augment:
         height: Tensor,
         mirrored: Tensor | None = None,
     ) -> Tensor:
-        """Resize a box of each image, in shares of it [B], to the network's input; mirror and normalise."""
+        """Resize a box of each image, in shares of it [B], to the network's input; flip and normalize."""
         if self.image_size <= SMALL:
             return self._crop_small(whole(x), left, top, width, height, mirrored)
         device, size = left.device, self.image_size
@@ -122,5 +122,5 @@ class Augment:
 
     def _mean_std(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Give mean and deviation of uint8 levels, each [3,1,1]."""
-        mean, std = (moved(torch.tensor(v), device)[:, None, None] * 255 for v in MEAN_STD[self.normalise])
+        mean, std = (moved(torch.tensor(v), device)[:, None, None] * 255 for v in MEAN_STD[self.mean_std])
         return mean, std

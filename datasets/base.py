@@ -46,7 +46,7 @@ class Dataset:
     parts: Mapping[str, Part]
     fingerprint: str
     side: int  # shorter side of a typical image in pixels
-    mirror: bool = True  # whether a mirror image keeps its label
+    hflip: bool = True  # whether a mirror image keeps its label
     scored: tuple[int, ...] = ()  # labels that a score takes in, where an image has several; (): all
     notes: tuple[str, ...] = ()  # what every table on it has to say
     truth: tuple[float, ...] = ()  # of a planted source, what each class should weigh

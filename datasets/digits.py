@@ -13,7 +13,7 @@ ABOUT = About(
     sizes={"train": 600, "holdout": 400, "test": 797},
     source="glyphs",
     preset="embedded",
-    mirror=False,
+    hflip=False,
 )
 SPLIT_SEED = 0
 PER_CLASS = {"train": 60, "holdout": 40}  # the rest, 797 images, is the test part

@@ -30,7 +30,7 @@ ABOUT = About(
     sizes={"train": 4700, "holdout": 940},
     source="none",
     preset="embedded",
-    mirror=False,
+    hflip=False,
 )
 
 # No bold faces: the weight varies through the stroke width.

@@ -41,7 +41,7 @@ ABOUT = About(
     ),
     torchvision=Torchvision("GTSRB", ({"split": "train"}, {"split": "test"})),
     preset="small",
-    mirror=False,
+    hflip=False,
 )
 CLASSES = (
     "speed limit 20 km/h", "speed limit 30 km/h", "speed limit 50 km/h", "speed limit 60 km/h",

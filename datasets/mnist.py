@@ -56,7 +56,7 @@ ABOUT = About(
     torchvision=Torchvision("MNIST"),
     source="glyphs",
     preset="small",
-    mirror=False,
+    hflip=False,
     in_arrays=True,
 )
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

@@ -108,7 +108,7 @@ def plant(plan: Plan, source: Dataset, target: Dataset) -> Dataset:
         parts={"train": part},
         fingerprint=hashlib.sha256(text.encode()).hexdigest()[:16],
         side=max(source.side, target.side),
-        mirror=source.mirror and target.mirror,
+        hflip=source.hflip and target.hflip,
         notes=(f"{plan.name}: {num_near} classes are the target's, {num_bad} are harmful ({plan.kind})",),
         truth=(1.0,) * num_near + (0.0,) * num_bad,
     )

@@ -37,7 +37,7 @@ ABOUT = About(
     torchvision=Torchvision("SVHN", ({"split": "train"}, {"split": "test"})),
     source="mnist",
     preset="small",
-    mirror=False,
+    hflip=False,
     in_arrays=True,
 )
 RECIPE_SEED = 0

@@ -34,7 +34,7 @@ ABOUT = About(
     torchvision=Torchvision("USPS", ({"train": True}, {"train": False})),
     source="mnist",
     preset="small",
-    mirror=False,
+    hflip=False,
     in_arrays=True,
 )
 SIDE = 16

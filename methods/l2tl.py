@@ -30,7 +30,7 @@ from .l2tl_policy.settings import (
     Action,
     Alpha,
     Credit,
-    Normaliser,
+    Normalizer,
     Preset,
     Reduction,
     Replay,
@@ -206,9 +206,9 @@ class L2TL(Method):
     def source_loss(self, loss_B: Tensor, weight_B: Tensor) -> Tensor:
         """Weigh the losses of the images that were kept; zero when all weights are zero."""
         num_weighted = distributed.mean((weight_B != 0).float().sum()).clamp(min=1e-8)
-        if self.config.normaliser is Normaliser.softmax:
+        if self.config.normalizer is Normalizer.softmax:
             weight_B = weight_B.exp()
-        if self.config.normaliser is not Normaliser.none:
+        if self.config.normalizer is not Normalizer.none:
             weight_B = len(weight_B) * weight_B / distributed.mean(weight_B.sum()).clamp(min=1e-8)
         divisor = num_weighted if self.config.reduction is Reduction.nonzero else len(weight_B)
         return (weight_B * loss_B).sum() / divisor

@@ -65,7 +65,7 @@ class Leap(Method):
         self.source = Tasks(classed_source(problem), config.task_classes, config.task_batch, problem.seed)
         source_head: Any = self.net.source_head
         self.task_head = nn.Linear(source_head.in_features, self.source.num_classes)
-        nn.init.normal_(self.task_head.weight, std=self.recipe.head_std)
+        nn.init.normal_(self.task_head.weight, std=self.recipe.head_init_std)
         nn.init.zeros_(self.task_head.bias)
         self.task_head.to(problem.device)
         trained = [*self.net.encoder.parameters(), *self.task_head.parameters()]

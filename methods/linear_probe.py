@@ -70,6 +70,6 @@ class LinearProbe(Method):
 def new_head(width: int, problem: Problem) -> nn.Linear:
     """Make a target head on features [B,F], as a network's own is made."""
     head = nn.Linear(width, problem.target.num_classes, device=problem.device)
-    nn.init.normal_(head.weight, std=problem.recipe.head_std)
+    nn.init.normal_(head.weight, std=problem.recipe.head_init_std)
     nn.init.zeros_(head.bias)
     return head

@@ -30,7 +30,7 @@ class Precision(StrEnum):
     bf16 = "bf16"
 
 
-class Normalise(StrEnum):
+class MeanStd(StrEnum):
     """Mean and deviation that pixels are normalised by."""
 
     imagenet = "imagenet"
@@ -62,14 +62,14 @@ class Recipe:
     weight_decay: float = 4e-5
     decay_biases: bool = False  # False: kernels only; norms are never decayed
     schedule: Schedule = Schedule.warmup_cosine
-    warmup_share: float = 0.1  # 2,000 of 20,000 steps
+    warmup_fraction: float = 0.1  # 2,000 of 20,000 steps
     milestones: list[int] = field(default_factory=list)  # steps at which the rate falls to a tenth
-    head_std: float = 0.01
+    head_init_std: float = 0.01
     image_size: int = 299  # 0: as the backbone has it in timm; else 64 or 32, by the target's images
     crop_scale: float = 0.08
-    mirror: bool = True  # where the data sets allow it
-    central_share: float = 0.875  # 0: as the backbone has it in timm; else 1
-    normalise: Normalise = Normalise.half
+    hflip: bool = True  # where the data sets allow it
+    crop_pct: float = 0.875  # 0: as the backbone has it in timm; else 1
+    mean_std: MeanStd = MeanStd.half
     test_crops: TestCrops = TestCrops.central  # of the test alone; rewards and curves take the central one
     precision: Precision = Precision.fp32
     channels_last: bool = False
@@ -84,7 +84,7 @@ class Recipe:
             return self.lr
         if self.schedule is Schedule.milestones:
             return self.lr * 0.1 ** sum(t >= m for m in self.milestones)
-        warmup = round(self.warmup_share * self.steps)
+        warmup = round(self.warmup_fraction * self.steps)
         if t < warmup:
             return self.lr * (t + 1) / warmup
         return self.lr * 0.5 * (1 + math.cos(math.pi * (t - warmup) / max(1, self.steps - warmup)))

@@ -38,13 +38,13 @@ class SelectiveJoint(Method):
     class Config:
         """How many source images are taken, and how much they count."""
 
-        num_neighbours: int = 10  # of each target image, at first and more with each round
+        num_neighbors: int = 10  # of each target image, at first and more with each round
         num_rounds: int = 3
         scale: float = 1.0  # of the source loss
 
         def resolved(self) -> "SelectiveJoint.Config":
             """Check the ranges. Raises: InputError."""
-            check_ranges(self, {"num_neighbours": (1, inf), "num_rounds": (1, inf), "scale": (0, inf)})
+            check_ranges(self, {"num_neighbors": (1, inf), "num_rounds": (1, inf), "scale": (0, inf)})
             return self
 
     def __init__(self, problem: Problem, config: Any) -> None:
@@ -55,9 +55,9 @@ class SelectiveJoint(Method):
         size, num_target = self.recipe.batch_size, len(problem.target)
         self.target = problem.target.stream(size, problem.seed)
         self.source = Chosen(source, size, problem.seed)
-        most = min(config.num_neighbours * config.num_rounds, len(source))
+        most = min(config.num_neighbors * config.num_rounds, len(source))
         self.neighbours_TK = torch.zeros(num_target, most, dtype=torch.long)
-        self.taken_T = torch.full((num_target,), config.num_neighbours)
+        self.taken_T = torch.full((num_target,), config.num_neighbors)
 
     @classmethod
     def why_incompatible(cls, problem: Problem) -> str:
@@ -80,7 +80,7 @@ class SelectiveJoint(Method):
         """Train on the next batch of both; at the start of a round hard images take more neighbours."""
         starts = {r * self.recipe.steps // self.config.num_rounds for r in range(1, self.config.num_rounds)}
         if t in starts:
-            self.taken_T += self.config.num_neighbours * self.misclassified()
+            self.taken_T += self.config.num_neighbors * self.misclassified()
             self.take()
         weigh = lambda loss_B, y: self.config.scale * loss_B.mean()  # noqa: E731
         rate = self.recipe.lr_at(t)

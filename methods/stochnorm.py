@@ -67,7 +67,7 @@ class Stochastic(_BatchNorm):
     generator: torch.Generator
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise each channel by the batch's statistics with `probability`, else by the running ones.
+        """MeanStd each channel by the batch's statistics with `probability`, else by the running ones.
 
         The running branch sees the statistics from before this batch; the batch's branch moves them.
         """
@@ -79,7 +79,7 @@ class Stochastic(_BatchNorm):
         return torch.where(by_batch, super().forward(x), running)
 
     def _by_running(self, x: Tensor) -> Tensor:
-        """Normalise as in evaluation mode, by a copy: the originals move before the backward pass."""
+        """MeanStd as in evaluation mode, by a copy: the originals move before the backward pass."""
         own = self._buffers
         self._buffers = {name: None if b is None else b.clone() for name, b in own.items()}
         self.training = False

@@ -101,7 +101,7 @@ def _apart(comparison: Comparison, group: Sequence[Comparison]) -> str:
     alike = [
         other for other in group if (other.source, _words(other)) == (comparison.source, _words(comparison))
     ]
-    bench = [f"bench {comparison.bench}"] if len(alike) > 1 else []
+    bench = [f"comparison {comparison.comparison_id}"] if len(alike) > 1 else []
     return ", ".join([*source, *own, *bench]) or "other settings"
 
 

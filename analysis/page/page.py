@@ -51,7 +51,7 @@ def comparison_section(
         "slug": comparison.slug,
         "place": place,
         "title": comparison_table.title(comparison),
-        "bench": comparison.bench,
+        "comparison_id": comparison.comparison_id,
         "setting": comparison.setting or "all settings at their defaults",
         "grid": comparison_grid(comparison, table, {item.label: item.verdict for item in found}),
         "sentences": [item.sentence for item in _in_order(table, found)],
@@ -167,12 +167,12 @@ def page_context(
     anchors = Anchors(runs)
     by_bench: dict[tuple[str, str, str], list[Run]] = defaultdict(list)
     for run in runs:
-        by_bench[run.target, run.source, run.bench].append(run)
+        by_bench[run.target, run.source, run.comparison_id].append(run)
     sections = []
     for comparison, table in compared:
         own = [item for item in found if item.comparison is comparison]
         section = comparison_section(comparison, table, names[comparison.slug], own, look)
-        every = by_bench[comparison.target, comparison.source, comparison.bench]
+        every = by_bench[comparison.target, comparison.source, comparison.comparison_id]
         section["runs"] = runs_grid(every, {run.path for run in comparison.runs}, anchors)
         section["target"] = comparison.target
         sections.append(section)

@@ -27,7 +27,7 @@ class Comparison:
 
     source: str
     target: str
-    bench: str
+    comparison_id: str
     setting: str
     metric: str
     by_label: dict[str, list[Run]]  # each list ordered by seed, one run a seed
@@ -46,7 +46,7 @@ class Comparison:
     @property
     def slug(self) -> str:
         """A name for files."""
-        names = (self.source[:60], self.target[:60], self.bench[:60])
+        names = (self.source[:60], self.target[:60], self.comparison_id[:60])
         return re.sub(r"[^A-Za-z0-9_.]+", "-", "-".join(names)).strip("-.")
 
 
@@ -54,10 +54,10 @@ def comparisons(runs: list[Run], skipped: Sequence[Mapping[str, str]] = ()) -> l
     """Return the comparisons in `runs`, by target, source and images a class; `skipped` become notes."""
     groups: dict[tuple[str, str, str], list[Run]] = defaultdict(list)
     for run in runs:
-        groups[run.target, run.source, run.bench].append(run)
+        groups[run.target, run.source, run.comparison_id].append(run)
     notes: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for row in skipped:
-        notes[row["target"], row["source"], row["bench"]].append(
+        notes[row["target"], row["source"], row["comparison_id"]].append(
             f"{row['label']} was not run: {row['reason']}."
         )
     ordered = sorted(groups, key=lambda key: _place(groups[key][0]))
@@ -67,7 +67,7 @@ def comparisons(runs: list[Run], skipped: Sequence[Mapping[str, str]] = ()) -> l
 def _place(run: Run) -> tuple[str, str, float, str]:
     """Return what comparisons are ordered by; all images come after few."""
     shots = run.record["config"].get("shots")
-    return run.target, run.source, inf if shots is None else float(shots), run.bench
+    return run.target, run.source, inf if shots is None else float(shots), run.comparison_id
 
 
 def compare(runs: list[Run], skipped: Sequence[str] = ()) -> Comparison:
@@ -80,7 +80,9 @@ def compare(runs: list[Run], skipped: Sequence[str] = ()) -> Comparison:
     notes = [*of_data, *skipped, *repeated, *mixed, *_notes(kept)]
     if not any(run.label == REFERENCE and run.method == "finetune" for run in kept):
         notes.append("There is no run of fine-tuning here, so differences from it are not given.")
-    return Comparison(first.source, first.target, first.bench, first.setting, first.metric, by_label, notes)
+    return Comparison(
+        first.source, first.target, first.comparison_id, first.setting, first.metric, by_label, notes
+    )
 
 
 def _sentence(note: str) -> str:

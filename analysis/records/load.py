@@ -26,7 +26,7 @@ class Run:
     path: Path
     source: str
     target: str
-    bench: str
+    comparison_id: str
     setting: str
     label: str
     method: str
@@ -77,7 +77,9 @@ def read_all(results: Path) -> Records:
 
 def _skipped(path: Path) -> dict[str, str]:
     content = json.loads(path.read_text(encoding="utf-8"))
-    return {name: _printed(content[name]) for name in ("source", "target", "bench", "label", "reason")}
+    content.setdefault("comparison_id", content.get("bench"))  # its name until format 3 of records
+    names = ("source", "target", "comparison_id", "label", "reason")
+    return {name: _printed(content[name]) for name in names}
 
 
 def _printed(text: Any) -> str:
@@ -134,7 +136,7 @@ def parse_run(path: Path, record: dict[str, Any]) -> Run:
     Raises:
         InputError: if fields contradict each other.
     """
-    same = ("source", "target", "bench", "setting", "label", "method", "seed", "digest", "metric")
+    same = ("source", "target", "comparison_id", "setting", "label", "method", "seed", "digest", "metric")
     return Run(
         path=path,
         score=float(record["test"][record["metric"]]),
@@ -176,7 +178,7 @@ def _row(run: Run) -> dict[str, Any]:
     return {
         "source": run.source,
         "target": run.target,
-        "bench": run.bench,
+        "comparison_id": run.comparison_id,
         "label": run.label,
         "method": run.method,
         "seed": run.seed,

@@ -1,6 +1,7 @@
 """One record: read, brought up to the present format, and seen to hold what tables and figures read.
 
-Formats: 1, until the numbers of a run were watched; 2, with `numbers`.
+Formats: 1, before a run's numbers were watched; 2, with `numbers`; 3, with the settings' present names,
+`comparison_id` in place of `bench`, and `l2tl_gradients` as a method.
 """
 
 import json
@@ -13,7 +14,16 @@ from typing import Any
 
 from ... import InputError
 
-FORMAT = 2
+FORMAT = 3
+RENAMED = {  # settings: their names in formats 1 and 2, and today's
+    "recipe.central_share": "recipe.crop_pct",
+    "recipe.head_std": "recipe.head_init_std",
+    "recipe.mirror": "recipe.hflip",
+    "recipe.normalise": "recipe.mean_std",
+    "recipe.warmup_share": "recipe.warmup_fraction",
+    "method.normaliser": "method.normalizer",
+    "method.num_neighbours": "method.num_neighbors",
+}
 ROLES = ("run", "pretraining", "trial", "first_stage")
 METRICS = {"top1": "accuracy", "mean_per_class": "mean per-class accuracy", "auroc": "AUROC"}
 MOST_BYTES = 1 << 29  # of a record
@@ -84,7 +94,51 @@ def _from_1(record: dict[str, Any]) -> dict[str, Any]:
     return record | {"format": 2, "numbers": {"on_nan": "stop", "skipped_steps": [], "num_spikes": 0}}
 
 
-MIGRATIONS: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = (_from_1,)  # each from its place + 1
+def _from_2(record: dict[str, Any]) -> dict[str, Any]:
+    """Rename settings and the comparison's name, and name credit by gradients as the method that it is."""
+    record = {**record, "format": 3, "comparison_id": record["bench"]}
+    del record["bench"]
+    record["config"] = renamed_config(record["config"], RENAMED)
+    record["overrides"] = [_renamed_override(word) for word in record["overrides"]]
+    for old, new in RENAMED.items():
+        old_name, new_name = (name.rpartition(".")[2] for name in (old, new))
+        record["label"] = record["label"].replace(f"{old_name}=", f"{new_name}=")
+    return _as_l2tl_gradients(record)
+
+
+def renamed_config(config: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return a configuration with other names of settings; `names` maps `group.old` to `group.new`."""
+    config = {group: dict(own) if isinstance(own, dict) else own for group, own in config.items()}
+    for old, new in names.items():
+        group, _, old_name = old.rpartition(".")
+        own = config.get("settings" if group == "method" else group)
+        if isinstance(own, dict) and old_name in own:
+            own[new.rpartition(".")[2]] = own.pop(old_name)
+    return config
+
+
+def _renamed_override(word: str) -> str:
+    name, equals, value = word.partition("=")
+    return f"{RENAMED.get(name, name)}{equals}{value}"
+
+
+def _as_l2tl_gradients(record: dict[str, Any]) -> dict[str, Any]:
+    """Return an early record of `method=l2tl method.preset=first_order` as one of `method=l2tl_gradients`."""
+    settings = record["config"].get("settings")
+    if record["method"] != "l2tl" or not isinstance(settings, dict):
+        return record
+    if settings.get("preset") != "first_order" or settings.get("weights", "learned") != "learned":
+        return record
+    own = {name: value for name, value in settings.items() if name not in ("preset", "weights", "credit")}
+    return record | {
+        "method": "l2tl_gradients",
+        "label": record["label"].replace("L2TL, first_order", "L2TL by gradients"),
+        "config": record["config"] | {"method": "l2tl_gradients", "settings": own},
+        "overrides": [word for word in record["overrides"] if word != "method.preset=first_order"],
+    }
+
+
+MIGRATIONS: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = (_from_1, _from_2)  # from format i + 1
 
 
 def _text(value: Any) -> bool:
@@ -150,7 +204,7 @@ def _with(**kinds: Kind) -> _With:
 
 _SCORES = _named(_real)
 FORM: dict[str, Kind] = {
-    **dict.fromkeys(("source", "target", "bench", "setting", "label", "method", "digest"), _text),
+    **dict.fromkeys(("source", "target", "comparison_id", "setting", "label", "method", "digest"), _text),
     "seed": _count,
     "config": _named(lambda value: True),
     "curve": _each(_with(step=_count, seconds=_amount, holdout=_or_none(_SCORES))),

@@ -23,7 +23,7 @@ class Cell:
     at: float | str | None  # the value of what is varied, "all", or None
     source: str
     target: str
-    bench: str
+    comparison_id: str
     label: str
     method: str
     runs: list[Run]  # done, by seed
@@ -106,7 +106,7 @@ def _references(runs: list[Run]) -> dict[tuple[str, str, str], list[Run]]:
     groups: dict[tuple[str, str, str], list[Run]] = {}
     for run in runs:
         if run.method == "finetune" and run.label == REFERENCE:
-            groups.setdefault((run.source, run.target, run.bench), []).append(run)
+            groups.setdefault((run.source, run.target, run.comparison_id), []).append(run)
     return {key: latest(group)[0][REFERENCE] for key, group in groups.items()}
 
 
@@ -151,14 +151,14 @@ def _cell(
     cell = Cell(
         **texts,
         at=plan["at"],
-        bench=plan.get("bench") or "",
+        comparison_id=plan.get("comparison_id") or plan.get("bench") or "",
         label=plan.get("label") or "",
         method=plan.get("method") or "",
         runs=done,
         planned=len(paths),
         reference=[],
     )
-    return replace(cell, reference=references.get((cell.source, cell.target, cell.bench), []))
+    return replace(cell, reference=references.get((cell.source, cell.target, cell.comparison_id), []))
 
 
 def _seed(run: Run) -> int:

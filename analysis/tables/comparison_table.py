@@ -151,7 +151,7 @@ def markdown(comparison: Comparison) -> str:
     notes = "\n".join(f"- {note}" for note in [*comparison.notes, METHOD_NOTE])
     claims = "".join(f"- {claim}\n" for claim in sentences(table))
     return (
-        f"## {title(comparison)}\n\n{setting} (bench {comparison.bench})\n\n"
+        f"## {title(comparison)}\n\n{setting} (comparison {comparison.comparison_id})\n\n"
         f"{markdown_table(readable(table))}\n{claims}\nNotes:\n{notes}\n"
     )
 

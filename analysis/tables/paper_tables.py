@@ -99,7 +99,7 @@ def _run_notes(suite: Suite) -> list[str]:
     """Return what makes the runs of a comparison less comparable than their equal bench says."""
     groups: dict[tuple[str, str, str], list[Run]] = {}
     for run in suite.runs:
-        groups.setdefault((run.source, run.target, run.bench), []).append(run)
+        groups.setdefault((run.source, run.target, run.comparison_id), []).append(run)
     return [note for runs in groups.values() for note in compare(runs).notes]
 
 

@@ -111,7 +111,9 @@ def finding(suite: Suite, cell: Cell) -> Finding:
 
 def runs_of(suite: Suite, cell: Cell, weights: str) -> list[Run]:
     """Return the runs of the same bench with uniform, or with oracle weights."""
-    cells = [c for c in suite.cells if c.bench == cell.bench and c.method == "l2tl" and c.runs]
+    cells = [
+        c for c in suite.cells if c.comparison_id == cell.comparison_id and c.method == "l2tl" and c.runs
+    ]
     chosen = [c.runs for c in cells if c.runs[0].record["config"]["settings"]["weights"] == weights]
     return chosen[0] if chosen else []
 

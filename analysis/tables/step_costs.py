@@ -6,7 +6,7 @@ from .. import wording
 from ..records.comparison import REFERENCE
 from ..records.load import Run, runs_frame
 
-PLACE = ["source", "target", "bench", "device", "host", "threads"]  # where seconds can be compared
+PLACE = ["source", "target", "comparison_id", "device", "host", "threads"]  # where seconds can be compared
 
 
 def step_costs(runs: list[Run]) -> dict[str, str]:

@@ -173,8 +173,14 @@ def fitting(
         console.print(f"not run: {label}: {reason}", markup=False)
         folder = config.folder(results).parent
         folder.mkdir(parents=True, exist_ok=True)
-        names = {"source": config.source_name, "target": config.target_name, "bench": config.bench}
-        write_json(folder / f"skipped-{config.bench}.json", {**names, "label": label, "reason": reason})
+        names = {
+            "source": config.source_name,
+            "target": config.target_name,
+            "comparison_id": config.comparison_id,
+        }
+        write_json(
+            folder / f"skipped-{config.comparison_id}.json", {**names, "label": label, "reason": reason}
+        )
     if not (left := without(configs, reasons)):
         raise InputError(f"methods: none can run here: {'; '.join(reason for _, reason in reasons.values())}")
     return left, {row: reason for row, (_, reason) in reasons.items()}
@@ -209,7 +215,7 @@ def _show(configs: Sequence[RunConfig], results: Path, console: Console) -> None
         for c in configs
         if (c.folder(results) / "record.json").exists()
     )
-    comparison = find_comparison(results, first.source_name, first.target_name, first.bench)
+    comparison = find_comparison(results, first.source_name, first.target_name, first.comparison_id)
     if not page.exists() or page.stat().st_mtime < newest:
         write_prints([comparison], page.parent / "figures")
         write_report(results, page.parent)

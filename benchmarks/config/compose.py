@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ... import InputError
+from ...analysis.records.schema import RENAMED
 from ...datasets import catalog as datasets
 from ...methods import catalog as methods
 from ...methods.recipe import Recipe
@@ -157,6 +158,8 @@ def _expected(text: str) -> str:
 
 def _unknown(name: str, names: list[str]) -> str:
     """Say that there is no such setting, with the nearest one, or else all of its kind."""
+    if name in RENAMED:
+        return f"no setting '{name}': it is called '{RENAMED[name]}' now"
     prefix, _, last = name.rpartition(".")
     family = {n.rpartition(".")[2]: n for n in names if n.rpartition(".")[0] == prefix}
     elsewhere = [n for n in names if n.rpartition(".")[2] == last]

@@ -10,7 +10,7 @@ from ...datasets import catalog as datasets
 from ...methods import catalog as methods
 from ...methods.metrics import check_score
 from ...methods.networks.encoders import data_config
-from ...methods.recipe import Normalise, Recipe
+from ...methods.recipe import MeanStd, Recipe
 from .schema import SMALL_SIDE, Request, Role, RunConfig, Score
 
 
@@ -60,25 +60,25 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
 
 def preprocessed(recipe: Recipe, backbone: str, side: int) -> Recipe:
     """Fill in the preprocessing that is left to the backbone; images of a small `side` are not enlarged."""
-    if recipe.image_size and recipe.central_share and recipe.normalise is not Normalise.backbone:
+    if recipe.image_size and recipe.crop_pct and recipe.mean_std is not MeanStd.backbone:
         return recipe
     own = 64 if side > 40 else 32
-    image_size, central_share, normalise = data_config(backbone) or (own, 1.0, Normalise.half)
+    image_size, crop_pct, mean_std = data_config(backbone) or (own, 1.0, MeanStd.half)
     if side <= SMALL_SIDE:
         image_size = own
-    if recipe.normalise is not Normalise.backbone:
-        normalise = recipe.normalise
-    if normalise is None:
-        known = ", ".join(n for n in Normalise if n is not Normalise.backbone)
+    if recipe.mean_std is not MeanStd.backbone:
+        mean_std = recipe.mean_std
+    if mean_std is None:
+        known = ", ".join(n for n in MeanStd if n is not MeanStd.backbone)
         raise InputError(
-            f"recipe.normalise=backbone: {backbone} was trained with another mean and deviation; "
+            f"recipe.mean_std=backbone: {backbone} was trained with another mean and deviation; "
             f"expected one of {known}"
         )
     return replace(
         recipe,
         image_size=recipe.image_size or image_size,
-        central_share=recipe.central_share or central_share,
-        normalise=normalise,
+        crop_pct=recipe.crop_pct or crop_pct,
+        mean_std=mean_std,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import InputError
+from ...analysis.records.schema import RENAMED, renamed_config
 from ...datasets import planted
 from ...methods.recipe import Recipe
 
@@ -23,9 +24,9 @@ LIMITS = (  # least and most: beyond, no machine comes to an end
     *((f"{r}.weight_decay", 0, MOST) for r in ("recipe", "source_recipe")),
     ("checkpoint_minutes", TINY, MOST),
     ("recipe.crop_scale", TINY, 1),
-    *((f"recipe.{name}", 0, 1) for name in ("central_share", "momentum", "warmup_share")),
+    *((f"recipe.{name}", 0, 1) for name in ("crop_pct", "momentum", "warmup_fraction")),
     ("recipe.evaluations", 1, 10**6),
-    ("recipe.head_std", 0, MOST),
+    ("recipe.head_init_std", 0, MOST),
 )
 SMALL_SIDE = 96  # images of up to so many pixels are met with the preset `small`, and are not enlarged
 NO_EFFECT = ("device", "threads", "checkpoint_minutes")  # on a result: not in the digest
@@ -184,13 +185,17 @@ class RunConfig:
     @property
     def digest(self) -> str:
         """Name the run by its content."""
-        return _digest(self.resolved())
+        return _digest(self._first_names())
 
     @property
-    def bench(self) -> str:
+    def comparison_id(self) -> str:
         """Name what is equal in all runs that may be compared."""
         own = ("method", "settings", "seed")
-        return _digest({k: v for k, v in self.resolved().items() if k not in own})
+        return _digest({k: v for k, v in self._first_names().items() if k not in own})
+
+    def _first_names(self) -> dict[str, Any]:
+        """Return the resolved configuration by the settings' first names: a digest outlives a new name."""
+        return renamed_config(self.resolved(), {new: old for old, new in RENAMED.items()})
 
     def folder(self, results: Path) -> Path:
         """Give the run's folder: results/<source>-<target>/<method>/seed<k>-<digest>."""

@@ -87,7 +87,7 @@ def without(configs: Sequence[RunConfig], rows_out: Container[str]) -> list[RunC
 
 def row_of(config: RunConfig) -> str:
     """Name what is equal in the runs of one row of one comparison."""
-    return f"{config.bench} {config.method} {config.settings}"
+    return f"{config.comparison_id} {config.method} {config.settings}"
 
 
 def in_order(configs: Sequence[RunConfig], results: Path) -> list[RunConfig]:
@@ -116,7 +116,7 @@ def prepare_data(configs: Sequence[RunConfig]) -> None:
     Raises: InputError for an image that cannot be read, too few images for the shots, an unknown
         backbone, or weights that do not fit.
     """
-    by_problem = {(c.bench, c.seed): c for c in configs}
+    by_problem = {(c.comparison_id, c.seed): c for c in configs}
     for config in by_problem.values():
         posed = pose(config, load_weights=lambda net: None, pretrain=lambda *a, **k: None, controls=None)
     posed.problem.network()

@@ -223,7 +223,7 @@ def _plain(suite: Suite, cell: Cell, incompatible: Mapping[str, str], results: P
         "target": planted.short_name(cell.target),
         "at": cell.at,
         "method": cell.method,
-        "bench": first.bench if first else "",
+        "comparison_id": first.comparison_id if first else "",
         "label": methods.load(cell.method).label(first.settings) if first else "",
         "runs": [
             {

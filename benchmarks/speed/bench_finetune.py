@@ -59,7 +59,7 @@ class _Images(Dataset[tuple[torch.Tensor, int]]):
 
     def __init__(self, split: Split) -> None:
         augment = split.augment
-        mean, std = MEAN_STD[augment.normalise]
+        mean, std = MEAN_STD[augment.mean_std]
         self.pixels = whole(split.pixels.take(split.index)()[0]).cpu()
         self.labels = split.labels.tolist()
         self.transform = v2.Compose(
@@ -67,7 +67,7 @@ class _Images(Dataset[tuple[torch.Tensor, int]]):
                 v2.RandomResizedCrop(
                     augment.image_size, scale=(augment.crop_scale, 1), ratio=RATIO, antialias=False
                 ),
-                *([v2.RandomHorizontalFlip()] if augment.mirror else []),
+                *([v2.RandomHorizontalFlip()] if augment.hflip else []),
                 v2.ToDtype(torch.float32, scale=True),
                 v2.Normalize(mean, std),
             ]

@@ -117,7 +117,7 @@ def mean(pairs: list[tuple[float, float]]) -> list[float]:
 def images_of(dataset: Dataset, image_size: int) -> Split:
     """Give the training images of a source."""
     part = dataset.part("train")
-    augment = Augment(image_size, crop_scale=0.6, mirror=dataset.mirror, central_share=1.0, normalise="half")
+    augment = Augment(image_size, crop_scale=0.6, hflip=dataset.hflip, crop_pct=1.0, mean_std="half")
     labels = torch.from_numpy(part.labels)
     pixels = cache.pixels(dataset, "train", image_size)
     return Split(dataset.name, dataset.classes, pixels, labels, torch.arange(len(labels)), augment)

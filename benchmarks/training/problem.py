@@ -151,9 +151,9 @@ def _split(dataset: Dataset, part: str, recipe: Recipe, device: torch.device) ->
     augment = Augment(
         image_size=recipe.image_size,
         crop_scale=recipe.crop_scale,
-        mirror=recipe.mirror and dataset.mirror,
-        central_share=recipe.central_share,
-        normalise=str(recipe.normalise),
+        hflip=recipe.hflip and dataset.hflip,
+        crop_pct=recipe.crop_pct,
+        mean_std=str(recipe.mean_std),
     )
     labels = torch.from_numpy(dataset.part(part).labels).to(device)
     name = f"{dataset.name}/{part}"
@@ -186,7 +186,7 @@ def _network_maker(
             0 if config.role is Role.pretraining else len(target.classes),
             split_norms=config.bn is Norms.split,
             autocast=torch.bfloat16 if recipe.precision is Precision.bf16 else None,
-            head_std=recipe.head_std,
+            head_init_std=recipe.head_init_std,
         )
         if classifier is not None and source and classifier.out_features == len(source.classes):
             net.source_head.load_state_dict(classifier.state_dict())

@@ -321,7 +321,7 @@ def _record(config: RunConfig, posed: Posed, training: Training, started: str) -
         "target": config.target_name,
         "seed": config.seed,
         "digest": config.digest,
-        "bench": config.bench,
+        "comparison_id": config.comparison_id,
         "setting": config.words(),
         "notes": list(posed.notes),
         "config": config.resolved(),

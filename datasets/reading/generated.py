@@ -33,7 +33,7 @@ def load(name: str, module: ModuleType) -> Dataset:
     }
     digest = hashlib.sha256(b"".join(arrays[k].tobytes() for k in sorted(arrays))).hexdigest()[:16]
     side = arrays["train-images"].shape[1]
-    return Dataset(name, tuple(module.CLASSES), parts, digest, side, module.ABOUT.mirror)
+    return Dataset(name, tuple(module.CLASSES), parts, digest, side, module.ABOUT.hflip)
 
 
 def _make(module: ModuleType, kept: Path) -> None:

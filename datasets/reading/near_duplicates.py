@@ -148,7 +148,7 @@ def _overlap(first: Hashed, second: Hashed) -> np.ndarray:
     same = first[0].fingerprint == second[0].fingerprint and first[1] == second[1]
     same &= len(first[2][0]) == len(second[2][0])  # a source's part may be drawn larger than a target's
     found = []
-    for mirrored in (0, 1) if first[0].mirror and second[0].mirror else (0,):
+    for mirrored in (0, 1) if first[0].hflip and second[0].hflip else (0,):
         candidates = near(first[2][mirrored], second[2][0])
         if same:
             candidates = candidates[candidates[:, 0] < candidates[:, 1]]

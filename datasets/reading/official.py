@@ -41,7 +41,7 @@ def load(name: str, module: ModuleType) -> Dataset:
         parts=parts,
         fingerprint=_fingerprint(parts),
         side=_side(parts),
-        mirror=about.mirror,
+        hflip=about.hflip,
         scored=listing.scored,
         notes=tuple(f"{name}: {n}" for n in (*about.notes, *listing.notes, *departures(about, parts))),
     )

@@ -49,7 +49,7 @@ class Denominator(StrEnum):
     n_minus_1 = "n_minus_1"
 
 
-class Normaliser(StrEnum):
+class Normalizer(StrEnum):
     """What is done to the weights of the images that were kept."""
 
     none = "none"
@@ -139,7 +139,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "num_alpha_actions": 100,
         "alpha_max": 0.5,
         "multiplier": 5,
-        "normaliser": Normaliser.none,
+        "normalizer": Normalizer.none,
         "reduction": Reduction.batch,
         "logp_mean": False,
         "reward_train_mode": False,
@@ -158,7 +158,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "num_alpha_actions": 100,
         "alpha_max": 0.99,
         "multiplier": 2,
-        "normaliser": Normaliser.unit_mean,
+        "normalizer": Normalizer.unit_mean,
         "reduction": Reduction.nonzero,
         "logp_mean": True,
         "reward_train_mode": True,
@@ -177,7 +177,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "num_alpha_actions": 100,
         "alpha_max": 0.099,
         "multiplier": 1,
-        "normaliser": Normaliser.unit_mean,
+        "normalizer": Normalizer.unit_mean,
         "reduction": Reduction.nonzero,
         "logp_mean": True,
         "reward_train_mode": True,
@@ -229,7 +229,7 @@ class Settings:
     num_alpha_actions: int | None = None  # n', levels of the scale
     alpha_max: float | None = None  # beta, the largest scale
     multiplier: int | None = None  # M_S: candidates drawn for each image kept
-    normaliser: Normaliser | None = None
+    normalizer: Normalizer | None = None
     reduction: Reduction | None = None
     logp_mean: bool | None = None  # log-probability: mean over classes, or else their sum
     reward_train_mode: bool | None = None  # rewards with batch statistics

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ... import InputError
 from ...datasets.augment import MEAN_STD
-from ..recipe import Normalise
+from ..recipe import MeanStd
 from .tensor_files import misfits, read_tensors, some
 
 PAIRS_OF_CONVS = {"tiny": (8, 16, 32), "small": (16, 32, 64, 128)}
@@ -142,7 +142,7 @@ def _timm_with(backbone: str) -> Any:
     return timm
 
 
-def data_config(backbone: str) -> tuple[int, float, Normalise | None] | None:
+def data_config(backbone: str) -> tuple[int, float, MeanStd | None] | None:
     """Look up how timm prepares a backbone's images in training; no model is built.
 
     Returns: image size, share of the central crop, and normalisation, None for one that no
@@ -158,7 +158,7 @@ def data_config(backbone: str) -> tuple[int, float, Normalise | None] | None:
         raise InputError(f"backbone={backbone}: takes images of {width} x {height} px; expected square ones")
     statistics = (tuple(config.mean), tuple(config.std))
     names = [name for name, known in MEAN_STD.items() if known == statistics]
-    return height, config.crop_pct, Normalise(names[0]) if names else None
+    return height, config.crop_pct, MeanStd(names[0]) if names else None
 
 
 def build_encoder(

@@ -25,7 +25,7 @@ class Network(nn.Module):
         split_norms: the source keeps running statistics of its own, so that the target is
             judged with statistics of target images alone (the paper's footnote 2 allows it).
         autocast: dtype that forward passes run in, or None.
-        head_std: spread of a new head's weights; its bias is zero.
+        head_init_std: spread of a new head's weights; its bias is zero.
     """
 
     encoder: Any
@@ -39,15 +39,15 @@ class Network(nn.Module):
         *,
         split_norms: bool = True,
         autocast: torch.dtype | None = None,
-        head_std: float = 0.01,
+        head_init_std: float = 0.01,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.__dict__["_run"] = encoder  # what is called; not a second submodule: `compile` replaces it
         self.autocast = autocast
         features: int = getattr(encoder, "head_hidden_size", None) or encoder.num_features
-        self.source_head = _head(features, num_source, head_std)
-        self.target_head = _head(features, num_target, head_std)
+        self.source_head = _head(features, num_source, head_init_std)
+        self.target_head = _head(features, num_target, head_init_std)
         self.norms = [m for m in encoder.modules() if isinstance(m, _BatchNorm)]
         self.source_statistics = nn.ModuleList(_Statistics(m) for m in self.norms if split_norms)
 
@@ -135,7 +135,7 @@ def _head(features: int, num_classes: int, std: float) -> nn.Module:
 
 @contextmanager
 def frozen_statistics(net: Network) -> Iterator[None]:
-    """Normalise by batch statistics without moving the running ones."""
+    """MeanStd by batch statistics without moving the running ones."""
     for norm in net.norms:
         norm.track_running_stats = False
     try:

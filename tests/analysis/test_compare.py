@@ -64,7 +64,7 @@ def test_what_is_in_one_folder_alone_is_listed(tmp_path):
 
 
 def test_where_benches_differ_the_words_of_the_setting_pair_and_it_is_said(tmp_path):
-    a, b = write(tmp_path / "a"), write(tmp_path / "b", bench="new")
+    a, b = write(tmp_path / "a"), write(tmp_path / "b", comparison_id="new")
     text = compare_results(a, b).text
     old = simulated_results.digest("bench", "digits")
     assert "6 pairs" in text
@@ -72,8 +72,8 @@ def test_where_benches_differ_the_words_of_the_setting_pair_and_it_is_said(tmp_p
 
 
 def test_words_that_several_benches_share_pair_nothing(tmp_path):
-    a, b = write(tmp_path / "a"), write(tmp_path / "b", bench="new")
-    write(b, bench="newer", digest="other")
+    a, b = write(tmp_path / "a"), write(tmp_path / "b", comparison_id="new")
+    write(b, comparison_id="newer", digest="other")
     write(a, target="pets"), write(b, target="pets")
     text = compare_results(a, b).text
     assert "several comparisons have these words, so none of them are paired" in text

@@ -59,7 +59,7 @@ def test_without_fine_tuning_nothing_is_claimed():
 
 def test_runs_are_compared_only_within_a_bench():
     found = comparisons([make_run(), make_run("L2TL", bench="b2"), make_run("L2TL")])
-    assert [(item.bench, list(item.by_label)) for item in found] == [
+    assert [(item.comparison_id, list(item.by_label)) for item in found] == [
         ("b1", ["Fine-tuning", "L2TL"]),
         ("b2", ["L2TL"]),
     ]

@@ -85,7 +85,8 @@ def test_without_fine_tuning_the_highest_mean_is_named_and_the_next(tmp_path):
 
 def test_the_comparison_with_the_most_evidence_is_used_and_others_are_mentioned(tmp_path):
     write(tmp_path)
-    write(tmp_path, skill={"Fine-tuning": 0.5, "DATL": 0.9}, seeds=2, bench="other", setting="shots=1")
+    skill = {"Fine-tuning": 0.5, "DATL": 0.9}
+    write(tmp_path, skill=skill, seeds=2, comparison_id="other", setting="shots=1")
     text = recommend(tmp_path, "digits")
     assert "take L2TL" in text
     assert "1 more comparison with other settings is there and not used here." in text

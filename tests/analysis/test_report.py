@@ -137,7 +137,7 @@ def test_markdown_of_one_comparison(results):
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert len(lines) == 2 + len(FEW)
     assert len({len(line) for line in lines}) == 1
-    with pytest.raises(InputError, match="no runs of glyphs → pets, bench 0 .* glyphs → digits"):
+    with pytest.raises(InputError, match="no runs of glyphs → pets, comparison 0 .* glyphs → digits"):
         find_comparison(results, "glyphs", "pets", "0")
 
 
@@ -208,8 +208,12 @@ def test_without_fine_tuning_nothing_is_compared():
 
 
 def test_places_are_named_by_what_sets_them_apart():
-    changed = [{}, {"bench": "b2", "setting": "shots=10, tune=off"}, {"bench": "b3", "source": "photos"}]
-    first = {"bench": "b1", "setting": "shots=5, tune=off"}
+    changed = [
+        {},
+        {"comparison_id": "b2", "setting": "shots=10, tune=off"},
+        {"comparison_id": "b3", "source": "photos"},
+    ]
+    first = {"comparison_id": "b1", "setting": "shots=5, tune=off"}
     runs = [parse_run(f"{i}", make_record(**{**first, **own})) for i, own in enumerate(changed)]
     runs.append(parse_run("4", make_record(target="pets")))
     names = list(places(comparisons(runs)).values())
@@ -226,7 +230,7 @@ def test_comparisons_are_told_apart_by_their_score_and_stand_by_their_shots():
     runs = []
     for i, (shots, metric) in enumerate(asked):
         words = "tune=off" if shots is None else f"shots={shots}, tune=off"
-        record = make_record(bench=f"b{i}", setting=words, metric=metric)
+        record = make_record(comparison_id=f"b{i}", setting=words, metric=metric)
         record["config"] = {**record["config"], "shots": shots}
         runs.append(parse_run(f"{i}", record))
     assert list(places(comparisons(runs)).values()) == [
@@ -263,7 +267,8 @@ def test_the_command_for_missing_seeds_has_all_that_the_record_was_asked_for():
 
 def test_a_comparison_without_shots_is_named_by_its_images():
     settings = {"b1": "shots=5, tune=off", "b2": "tune=off", "b3": "tune=paper_grid"}
-    runs = [parse_run(name, make_record(bench=name, setting=words)) for name, words in settings.items()]
+    records = {name: make_record(comparison_id=name, setting=words) for name, words in settings.items()}
+    runs = [parse_run(name, record) for name, record in records.items()]
     assert list(places(comparisons(runs)).values()) == [
         "digits (shots=5, tune=off)", "digits (all images, tune=off)", "digits (all images, tune=paper_grid)",
     ]  # fmt: skip
@@ -360,7 +365,7 @@ def test_no_records(tmp_path):
     [
         ("{", "broken JSON"),
         ("[]", "a list, where a record is a JSON object"),
-        (json.dumps(make_record(format=3)), "format 3 is of a newer version; this one reads 1 to 2"),
+        (json.dumps(make_record(format=3)), "format 4 is of a newer version; this one reads 1 to 3"),
         (json.dumps(make_record(role="runs")), "role 'runs' is unknown"),
         (json.dumps(make_record(metric="f1")), "metric 'f1' is unknown; this version reads 'top1' or "),
         (json.dumps(make_record(correct="AAAA")), "holds 3 bytes, where 797 test images take 100"),

@@ -21,7 +21,7 @@ def make_run(correct, seed=0, metric="top1", score=None, images="t1"):
     correct = np.asarray(correct, dtype=bool)
     record = {"test": {"num_images": len(correct)}, "fingerprints": {"target": images}}
     return Run(
-        path=Path("record.json"), source="glyphs", target="digits", bench="b", setting="", label="A",
+        path=Path("record.json"), source="glyphs", target="digits", comparison_id="b", setting="", label="A",
         method="a", seed=seed, digest="d", metric=metric, score=correct.mean() if score is None else score,
         correct=correct, record=record,
     )  # fmt: skip

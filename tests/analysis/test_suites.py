@@ -26,7 +26,7 @@ def test_a_cell_has_the_runs_that_are_done_by_seed(results):
 
 def test_the_reference_is_fine_tuning_of_the_same_bench_one_run_a_seed(results):
     write_run(results, "Fine-tuning", 0, digest="early", ended="2026-01-01T00:00:00Z")
-    write_run(results, "Fine-tuning", 0, bench="b1", target="pets")
+    write_run(results, "Fine-tuning", 0, comparison_id="b1", target="pets")
     write_run(results, "Fine-tuning", 0, bench="other")
     path = results / write_run(results, "Fine-tuning", 1)["record"]
     again = json.loads(path.read_text()) | {"digest": "again", "ended": "2027-01-01T00:00:00Z"}
@@ -48,11 +48,16 @@ def test_names_come_in_the_order_of_the_plan(results):
 def test_a_cell_without_images_has_a_reason_and_no_bench(results):
     write_run(results)
     bare = cell("L2TL", "birds", [], reason="no images of birds")
-    for key in ("bench", "label", "method"):
+    for key in ("comparison_id", "label", "method"):
         del bare[key]
     write_plan(results, "mine", "", "Mine", "scores", [bare])
     (only,) = read(results)["mine"].cells
-    assert (only.reason, only.bench, only.reference, only.planned) == ("no images of birds", "", [], 0)
+    assert (only.reason, only.comparison_id, only.reference, only.planned) == (
+        "no images of birds",
+        "",
+        [],
+        0,
+    )
 
 
 def test_without_plans_there_are_no_suites(results):

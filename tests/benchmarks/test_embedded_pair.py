@@ -37,7 +37,7 @@ def test_class_names() -> None:
     for module in (glyphs, digits):
         assert len(set(module.CLASSES)) == len(module.CLASSES)
         assert all(name.isascii() and name.isprintable() for name in module.CLASSES)
-        assert not module.ABOUT.mirror
+        assert not module.ABOUT.hflip
     assert len(set(glyphs.CHARACTERS.values())) == len(glyphs.CLASSES)
 
 

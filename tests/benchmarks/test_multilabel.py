@@ -54,7 +54,7 @@ def quadrants(part: str, size: int) -> Part:
 @pytest.fixture
 def dataset(monkeypatch):
     parts = {part: quadrants(part, size) for part, size in SIZES.items()}
-    made = Dataset("quadrants", LABELS, parts, "q0", side=16, mirror=False, scored=SCORED)
+    made = Dataset("quadrants", LABELS, parts, "q0", side=16, hflip=False, scored=SCORED)
     load = datasets.load
     monkeypatch.setattr(datasets, "load", lambda name, *a, **k: made if name == NAME else load(name, *a, **k))
     return made

@@ -32,7 +32,7 @@ WHOLE = [name for name in catalog.names() if name not in SPLIT]
 VARIANTS = [
     ("l2tl", "weights", "uniform"),
     ("l2tl", "weights", "random"),
-    ("l2tl", "normaliser", "softmax"),
+    ("l2tl", "normalizer", "softmax"),
     ("l2tl", "reward", "mean_per_class"),
     ("l2tl", "credit", "gain"),
     ("l2tl", "credit", "present"),

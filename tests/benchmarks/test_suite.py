@@ -137,7 +137,7 @@ def test_a_plan_tells_the_analysis_of_every_cell(results):
     config = planned[2].configs[1]
     assert (last["row"], last["label"], last["method"]) == ("L2TL", "L2TL", "l2tl")
     assert (last["source"], last["target"], last["column"]) == ("glyphs", "digits", "digits")
-    assert (last["at"], last["bench"]) == (None, config.bench)
+    assert (last["at"], last["comparison_id"]) == (None, config.comparison_id)
     folder = f"glyphs-digits/l2tl/seed1-{config.digest}"
     assert last["runs"][1] == {"seed": 1, "digest": config.digest, "record": f"{folder}/record.json"}
     assert last["command"] == (

@@ -18,7 +18,7 @@ def ramps(count: int) -> Tensor:
 
 
 def augment(**given: object) -> Augment:
-    return Augment(**{"image_size": SIZE, "normalise": "none", "mirror": False, **given})
+    return Augment(**{"image_size": SIZE, "mean_std": "none", "hflip": False, **given})
 
 
 def extent(profile: Tensor) -> tuple[Tensor, Tensor]:
@@ -37,18 +37,18 @@ def aspects(count: int) -> Tensor:
     return torch.linspace(0.5, 2, count)
 
 
-@pytest.mark.parametrize("normalise", MEAN_STD)
-def test_whole_central_crop_at_native_size_is_the_identity(normalise):
+@pytest.mark.parametrize("mean_std", MEAN_STD)
+def test_whole_central_crop_at_native_size_is_the_identity(mean_std):
     x = torch.randint(0, 256, (3, 3, SIDE, SIDE), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-    got = Augment(SIDE, central_share=1.0, normalise=normalise).central(x, torch.ones(3))
-    mean, std = (torch.tensor(v)[:, None, None] for v in MEAN_STD[normalise])
+    got = Augment(SIDE, crop_pct=1.0, mean_std=mean_std).central(x, torch.ones(3))
+    mean, std = (torch.tensor(v)[:, None, None] for v in MEAN_STD[mean_std])
     torch.testing.assert_close(got, (x - 255 * mean) / (255 * std), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("share", [1.0, 0.875])
 def test_central_crop_is_square_in_the_original(share):
     aspect = torch.tensor([1.0, 2.0, 0.5])
-    left, width, top, height = boxes(augment(central_share=share).central(ramps(3), aspect))
+    left, width, top, height = boxes(augment(crop_pct=share).central(ramps(3), aspect))
     torch.testing.assert_close(width, share * torch.tensor([1, 0.5, 1]), atol=TOLERANCE, rtol=0)
     torch.testing.assert_close(height, share * torch.tensor([1, 1, 0.5]), atol=TOLERANCE, rtol=0)
     torch.testing.assert_close(left, (1 - width) / 2, atol=TOLERANCE, rtol=0)
@@ -86,7 +86,7 @@ def test_each_image_gets_its_own_crop():
 
 
 def test_mirror_images_are_about_half():
-    x = augment(mirror=True, crop_scale=0.5).train(ramps(400), torch.ones(400), seed=0)
+    x = augment(hflip=True, crop_scale=0.5).train(ramps(400), torch.ones(400), seed=0)
     _, width, _, height = boxes(x)
     assert 0.42 < (width < 0).float().mean() < 0.58
     assert (height > 0).all()
@@ -97,7 +97,7 @@ def test_without_mirror_none_is_mirrored():
 
 
 def test_the_seed_decides():
-    one, same, other = (augment(mirror=True).train(ramps(8), torch.ones(8), seed) for seed in (0, 0, 1))
+    one, same, other = (augment(hflip=True).train(ramps(8), torch.ones(8), seed) for seed in (0, 0, 1))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
 
@@ -115,7 +115,7 @@ def noise(count: int) -> Tensor:
 def test_ten_crops_are_those_of_torchvision():
     """A square image that is not resized: 56 of 64 pixels."""
     x = noise(2)
-    got = augment(image_size=56, central_share=56 / SIDE, mirror=True).ten(x, torch.ones(2))
+    got = augment(image_size=56, crop_pct=56 / SIDE, hflip=True).ten(x, torch.ones(2))
     assert got.shape == (20, 3, 56, 56)
     mirrored = [6, 5, 8, 7, 9]  # torchvision cuts corners of the mirror image, we mirror the corners
     for image, crops in zip(x, got.unflatten(0, (2, 10)), strict=True):
@@ -125,7 +125,7 @@ def test_ten_crops_are_those_of_torchvision():
 
 def test_corner_crops_have_the_size_of_the_central_one_and_touch_the_corners():
     aspect = torch.tensor([1.0, 2.0, 0.5])
-    crops = augment(central_share=0.875)
+    crops = augment(crop_pct=0.875)
     left, width, top, height = (part.unflatten(0, (3, 5)) for part in boxes(crops.ten(ramps(3), aspect)))
     _, central_width, _, central_height = boxes(crops.central(ramps(3), aspect))
     torch.testing.assert_close(width, central_width[:, None].expand(3, 5), atol=TOLERANCE, rtol=0)
@@ -137,23 +137,21 @@ def test_corner_crops_have_the_size_of_the_central_one_and_touch_the_corners():
 
 def test_the_fifth_crop_is_the_central_one():
     x, aspect = noise(3), torch.tensor([1.0, 1.5, 0.7])
-    crops = augment(mirror=True, normalise="imagenet")
+    crops = augment(hflip=True, mean_std="imagenet")
     ten = crops.ten(x, aspect).unflatten(0, (3, 10))
     torch.testing.assert_close(ten[:, 4], crops.central(x, aspect))
     torch.testing.assert_close(ten[:, 5:], ten[:, :5].flip(-1))
 
 
 def test_where_a_mirror_image_loses_its_label_there_are_five_crops():
-    assert len(augment(mirror=False).ten(noise(3), torch.ones(3))) == 15
+    assert len(augment(hflip=False).ten(noise(3), torch.ones(3))) == 15
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_large_images_are_cropped_as_small_ones(monkeypatch, count):
     generator = torch.Generator().manual_seed(0)
     x = torch.randint(0, 256, (count, 3, 100, 100), generator=generator).to(torch.uint8)
-    own = Augment(
-        100, normalise="imagenet"
-    )  # no box is larger than the crop, so both take one sample a pixel
+    own = Augment(100, mean_std="imagenet")  # no box is larger than the crop, so both take one sample a pixel
     large = own.train(x, aspects(count), seed=3), own.ten(x, aspects(count))
     monkeypatch.setattr(augmentation, "SMALL", 100)
     small = own.train(x, aspects(count), seed=3), own.ten(x, aspects(count))

@@ -39,7 +39,7 @@ class Pictures:
         return square(picture, side)
 
 
-def dataset(mirror: bool = True, fingerprint: str = "", **parts: Sequence[Picture | None]) -> Dataset:
+def dataset(hflip: bool = True, fingerprint: str = "", **parts: Sequence[Picture | None]) -> Dataset:
     content = repr([[p and (p.size, p.tobytes()) for p in pictures] for pictures in parts.values()])
     return Dataset(
         name="pictures",
@@ -47,7 +47,7 @@ def dataset(mirror: bool = True, fingerprint: str = "", **parts: Sequence[Pictur
         parts={part: Part(Pictures(p), np.zeros(len(p), np.int64)) for part, p in parts.items()},
         fingerprint=fingerprint or hashlib.sha256(content.encode()).hexdigest()[:16],
         side=64,
-        mirror=mirror,
+        hflip=hflip,
     )
 
 

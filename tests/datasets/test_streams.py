@@ -17,8 +17,8 @@ from transferbench.datasets.pixels import DemandPixels, JoinedPixels, MemoryPixe
 from transferbench.datasets.storage import cache
 
 SIDE = 8
-PLAIN = Augment(image_size=4, crop_scale=1.0, mirror=False, central_share=1.0, normalise="none")
-RANDOM = Augment(image_size=4, normalise="half")
+PLAIN = Augment(image_size=4, crop_scale=1.0, hflip=False, crop_pct=1.0, mean_std="none")
+RANDOM = Augment(image_size=4, mean_std="half")
 
 
 class CountedImages:
@@ -191,7 +191,7 @@ def test_large_images_may_lie_where_they_will(image_size):
     apart, aspect = on_demand.take(torch.arange(6))()
     in_memory = MemoryPixels(whole(apart), aspect)
     halves = (MemoryPixels(in_memory.pixels[own], aspect[own]) for own in (slice(2), slice(2, 6)))
-    augment = Augment(image_size, normalise="half")
+    augment = Augment(image_size, mean_std="half")
     expected = augment.train(in_memory.pixels[rows], aspect[rows], seed=1)
     for pixels in (on_demand, in_memory, JoinedPixels(*halves)):
         assert torch.equal(augment.train(*pixels.take(rows)(), seed=1), expected)

@@ -35,7 +35,7 @@ def split_of(labels: list[int], num_classes: int, colours: Tensor | None = None,
         pixels=MemoryPixels(pixels, torch.ones(len(labels))),
         labels=torch.tensor(labels),
         index=torch.arange(len(labels)),
-        augment=Augment(16, normalise="none"),
+        augment=Augment(16, mean_std="none"),
     )
 
 

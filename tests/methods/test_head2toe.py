@@ -170,7 +170,7 @@ def test_both_heads_share_the_steps():
 
 
 def test_each_head_has_the_whole_schedule_and_no_weight_decay():
-    recipe = {"steps": 8, "schedule": "warmup_cosine", "warmup_share": 0.5}
+    recipe = {"steps": 8, "schedule": "warmup_cosine", "warmup_fraction": 0.5}
     method = Head2Toe(toy_problem(recipe=recipe), Head2Toe.Config(selection_share=0.5))
     rates = []
     for t in range(8):

@@ -54,7 +54,7 @@ def pose(exact: bool = False, **recipe) -> Problem:
 
     def network(pretrained=True, backbone=""):
         torch.manual_seed(int(pretrained))
-        net = (Exact if exact else Network)(Narrow(3, 4, 5, 6), 4, 3, head_std=0.3)
+        net = (Exact if exact else Network)(Narrow(3, 4, 5, 6), 4, 3, head_init_std=0.3)
         return net.double() if exact else net
 
     given = {"batch_size": 6, "lr": 0.05, "momentum": 0.9, "weight_decay": 0.1}
@@ -304,9 +304,7 @@ def digits() -> Split:
     images = torch.from_numpy(15 * data.images[:512]).byte().repeat_interleave(2, 1).repeat_interleave(2, 2)
     pixels = MemoryPixels(images[:, None].repeat(1, 3, 1, 1), torch.ones(512))
     labels, names = torch.from_numpy(data.target[:512]).long(), tuple("0123456789")
-    return Split(
-        "digits", names, pixels, labels, torch.arange(512), Augment(16, 0.8, False, normalise="half")
-    )
+    return Split("digits", names, pixels, labels, torch.arange(512), Augment(16, 0.8, False, mean_std="half"))
 
 
 def test_pairs_that_match_count_most_when_teacher_and_student_are_the_same():

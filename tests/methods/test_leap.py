@@ -281,7 +281,7 @@ def test_its_start_learns_new_glyphs_in_fewer_steps_than_a_random_one(config_of,
 
     def network(pretrained: bool = True) -> Network:
         torch.manual_seed(0)
-        return Network(Perceptron(), 54, 10, head_std=0.05)
+        return Network(Perceptron(), 54, 10, head_init_std=0.05)
 
     recipe = replace(posed.recipe, batch_size=20, lr=0.1, momentum=0.0, steps=IMAGES // 20)
     problem = replace(posed, source=source, target=tasks[0], network=network, recipe=recipe)

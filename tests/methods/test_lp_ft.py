@@ -51,7 +51,7 @@ def test_modes_are_the_same_before_and_after_a_step(frozen_norms):
 
 
 def test_each_stage_has_a_whole_schedule(monkeypatch):
-    warm = {"steps": 20, "schedule": Schedule.warmup_cosine, "warmup_share": 0.5}
+    warm = {"steps": 20, "schedule": Schedule.warmup_cosine, "warmup_fraction": 0.5}
     method = LPFT(toy_problem(recipe=warm), LPFT.Config(probe_share=0.2, probe_lr=1.0))
     rates = []
     monkeypatch.setattr(

@@ -140,7 +140,7 @@ def test_the_state_holds_nothing_twice():
 
 
 def test_new_heads():
-    net = network(400, 400, head_std=0.3)
+    net = network(400, 400, head_init_std=0.3)
     for head in (net.source_head, net.target_head):
         assert head.weight.std().item() == pytest.approx(0.3, rel=0.05)
         assert not head.bias.any()
@@ -248,7 +248,7 @@ def test_published_weights_classify_real_images(tiny_imagenet, backbone, size, c
         pixels=DemandPixels(part.images, tiny_imagenet.side, 1),
         labels=torch.from_numpy(part.labels),
         index=torch.arange(len(part.labels)),
-        augment=Augment(size, central_share=1.0, normalise="half"),
+        augment=Augment(size, crop_pct=1.0, mean_std="half"),
     ).subset(torch.randperm(len(part.labels), generator=torch.Generator().manual_seed(0))[:count])
     path = Path(str(SHARED)) / "weights" / f"{backbone}_tf_qat.timm.pth"
     encoder, head = build_encoder(backbone, False, str(path), {"pad_type": "same"})

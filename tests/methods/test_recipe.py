@@ -18,7 +18,7 @@ from transferbench.datasets.pixels import MemoryPixels
 from transferbench.methods.networks import encoders
 from transferbench.methods.networks.encoders import SmallEncoder, data_config
 from transferbench.methods.networks.network import Network
-from transferbench.methods.recipe import Normalise, OptimizerName, Recipe, Schedule
+from transferbench.methods.recipe import MeanStd, OptimizerName, Recipe, Schedule
 from transferbench.methods.recipe import TestCrops as Crops  # pytest would take it for a test
 
 
@@ -32,7 +32,7 @@ def net() -> Network:
 
 
 def test_warmup_and_cosine():
-    recipe = Recipe(steps=100, lr=0.2, warmup_share=0.1)
+    recipe = Recipe(steps=100, lr=0.2, warmup_fraction=0.1)
     assert recipe.lr_at(0) == pytest.approx(0.02)
     assert recipe.lr_at(4) == pytest.approx(0.1)
     assert recipe.lr_at(9) == recipe.lr_at(10) == pytest.approx(0.2)
@@ -43,7 +43,7 @@ def test_warmup_and_cosine():
 
 @pytest.mark.parametrize(("share", "first"), [(0.0, 1.0), (1.0, 0.25)])
 def test_no_warmup_and_nothing_but_warmup(share, first):
-    recipe = Recipe(steps=4, lr=1.0, warmup_share=share)
+    recipe = Recipe(steps=4, lr=1.0, warmup_fraction=share)
     assert recipe.lr_at(0) == pytest.approx(first)
     assert all(0 < recipe.lr_at(t) <= 1 for t in range(4))
 
@@ -97,19 +97,19 @@ def test_optimisers(net):
     assert set(parameters_by_decay(adam)) == {0.01, 0.0}
 
 
-def preprocessing(recipe: Recipe) -> tuple[int, float, Normalise]:
-    return recipe.image_size, recipe.central_share, recipe.normalise
+def preprocessing(recipe: Recipe) -> tuple[int, float, MeanStd]:
+    return recipe.image_size, recipe.crop_pct, recipe.mean_std
 
 
 @pytest.mark.parametrize(
     ("backbone", "expected"),
     [
-        ("inception_v3", (299, 0.875, Normalise.half)),
-        ("resnet50", (224, 0.95, Normalise.imagenet)),
-        ("resnet50.tv_in1k", (224, 0.875, Normalise.imagenet)),
-        ("densenet121", (224, 0.875, Normalise.imagenet)),
-        ("mobilenetv2_100", (224, 0.875, Normalise.imagenet)),
-        ("mobilenetv1_025", (224, 0.875, Normalise.half)),
+        ("inception_v3", (299, 0.875, MeanStd.half)),
+        ("resnet50", (224, 0.95, MeanStd.imagenet)),
+        ("resnet50.tv_in1k", (224, 0.875, MeanStd.imagenet)),
+        ("densenet121", (224, 0.875, MeanStd.imagenet)),
+        ("mobilenetv2_100", (224, 0.875, MeanStd.imagenet)),
+        ("mobilenetv1_025", (224, 0.875, MeanStd.half)),
         ("vit_base_patch16_clip_224", (224, 0.95, None)),
         ("small", None),
         ("digits_cnn", None),
@@ -136,14 +136,14 @@ def test_a_backbone_without_a_data_config_is_refused(backbone, message):
 LARGE = 300  # side of the target's images in pixels
 
 
-def left_to(backbone: str, side: int = LARGE, **given: Any) -> tuple[int, float, Normalise]:
-    open_ = {"image_size": 0, "central_share": 0, "normalise": Normalise.backbone}
+def left_to(backbone: str, side: int = LARGE, **given: Any) -> tuple[int, float, MeanStd]:
+    open_ = {"image_size": 0, "crop_pct": 0, "mean_std": MeanStd.backbone}
     return preprocessing(preprocessed(Recipe(**{**open_, **given}), backbone, side))
 
 
 def test_a_run_holds_the_preprocessing_of_its_backbone():
-    assert left_to("densenet121") == (224, 0.875, Normalise.imagenet)
-    assert left_to("inception_v3") == (299, 0.875, Normalise.half)
+    assert left_to("densenet121") == (224, 0.875, MeanStd.imagenet)
+    assert left_to("inception_v3") == (299, 0.875, MeanStd.half)
 
 
 @pytest.mark.parametrize(("side", "size"), [(64, 64), (96, 64), (32, 32), (16, 32), (97, 224)])
@@ -152,15 +152,15 @@ def test_small_images_are_not_enlarged_for_a_backbone(side, size):
 
 
 def test_each_part_of_the_preprocessing_can_be_given():
-    of_backbone = (224, 0.95, Normalise.imagenet)
-    given = {"image_size": 96, "central_share": 0.5, "normalise": Normalise.none}
+    of_backbone = (224, 0.95, MeanStd.imagenet)
+    given = {"image_size": 96, "crop_pct": 0.5, "mean_std": MeanStd.none}
     for i, (name, value) in enumerate(given.items()):
         assert left_to("resnet50", **{name: value}) == (*of_backbone[:i], value, *of_backbone[i + 1 :])
 
 
 def test_backbones_of_our_own_and_given_numbers_need_no_timm(config_of, monkeypatch):
     monkeypatch.setattr(encoders, "_timm", None)
-    assert left_to("small") == (64, 1.0, Normalise.half)
+    assert left_to("small") == (64, 1.0, MeanStd.half)
     assert config_of("finetune", "backbone=resnet18").recipe.image_size == 16
 
 
@@ -168,16 +168,16 @@ def test_a_normalisation_that_no_recipe_names_is_refused():
     clip = "vit_base_patch16_clip_224"
     with pytest.raises(InputError, match="another mean and deviation; expected one of imagenet, half, none"):
         left_to(clip)
-    assert left_to(clip, normalise=Normalise.half)[0] == 224
+    assert left_to(clip, mean_std=MeanStd.half)[0] == 224
 
 
 def test_presets_of_the_paper():
     paper = compose_request(["preset=paper"]).recipe
-    assert preprocessing(preprocessed(paper, "inception_v3", LARGE)) == (299, 0.875, Normalise.half)
+    assert preprocessing(preprocessed(paper, "inception_v3", LARGE)) == (299, 0.875, MeanStd.half)
     assert (paper.steps, paper.test_crops) == (20_000, Crops.central)
     chexpert = compose_request(["preset=chexpert"])
     assert preprocessing(preprocessed(chexpert.recipe, chexpert.backbone, LARGE)) == (
-        224, 0.875, Normalise.imagenet,
+        224, 0.875, MeanStd.imagenet,
     )  # fmt: skip
     assert chexpert.recipe.lr_grid == [0.5, 0.8, 1.0, 1.3, 1.5, 2.0]
     assert (chexpert.backbone, chexpert.score, chexpert.recipe.test_crops) == (
@@ -189,7 +189,7 @@ def test_presets_of_the_paper():
 
 def test_logits_of_ten_crops_are_averaged():
     pixels = torch.randint(0, 256, (23, 3, 16, 16), generator=torch.Generator().manual_seed(0))
-    augment = Augment(14, central_share=14 / 16, normalise="none")
+    augment = Augment(14, crop_pct=14 / 16, mean_std="none")
     memory = MemoryPixels(pixels.to(torch.uint8), torch.ones(23))
     split = Split("toy/test", ("dark", "bright"), memory, torch.zeros(23).long(), torch.arange(23), augment)
     seen = []
@@ -214,7 +214,7 @@ def test_only_the_test_takes_ten_crops(config_of, results, monkeypatch):
     counts = []
     ten = Augment.ten
     monkeypatch.setattr(Augment, "ten", lambda self, x, a: counts.append(len(x)) or ten(self, x, a))
-    options = ("recipe.steps=2", "recipe.batch_size=400", "recipe.central_share=0.75")
+    options = ("recipe.steps=2", "recipe.batch_size=400", "recipe.crop_pct=0.75")
     done = run_one(config_of("scratch", *options, "recipe.test_crops=ten"), results)
     assert sum(counts) == done["test"]["num_images"] == 797
     central = run_one(config_of("scratch", *options), results)

@@ -47,7 +47,7 @@ def test_a_flat_image_is_described_by_its_means_alone(problem):
 
 
 def test_images_that_stay_hard_take_more_neighbours(problem):
-    method = SelectiveJoint(problem, SelectiveJoint.Config(num_neighbours=2, num_rounds=3))
+    method = SelectiveJoint(problem, SelectiveJoint.Config(num_neighbors=2, num_rounds=3))
     method.prepare()
     neighbours = method.neighbours_TK
     assert neighbours.shape == (50, 6)

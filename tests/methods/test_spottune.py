@@ -292,7 +292,7 @@ def test_the_policy_learns_which_images_need_the_tuned_block():
     pixels[red, 0], pixels[~red, 2] = 220, 220
     pixels[green == red, 1] = 220  # what green means depends on the rest
     target.pixels.pixels.copy_(pixels)
-    target = replace(target, augment=Augment(8, mirror=False, normalise="half"))
+    target = replace(target, augment=Augment(8, hflip=False, mean_std="half"))
     recipe = {"lr": 1e-6, "batch_size": 32}
     method = SpotTune(
         toy_problem(target, encoder=OneBlock, recipe=recipe),

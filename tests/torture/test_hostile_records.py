@@ -89,7 +89,7 @@ def test_one_bad_record_does_not_take_the_report_down(results, capsys):
     page = write_report(results, results / "report").read_text()
     for name in bad:
         assert f"a/b/{name}/record.json" in page
-    assert "format 99 is of a newer version; this one reads 1 to 2: update transferbench" in page
+    assert "format 99 is of a newer version; this one reads 1 to 3: update transferbench" in page
     assert "no field &#39;seconds&#39;" in page
     assert "suites/mine.json" in page
     assert "a/skipped-1.json" in page
@@ -114,22 +114,96 @@ def test_only_bad_records(tmp_path):
         write_report(tmp_path, tmp_path / "report")
 
 
-@pytest.mark.parametrize("version", [3, 99, 2**70, "2", None, 0, -1, True, 1.5])
+@pytest.mark.parametrize("version", [4, 99, 2**70, "2", None, 0, -1, True, 1.5])
 def test_a_record_of_another_version(tmp_path, version):
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "record.json").write_text(json.dumps(simulated.make_record() | {"format": version}))
     newer = type(version) is int and version > schema.FORMAT
-    words = "is of a newer version; this one reads 1 to 2" if newer else "is unknown; expected 1 to 2"
+    reads = f"1 to {schema.FORMAT}"
+    words = f"is of a newer version; this one reads {reads}" if newer else f"is unknown; expected {reads}"
     for read in (lambda: read_record(folder / "record.json"), lambda: records.read(folder)):
         with pytest.raises(InputError, match=f"format {re.escape(repr(version))} {words}"):
             read()
 
 
+def as_format_2(record):
+    """Return a record of today as format 2 had it."""
+    old = record | {"format": 2, "bench": record["comparison_id"]}
+    del old["comparison_id"]
+    return old
+
+
+def test_a_record_of_format_2_has_the_settings_of_today(tmp_path):
+    old = as_format_2(simulated.make_record("L2TL")) | {
+        "label": "L2TL (num_actions=3, normaliser=softmax)",
+        "config": {
+            "recipe": {
+                "mirror": True,
+                "central_share": 0.9,
+                "normalise": "half",
+                "warmup_share": 0.1,
+                "lr": 0.1,
+            },
+            "settings": {"preset": "paper", "normaliser": "softmax", "num_actions": 3},
+            "source_recipe": {"mirror": 1},
+            "seed": 0,
+        },
+        "overrides": ["recipe.mirror=false", "recipe.lr=0.1", "method.normaliser=softmax", "shots=5"],
+    }
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(old))
+    read = read_record(path)
+    assert (read["format"], read["comparison_id"], "bench" in read) == (schema.FORMAT, old["bench"], False)
+    assert read["label"] == "L2TL (num_actions=3, normalizer=softmax)"
+    assert read["config"] == {
+        "recipe": {"hflip": True, "crop_pct": 0.9, "mean_std": "half", "warmup_fraction": 0.1, "lr": 0.1},
+        "settings": {"preset": "paper", "normalizer": "softmax", "num_actions": 3},
+        "source_recipe": {"mirror": 1},
+        "seed": 0,
+    }
+    assert read["overrides"] == [
+        "recipe.hflip=false",
+        "recipe.lr=0.1",
+        "method.normalizer=softmax",
+        "shots=5",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("label", "settings", "method", "shown"),
+    [
+        ("L2TL, first_order", {"preset": "first_order", "weights": "learned"}, "l2tl_gradients",
+         "L2TL by gradients"),
+        ("L2TL, first_order (judge_lr=0.1)", {"preset": "first_order", "judge_lr": 0.1}, "l2tl_gradients",
+         "L2TL by gradients (judge_lr=0.1)"),
+        ("Uniform weights, first_order", {"preset": "first_order", "weights": "uniform"}, "l2tl",
+         "Uniform weights, first_order"),
+        ("L2TL", {"preset": "paper", "weights": "learned"}, "l2tl", "L2TL"),
+    ],
+)  # fmt: skip
+def test_credit_by_gradients_of_format_2_is_the_row_of_its_own_method(
+    tmp_path, label, settings, method, shown
+):
+    old = as_format_2(simulated.make_record("L2TL")) | {
+        "label": label,
+        "config": {"method": "l2tl", "settings": settings},
+        "overrides": ["method.preset=first_order", "shots=5"],
+    }
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(old))
+    read = read_record(path)
+    assert (read["method"], read["label"], read["config"]["method"]) == (method, shown, method)
+    if method == "l2tl_gradients":
+        assert not {"preset", "weights", "credit"} & set(read["config"]["settings"])
+        assert read["overrides"] == ["shots=5"]
+
+
 def test_a_record_of_format_1_is_read(tmp_path):
     """As the first release wrote it: without what came later."""
     later = ("peak_memory_bytes", "notes", "started", "overrides", "numbers")
-    old = {k: v for k, v in simulated.make_record("L2TL").items() if k not in later} | {"format": 1}
+    old = {k: v for k, v in as_format_2(simulated.make_record("L2TL")).items() if k not in later}
+    old["format"] = 1
     del old["environment"]["threads"]
     path = tmp_path / "record.json"
     path.write_text(json.dumps(old))
@@ -139,7 +213,8 @@ def test_a_record_of_format_1_is_read(tmp_path):
     assert (read["notes"], read["started"], read["peak_memory_bytes"]) == ([], old["ended"], None)
     assert read["overrides"] == old["setting"].split(", ")
     assert read["environment"]["threads"] == 0
-    unchanged = set(old) - {"format", "environment"}
+    assert read["comparison_id"] == old["bench"]
+    unchanged = set(old) - {"format", "environment", "bench"}
     assert {k: read[k] for k in unchanged} == {k: old[k] for k in unchanged}
     assert len(schema.MIGRATIONS) == schema.FORMAT - 1
 
@@ -147,7 +222,7 @@ def test_a_record_of_format_1_is_read(tmp_path):
 def test_old_and_new_records_stand_in_one_table(results):
     path = next(results.rglob("record.json"))
     old = json.loads(path.read_text())
-    old |= {"format": 1}
+    old = as_format_2(old) | {"format": 1}
     path.write_text(json.dumps({k: v for k, v in old.items() if k not in ("numbers", "overrides")}))
     assert len(read_all(results).runs) == 4
     assert not read_all(results).unread
