@@ -7,42 +7,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from transferbench.benchmarks.cli import main
 from transferbench.datasets import catalog
 from transferbench.datasets.storage import cache
+from trees import TINY, picture, tree
 
-TINY = [
-    "recipe.steps=2",
-    "recipe.batch_size=4",
-    "recipe.image_size=16",
-    "recipe.evaluations=1",
-    "source_recipe.steps=2",
-    "source_recipe.batch_size=4",
-    "threads=1",
-    "workers=1",
-    "seeds=1",
-    "device=cpu",
-]
 Says = Callable[..., str]
-
-
-def picture(path: Path, seed: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(path)
-
-
-def tree(root: Path, classes: tuple[str, ...] = ("cat", "dog"), **parts: int) -> Path:
-    """Write a `split/class/image` tree of noise; four images a class unless said otherwise."""
-    for p, (part, count) in enumerate((parts or {"train": 4, "val": 4, "test": 4}).items()):
-        for c, name in enumerate(classes):
-            for i in range(count):
-                picture(root / part / name / f"{i}.png", 1000 * p + 100 * c + i)
-    return root
 
 
 def contents(results: Path) -> dict[Path, bytes]:

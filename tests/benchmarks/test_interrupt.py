@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_run import LONG, figures
+from processes import LONG, figures
 from transferbench.benchmarks.training import heartbeat, interrupt, loop
 from transferbench.benchmarks.training.run import run_one
 from transferbench.methods import catalog

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from test_bad_input import tree
 from transferbench.benchmarks.config.schema import Protocol, Role, RunConfig
 from transferbench.benchmarks.training import loop, run
 from transferbench.benchmarks.training import problem as pose
@@ -20,6 +19,7 @@ from transferbench.benchmarks.training.run import generalist, run_one
 from transferbench.datasets.base import Split
 from transferbench.datasets.pixels import MemoryPixels, Raw
 from transferbench.methods import catalog
+from trees import tree
 
 TINY = (
     *("recipe.steps=2", "recipe.batch_size=4", "recipe.image_size=16", "recipe.evaluations=1", "device=cpu"),

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_bad_input import TINY, tree
 from transferbench.benchmarks.cli import main
 from transferbench.benchmarks.commands.reproduce import differences, figures
 from transferbench.benchmarks.config.compose import request_for
@@ -14,6 +13,7 @@ from transferbench.benchmarks.config.resolve import run_config
 from transferbench.benchmarks.launch import pool
 from transferbench.benchmarks.training import record
 from transferbench.datasets import catalog
+from trees import TINY, tree
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import multiprocessing
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from processes import FORK, LONG, figures
 from transferbench.benchmarks.config.schema import RunConfig
 from transferbench.benchmarks.training import heartbeat, memory, record
 from transferbench.benchmarks.training.evaluate import evaluate
@@ -21,17 +21,7 @@ from transferbench.methods import catalog
 from transferbench.methods.networks.encoders import build_encoder
 from transferbench.methods.pretrain import Pretrain
 
-FORK = multiprocessing.get_context("fork")  # torch is loaded already: a child starts at once
-LONG = ("recipe.steps=40", "recipe.evaluations=10", "source_recipe.steps=20", "recipe.batch_size=8")
 MB = 1 << 20
-TIMES = ("seconds", "started", "ended", "peak_memory_bytes", "environment")
-
-
-def figures(record: Any) -> Any:
-    """Leave the times out of a record."""
-    if isinstance(record, dict):
-        return {k: figures(v) for k, v in record.items() if k not in TIMES}
-    return [figures(v) for v in record] if isinstance(record, list) else record
 
 
 def child(config: RunConfig, results: Path) -> Any:

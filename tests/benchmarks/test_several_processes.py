@@ -1,17 +1,14 @@
 """Two processes that share a run compute what one computes."""
 
 import math
-import multiprocessing
 import os
-import socket
 from contextlib import nullcontext
 from functools import partial
-from queue import Empty
 from typing import Any
 
 import pytest
 import torch
-from test_run import figures
+from processes import figures, in_two
 from torch import nn
 from torch.nn import functional as F
 from toy import toy_problem, toy_split
@@ -81,34 +78,6 @@ def trained(spec: tuple[str, ...]) -> dict:
         torch.manual_seed(t)
         curve.append({k: distributed.mean(v).item() for k, v in method.step(t).items()})
     return {"curve": curve, "state": {k: v.tolist() for k, v in method.net.state_dict().items()}}
-
-
-def in_two(function, *arguments, join=distributed.joined):
-    """Call a function in two processes that share a run; gives what each returned."""
-    context = multiprocessing.get_context("fork")  # torch is loaded already
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    answers = context.Queue()
-
-    def process(rank: int) -> None:
-        own = {"RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        os.environ.update({name: str(value) for name, value in own.items()})
-        with join():
-            answers.put((rank, function(*arguments)))
-
-    processes = [context.Process(target=process, args=(rank,)) for rank in (0, 1)]
-    for p in processes:
-        p.start()
-    found: dict[int, Any] = {}
-    while len(found) < 2:
-        alive = any(p.is_alive() for p in processes)
-        try:
-            rank, answer = answers.get(timeout=0.2)
-            found[rank] = answer
-        except Empty:
-            assert alive, "both ended without an answer"
-    return [found[0], found[1]]
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_run import FORK
+from processes import FORK
 from transferbench.datasets.files import atomic
 from transferbench.datasets.files.atomic import atomic_write, draft_of, named, sweep
 

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 from near_pair import in_float64, pose_near, with_mislabelled_digits
+from planted_labels import planted
 from sklearn.metrics import roc_auc_score
-from test_planted_source import planted
 from torch import nn
 from torch.nn import functional as F
 from transferbench.methods.meta_weights import MetaWeights

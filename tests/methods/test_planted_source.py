@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from planted_labels import planted
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
-from transferbench.datasets.base import Split
 from transferbench.methods import catalog
 from transferbench.methods.base import Method, Problem
 from transferbench.methods.datl import importance, label_marginal
@@ -16,16 +16,6 @@ from transferbench.methods.networks.network import Network
 
 STEPS = 100
 OPTIONS = (f"recipe.steps={STEPS}", "recipe.batch_size=16", "recipe.lr=0.02", "shots=5")
-
-
-def planted(source: Split, seed: int) -> tuple[Split, Tensor]:
-    """Shuffle the labels of half of the classes among their images; gives which classes are clean [S]."""
-    generator = torch.Generator().manual_seed(seed)
-    spoilt = torch.randperm(source.num_classes, generator=generator)[: source.num_classes // 2]
-    rows = torch.nonzero(torch.isin(source.labels, spoilt))[:, 0]
-    labels = source.labels.clone()
-    labels[rows] = labels[rows[torch.randperm(len(rows), generator=generator)]]
-    return replace(source, labels=labels), ~torch.isin(torch.arange(source.num_classes), spoilt)
 
 
 def train(method: Method, steps: int) -> float:

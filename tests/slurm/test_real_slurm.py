@@ -14,8 +14,8 @@ from pathlib import Path
 import faults
 import pytest
 import yaml
+from processes import in_two
 from storm import figures
-from test_several_processes import in_two
 from transferbench import InputError
 from transferbench.benchmarks.cli import main
 from transferbench.benchmarks.commands.bench import bench as bench_command

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from deaths import killed_after, killed_at, num_changes, records, start, torn
-from test_bad_input import tree
-from test_run import figures
+from processes import figures
 from transferbench.benchmarks.config.schema import RunConfig
 from transferbench.benchmarks.training.run import generalist, run_one
 from transferbench.methods import catalog
+from trees import tree
 
 SMALL = (
     *("device=cpu", "recipe.steps=8", "recipe.batch_size=4", "recipe.image_size=16", "recipe.evaluations=4"),

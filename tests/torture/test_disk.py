@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_bad_input import tree
+from trees import tree
 
 HERE = Path(__file__).parent
 FAULTS = {
