@@ -3,7 +3,6 @@
 It offers `ABOUT`, and `read(root)` when it reads an official layout, `images()` when it makes arrays.
 """
 
-import difflib
 import importlib
 import re
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from types import ModuleType
 
-from .. import InputError
+from .. import InputError, suggest
 from . import planted
 from .about import About
 from .base import Dataset
@@ -78,10 +77,8 @@ def about(name: str) -> About | None:
         return None
     if name and Path(name).exists() or "/" in name or name.endswith(".tar"):
         return None
-    near = difflib.get_close_matches(name, names(), n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else "."
     raise InputError(
-        f"no data set '{name}'{hint} Known: {', '.join(names())}, or a path to images "
+        f"no data set '{name}'{suggest(name, names())} Known: {', '.join(names())}, or a path to images "
         "(`transferbench data list`)"
     )
 

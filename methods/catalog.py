@@ -1,12 +1,11 @@
 """Find a method by name: each file of this folder with a class of Method in it is one."""
 
-import difflib
 import importlib
 import re
 from functools import cache
 from pathlib import Path
 
-from .. import InputError
+from .. import InputError, suggest
 from .base import Method
 
 IS_ONE = re.compile(r"^class \w+\(Method\):", re.MULTILINE)  # told without an import, which takes seconds
@@ -22,10 +21,10 @@ def names() -> tuple[str, ...]:
 def load(name: str) -> type[Method]:
     """Get a method's class. Raises: InputError for an unknown name, with the nearest known one."""
     if name not in names():
-        near = difflib.get_close_matches(name, names(), n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else "."
         known = ", ".join(n for n in names() if n != "pretrain")
-        raise InputError(f"no method '{name}'{hint} Known: {known} (`transferbench methods`)")
+        raise InputError(
+            f"no method '{name}'{suggest(name, names())} Known: {known} (`transferbench methods`)"
+        )
     module = importlib.import_module(f".{name}", __package__)
     (found,) = [
         c

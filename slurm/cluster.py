@@ -1,13 +1,11 @@
 """What is to be known of a cluster, read from a short YAML file."""
 
-import difflib
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from .. import InputError
+from .. import InputError, suggest
 from ..plain_yaml import read_yaml
 
 HERE = Path(__file__).parent / "clusters"
@@ -62,7 +60,7 @@ def load(name: str | None) -> Cluster:
         raise InputError(
             f"cluster={name}: no such file"
             if path == Path(name)
-            else f"cluster={name}: not known{near(name, names())} Known: {', '.join(names())}, "
+            else f"cluster={name}: not known{suggest(name, names())} Known: {', '.join(names())}, "
             "or a path that ends in .yaml"
         )
     content = read_yaml(path)
@@ -81,7 +79,7 @@ def load(name: str | None) -> Cluster:
 
 def _check(path: Path, key: str, value: Any, types: dict[str, Any]) -> None:
     if key not in types:
-        raise InputError(f"{path}: no setting '{key}'{near(key, types)} Known: {', '.join(types)}")
+        raise InputError(f"{path}: no setting '{key}'{suggest(key, types)} Known: {', '.join(types)}")
     expected = types[key]
     if isinstance(value, bool) or not isinstance(value, _plain(expected)):
         raise InputError(f"{path}: {key}={value!s:.60}: expected {_words(expected)}")
@@ -120,9 +118,3 @@ def _words(expected: Any) -> str:
     kinds = {"list": "a list of shell lines", "dict": "names and values", "int": "a whole number"}
     kinds |= {"float": "a number", "str": "text"}
     return next(words for kind, words in kinds.items() if kind in text)
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """Suggest the nearest name, as the end of a sentence."""
-    found = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean '{found[0]}'?" if found else "."

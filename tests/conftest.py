@@ -15,7 +15,8 @@ from loopback import Loopback, loopback
 from transferbench.benchmarks.config.compose import compose_request, settings_of
 from transferbench.benchmarks.config.resolve import run_config
 from transferbench.benchmarks.config.schema import Request, RunConfig
-from transferbench.benchmarks.training.problem import Posed, pose, without_target
+from transferbench.benchmarks.training.pretraining import without_target
+from transferbench.benchmarks.training.problem import BuiltProblem, build_problem
 from transferbench.datasets import catalog as datasets
 from transferbench.methods import catalog
 from transferbench.methods.base import Method
@@ -88,22 +89,24 @@ def config_of() -> Callable[..., RunConfig]:
 
 
 @pytest.fixture(scope="session")
-def posed_of() -> Callable[[RunConfig], Posed]:
+def built_of() -> Callable[[RunConfig], BuiltProblem]:
     """Pose a problem whose networks start from random weights: nothing is pre-trained."""
 
-    def build(config: RunConfig) -> Posed:
-        return pose(config, load_weights=lambda net: None, pretrain=lambda *a, **k: None, controls=None)
+    def build(config: RunConfig) -> BuiltProblem:
+        return build_problem(config)
 
     return build
 
 
 @pytest.fixture(scope="session")
-def build(config_of: Callable[..., RunConfig], posed_of: Callable[..., Posed]) -> Callable[..., Method]:
+def build(
+    config_of: Callable[..., RunConfig], built_of: Callable[..., BuiltProblem]
+) -> Callable[..., Method]:
     """Build a method by name, on the embedded pair."""
 
     def method(name: str, *overrides: str) -> Method:
         config = config_of(name, *overrides)
-        return catalog.load(name)(posed_of(config).problem, config.settings)
+        return catalog.load(name)(built_of(config).problem, config.settings)
 
     return method
 

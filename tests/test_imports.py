@@ -59,7 +59,15 @@ def test_the_reader_of_imports_resolves_them():
 def test_imports_go_one_way(package, allowed):
     root = tuple(
         f"transferbench.{name}"
-        for name in ("InputError", "RunFailed", "__version__", "printable", "plain_yaml")
+        for name in (
+            "InputError",
+            "RunFailed",
+            "__version__",
+            "nearest",
+            "printable",
+            "suggest",
+            "plain_yaml",
+        )
     )
     of_ours = (*root, *(f"transferbench.{name}" for name in allowed))
     wrong = {

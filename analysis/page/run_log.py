@@ -11,6 +11,7 @@ import pandas as pd
 
 from .. import wording
 from ..records.comparison import Comparison
+from ..records.schema import is_done
 
 ROLES = {
     "run": "runs",
@@ -87,7 +88,7 @@ def _text(value: Any) -> tuple[str, float]:
 def unfinished(results: Path) -> list[Unfinished]:
     """Return the runs below `results` that failed, run still, or were stopped: folders without a record."""
     folders = sorted(path.parent for path in results.glob("**/config.json"))
-    return [_state(folder, results) for folder in folders if not (folder / "record.json").exists()]
+    return [_state(folder, results) for folder in folders if not is_done(folder)]
 
 
 def _state(folder: Path, results: Path) -> Unfinished:

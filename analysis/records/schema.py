@@ -33,6 +33,16 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 Kind = Callable[[Any], bool]
 
 
+def record_path(folder: Path) -> Path:
+    """Return where the record of a run lies in its folder."""
+    return folder / "record.json"
+
+
+def is_done(folder: Path) -> bool:
+    """Return whether a run is done: its record, written last and by one rename, is there."""
+    return record_path(folder).exists()
+
+
 def read_record(path: Path) -> dict[str, Any]:
     """Return one record as plain JSON, as the present format has it.
 

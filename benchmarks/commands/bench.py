@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ... import InputError
+from ...analysis.records.schema import is_done, record_path
 from ...analysis.wording import duration
 from ...datasets import catalog as datasets
 from ...datasets.download import locate
@@ -110,7 +111,7 @@ def _single(overrides: Sequence[str]) -> int:
         return 0
     with Progress([config], results, console) as progress:
         progress.report(config, None)
-    console.print(f"record: {config.folder(results) / 'record.json'}", markup=False)
+    console.print(f"record: {record_path(config.folder(results))}", markup=False)
     return 0
 
 
@@ -210,11 +211,8 @@ def _show(configs: Sequence[RunConfig], results: Path, console: Console) -> None
     if len(missing(configs, results)) == len(configs):
         return
     page = results / "report" / "report.html"
-    newest = max(
-        (c.folder(results) / "record.json").stat().st_mtime
-        for c in configs
-        if (c.folder(results) / "record.json").exists()
-    )
+    done = [folder for c in configs if is_done(folder := c.folder(results))]
+    newest = max(record_path(folder).stat().st_mtime for folder in done)
     comparison = find_comparison(results, first.source_name, first.target_name, first.comparison_id)
     if not page.exists() or page.stat().st_mtime < newest:
         write_prints([comparison], page.parent / "figures")

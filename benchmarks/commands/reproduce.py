@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from ... import InputError
-from ...analysis.records.load import read_record
+from ...analysis.records.schema import read_record, record_path
 from ...datasets.download import locate
 from ..config.compose import request_for
 from ..config.resolve import run_config
@@ -87,7 +87,7 @@ def differences(old: Any, new: Any, name: str = "") -> Iterator[str]:
 
 
 def _record_of(run: Path) -> dict[str, Any]:
-    path = run / "record.json" if run.is_dir() else run
+    path = record_path(run) if run.is_dir() else run
     if not path.is_file():
         raise InputError(f"{run}: no record there; expected the folder of a finished run")
     old = read_record(path)

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ... import InputError, printable
-from ...analysis.records.schema import read_record
+from ...analysis.records.schema import is_done, read_record, record_path
 from ...analysis.wording import duration
 from ...slurm import queue, submit
 from ...slurm.job import FULL
@@ -60,7 +60,7 @@ def states(results: Path) -> list[State]:
     digests |= {name: name.rpartition("-")[2] for name in folders}
     if not digests:
         raise InputError(f"results={results}: no runs there; {shell('bench', results)} makes some")
-    open_ids = [line.job for line in lines.values() if not (results / line.folder / "record.json").exists()]
+    open_ids = [line.job for line in lines.values() if not is_done(results / line.folder)]
     jobs = (queue.jobs(open_ids) if open_ids else None) or {}
     found = []
     for name, digest in sorted(digests.items()):
@@ -71,9 +71,9 @@ def states(results: Path) -> list[State]:
 
 def state_of(folder: Path, job: queue.Job | None = None) -> tuple[str, str]:
     """Tell a run's state, and a few words on it; `job` is what SLURM says of its last job."""
-    if (folder / "record.json").exists():
+    if is_done(folder):
         try:
-            done = read_record(folder / "record.json")
+            done = read_record(record_path(folder))
         except InputError as error:
             return "done", str(error)
         scores = done.get("test") or done.get("holdout") or {}

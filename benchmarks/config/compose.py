@@ -1,6 +1,5 @@
 """From overrides to run configurations: Hydra composes, once a row, and then leaves the room."""
 
-import difflib
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
@@ -15,7 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ... import InputError
+from ... import InputError, nearest, suggest
 from ...analysis.records.schema import RENAMED
 from ...datasets import catalog as datasets
 from ...methods import catalog as methods
@@ -77,7 +76,7 @@ def compose_request(overrides: Iterable[str], method: str | None = None) -> Requ
     preset = given.get("preset") or _preset_of(given.get("target", Request.target))
     if preset not in presets():
         raise InputError(
-            f"preset={preset}: not known{_near(preset, presets())} Known: {', '.join(presets())}"
+            f"preset={preset}: not known{suggest(preset, presets())} Known: {', '.join(presets())}"
         )
     read_yaml(HERE / "presets" / f"{preset}.yaml")  # Hydra would not say what is wrong with it
     words = [w for w in words if not w.startswith(("preset=", "method="))]
@@ -163,16 +162,10 @@ def _unknown(name: str, names: list[str]) -> str:
     prefix, _, last = name.rpartition(".")
     family = {n.rpartition(".")[2]: n for n in names if n.rpartition(".")[0] == prefix}
     elsewhere = [n for n in names if n.rpartition(".")[2] == last]
-    near = difflib.get_close_matches(last, family, n=1)
+    near = nearest(last, family)
     if near or elsewhere:
-        return f"no setting '{name}'; did you mean '{elsewhere[0] if elsewhere else family[near[0]]}'?"
+        return f"no setting '{name}'; did you mean '{elsewhere[0] if elsewhere else family[near or '']}'?"
     return f"no setting '{name}'. Known: {', '.join(family.values() or names)}"
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    """Suggest the nearest name, as the end of a sentence."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean '{near[0]}'?" if near else "."
 
 
 def _names(method: str | None) -> list[str]:
@@ -195,7 +188,7 @@ def suites() -> list[str]:
 def read_suite(name: str) -> dict[str, Any]:
     """Read a suite. Raises: InputError for an unknown name, with the nearest known one."""
     if name not in suites():
-        raise InputError(f"no suite '{name}'{_near(name, suites())} Known: {', '.join(suites())}")
+        raise InputError(f"no suite '{name}'{suggest(name, suites())} Known: {', '.join(suites())}")
     path = HERE / "suites" / f"{name}.yaml"
     suite = read_yaml(path)
     if wrong := [key for key, right in SUITE.items() if key in suite and not right(suite[key])]:
@@ -235,7 +228,7 @@ def rows(request: Request, overrides: Iterable[str]) -> list[tuple[str, Any]]:
         method = row.pop("method")
         choices = sorted({*known, *methods.names()} - {"pretrain"})
         if name not in choices:
-            raise InputError(f"methods: no row '{name}'{_near(name, choices)} Known: {', '.join(choices)}")
+            raise InputError(f"methods: no row '{name}'{suggest(name, choices)} Known: {', '.join(choices)}")
         has = {f.name for f in fields(methods.load(method).Config)}
         mine = [o for o in own if o.split("=")[0].removeprefix("method.") in has]
         used.update(mine)

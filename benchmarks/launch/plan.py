@@ -7,13 +7,14 @@ from pathlib import Path
 
 import torch
 
+from ...analysis.records.schema import is_done
 from ...datasets import catalog as datasets
 from ...methods import catalog as methods
 from ...methods.networks.network import Network
 from ..config.compose import rows, suite_rows
 from ..config.resolve import run_config
 from ..config.schema import Request, RunConfig
-from ..training.problem import check_target, pose
+from ..training.problem import build_problem, check_target
 from ..training.run import requirements
 
 
@@ -54,9 +55,9 @@ def why_incompatible(
     """
     reasons = {}
     for config in {row_of(c): c for c in reversed(missing(configs, results))}.values():
-        posed = pose(config, load_weights=lambda net: None, pretrain=lambda *a, **k: None, controls=None)
+        built = build_problem(config)
         if reason := _unsplit(config, processes) or methods.load(config.method).why_incompatible(
-            posed.problem
+            built.problem
         ):
             reasons[row_of(config)] = (config, reason)
     return reasons
@@ -107,7 +108,7 @@ def in_order(configs: Sequence[RunConfig], results: Path) -> list[RunConfig]:
 def missing(configs: Sequence[RunConfig], results: Path) -> list[RunConfig]:
     """Keep each configuration that has no record, once."""
     unique = {c.digest: c for c in configs}
-    return [c for c in unique.values() if not (c.folder(results) / "record.json").exists()]
+    return [c for c in unique.values() if not is_done(c.folder(results))]
 
 
 def prepare_data(configs: Sequence[RunConfig]) -> None:
@@ -118,8 +119,8 @@ def prepare_data(configs: Sequence[RunConfig]) -> None:
     """
     by_problem = {(c.comparison_id, c.seed): c for c in configs}
     for config in by_problem.values():
-        posed = pose(config, load_weights=lambda net: None, pretrain=lambda *a, **k: None, controls=None)
-    posed.problem.network()
+        built = build_problem(config)
+    built.problem.network()
 
 
 def estimate_seconds(configs: Sequence[RunConfig], threads: int) -> dict[str, float]:
@@ -145,11 +146,11 @@ def _num_passes(config: RunConfig) -> int:
 
 def _forward_seconds(config: RunConfig) -> float:
     """Time the forward pass of one batch, an image."""
-    posed = pose(config, load_weights=lambda net: None, pretrain=lambda *a, **k: None, controls=None)
-    net = posed.problem.network(pretrained=False)
+    built = build_problem(config)
+    net = built.problem.network(pretrained=False)
     count = min(config.recipe.batch_size, 64)
     size = config.recipe.image_size
-    x = torch.randn(count, 3, size, size, device=posed.problem.device)
+    x = torch.randn(count, 3, size, size, device=built.problem.device)
     with torch.no_grad():
         return min(_seconds(net, x) for _ in range(5)) / count  # the first warms up, others may be disturbed
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ... import InputError
+from ...analysis.records.schema import record_path
 from ...datasets import catalog as datasets
 from ...datasets import planted
 from ...datasets.download import locate
@@ -229,7 +230,7 @@ def _plain(suite: Suite, cell: Cell, incompatible: Mapping[str, str], results: P
             {
                 "seed": c.seed,
                 "digest": c.digest,
-                "record": str((c.folder(results) / "record.json").relative_to(results)),
+                "record": str(record_path(c.folder(results)).relative_to(results)),
             }
             for c in cell.configs
         ],

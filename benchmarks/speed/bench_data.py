@@ -96,15 +96,15 @@ def bench_l2tl_from_disk(benchmark: Any, photos: Path) -> None:
     """Take the source from JPEGs: the step waits for none, and decodes no candidate in vain."""
     size = "resnet18, 64 px"
     memory: Any
-    memory, posed = build("l2tl", *ON_CPU[size])
+    memory, built = build("l2tl", *ON_CPU[size])
     part = image_folder.load(photos, as_source=True).parts["train"]
     counting = Counting(part.images)
-    source = posed.problem.source
+    source = built.problem.source
     assert source is not None
     labels = torch.from_numpy(part.labels)
     pixels = DemandPixels(counting, 72, num_threads=1)
     split = replace(source, pixels=pixels, labels=labels, index=torch.arange(len(labels)))
-    disk: Any = catalog.load("l2tl")(replace(posed.problem, source=split), memory.config)
+    disk: Any = catalog.load("l2tl")(replace(built.problem, source=split), memory.config)
     clock = Clock(torch.device("cpu"))
     steps = 0
 

@@ -40,8 +40,8 @@ def bench_finetune_step(benchmark: Any, size: str) -> None:
 @pytest.mark.parametrize("size", SIZES)
 def bench_finetune_with_data(benchmark: Any, size: str) -> None:
     """Take images in memory through each one's own crops: ours by batch, torchvision's by image."""
-    method, posed = build("finetune", *SIZES[size])
-    net, recipe, split = method.net, posed.problem.recipe, posed.problem.target
+    method, built = build("finetune", *SIZES[size])
+    net, recipe, split = method.net, built.problem.recipe, built.problem.target
     rivals = {
         "ours": stepper(method),
         "torch": torch_loop(net, recipe, _endless(split, recipe.batch_size)),

@@ -14,11 +14,11 @@ BY_GRADIENTS = 1.5  # steps of the paper's, at most
 @pytest.mark.parametrize("size", SIZES)
 def bench_l2tl_step(benchmark: Any, size: str) -> None:
     """Take batches B : B : 4 B from memory, as the paper has them."""
-    finetune, posed = build("finetune", *SIZES[size])
+    finetune, built = build("finetune", *SIZES[size])
     l2tl, _ = build("l2tl", *SIZES[size])
     floor = flops(l2tl) / flops(finetune)
     rivals = {"l2tl": stepper(l2tl), "finetune": stepper(finetune)}
-    times = race(benchmark, Rounds(rivals, device_clock(posed.problem.device)), count=10, warmup=2)
+    times = race(benchmark, Rounds(rivals, device_clock(built.problem.device)), count=10, warmup=2)
     show(benchmark, f"floor of L2TL / fine-tuning, by operations: {size}", floor)
     ratio = times.ratios("l2tl", "finetune")
     show(benchmark, f"L2TL step / fine-tuning step: {size}", ratio, most=NEAR_FLOOR * floor)

@@ -19,12 +19,12 @@ WARM, STEPS = 500, 5_000
 
 def bench_resident_growth(benchmark: Any) -> None:
     """Take 5,000 steps of L2TL with batches of 4 and a network of two convolutions."""
+    method: Any
     built: Any
-    posed: Any
-    built, posed = build("l2tl", "recipe.batch_size=4")
-    classes = posed.problem.source.num_classes, posed.problem.target.num_classes
-    problem = replace(posed.problem, network=lambda: Network(SmallEncoder((4,)), *classes))
-    step = stepper(type(built)(problem, built.config))
+    method, built = build("l2tl", "recipe.batch_size=4")
+    classes = built.problem.source.num_classes, built.problem.target.num_classes
+    problem = replace(built.problem, network=lambda: Network(SmallEncoder((4,)), *classes))
+    step = stepper(type(method)(problem, method.config))
 
     def steps(count: int) -> None:
         for _ in range(count):

@@ -12,9 +12,9 @@ def bench_steps(benchmark: Any) -> None:
     rivals = {}
     for name, row in suite_rows().items():
         own = [f"{k}={v}" for k, v in row.items() if k != "method"]
-        method, posed = build(row["method"], "recipe.batch_size=64", *own)
+        method, built = build(row["method"], "recipe.batch_size=64", *own)
         rivals[name] = stepper(method)
-    times = race(benchmark, Rounds(rivals, device_clock(posed.problem.device)), count=10)
+    times = race(benchmark, Rounds(rivals, device_clock(built.problem.device)), count=10)
     for name in rivals:
         if name != "finetune":
             show(benchmark, f"step of {name} / fine-tuning", times.ratios(name, "finetune"))

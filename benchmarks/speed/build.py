@@ -10,7 +10,7 @@ from ...methods import catalog
 from ...methods.base import Method
 from ..config.compose import compose_request, settings_of
 from ..config.resolve import run_config
-from ..training.problem import Posed, device_of, pose
+from ..training.problem import BuiltProblem, build_problem, device_of
 
 BASE = ("shots=20", "threads=1")
 ON_CPU = {
@@ -29,15 +29,15 @@ ON_GPU = {  # the paper's sizes
 SIZES = ON_CPU | (ON_GPU if torch.cuda.is_available() else {})
 
 
-def build(method: str, *overrides: str) -> tuple[Method, Posed]:
-    """Build a method on the embedded pair, and what it was posed."""
+def build(method: str, *overrides: str) -> tuple[Method, BuiltProblem]:
+    """Build a method on the embedded pair, and what it was built."""
     given = [*BASE, *overrides]
     request = compose_request([o for o in given if not o.startswith("method.")])
     config = run_config(request, method, settings_of(method, given), 0)
     if device_of(config.device).type == "cpu":
         torch.set_num_threads(1)
-    posed = pose(config, load_weights=lambda net: None, pretrain=lambda *a, **k: None, controls=None)
-    return catalog.load(method)(posed.problem, config.settings), posed
+    built = build_problem(config)
+    return catalog.load(method)(built.problem, config.settings), built
 
 
 def stepper(method: Any) -> Callable[[], object]:

@@ -213,7 +213,8 @@ class Training:
         self.memory.load_state_dict(state["memory"])
         self.watch.load_state_dict(state["watch"])
         self.step, self.flops_per_step = int(state["step"]), int(state["flops_per_step"])
-        self.curve, self.rests_on = list(state["curve"]), list(state["rests_on"])
+        self.curve = list(state["curve"])
+        self.rests_on[:] = state["rests_on"]  # a pre-training that prepare() runs is added to this list
         self.watch.saved_at = self.step
         return bool(state["is_prepared"])
 

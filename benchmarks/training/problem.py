@@ -1,8 +1,8 @@
-"""Pose the problem of a run: what its method may see, and apart from it the test images."""
+"""Build the problem of a run: what its method may see, and apart from it the test images."""
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,20 +20,28 @@ from ...methods.networks.encoders import build_encoder
 from ...methods.networks.network import Network
 from ...methods.recipe import Precision, Recipe
 from ..config.schema import Norms, Protocol, Role, RunConfig
+from .pretraining import SourceModel
 
 GPU_SHARE = 0.25  # of the device's memory that pixels may take
 
 
 @dataclass(frozen=True)
-class Posed:
-    """A problem, and what only the loop may look at."""
+class BuiltProblem:
+    """A problem, and what only the training loop may see.
+
+    Attributes:
+        problem: for the method.
+        curve: the images that the curve is measured on, or None.
+        test: the test images, or None.
+        splits: all parts that were read, by name.
+        notes: remarks on the images, for tables.
+    """
 
     problem: Problem
-    curve: Split | None  # what the curve is measured on
+    curve: Split | None
     test: Split | None
-    dataset: Dataset  # what is judged on
     splits: Mapping[str, Split]
-    notes: tuple[str, ...]  # what a table has to say of the images
+    notes: tuple[str, ...]
 
 
 def device_of(name: str) -> torch.device:
@@ -48,18 +56,22 @@ def device_of(name: str) -> torch.device:
     return device
 
 
-def pose(
+def leave(net: Network, **wanted: Any) -> None:
+    """Load nothing: in the place of a method's own pre-training, where a problem is built to be looked at."""
+
+
+def build_problem(
     config: RunConfig,
-    load_weights: Callable[[Network], None],
-    pretrain: Callable[..., None],
-    controls: Mapping[str, Tensor] | None,
-) -> Posed:
-    """Pose the problem of a configuration.
+    shared: SourceModel | None = None,
+    pretrain: Callable[..., None] = leave,
+    controls: Mapping[str, Tensor] | None = None,
+) -> BuiltProblem:
+    """Build the problem of a configuration.
 
     Args:
         config: the run.
-        load_weights: puts the shared source pre-training into a network.
-        pretrain: runs or finds another source pre-training and puts it into a network.
+        shared: the source model that its networks start from; None: random weights, or published ones.
+        pretrain: runs or finds a pre-training of the method's own, and loads it into a network.
         controls: what a first stage learned, or None.
     """
     device = device_of(config.device)
@@ -84,13 +96,13 @@ def pose(
         recipe=config.recipe,
         seed=config.seed,
         device=device,
-        network=_network_maker(config, source, judged, device, load_weights),
+        network=_network_maker(config, source, judged, device, shared),
         pretraining_images=config.source_recipe.steps * config.source_recipe.batch_size,
         pretrain=pretrain,
         controls=controls,
         score=config.score,
     )
-    return Posed(problem, curve, test, judged, parts, notes)
+    return BuiltProblem(problem, curve, test, parts, notes)
 
 
 def _source_split(config: RunConfig, source: Dataset, device: torch.device) -> tuple[Split, tuple[str, ...]]:
@@ -166,7 +178,7 @@ def _network_maker(
     source: Dataset | None,
     target: Dataset,
     device: torch.device,
-    load_weights: Callable[[Network], None],
+    shared: SourceModel | None,
 ) -> Callable[..., Network]:
     """Make networks whose new weights depend on the seed alone."""
     recipe = config.recipe
@@ -193,27 +205,10 @@ def _network_maker(
         net = net.to(device)
         if recipe.channels_last:
             net = net.to(memory_format=torch.channels_last)
-        if pretrained:
-            # A pre-training that is made now must leave the generator as one that is found.
-            with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-                load_weights(net)
+        if pretrained and shared is not None:
+            shared.load_into(net)
         if recipe.compile:
             net.compile_encoder()
         return net
 
     return network
-
-
-def without_target(config: RunConfig, **changes: Any) -> RunConfig:
-    """Give the pre-training that belongs to a run: what concerns the target falls away."""
-    return replace(
-        config,
-        role=Role.pretraining,
-        target="none",
-        method="pretrain",
-        shots=None,
-        protocol=Protocol.holdout,
-        score="top1",
-        data={k: v for k, v in config.data.items() if k != "target"},
-        **changes,
-    )

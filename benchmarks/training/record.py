@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from ... import InputError
-from ...analysis.records.schema import read_record
+from ...analysis.records.schema import is_done, read_record, record_path
 from ...datasets import distributed
 from ...datasets.files.atomic import atomic_write, named
 
@@ -82,8 +82,7 @@ def write_tensors(path: Path, content: Mapping[str, Any]) -> None:
 
 def read(folder: Path) -> dict[str, Any] | None:
     """Read a run's record; None when it is not done. Raises: InputError for a damaged or newer one."""
-    path = folder / "record.json"
-    return read_record(path) if path.exists() else None
+    return read_record(record_path(folder)) if is_done(folder) else None
 
 
 def packed(correct: np.ndarray) -> str:

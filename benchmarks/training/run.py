@@ -4,23 +4,19 @@ import time
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
-from functools import partial
-from itertools import product
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from ... import InputError
 from ...analysis.records.schema import FORMAT as RECORD_FORMAT
+from ...analysis.records.schema import record_path
 from ...datasets import distributed
 from ...datasets.files.atomic import sweep
 from ...methods import catalog as methods
+from ...methods.base import Method
 from ...methods.networks.network import Network
-from ...methods.networks.tensor_files import read_tensors
-from ...methods.pretrain import Pretrain
-from ...methods.recipe import TestCrops
 from ..config.overrides import overrides
 from ..config.schema import Protocol, Role, RunConfig, Score, Tune
 from . import interrupt, record
@@ -30,54 +26,16 @@ from .heartbeat import Claim, Taken, living
 from .loop import CHECKPOINTS, Training
 from .memory import PeakMemory
 from .nan_guard import NanGuard
-from .problem import Posed, device_of, pose, without_target
+from .pretraining import SourceModel, read_kept, shared_pretraining, source_model, specialist
+from .problem import BuiltProblem, build_problem, device_of
+from .tuning import trials, with_best_trial
 
-TUNING_SEED = 10_000  # apart from the seeds that are reported
 WAIT_SECONDS = 1.0
-
-
-def pretraining(config: RunConfig) -> RunConfig | None:
-    """Give the shared source pre-training that a run starts from, or None."""
-    if config.source == "none" or not methods.load(config.method).uses_pretraining:
-        return None
-    return generalist(config)
-
-
-def generalist(config: RunConfig) -> RunConfig:
-    """Give the shared pre-training on the source as it comes."""
-    own = config.source_recipe
-    recipe = replace(
-        config.recipe,
-        steps=own.steps,
-        batch_size=own.batch_size,
-        lr=own.lr,
-        weight_decay=own.weight_decay,
-        milestones=own.milestones,
-        decay_biases=False,
-        test_crops=TestCrops.central,  # what concerns the target alone: not another pre-training
-        lr_grid=[],
-        weight_decay_grid=[],
-    )
-    published = config.pretrained or config.checkpoint is not None
-    seed = config.seed if own.seed is None else own.seed
-    return without_target(
-        config, recipe=recipe, settings=Pretrain.Config(head_only=published), seed=seed, tune=Tune.off
-    )
-
-
-def trials(config: RunConfig) -> list[RunConfig]:
-    """Give the runs that choose the learning rate and weight decay: as many for every method."""
-    if config.tune is Tune.off:
-        return []
-    plain = replace(config, role=Role.trial, tune=Tune.off, protocol=Protocol.holdout, seed=TUNING_SEED)
-    recipe = config.recipe
-    grid = product(recipe.lr_grid, recipe.weight_decay_grid)
-    return [replace(plain, recipe=replace(recipe, lr=lr, weight_decay=wd)) for lr, wd in grid]
 
 
 def requirements(config: RunConfig) -> list[RunConfig]:
     """List what can be run before a run, and is shared with others."""
-    base = pretraining(config)
+    base = shared_pretraining(config)
     return ([base] if base else []) + trials(config)
 
 
@@ -146,167 +104,116 @@ def _leave_error(folder: Path, error: Exception) -> None:
 
 
 def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
+    """Run from the start, or from the last checkpoint, to the record."""
     started = record.now()
-    chosen, choice = _chosen(config, results)
-    rests_on: list[dict[str, Any]] = []
-    device = device_of(config.device)
+    shared = _shared_source_model(config, results)
+    chosen, choice = _tuned(config, results)
     controls = _first_stage(chosen, results)
+    device = device_of(config.device)
     clock, memory = Clock(device), PeakMemory(device)
-    posed = pose(
-        chosen,
-        load_weights=partial(_load_shared, config, results, rests_on, memory),
-        pretrain=partial(_pretrain_specialist, config, results, rests_on, memory, clock),
-        controls=controls,
-    )
-    method = methods.load(config.method)(posed.problem, config.settings)
-    every = 60 * config.checkpoint_minutes
-    source = posed.problem.source
-    watched = source.classes if source and source.truth else ()
-    watch = NanGuard(method, folder, config.on_nan)
-    training = Training(
-        method, watch, clock, memory, posed.curve, config.seed, folder, rests_on, every, watched
-    )
+    rests_on = [shared.reference] if shared else []
+    pretrain = OwnPretraining(config, results, clock, memory, rests_on)
+    built = build_problem(chosen, shared, pretrain, controls)
+    method = methods.load(config.method)(built.problem, config.settings)
+    training = _training(config, built, method, clock, memory, rests_on, folder)
     recipe = chosen.recipe
     training.run(recipe.steps, recipe.evaluations, recipe.batch_size, claim.beat)
     if not distributed.is_first():
         return
-    done = _record(config, posed, training, started)
+    done = _record(config, built, training, started)
     done |= {"choice": choice, "pretraining": training.rests_on}
+    source = built.problem.source
     if source and source.truth:
         done["source_truth"] = dict(zip(source.classes, source.truth, strict=True))
     claim.check()
     if config.role in (Role.pretraining, Role.first_stage):
         kept = method.net.state_dict() if config.role is Role.pretraining else method.controls()
         record.write_tensors(folder / "kept.pt", kept)
-    record.write_json(folder / "record.json", done)
+    record.write_json(record_path(folder), done)
 
 
-def _chosen(config: RunConfig, results: Path) -> tuple[RunConfig, dict[str, Any] | None]:
-    """Run the trials and take the learning rate and weight decay of the best."""
+def _shared_source_model(config: RunConfig, results: Path) -> SourceModel | None:
+    """Run or find the shared source pre-training, where the run starts from one."""
+    base = shared_pretraining(config)
+    return None if base is None else _source_model(base, results, shared=True)
+
+
+def _source_model(base: RunConfig, results: Path, shared: bool) -> SourceModel:
+    """Run or find a source pre-training, and read what it left."""
+    done = run_one(base, results)
+    kept = distributed.on_first(read_kept, base.folder(results))
+    return source_model(base, done, kept, results, shared)
+
+
+def _tuned(config: RunConfig, results: Path) -> tuple[RunConfig, dict[str, Any] | None]:
+    """Run or find the trials, and take the learning rate and weight decay of the best."""
     candidates = trials(config)
     if not candidates:
         return config, None
-    scores = [run_one(trial, results)["holdout"][config.score] for trial in candidates]
-    best = max(range(len(scores)), key=scores.__getitem__)
-    lr, wd = candidates[best].recipe.lr, candidates[best].recipe.weight_decay
-    choice = {
-        "rule": f"best {config.score} after the last step on the half of the holdout that serves no rewards",
-        "num_trials": len(scores),
-        "seed": TUNING_SEED,
-        "lr": lr,
-        "weight_decay": wd,
-        "holdout": scores[best],
-    }
-    return replace(config, recipe=replace(config.recipe, lr=lr, weight_decay=wd)), choice
+    return with_best_trial(config, candidates, [run_one(trial, results) for trial in candidates])
 
 
 def _first_stage(config: RunConfig, results: Path) -> Mapping[str, Tensor] | None:
-    """Learn on train with rewards of the holdout what `protocol=trainval` then replays."""
+    """Run or find the stage that learns, from rewards on the holdout, what `protocol=trainval` replays."""
     needed = config.protocol is Protocol.trainval and methods.load(config.method).learns_controls
     if config.role is not Role.run or not needed:
         return None
     stage = replace(config, role=Role.first_stage, protocol=Protocol.holdout, tune=Tune.off)
     run_one(stage, results)
-    return distributed.on_first(_kept, stage.folder(results))
+    return distributed.on_first(read_kept, stage.folder(results))
 
 
-def _kept(folder: Path) -> dict[str, Tensor]:
-    """Read what a run leaves for those that rest on it. Raises: InputError for a damaged file."""
-    path = folder / "kept.pt"
-    try:
-        kept = read_tensors(path)
-        if not (isinstance(kept, dict) and all(isinstance(tensor, Tensor) for tensor in kept.values())):
-            raise ValueError("it holds no named tensors")
-    except (ValueError, FileNotFoundError) as error:
-        raise InputError(
-            f"{path}: not readable ({error}); remove {folder}, and the same command makes it anew"
-        ) from error
-    return kept
+@dataclass(frozen=True)
+class OwnPretraining:
+    """Runs or finds the pre-training that a method asks for while it prepares, and loads it into a network.
 
-
-def _load_shared(
-    config: RunConfig, results: Path, rests_on: list[dict[str, Any]], memory: PeakMemory, net: Network
-) -> None:
-    """Put the shared source pre-training into a network, where the run starts from it."""
-    is_specialist = config.role is Role.pretraining and config.settings.generalist
-    base = generalist(config) if is_specialist else pretraining(config)
-    if base is not None:
-        _adopt(base, results, rests_on, memory, net, shared=True)
-
-
-def _pretrain_specialist(
-    config: RunConfig,
-    results: Path,
-    rests_on: list[dict[str, Any]],
-    memory: PeakMemory,
-    clock: Clock,
-    net: Network,
-    *,
-    class_weights: list[float],
-    matcher: Any,
-    num_samples: int,
-    from_generalist: bool,
-    steps_share: float,
-    lr: float,
-) -> None:
-    """Run a source pre-training with class weights, off this run's clock: it has its own record.
-
-    It trains the whole network: at `lr`, or, where that is 0, at the source recipe's rate; but what is
-    published is fine-tuned, at the recipe's rate.
+    It has a record of its own, so its time and memory are not the run's.
     """
-    base = generalist(config)
-    is_published = base.settings.head_only and from_generalist
-    settings = replace(
-        base.settings,
-        class_weights=class_weights,
-        matcher=matcher,
-        num_samples=num_samples,
-        generalist=base.digest if from_generalist else "",
-        head_only=False,
-    )
-    recipe = replace(
-        base.recipe,
-        steps=max(1, round(steps_share * base.recipe.steps)),
-        lr=lr or (config.recipe.lr if is_published else base.recipe.lr),
-    )
-    special = replace(base, settings=settings, recipe=recipe)
-    with clock.paused():
-        _adopt(special, results, rests_on, memory, net, shared=False)
+
+    config: RunConfig
+    results: Path
+    clock: Clock
+    memory: PeakMemory
+    rests_on: list[dict[str, Any]]
+
+    def __call__(self, net: Network, **wanted: Any) -> None:
+        """Load it into `net`; `wanted` as for `pretraining.specialist`."""
+        with self.clock.paused():
+            with self.memory.paused():
+                found = _source_model(specialist(self.config, **wanted), self.results, shared=False)
+            found.load_into(net)
+            if found.reference["digest"] not in [r["digest"] for r in self.rests_on]:
+                self.rests_on.append(found.reference)
 
 
-def _adopt(
-    base: RunConfig,
-    results: Path,
-    rests_on: list[dict[str, Any]],
+def _training(
+    config: RunConfig,
+    built: BuiltProblem,
+    method: Method,
+    clock: Clock,
     memory: PeakMemory,
-    net: Network,
-    shared: bool,
-) -> None:
-    with memory.paused():
-        done = run_one(base, results)
-    kept = distributed.on_first(_kept, base.folder(results))
-    try:
-        net.adopt(kept)
-    except ValueError as error:
-        raise InputError(f"{base.folder(results) / 'kept.pt'}: {error}; remove its folder") from error
-    if done["digest"] not in [r["digest"] for r in rests_on]:
-        seconds = done["seconds"]["prepare"] + done["seconds"]["step"]
-        rests_on.append(
-            {"digest": done["digest"], "seconds": seconds, "steps": done["num_steps"], "shared": shared}
-        )
+    rests_on: list[dict[str, Any]],
+    folder: Path,
+) -> Training:
+    """Return the training loop of a method."""
+    source = built.problem.source
+    watched = source.classes if source and source.truth else ()
+    guard = NanGuard(method, folder, config.on_nan)
+    every = 60 * config.checkpoint_minutes
+    return Training(method, guard, clock, memory, built.curve, config.seed, folder, rests_on, every, watched)
 
 
-def _record(config: RunConfig, posed: Posed, training: Training, started: str) -> dict[str, Any]:
+def _record(config: RunConfig, built: BuiltProblem, training: Training, started: str) -> dict[str, Any]:
     """Judge the finished method on the test images, once, and gather all figures."""
-    method, clock, problem = training.method, training.clock, posed.problem
+    method, clock, problem = training.method, training.clock, built.problem
     recipe = config.recipe
     test: dict[str, float] | None = None
     per_image: dict[str, Any] = {"correct": None}
-    if posed.test is not None:
+    if built.test is not None:
         by_class = config.score == Score.auroc
-        test, said = evaluate(method, posed.test, recipe.batch_size, recipe.test_crops, by_class)
+        test, said = evaluate(method, built.test, recipe.batch_size, recipe.test_crops, by_class)
         training.watch.check_scores(test, "test", training.step)
-        per_image = by_image(said, posed.test)
+        per_image = by_image(said, built.test)
     holdout = training.curve[-1]["holdout"] if training.curve else None
     weight_S = method.class_weights()
     source_classes = problem.source.classes if problem.source else ()
@@ -323,7 +230,7 @@ def _record(config: RunConfig, posed: Posed, training: Training, started: str) -
         "digest": config.digest,
         "comparison_id": config.comparison_id,
         "setting": config.words(),
-        "notes": list(posed.notes),
+        "notes": list(built.notes),
         "config": config.resolved(),
         "overrides": overrides(config) if config.role is Role.run else [],
         "metric": config.score,
@@ -351,7 +258,7 @@ def _record(config: RunConfig, posed: Posed, training: Training, started: str) -
         "peak_memory_of": training.memory.of,
         "flops_per_step": training.flops_per_step,
         "num_parameters": sum(p.numel() for p in method.net.parameters()),
-        "fingerprints": {**config.data, "splits": {n: s.fingerprint() for n, s in posed.splits.items()}},
+        "fingerprints": {**config.data, "splits": {n: s.fingerprint() for n, s in built.splits.items()}},
         "environment": record.environment(problem.device),
         "started": started,
         "ended": record.now(),

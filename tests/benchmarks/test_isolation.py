@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import torch
 from transferbench.benchmarks.config.schema import Protocol, Role, RunConfig
-from transferbench.benchmarks.training import loop, run
-from transferbench.benchmarks.training import problem as pose
-from transferbench.benchmarks.training.run import generalist, run_one
+from transferbench.benchmarks.training import loop, problem, run
+from transferbench.benchmarks.training.pretraining import generalist
+from transferbench.benchmarks.training.run import run_one
 from transferbench.datasets.base import Split
 from transferbench.datasets.pixels import MemoryPixels, Raw
 from transferbench.methods import catalog
@@ -46,10 +46,10 @@ class Log:
 
     reads: list[Read] = field(default_factory=list)
     config: Any = None
-    who: str = "pose"
+    who: str = "build"
 
     def note(self, part: str, what: str, rows: Any = ()) -> None:
-        if self.config is not None and self.who != "pose":
+        if self.config is not None and self.who != "build":
             config = self.config
             self.reads.append(Read(config.role, config.protocol, self.who, part, what, frozenset(rows)))
 
@@ -93,7 +93,7 @@ def log(monkeypatch) -> Iterator[Log]:
     """Instrument the splits of every run that is made in the test."""
     log = Log()
     LOGS.append(log)
-    split, posed, whole = pose._split, run.pose, run._run
+    split, built, whole = problem._split, run.build_problem, run._run
 
     def watched(*given: Any) -> Split:
         found = split(*given)
@@ -102,13 +102,13 @@ def log(monkeypatch) -> Iterator[Log]:
         object.__setattr__(pixels, "part", found.name)
         return WatchedSplit(**{f.name: getattr(found, f.name) for f in fields(Split)} | {"pixels": pixels})
 
-    def pose_then_method(*given: Any, **named: Any) -> Any:
-        found = posed(*given, **named)
+    def build_then_method(*given: Any, **named: Any) -> Any:
+        found = built(*given, **named)
         log.who = "method"
         return found
 
     def in_run(config: RunConfig, *rest: Any) -> None:
-        with log.by("pose", config):
+        with log.by("build", config):
             whole(config, *rest)
 
     def told(work: Any, who: str) -> Any:
@@ -118,8 +118,8 @@ def log(monkeypatch) -> Iterator[Log]:
 
         return at_work
 
-    monkeypatch.setattr(pose, "_split", watched)
-    monkeypatch.setattr(run, "pose", pose_then_method)
+    monkeypatch.setattr(problem, "_split", watched)
+    monkeypatch.setattr(run, "build_problem", build_then_method)
     monkeypatch.setattr(run, "_run", in_run)
     monkeypatch.setattr(run, "_record", told(run._record, "record"))
     monkeypatch.setattr(loop, "evaluate", told(loop.evaluate, "curve"))
@@ -184,7 +184,7 @@ def test_the_pretraining_reads_the_source_alone(config_of, place, log, tmp_path)
 def test_a_method_that_cheats_is_seen(config_of, place, log, monkeypatch, tmp_path, what):
     """The instruments would notice."""
     cls, kept = catalog.load("scratch"), []
-    by_protocol, step = pose._by_protocol, cls.step
+    by_protocol, step = problem._by_protocol, cls.step
 
     def leaky(config: RunConfig, parts: Any) -> Any:
         kept[:] = [parts["test"], parts["holdout"]]
@@ -200,7 +200,7 @@ def test_a_method_that_cheats_is_seen(config_of, place, log, monkeypatch, tmp_pa
             next(holdout.stream(12, seed=0))
         return step(self, t)
 
-    monkeypatch.setattr(pose, "_by_protocol", leaky)
+    monkeypatch.setattr(problem, "_by_protocol", leaky)
     monkeypatch.setattr(cls, "step", cheats)
     images = (f"target={place / 'pets'}", f"source={place / 'photos'}")
     run_one(config_of("scratch", *TINY, *images, "protocol=trainval", *TUNED), tmp_path)

@@ -19,7 +19,7 @@ from transferbench.analysis.records.schema import upgraded
 from transferbench.analysis.tables import comparison_table
 from transferbench.benchmarks.config.schema import Role
 from transferbench.benchmarks.training.evaluate import evaluate
-from transferbench.benchmarks.training.problem import pose
+from transferbench.benchmarks.training.problem import build_problem
 from transferbench.benchmarks.training.run import run_one
 from transferbench.datasets import catalog as datasets
 from transferbench.datasets.augment import Augment
@@ -147,9 +147,9 @@ def test_streams_and_joined_splits_carry_rows_of_labels():
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_runs_on_labels_or_says_why_not(config_here, posed_of, results, name):
+def test_every_method_runs_on_labels_or_says_why_not(config_here, built_of, results, name):
     config = config_here(name)
-    if reason := catalog.load(name).why_incompatible(posed_of(config).problem):
+    if reason := catalog.load(name).why_incompatible(built_of(config).problem):
         assert "several labels" in reason
         return
     done = run_one(config, results)
@@ -179,10 +179,10 @@ def test_the_record_keeps_what_auroc_is_made_of(config_here, results, dataset):
     assert each[1] == pytest.approx(done["test"]["auroc:upper left"], abs=5e-3)
 
 
-def test_a_label_without_a_curve_has_no_score_of_its_own(config_here, posed_of):
-    posed = posed_of(config_here("scratch"))
-    method = catalog.load("scratch")(posed.problem, None)
-    none = posed.test.subset(torch.nonzero(posed.test.labels[:, 3] == 0)[:, 0])
+def test_a_label_without_a_curve_has_no_score_of_its_own(config_here, built_of):
+    built = built_of(config_here("scratch"))
+    method = catalog.load("scratch")(built.problem, None)
+    none = built.test.subset(torch.nonzero(built.test.labels[:, 3] == 0)[:, 0])
     scores, said = evaluate(method, none, batch_size=16)
     assert "auroc:lower right" not in scores
     assert scores["auroc"] == pytest.approx(scores["auroc:upper left"])
@@ -194,15 +194,15 @@ def test_accuracy_of_labels_is_refused(config_here):
         config_here("finetune", "score=top1")
 
 
-def test_rewards_by_accuracy_of_labels_are_refused(config_here, posed_of):
+def test_rewards_by_accuracy_of_labels_are_refused(config_here, built_of):
     config = config_here("l2tl", "method.reward=top1")
     with pytest.raises(InputError, match="method.reward=top1: .* expected method.reward=auroc"):
-        catalog.load("l2tl")(posed_of(config).problem, config.settings)
+        catalog.load("l2tl")(built_of(config).problem, config.settings)
 
 
-def test_a_reward_judges_the_scored_labels_alone(config_here, posed_of, monkeypatch):
+def test_a_reward_judges_the_scored_labels_alone(config_here, built_of, monkeypatch):
     config = config_here("l2tl")
-    method = catalog.load("l2tl")(posed_of(config).problem, config.settings)
+    method = catalog.load("l2tl")(built_of(config).problem, config.settings)
     x, y = next(method.holdout)
     sure = torch.where(torch.tensor([False, True, True, False]), -y, y)  # wrong where it does not count
     said = list(sure.split(method.recipe.batch_size))  # the reward is computed piece by piece
@@ -212,10 +212,10 @@ def test_a_reward_judges_the_scored_labels_alone(config_here, posed_of, monkeypa
 
 
 @pytest.mark.parametrize("name", ["l2tl", "datl"])
-def test_a_source_of_labels_has_no_classes_to_weigh(config_here, posed_of, name):
+def test_a_source_of_labels_has_no_classes_to_weigh(config_here, built_of, name):
     config = config_here(name, f"source={NAME}", "target=digits", "score=top1")
     with pytest.raises(InputError, match="source: the images of quadrants/train have several labels"):
-        catalog.load(name)(posed_of(config).problem, config.settings)
+        catalog.load(name)(built_of(config).problem, config.settings)
 
 
 def test_a_source_of_labels_can_be_pre_trained_on(config_here, results):
@@ -228,9 +228,9 @@ def test_a_source_of_labels_can_be_pre_trained_on(config_here, results):
 
 def test_the_holdout_of_a_trial_is_cut_in_halves(config_here):
     config = replace(config_here("finetune"), role=Role.trial)
-    posed = pose(config, load_weights=lambda net: None, pretrain=lambda *a, **k: None, controls=None)
-    assert (len(posed.problem.holdout), len(posed.curve)) == (32, 32)
-    assert not set(posed.problem.holdout.index.tolist()) & set(posed.curve.index.tolist())
+    built = build_problem(config)
+    assert (len(built.problem.holdout), len(built.curve)) == (32, 32)
+    assert not set(built.problem.holdout.index.tolist()) & set(built.curve.index.tolist())
 
 
 def made_record(label: str, seed: int, score: float):

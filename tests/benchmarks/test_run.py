@@ -15,8 +15,9 @@ from transferbench.benchmarks.config.schema import RunConfig
 from transferbench.benchmarks.training import heartbeat, memory, record
 from transferbench.benchmarks.training.evaluate import evaluate
 from transferbench.benchmarks.training.memory import PeakMemory
-from transferbench.benchmarks.training.problem import pose
-from transferbench.benchmarks.training.run import generalist, run_one
+from transferbench.benchmarks.training.pretraining import generalist
+from transferbench.benchmarks.training.problem import build_problem
+from transferbench.benchmarks.training.run import run_one
 from transferbench.methods import catalog
 from transferbench.methods.networks.encoders import build_encoder
 from transferbench.methods.pretrain import Pretrain
@@ -224,10 +225,10 @@ def test_trainval_replays_what_the_first_stage_learned(config_of, results):
 
 def test_trainval_trains_on_train_and_holdout(config_of):
     config = config_of("finetune", *LONG, "protocol=trainval")
-    posed = pose(config, load_weights=lambda net: None, pretrain=lambda *a, **k: None, controls=None)
-    assert len(posed.problem.target) == 50 + 400
-    assert posed.problem.holdout is None
-    assert len(posed.test) == 797
+    built = build_problem(config)
+    assert len(built.problem.target) == 50 + 400
+    assert built.problem.holdout is None
+    assert len(built.test) == 797
 
 
 def test_tuning_is_equal_and_apart(config_of, results):
@@ -243,11 +244,11 @@ def test_tuning_is_equal_and_apart(config_of, results):
     assert all(r["holdout"]["num_images"] == 200 for r in trials)
 
 
-def test_evaluation_takes_every_image(config_of, posed_of: Callable[..., Any]):
-    posed = posed_of(config_of("finetune"))
-    method = catalog.load("finetune")(posed.problem, None)
-    ragged, bits = evaluate(method, posed.test, batch_size=100)
-    whole, same = evaluate(method, posed.test, batch_size=797)
+def test_evaluation_takes_every_image(config_of, built_of: Callable[..., Any]):
+    built = built_of(config_of("finetune"))
+    method = catalog.load("finetune")(built.problem, None)
+    ragged, bits = evaluate(method, built.test, batch_size=100)
+    whole, same = evaluate(method, built.test, batch_size=797)
     assert ragged["num_images"] == 797
     assert ragged["top1"] == pytest.approx(whole["top1"])
     assert (bits == same).mean() > 0.99

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from transferbench import InputError
-from transferbench.benchmarks.training.problem import pose
+from transferbench.benchmarks.training.problem import build_problem
 from transferbench.benchmarks.training.run import run_one
 from transferbench.datasets import catalog
 from transferbench.datasets.planted import short_name
@@ -80,9 +80,9 @@ def test_the_seed_and_the_kind_make_another_source():
 def test_it_is_a_source_of_the_command_line(config_of):
     config = config_of("l2tl", "source=planted:shuffled:0.5:glyphs:digits", "method.weights=oracle")
     assert config.source_name == "digits+shuffled-0.5-glyphs"
-    posed = pose(config, load_weights=lambda net: None, pretrain=lambda *a, **k: None, controls=None)
-    assert posed.problem.source.truth == (1.0,) * 10 + (0.0,) * 10
-    assert posed.notes[0].startswith("digits+shuffled-0.5-glyphs: 10 classes")
+    built = build_problem(config)
+    assert built.problem.source.truth == (1.0,) * 10 + (0.0,) * 10
+    assert built.notes[0].startswith("digits+shuffled-0.5-glyphs: 10 classes")
     assert short_name("/data/packs/birds.tar") == "birds"
 
 

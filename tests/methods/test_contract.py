@@ -13,7 +13,8 @@ from torch import Tensor
 from transferbench import methods
 from transferbench.benchmarks.training.evaluate import evaluate
 from transferbench.benchmarks.training.nan_guard import not_finite
-from transferbench.benchmarks.training.run import generalist, run_one
+from transferbench.benchmarks.training.pretraining import generalist
+from transferbench.benchmarks.training.run import run_one
 from transferbench.datasets.base import Split
 from transferbench.methods import catalog
 from transferbench.methods.base import Method, saved_by

@@ -11,8 +11,8 @@ from transferbench.methods.value_estimator import seen, value_loss
 
 
 @pytest.fixture(scope="module")
-def problem(config_of, posed_of):
-    return posed_of(config_of("finetune", "shots=20", "recipe.steps=200", "recipe.batch_size=32")).problem
+def problem(config_of, built_of):
+    return built_of(config_of("finetune", "shots=20", "recipe.steps=200", "recipe.batch_size=32")).problem
 
 
 def test_the_loss_by_hand():

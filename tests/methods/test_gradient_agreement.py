@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from near_pair import in_float64, pose_near, with_mislabelled_digits
+from near_pair import build_near, in_float64, with_mislabelled_digits
 from torch.nn import functional as F
 from transferbench.methods.doge import DoGE
 from transferbench.methods.grad_cosine import GradCosine, cosine_of
 
 
 @pytest.fixture(scope="module")
-def near(config_of, posed_of):
-    return pose_near(config_of, posed_of, "recipe.steps=200", "recipe.lr=0.02")
+def near(config_of, built_of):
+    return build_near(config_of, built_of, "recipe.steps=200", "recipe.lr=0.02")
 
 
 @pytest.fixture(scope="module")

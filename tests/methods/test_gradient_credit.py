@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from near_pair import in_float64, pose_near
+from near_pair import build_near, in_float64
 from torch.nn import functional as F
 from transferbench import InputError
 from transferbench.benchmarks.config.schema import digested
@@ -19,8 +19,8 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def exact(config_of, posed_of):
-    return in_float64(pose_near(config_of, posed_of, "recipe.steps=200", "recipe.lr=0.02"), batch_size=8)
+def exact(config_of, built_of):
+    return in_float64(build_near(config_of, built_of, "recipe.steps=200", "recipe.lr=0.02"), batch_size=8)
 
 
 def flat(tensors):
@@ -193,11 +193,11 @@ def test_what_came_later_is_in_no_digest_of_before():
     assert digested(Settings(preset=Preset.first_order).resolved())["credit"] == "first_order"
 
 
-def test_the_preset_finds_the_classes_under_conflicting_labels(config_of, posed_of):
+def test_the_preset_finds_the_classes_under_conflicting_labels(config_of, built_of):
     """The planted truth, from random weights and in few steps."""
     given = ("source=planted:conflicting:0.5:glyphs:digits", "backbone=tiny", "recipe.steps=200", "shots=2")
     config = config_of("l2tl", *given, "recipe.lr=0.05", "method.preset=first_order")
-    problem = posed_of(config).problem
+    problem = built_of(config).problem
     method = L2TL(problem, config.settings)
     for t in range(200):
         method.step(t)

@@ -49,7 +49,7 @@ class Exact(Network):
         return self.target_head(self.tapped(x)[0])
 
 
-def pose(exact: bool = False, **recipe) -> Problem:
+def make_problem(exact: bool = False, **recipe) -> Problem:
     """Pose the toy problem with a teacher and a student that differ, and weigh all that a step has."""
 
     def network(pretrained=True, backbone=""):
@@ -63,7 +63,7 @@ def pose(exact: bool = False, **recipe) -> Problem:
 
 def in_float64(**recipe) -> L2TWW:
     """Build it with all in float64, weights of channels and pairs off their start, and a step taken."""
-    method = L2TWW(pose(exact=True, **recipe), L2TWW.Config())
+    method = L2TWW(make_problem(exact=True, **recipe), L2TWW.Config())
     method.student.double()
     method.weigh.double()
     generator = torch.Generator().manual_seed(0)
@@ -119,7 +119,7 @@ def test_the_meta_gradient_is_the_slope_of_the_loss_after_real_steps(nesterov):
 
 
 def test_looking_ahead_leaves_all_as_it_is():
-    method = L2TWW(pose(), L2TWW.Config())
+    method = L2TWW(make_problem(), L2TWW.Config())
     method.step(0)
     x, y = next(method.target)
     maps = method.maps(method.teacher, x)
@@ -139,7 +139,7 @@ def test_looking_ahead_leaves_all_as_it_is():
 
 def test_a_step_trains_the_student_once():
     """By both losses, with the weights from before the step; norms see the batch once."""
-    method, twin = (L2TWW(pose(), L2TWW.Config(beta=0.7)) for _ in range(2))
+    method, twin = (L2TWW(make_problem(), L2TWW.Config(beta=0.7)) for _ in range(2))
     x, y = next(twin.target)
     maps = twin.teacher.tapped(x)[1]
     loss = F.cross_entropy(twin.net.target(x), y)
@@ -164,7 +164,7 @@ def test_a_step_trains_the_student_once():
 
 
 def test_only_the_weights_of_channels_and_pairs_are_meta_learned():
-    method = L2TWW(pose(), L2TWW.Config(meta_lr=0.01, meta_weight_decay=0.0))
+    method = L2TWW(make_problem(), L2TWW.Config(meta_lr=0.01, meta_weight_decay=0.0))
     before = {k: v.clone() for k, v in method.weigh.state_dict().items()}
     teacher = {k: v.clone() for k, v in method.teacher.state_dict().items()}
     method.step(0)
@@ -214,12 +214,12 @@ def test_the_pairs_of_stages():
     assert Pairing.one_to_one.pairs(4, 4) == [(0, 0), (1, 1), (2, 2), (3, 3)]
     assert Pairing.one_to_one.pairs(2, 4) == [(0, 2), (1, 3)]
     assert Pairing.single.pairs(2, 4) == [(1, 3)]
-    assert len(L2TWW(pose(), L2TWW.Config(num_stages=3)).pairs) == 9
+    assert len(L2TWW(make_problem(), L2TWW.Config(num_stages=3)).pairs) == 9
 
 
 @pytest.fixture(scope="module")
 def residual():
-    """Networks of a run with ResNet-10, as `pose` makes them."""
+    """Networks of a run with ResNet-10, as `make_problem` makes them."""
     config = SimpleNamespace(backbone="resnet10t", backbone_options={"drop_path_rate": 0.1}, recipe=Recipe())
     shared = {"pretrained": False, "checkpoint": None, "seed": 0, "role": Role.run, "bn": Norms.shared}
     vars(config).update(shared)
@@ -228,7 +228,7 @@ def residual():
 
 
 def test_in_a_residual_network_the_stem_is_left_out(residual):
-    method = L2TWW(replace(pose(), network=residual), L2TWW.Config(student="small"))
+    method = L2TWW(replace(make_problem(), network=residual), L2TWW.Config(student="small"))
     assert type(method.net.encoder) is SmallEncoder  # whose four maps are all taken
     assert [b.in_channels for b in method.bridges[:4]] == [16, 32, 64, 128]
     assert [b.out_channels for b in method.bridges[::4]] == [64, 128, 256, 512]
@@ -248,7 +248,7 @@ def test_features_and_maps_come_of_one_pass(residual):
 
 def test_a_student_of_fewer_stages():
     student = lambda: DigitsCNN(*DIGITS_CNNS["digits_cnn"])  # noqa: E731
-    problem = pose()
+    problem = make_problem()
     networks = lambda pretrained=True, backbone="": (  # noqa: E731
         Network(student(), 4, 3) if backbone else problem.network(pretrained)
     )
@@ -259,7 +259,7 @@ def test_a_student_of_fewer_stages():
 
 
 def test_what_cannot_be_differentiated_is_refused():
-    problem = pose()
+    problem = make_problem()
     assert L2TWW.why_incompatible(problem) == ""
     adam = replace(problem.recipe, optimizer=OptimizerName.adam)
     assert "steps of SGD, and the recipe's optimizer is adam" in L2TWW.why_incompatible(

@@ -268,23 +268,23 @@ def learned(net: Network, task: Split, rate: float) -> float:
     return float(np.mean(wrong))
 
 
-def test_its_start_learns_new_glyphs_in_fewer_steps_than_a_random_one(config_of, posed_of, capsys):
+def test_its_start_learns_new_glyphs_in_fewer_steps_than_a_random_one(config_of, built_of, capsys):
     """From 54 of the classes, tasks of ten others are learned; the better of two rates counts for each start.
 
     Pre-training on all 54 classes at once, on as many images, is better still.
     """
-    posed = posed_of(config_of("leap")).problem
-    rows = rows_by_class(posed.source.labels)
+    built = built_of(config_of("leap")).problem
+    rows = rows_by_class(built.source.labels)
     order = torch.randperm(94, generator=torch.Generator().manual_seed(derive_seed(0, "half"))).tolist()
-    source = cut(posed.source, [rows[c] for c in order[:54]])
-    tasks = [cut(posed.source, [rows[c] for c in order[i : i + 10]]) for i in (54, 64, 74)]
+    source = cut(built.source, [rows[c] for c in order[:54]])
+    tasks = [cut(built.source, [rows[c] for c in order[i : i + 10]]) for i in (54, 64, 74)]
 
     def network(pretrained: bool = True) -> Network:
         torch.manual_seed(0)
         return Network(Perceptron(), 54, 10, head_init_std=0.05)
 
-    recipe = replace(posed.recipe, batch_size=20, lr=0.1, momentum=0.0, steps=IMAGES // 20)
-    problem = replace(posed, source=source, target=tasks[0], network=network, recipe=recipe)
+    recipe = replace(built.recipe, batch_size=20, lr=0.1, momentum=0.0, steps=IMAGES // 20)
+    problem = replace(built, source=source, target=tasks[0], network=network, recipe=recipe)
     method = Leap(problem, Leap.Config(task_classes=10, num_images=IMAGES))
     joint = Pretrain(problem, Pretrain.Config())
     method.prepare()

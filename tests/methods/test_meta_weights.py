@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from near_pair import in_float64, pose_near, with_mislabelled_digits
+from near_pair import build_near, in_float64, with_mislabelled_digits
 from planted_labels import planted
 from sklearn.metrics import roc_auc_score
 from torch import nn
@@ -16,9 +16,9 @@ from transferbench.methods.reweight import Reweight
 
 
 @pytest.fixture(scope="module")
-def stage(config_of, posed_of):
+def stage(config_of, built_of):
     """The embedded pair, and which classes of its source kept their labels."""
-    problem = pose_near(config_of, posed_of, "recipe.steps=200", "recipe.lr=0.02")
+    problem = build_near(config_of, built_of, "recipe.steps=200", "recipe.lr=0.02")
     source, clean_S = planted(problem.source, seed=1)
     return replace(problem, source=source), clean_S
 
@@ -145,8 +145,8 @@ def test_classes_with_random_labels_weigh_less(stage):
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_images_with_random_labels_weigh_less(stage, seed):
-    posed = with_mislabelled_digits(stage[0], seed, batch_size=32)
-    method = Reweight(posed, Reweight.Config())
+    built = with_mislabelled_digits(stage[0], seed, batch_size=32)
+    method = Reweight(built, Reweight.Config())
     for t in range(10):
         method.step(t)
     weight_S = method.class_weights()

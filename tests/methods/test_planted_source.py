@@ -27,17 +27,17 @@ def train(method: Method, steps: int) -> float:
 
 
 @pytest.fixture(scope="module")
-def stage(config_of: Callable[..., Any], posed_of: Callable[..., Any]) -> tuple[Problem, Tensor, Any]:
-    """Pre-train on the planted source, and pose the target's problem from there."""
+def stage(config_of: Callable[..., Any], built_of: Callable[..., Any]) -> tuple[Problem, Tensor, Any]:
+    """Pre-train on the planted source, and build the target's problem from there."""
     pretraining = config_of("pretrain", "source_recipe.steps=200")
-    source_problem = posed_of(pretraining).problem
+    source_problem = built_of(pretraining).problem
     spoilt_source, clean_S = planted(source_problem.source, seed=1)
     recipe = replace(source_problem.recipe, steps=200, batch_size=32, lr=0.1)
     base = catalog.load("pretrain")(
         replace(source_problem, source=spoilt_source, recipe=recipe), pretraining.settings
     )
     train(base, 200)
-    problem = posed_of(config_of("l2tl", *OPTIONS)).problem
+    problem = built_of(config_of("l2tl", *OPTIONS)).problem
 
     def network(pretrained: bool = True) -> Network:
         net = problem.network()

@@ -10,10 +10,10 @@ from transferbench.methods.selective_joint import SelectiveJoint, described, nea
 
 
 @pytest.fixture(scope="module")
-def problem(config_of, posed_of):
+def problem(config_of, built_of):
     """The embedded pair, with one image in ten of the source, and random weights."""
-    posed = posed_of(config_of("finetune", "backbone=small", "shots=5", "recipe.steps=6")).problem
-    return replace(posed, source=posed.source.subset(torch.arange(0, 4700, 10)))
+    built = built_of(config_of("finetune", "backbone=small", "shots=5", "recipe.steps=6")).problem
+    return replace(built, source=built.source.subset(torch.arange(0, 4700, 10)))
 
 
 def looks(net, split):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from near_pair import pose_near
+from near_pair import build_near
 from scipy.optimize import minimize
 from scipy.stats import wasserstein_distance
 from sklearn.metrics import roc_auc_score
@@ -19,8 +19,8 @@ from transferbench.methods.uot import UOT, unbalanced_plan
 
 
 @pytest.fixture(scope="module")
-def near_problem(config_of, posed_of):
-    return pose_near(config_of, posed_of)
+def near_problem(config_of, built_of):
+    return build_near(config_of, built_of)
 
 
 def is_digit(problem):

@@ -13,7 +13,8 @@ import pytest
 from deaths import killed_after, killed_at, num_changes, records, start, torn
 from processes import figures
 from transferbench.benchmarks.config.schema import RunConfig
-from transferbench.benchmarks.training.run import generalist, run_one
+from transferbench.benchmarks.training.pretraining import generalist
+from transferbench.benchmarks.training.run import run_one
 from transferbench.methods import catalog
 from trees import tree
 

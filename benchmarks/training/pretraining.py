@@ -1,0 +1,153 @@
+"""Source pre-trainings: which one a run starts from, and the weights that a finished one leaves.
+
+Each is a run with a record of its own, found again by its content and shared by all runs that need it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ... import InputError
+from ...methods import catalog as methods
+from ...methods.networks.network import Network
+from ...methods.networks.tensor_files import read_tensors
+from ...methods.pretrain import Pretrain
+from ...methods.recipe import TestCrops
+from ..config.schema import Protocol, Role, RunConfig, Tune
+
+
+@dataclass(frozen=True)
+class SourceModel:
+    """A finished source pre-training.
+
+    Attributes:
+        weights: of its network, by name.
+        path: where they lie.
+        reference: how a record names it: `digest`, `seconds`, `steps`, and whether it is `shared`.
+    """
+
+    weights: Mapping[str, Tensor]
+    path: Path
+    reference: dict[str, Any]
+
+    def load_into(self, net: Network) -> None:
+        """Copy the weights into a network. Raises: InputError where they do not fit."""
+        try:
+            net.adopt(self.weights)
+        except ValueError as error:
+            raise InputError(f"{self.path}: {error}; remove its folder") from error
+
+
+def source_model(config: RunConfig, record: Mapping[str, Any], weights: Mapping[str, Tensor], results: Path,
+                 shared: bool) -> SourceModel:  # fmt: skip
+    """Return the source model that a finished pre-training left."""
+    reference = {
+        "digest": record["digest"],
+        "seconds": record["seconds"]["prepare"] + record["seconds"]["step"],
+        "steps": record["num_steps"],
+        "shared": shared,
+    }
+    return SourceModel(weights, config.folder(results) / "kept.pt", reference)
+
+
+def shared_pretraining(config: RunConfig) -> RunConfig | None:
+    """Return the shared source pre-training that a run starts from, or None where it needs none."""
+    if config.role is Role.pretraining:  # a specialist starts from the generalist where it is told to
+        return generalist(config) if config.settings.generalist else None
+    if config.source == "none" or not methods.load(config.method).uses_pretraining:
+        return None
+    return generalist(config)
+
+
+def generalist(config: RunConfig) -> RunConfig:
+    """Return the pre-training on all source classes, equally weighted."""
+    own = config.source_recipe
+    recipe = replace(
+        config.recipe,
+        steps=own.steps,
+        batch_size=own.batch_size,
+        lr=own.lr,
+        weight_decay=own.weight_decay,
+        milestones=own.milestones,
+        decay_biases=False,
+        test_crops=TestCrops.central,  # concerns the target alone: not another pre-training
+        lr_grid=[],
+        weight_decay_grid=[],
+    )
+    published = config.pretrained or config.checkpoint is not None
+    seed = config.seed if own.seed is None else own.seed
+    return without_target(
+        config, recipe=recipe, settings=Pretrain.Config(head_only=published), seed=seed, tune=Tune.off
+    )
+
+
+def specialist(
+    config: RunConfig,
+    *,
+    class_weights: list[float],
+    matcher: Any,
+    num_samples: int,
+    from_generalist: bool,
+    steps_share: float,
+    lr: float,
+) -> RunConfig:
+    """Return a pre-training with class weights of a method's own; it trains the whole network.
+
+    Args:
+        config: the run that asks for it.
+        class_weights: of each source class [C_S].
+        matcher: see `Pretrain.Config`.
+        num_samples: images drawn by the class weights; 0: all are drawn from at each step.
+        from_generalist: start from the shared pre-training, not from random weights.
+        steps_share: its steps, as a share of the source recipe's.
+        lr: its learning rate. 0: the source recipe's; for published weights, which are fine-tuned, the
+            recipe's.
+    """
+    base = generalist(config)
+    is_published = base.settings.head_only and from_generalist
+    settings = replace(
+        base.settings,
+        class_weights=class_weights,
+        matcher=matcher,
+        num_samples=num_samples,
+        generalist=base.digest if from_generalist else "",
+        head_only=False,
+    )
+    recipe = replace(
+        base.recipe,
+        steps=max(1, round(steps_share * base.recipe.steps)),
+        lr=lr or (config.recipe.lr if is_published else base.recipe.lr),
+    )
+    return replace(base, settings=settings, recipe=recipe)
+
+
+def without_target(config: RunConfig, **changes: Any) -> RunConfig:
+    """Return the pre-training that belongs to a run: all that concerns the target is dropped."""
+    return replace(
+        config,
+        role=Role.pretraining,
+        target="none",
+        method="pretrain",
+        shots=None,
+        protocol=Protocol.holdout,
+        score="top1",
+        data={k: v for k, v in config.data.items() if k != "target"},
+        **changes,
+    )
+
+
+def read_kept(folder: Path) -> dict[str, Tensor]:
+    """Read the tensors that a run leaves for the runs that need it. Raises: InputError for a damaged file."""
+    path = folder / "kept.pt"
+    try:
+        kept = read_tensors(path)
+        if not (isinstance(kept, dict) and all(isinstance(tensor, Tensor) for tensor in kept.values())):
+            raise ValueError("it holds no named tensors")
+    except (ValueError, FileNotFoundError) as error:
+        raise InputError(
+            f"{path}: not readable ({error}); remove {folder}, and the same command makes it anew"
+        ) from error
+    return kept

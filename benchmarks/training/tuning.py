@@ -1,0 +1,38 @@
+"""Tuning: the trials that choose learning rate and weight decay, as many for every method."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+from ..config.schema import Protocol, Role, RunConfig, Tune
+
+TUNING_SEED = 10_000  # not a seed that is reported
+
+
+def trials(config: RunConfig) -> list[RunConfig]:
+    """Return the runs that choose the learning rate and weight decay; none with `tune=off`."""
+    if config.tune is Tune.off:
+        return []
+    plain = replace(config, role=Role.trial, tune=Tune.off, protocol=Protocol.holdout, seed=TUNING_SEED)
+    recipe = config.recipe
+    grid = product(recipe.lr_grid, recipe.weight_decay_grid)
+    return [replace(plain, recipe=replace(recipe, lr=lr, weight_decay=wd)) for lr, wd in grid]
+
+
+def with_best_trial(
+    config: RunConfig, candidates: Sequence[RunConfig], records: Sequence[dict[str, Any]]
+) -> tuple[RunConfig, dict[str, Any]]:
+    """Return the run with the values of the best trial, and how a record names that choice."""
+    scores = [record["holdout"][config.score] for record in records]
+    best = max(range(len(scores)), key=scores.__getitem__)
+    lr, wd = candidates[best].recipe.lr, candidates[best].recipe.weight_decay
+    choice = {
+        "rule": f"best {config.score} after the last step on the half of the holdout that serves no rewards",
+        "num_trials": len(scores),
+        "seed": TUNING_SEED,
+        "lr": lr,
+        "weight_decay": wd,
+        "holdout": scores[best],
+    }
+    return replace(config, recipe=replace(config.recipe, lr=lr, weight_decay=wd)), choice
