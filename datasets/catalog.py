@@ -16,7 +16,7 @@ from . import planted
 from .about import About
 from .base import Dataset
 from .download import locate
-from .reading import generated, image_folder, official
+from .loading import generated, image_folder, official
 
 IS_ONE = re.compile(r"^ABOUT\b", re.MULTILINE)  # told without an import
 

@@ -15,8 +15,8 @@ from torchvision.transforms import v2
 
 from ...datasets.augment import MEAN_STD, RATIO, Augment
 from ...datasets.base import Split
+from ...datasets.loading import image_folder
 from ...datasets.pixels import DemandPixels, Images, MemoryPixels, Pixels, whole
-from ...datasets.reading import image_folder
 from ...methods import catalog
 from ...methods.base import measured_by
 from ..launch.pool import num_cores

@@ -1,7 +1,7 @@
 """Splits that the official lists leave open: drawn once, by image name, so that every copy has the same.
 
 `splits/<name>.txt` holds the holdout of a set whose official list could be had when the file was
-made (`holdout_list.py` prints it anew).
+made (`loading/print_holdout.py` prints it anew).
 """
 
 from collections.abc import Mapping, Sequence

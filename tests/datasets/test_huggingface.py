@@ -21,7 +21,7 @@ from transferbench import InputError
 from transferbench.datasets.about import About, Hub
 from transferbench.datasets.download import huggingface
 from transferbench.datasets.download.http import DownloadError
-from transferbench.datasets.reading import official
+from transferbench.datasets.loading import official
 
 pa = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from transferbench import InputError
 from transferbench.datasets.base import Dataset, derive_seed
+from transferbench.datasets.loading import image_folder
 from transferbench.datasets.pixels import SMALL, square
-from transferbench.datasets.reading import image_folder
 from transferbench.datasets.storage import cache
 
 SHARED = os.environ.get("TRANSFERBENCH_SHARED")

@@ -18,7 +18,7 @@ from PIL import Image
 from transferbench.benchmarks.cli import main
 from transferbench.datasets import catalog
 from transferbench.datasets.download import http, locate
-from transferbench.datasets.reading import print_holdout
+from transferbench.datasets.loading import print_holdout
 
 QUICK = (
     "seeds=1", "workers=1", "device=cpu", "preset=small", "recipe.image_size=16", "recipe.batch_size=8",

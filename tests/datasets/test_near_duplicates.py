@@ -14,8 +14,9 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 from transferbench import InputError
 from transferbench.datasets import digits
 from transferbench.datasets.base import Dataset, Part
+from transferbench.datasets.loading import image_folder
 from transferbench.datasets.pixels import square
-from transferbench.datasets.reading import image_folder, near_duplicates
+from transferbench.datasets.reading import near_duplicates
 from transferbench.datasets.storage import cache
 
 SHARED = os.environ.get("TRANSFERBENCH_SHARED")

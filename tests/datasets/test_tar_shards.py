@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from transferbench import InputError
 from transferbench.datasets.base import Dataset
-from transferbench.datasets.reading import image_folder
+from transferbench.datasets.loading import image_folder
 from transferbench.datasets.storage import tar_shards
 from transferbench.datasets.storage.tar_shards import Member
 

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from transferbench import InputError
 from transferbench.datasets.download import archives
+from transferbench.datasets.loading import image_folder
 from transferbench.datasets.pixels import Unreadable, opened, square
-from transferbench.datasets.reading import image_folder
 from transferbench.methods.networks.encoders import SmallEncoder
 from transferbench.methods.networks.tensor_files import read_tensors
 

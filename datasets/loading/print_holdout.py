@@ -1,13 +1,13 @@
 """Print the holdout that was drawn for a data set that is here, as `splits/<name>.txt` holds it.
 
-`python -m transferbench.datasets.reading.print_holdout pets > datasets/splits/pets.txt`
+`python -m transferbench.datasets.loading.print_holdout pets > datasets/splits/pets.txt`
 """
 
 import sys
 from importlib import import_module
 
 from ..download import locate
-from .holdout import SEED, key
+from ..reading.holdout import SEED, key
 
 
 def main(name: str) -> None:
