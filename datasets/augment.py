@@ -15,7 +15,7 @@ from torch.nn.functional import grid_sample
 
 from . import distributed
 from .device import moved
-from .pixels import SMALL, Squares, whole
+from .pixels import SMALL, Squares, as_tensor
 
 MEAN_STD = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -87,7 +87,7 @@ class Augment:
     ) -> Tensor:
         """Resize a box of each image, in shares of it [B], to the network's input; flip and normalize."""
         if self.image_size <= SMALL:
-            return self._crop_small(whole(x), left, top, width, height, mirrored)
+            return self._crop_small(as_tensor(x), left, top, width, height, mirrored)
         device, size = left.device, self.image_size
         step = (torch.arange(size, device=device) + 0.5) / size * 2 - 1
         across = width if mirrored is None else torch.where(mirrored, -width, width)
@@ -96,7 +96,7 @@ class Augment:
         axes = column[:, None, :].expand(-1, size, size), row[:, :, None].expand(-1, size, size)
         mean, std = self._mean_std(device)
         crops = torch.empty(len(x), 3, size, size, device=device)
-        pieces = [image[None] for image in x] if device.type == "cpu" else [whole(x)]
+        pieces = [image[None] for image in x] if device.type == "cpu" else [as_tensor(x)]
         begin = 0
         for own in pieces:
             part = slice(begin, begin + len(own))

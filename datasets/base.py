@@ -17,7 +17,7 @@ from .. import InputError
 from . import distributed
 from .augment import Augment
 from .device import moved
-from .pixels import Images, JoinedPixels, MemoryPixels, Pixels, Raw, brought
+from .pixels import Images, JoinedPixels, MemoryPixels, Pixels, Raw, batch_to_device
 
 LARGE = 1_000_000  # images of a split, from which on few epochs' orders are kept
 Batch = tuple[Tensor, Tensor]  # network input [B,3,H,W] and labels [B], both on the device
@@ -173,7 +173,7 @@ class Split:
         """
         crops = self.augment.ten if ten_crops else self.augment.central
         for rows in torch.arange(len(self)).split(max(1, batch_size // 10) if ten_crops else batch_size):
-            raw, aspect = brought(self.pixels.take(self.index[rows])(), self.device)
+            raw, aspect = batch_to_device(self.pixels.take(self.index[rows])(), self.device)
             yield crops(raw, aspect), self.labels[rows.to(self.labels.device)]
 
 
@@ -202,7 +202,7 @@ class Stream:
         weights: Tensor | None = None,
         augmented: bool = True,
     ) -> None:
-        distributed.check_shares(batch_size, distributed.size())
+        distributed.check_divisible(batch_size, distributed.size())
         self.split, self.batch_size, self.augmented = split, batch_size, augmented
         self.seed = derive_seed(seed, split.name)
         self.drawn = 0
@@ -284,7 +284,7 @@ class Pending:
     def result(self) -> Batch:
         """Wait for the pixels and augment them on the device."""
         device = self.split.device
-        raw, aspect = brought(self.wait(), device)
+        raw, aspect = batch_to_device(self.wait(), device)
         augment = self.split.augment
         x = (
             augment.central(raw, aspect)
@@ -298,10 +298,10 @@ def _permutation(size: int, seed: int) -> Tensor:
     return (_large_order if size > LARGE else _order)(size, seed)
 
 
-def _drawn_order(size: int, seed: int) -> Tensor:
+def _random_order(size: int, seed: int) -> Tensor:
     dtype = torch.int32 if size < 2**31 else torch.int64  # half the memory, and the same order
     return torch.randperm(size, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-_order = lru_cache(maxsize=8)(_drawn_order)
-_large_order = lru_cache(maxsize=2)(_drawn_order)  # 56 MB each for 14 million images
+_order = lru_cache(maxsize=8)(_random_order)
+_large_order = lru_cache(maxsize=2)(_random_order)  # 56 MB each for 14 million images

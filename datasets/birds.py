@@ -37,7 +37,7 @@ def read(root: Path) -> Listing:
     for row in table(root / "images.txt"):
         parts[row["path"] in test].append(Row(folder + row["path"], int(row["species_id"]) - 1))
     classes = tuple(name for _, name in sorted(species.items()))
-    return Listing(classes, {**holdout.holdout("birds", parts[False], ABOUT.sizes), "test": parts[True]})
+    return Listing(classes, {**holdout.split_off("birds", parts[False], ABOUT.sizes), "test": parts[True]})
 
 
 def table(path: Path) -> Iterator[dict[str, str]]:

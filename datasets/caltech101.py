@@ -4,11 +4,9 @@ The authors advise 30 training images a class. Of these 3 are the holdout here, 
 test part. Clutter counts as a class, as in VTAB, whose sizes these are; torchvision drops it.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from .about import About, Archive, Listing, Torchvision
-from .base import derive_seed
 from .reading import holdout
 from .storage.index import Row
 
@@ -47,17 +45,4 @@ def read(root: Path) -> Listing:
         for image in sorted((root / folder).glob("image_*.jpg"))
     ]
     classes = tuple(folder.replace("_", " ") for folder in folders)
-    return Listing(classes, few(rows, PER_CLASS["holdout"], PER_CLASS["train"]))
-
-
-def few(rows: Sequence[Row], num_holdout: int, num_train: int) -> dict[str, list[Row]]:
-    """Draw some images of each class by a hash of their names; what is left of a class is `test`."""
-    parts: dict[str, list[Row]] = {"train": [], "holdout": [], "test": []}
-    by_class: dict[int, list[Row]] = {}
-    for row in sorted(rows, key=lambda row: derive_seed(holdout.SEED, holdout.key(row))):
-        by_class.setdefault(row.label, []).append(row)
-    for own in by_class.values():
-        parts["holdout"] += own[:num_holdout]
-        parts["train"] += own[num_holdout : num_holdout + num_train]
-        parts["test"] += own[num_holdout + num_train :]
-    return {part: sorted(own) for part, own in parts.items()}
+    return Listing(classes, holdout.draw_per_class(rows, PER_CLASS["holdout"], PER_CLASS["train"]))

@@ -7,7 +7,7 @@ the rest of a class is the test part. Clutter counts as a class, as torchvision 
 from pathlib import Path
 
 from .about import About, Archive, Listing, Torchvision
-from .caltech101 import few
+from .reading import holdout
 from .storage.index import Row
 
 ABOUT = About(
@@ -39,4 +39,4 @@ def read(root: Path) -> Listing:
         for image in sorted((root / folder).glob(f"{folder[:3]}_*.jpg"))
     ]
     classes = tuple(f.split(".", 1)[1].removesuffix("-101").replace("-", " ") for f in folders)
-    return Listing(classes, few(rows, PER_CLASS["holdout"], PER_CLASS["train"]))
+    return Listing(classes, holdout.draw_per_class(rows, PER_CLASS["holdout"], PER_CLASS["train"]))

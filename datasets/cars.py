@@ -68,4 +68,4 @@ def read(root: Path) -> Listing:
     with matlab.variables(list_of("cars_meta.mat"), "the class names of Stanford Cars") as content:
         classes = tuple(map(str, content["class_names"]))
     train, test = rows
-    return Listing(classes, {**holdout.holdout("cars", train, ABOUT.sizes), "test": test})
+    return Listing(classes, {**holdout.split_off("cars", train, ABOUT.sizes), "test": test})

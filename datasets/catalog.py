@@ -18,14 +18,14 @@ from .base import Dataset
 from .download import locate
 from .loading import generated, image_folder, official
 
-IS_ONE = re.compile(r"^ABOUT\b", re.MULTILINE)  # told without an import
+HAS_ABOUT = re.compile(r"^ABOUT\b", re.MULTILINE)  # told without an import
 
 
 @cache
 def names() -> tuple[str, ...]:
     """List the known data sets."""
     files = Path(__file__).parent.glob("*.py")
-    return tuple(sorted(f.stem.replace("_", "-") for f in files if IS_ONE.search(f.read_text())))
+    return tuple(sorted(f.stem.replace("_", "-") for f in files if HAS_ABOUT.search(f.read_text())))
 
 
 @lru_cache(maxsize=8)
@@ -35,7 +35,7 @@ def load(name: str, as_source: bool = False) -> Dataset:
     Raises: InputError for an unknown name, with the nearest known ones, and for images that are
         neither here nor can be fetched.
     """
-    if plan := planted.read(name):
+    if plan := planted.parse(name):
         return planted.plant(plan, load(plan.source, as_source=True), load(plan.target))
     if about(name) is None:
         return image_folder.load(Path(name), as_source)
@@ -48,10 +48,10 @@ def require(wanted: Sequence[str], fetch: bool = True) -> None:
 
     Raises: MissingData that names all that is missing.
     """
-    plans = [(name, planted.read(name)) for name in wanted]
+    plans = [(name, planted.parse(name)) for name in wanted]
     names_ = [part for name, plan in plans for part in ((plan.source, plan.target) if plan else (name,))]
     known = {name: found for name in names_ if (found := about(name)) and found.probes}
-    missing = [name for name, found in known.items() if locate.present(name, found) is None]
+    missing = [name for name, found in known.items() if locate.find_or_unpack(name, found) is None]
     errors: list[str] = []
     for name in sorted(missing, key=lambda n: known[n].fetchable):
         if known[name].fetchable and (errors or not fetch):
@@ -74,7 +74,7 @@ def about(name: str) -> About | None:
     """
     if name in names():
         return _module(name).ABOUT
-    if planted.read(name):
+    if planted.parse(name):
         return None
     if name and Path(name).exists() or "/" in name or name.endswith(".tar"):
         return None

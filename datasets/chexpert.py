@@ -52,7 +52,7 @@ def read(root: Path) -> Listing:
     classes, train, train_labels = _images(lists / "train.csv")
     _, test, test_labels = _images(lists / "valid.csv")
     share = ABOUT.sizes["holdout"] / (ABOUT.sizes["train"] + ABOUT.sizes["holdout"])
-    held = held_out([patient for _, patient, _ in train], round(len(train) * share))
+    held = draw_patients([patient for _, patient, _ in train], round(len(train) * share))
     folders = _folders(root, lists)
     is_here = np.array([image[:2] in folders for image in train + test], bool)
     images = list(compress(train + test, is_here))
@@ -65,7 +65,7 @@ def read(root: Path) -> Listing:
     return Listing(classes, parts, scored=tuple(classes.index(name) for name in SCORED))
 
 
-def held_out(patients: Sequence[str], size: int) -> set[str]:
+def draw_patients(patients: Sequence[str], size: int) -> set[str]:
     """Draw patients who have `size` images in all: in the order of a hash, each whose images still fit.
 
     Args:

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import InputError
 from .about import About, Archive, Listing, Torchvision
-from .mnist import Arrays, parts
+from .reading.arrays import Arrays, split_arrays
 
 ABOUT = About(
     title="CIFAR-10 (Krizhevsky 2009)",
@@ -57,7 +57,7 @@ def read(root: Path) -> Listing:
     images, labels = map(np.concatenate, zip(*batches, strict=True))
     test = batch(root / "test_batch", b"labels")
     classes = names(root / "batches.meta", b"label_names")
-    return Listing(classes, parts("cifar10", (images, labels), test, ABOUT.sizes))
+    return Listing(classes, split_arrays("cifar10", (images, labels), test, ABOUT.sizes))
 
 
 def batch(path: Path, labels: bytes) -> Arrays:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from .about import About, Archive, Listing, Torchvision
 from .cifar10 import batch, names
-from .mnist import parts
+from .reading.arrays import split_arrays
 
 ABOUT = About(
     title="CIFAR-100 (Krizhevsky 2009)",
@@ -30,4 +30,6 @@ ABOUT = About(
 def read(root: Path) -> Listing:
     """Read the training and the test batch; the labels are the fine ones, not the 20 coarse."""
     train, test = (batch(root / part, b"fine_labels") for part in ("train", "test"))
-    return Listing(names(root / "meta", b"fine_label_names"), parts("cifar100", train, test, ABOUT.sizes))
+    return Listing(
+        names(root / "meta", b"fine_label_names"), split_arrays("cifar100", train, test, ABOUT.sizes)
+    )

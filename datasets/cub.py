@@ -36,4 +36,4 @@ def read(root: Path) -> Listing:
         parts[side].append(Row(f"images/{path[image]}", int(label[image]) - 1))
     folders = [species[number] for number in sorted(species, key=int)]  # as 001.Black_footed_Albatross
     classes = tuple(folder.partition(".")[2].replace("_", " ") for folder in folders)
-    return Listing(classes, {**holdout.holdout("cub", parts["1"], ABOUT.sizes), "test": parts["0"]})
+    return Listing(classes, {**holdout.split_off("cub", parts["1"], ABOUT.sizes), "test": parts["0"]})

@@ -25,7 +25,7 @@ PATIENCE = timedelta(days=1)  # with a process that evaluates, or waits for anot
 T = TypeVar("T")
 
 
-class Lost(BaseException):
+class ProcessLost(BaseException):
     """Another process of this run has ended: its own error tells why."""
 
 
@@ -40,7 +40,7 @@ def is_first() -> bool:
 
 
 @contextmanager
-def joined() -> Iterator[None]:
+def process_group() -> Iterator[None]:
     """Find the other processes of this run, as the environment of torchrun says; one alone just goes on.
 
     Raises: SystemExit where one of the others has ended, or all stop for a reason that the first tells.
@@ -52,9 +52,9 @@ def joined() -> Iterator[None]:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
     try:
-        with _WholeBatchNorms():
+        with _SyncBatchNorms():
             yield
-    except Lost as lost:
+    except ProcessLost as lost:
         print(lost, file=sys.stderr, flush=True)
         sys.exit(1)
     except RunFailed:
@@ -69,7 +69,7 @@ def shard(batch: Tensor) -> Tensor:
     return batch if size() == 1 else batch.chunk(size())[dist.get_rank()]
 
 
-def check_shares(batch_size: int, number: int) -> None:
+def check_divisible(batch_size: int, number: int) -> None:
     """See that a batch can be split into equal slices. Raises: InputError."""
     if batch_size % number:
         raise InputError(
@@ -87,7 +87,7 @@ def gather_batch(x: Tensor) -> Tensor:
     if size() == 1:
         return x
     slices = [torch.empty_like(x) for _ in range(size())]
-    with _heard():
+    with _peer_errors():
         dist.all_gather(slices, x.detach().contiguous())
     return torch.cat(slices)
 
@@ -108,7 +108,7 @@ def on_first(function: Callable[..., T], *arguments: Any) -> T:
     if size() == 1:
         return function(*arguments)
     said: list[Any] = [function(*arguments) if is_first() else None]
-    with _heard():
+    with _peer_errors():
         dist.broadcast_object_list(said)
     return said[0]
 
@@ -118,7 +118,7 @@ def all_gather(thing: T) -> list[T]:
     if size() == 1:
         return [thing]
     things: list[Any] = [None] * size()
-    with _heard():
+    with _peer_errors():
         dist.all_gather_object(things, thing)
     return things
 
@@ -128,17 +128,17 @@ def any_rank(flag: bool) -> bool:
     if size() == 1:
         return flag
     said = torch.tensor(int(flag))
-    with _heard():
+    with _peer_errors():
         dist.all_reduce(said, dist.ReduceOp.MAX)
     return bool(said)
 
 
 @contextmanager
-def _heard() -> Iterator[None]:
+def _peer_errors() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise Lost(f"another process of this run has ended ({str(error).splitlines()[0]})") from error
+        raise ProcessLost(f"another process of this run has ended ({str(error).splitlines()[0]})") from error
 
 
 class _Mean(torch.autograd.Function):
@@ -147,7 +147,7 @@ class _Mean(torch.autograd.Function):
     @staticmethod
     def forward(_: Any, x: Tensor) -> Tensor:
         total = x.detach().clone(memory_format=torch.contiguous_format)
-        with _heard():
+        with _peer_errors():
             dist.all_reduce(total)
         return total / size()
 
@@ -156,7 +156,7 @@ class _Mean(torch.autograd.Function):
         return _Mean.apply(gradient)
 
 
-class _WholeBatchNorms(TorchFunctionMode):
+class _SyncBatchNorms(TorchFunctionMode):
     """Let every batch norm, of whatever library, see the statistics of the whole batch.
 
     torch's own SyncBatchNorm is for CUDA alone, and one has to put it into each network.

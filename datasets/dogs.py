@@ -42,4 +42,4 @@ def read(root: Path) -> Listing:
                 breeds[label] = matlab.path_of(file).split("/")[0].split("-", 1)[1].replace("_", " ")
                 own.append(Row(f"{images}/{file}", label))
     classes = tuple(name for _, name in sorted(breeds.items()))
-    return Listing(classes, {**holdout.holdout("dogs", rows["train"], ABOUT.sizes), "test": rows["test"]})
+    return Listing(classes, {**holdout.split_off("dogs", rows["train"], ABOUT.sizes), "test": rows["test"]})

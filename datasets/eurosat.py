@@ -39,4 +39,4 @@ def read(root: Path) -> Listing:
     test = [row for row, held in zip(rows, is_test, strict=True) if held]
     rest = [row for row, held in zip(rows, is_test, strict=True) if not held]
     classes = tuple(re.sub("(?<=[a-z])(?=[A-Z])", " ", f.name) for f in folders)
-    return Listing(classes, {**holdout.holdout("eurosat", rest, ABOUT.sizes), "test": test})
+    return Listing(classes, {**holdout.split_off("eurosat", rest, ABOUT.sizes), "test": test})

@@ -36,4 +36,4 @@ def read(root: Path) -> Listing:
         for name, of in lists.items()
     }
     classes = tuple(dish.replace("_", " ") for dish in dishes)
-    return Listing(classes, {**holdout.holdout("food", rows["train"], ABOUT.sizes), "test": rows["test"]})
+    return Listing(classes, {**holdout.split_off("food", rows["train"], ABOUT.sizes), "test": rows["test"]})

@@ -35,19 +35,21 @@ KAGGLE_LABELS = "LOC_val_solution.csv"
 
 def read(root: Path) -> Listing:
     """List the classes by sorted id, and their images; headers of a tar are read with the first row."""
-    path = nested_tar.first_of(root, TRAIN)
-    places = nested_tar.classes(root, path)
+    path = nested_tar.first_existing(root, TRAIN)
+    places = nested_tar.find_classes(root, path)
     if not places:
         raise nested_tar.missing(root / path / "n01440764")
     label_of = {wnid: label for label, wnid in enumerate(places)}
     train = nested_tar.rows(root, places, label_of, "imagenet train")
-    return Listing(wordnet.words(list(places)), {"train": train, "holdout": _validation(root, label_of)})
+    return Listing(
+        wordnet.class_names(list(places)), {"train": train, "holdout": _validation(root, label_of)}
+    )
 
 
 def _validation(root: Path, label_of: Mapping[str, int]) -> Iterable[Row]:
     """List the validation images, from class folders or, where they lie flat, by the official labels."""
-    path = nested_tar.first_of(root, VALIDATION)
-    places = nested_tar.classes(root, path)
+    path = nested_tar.first_existing(root, VALIDATION)
+    places = nested_tar.find_classes(root, path)
     if not places:
         return list(_flat(root, path, label_of))
     if unknown := sorted(set(places) - set(label_of)):

@@ -45,11 +45,11 @@ def read(root: Path) -> Listing:
     path, places = _classes(root)
     if not places:
         return _of_shards(root)
-    names = wordnet.words(list(places))
+    names = wordnet.class_names(list(places))
     val = path.removesuffix("train") + "val"
     if not path.endswith("imagenet21k_train") or not (root / val).is_dir():
-        return Listing(names, _drawn(root, places))
-    held = {wnid: place for wnid, place in nested_tar.classes(root, val).items() if wnid in places}
+        return Listing(names, _drawn_parts(root, places))
+    held = {wnid: place for wnid, place in nested_tar.find_classes(root, val).items() if wnid in places}
     label_of = {wnid: label for label, wnid in enumerate(places)}
     parts = {
         "train": nested_tar.rows(root, places, label_of, "imagenet21k train"),
@@ -61,28 +61,28 @@ def read(root: Path) -> Listing:
 def _classes(root: Path) -> tuple[str, dict[str, Place]]:
     """Find the first place that has classes."""
     for path in filter(lambda path: (root / path).exists(), PLACES):
-        found = {w: p for w, p in nested_tar.classes(root, path).items() if WNID.fullmatch(w)}
+        found = {w: p for w, p in nested_tar.find_classes(root, path).items() if WNID.fullmatch(w)}
         if found:
             return path, found
     return "", {}
 
 
-def _drawn(root: Path, places: Mapping[str, Place]) -> dict[str, nested_tar.Rows]:
+def _drawn_parts(root: Path, places: Mapping[str, Place]) -> dict[str, nested_tar.Rows]:
     """Split each class; the headers are read once for both parts."""
 
     @cache
     def listed() -> list[Images]:
-        return list(nested_tar.listed(root, places, "imagenet21k"))
+        return list(nested_tar.list_images(root, places, "imagenet21k"))
 
     def rows(held: bool) -> Iterator[Row]:
         for label, (wnid, images) in enumerate(zip(places, listed(), strict=True)):
-            chosen = holdout(wnid, len(images.offsets), MOST // len(places))
+            chosen = choose_holdout(wnid, len(images.offsets), MOST // len(places))
             yield from images.rows(label, chosen if held else ~chosen)
 
     return {"train": nested_tar.Rows(lambda: rows(False)), "holdout": nested_tar.Rows(lambda: rows(True))}
 
 
-def holdout(wnid: str, num_images: int, most: int) -> np.ndarray:
+def choose_holdout(wnid: str, num_images: int, most: int) -> np.ndarray:
     """Choose images of a class, [N] bool in the order of names: evenly spaced from a place that the id tells.
 
     There are one in a hundred, one at least if another is left, and no more than `most`.
@@ -107,7 +107,7 @@ def _of_shards(root: Path) -> Listing:
     if not held.any():
         order = np.argsort(labels, kind="stable")
         for label, own in enumerate(np.split(order, np.cumsum(count)[:-1])):
-            held[own] = holdout(str(label), len(own), MOST // len(count))
+            held[own] = choose_holdout(str(label), len(own), MOST // len(count))
     bounds = np.cumsum([len(own) for _, own, _ in found])[:-1]
 
     def rows(wanted: np.ndarray) -> Iterator[Row]:
@@ -116,7 +116,7 @@ def _of_shards(root: Path) -> Listing:
                 yield row._replace(label=label)
 
     parts = {"train": nested_tar.Rows(lambda: rows(~held)), "holdout": nested_tar.Rows(lambda: rows(held))}
-    return Listing(wordnet.words(tar_shards.class_names(root, len(count))), parts)
+    return Listing(wordnet.class_names(tar_shards.class_names(root, len(count))), parts)
 
 
 def _shard(tar: str, samples: Iterable[tar_shards.Sample]) -> tuple[Images, np.ndarray, np.ndarray]:

@@ -34,8 +34,8 @@ ABOUT = About(
 
 def read(root: Path) -> Listing:
     """Read class folders, `00000_Animalia_…_Lumbricus_terrestris`: first the label, last the species."""
-    places = nested_tar.classes(root, nested_tar.first_of(root, TRAIN))
-    val = nested_tar.classes(root, nested_tar.first_of(root, VAL))
+    places = nested_tar.find_classes(root, nested_tar.first_existing(root, TRAIN))
+    val = nested_tar.find_classes(root, nested_tar.first_existing(root, VAL))
     label_of = {name: label for label, name in enumerate(places)}
     if unknown := sorted(set(val) - set(places)):
         raise nested_tar.missing(root / "train_mini" / unknown[0])

@@ -6,17 +6,13 @@ release trains its source on all 60,000; here 5,000 of them are the holdout, dra
 
 import gzip
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from .. import InputError
 from .about import About, Archive, Listing, Torchvision
-from .base import Part
-from .pixels import ArrayImages
-from .reading import holdout
-from .storage.index import Row
+from .reading.arrays import split_arrays
 
 BASE = "https://storage.googleapis.com/cvdf-datasets/mnist"
 ABOUT = About(
@@ -62,31 +58,19 @@ ABOUT = About(
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 BORDER = 2
 
-Arrays = tuple[np.ndarray, np.ndarray]  # uint8 images [N,H,W] or [N,H,W,3], int64 labels [N]
-
 
 def read(root: Path) -> Listing:
     """Read the four IDX files, packed or not."""
     pairs = (
-        (_idx(root / f"{part}-images-idx3-ubyte"), _idx(root / f"{part}-labels-idx1-ubyte"))
+        (_read_idx(root / f"{part}-images-idx3-ubyte"), _read_idx(root / f"{part}-labels-idx1-ubyte"))
         for part in ("train", "t10k")
     )
     border = (0, 0), (BORDER, BORDER), (BORDER, BORDER)
     train, test = ((np.pad(images, border), labels.astype(np.int64)) for images, labels in pairs)
-    return Listing(DIGITS, parts("mnist", train, test, ABOUT.sizes))
+    return Listing(DIGITS, split_arrays("mnist", train, test, ABOUT.sizes))
 
 
-def parts(name: str, train: Arrays, test: Arrays, sizes: Mapping[str, int]) -> dict[str, Part]:
-    """Make the parts of a set of arrays; the holdout is drawn by positions in the official training set."""
-    rows = [Row(f"train/{i:05}", label) for i, label in enumerate(train[1].tolist())]
-    found = {"test": Part(ArrayImages(test[0]), test[1])}
-    for part, own in holdout.holdout(name, rows, sizes).items():
-        places = [int(row.path.removeprefix("train/")) for row in own]
-        found[part] = Part(ArrayImages(train[0][places]), train[1][places])
-    return found
-
-
-def _idx(path: Path) -> np.ndarray:
+def _read_idx(path: Path) -> np.ndarray:
     """Read uint8 of any shape: a magic number that ends in the number of axes, their lengths, the values."""
     packed = path.with_name(f"{path.name}.gz")
     try:

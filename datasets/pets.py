@@ -42,4 +42,6 @@ def read(root: Path) -> Listing:
             breeds[int(breed)] = image.rpartition("_")[0].replace("_", " ")
             own.append(Row(f"images/{image}.jpg", int(breed) - 1))
     classes = tuple(name for _, name in sorted(breeds.items()))
-    return Listing(classes, {**holdout.holdout("pets", rows["trainval"], ABOUT.sizes), "test": rows["test"]})
+    return Listing(
+        classes, {**holdout.split_off("pets", rows["trainval"], ABOUT.sizes), "test": rows["test"]}
+    )

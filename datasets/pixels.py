@@ -26,16 +26,16 @@ Squares = Tensor | list[Tensor]  # uint8 pixels [B,3,S,S]; or of large images ea
 Raw = tuple[Squares, Tensor]  # and aspect ratios [B]
 
 
-def whole(pixels: Squares) -> Tensor:
+def as_tensor(pixels: Squares) -> Tensor:
     """Give the pixels of a batch as one tensor [B,3,S,S]."""
     return torch.stack(pixels) if isinstance(pixels, list) else pixels
 
 
-def brought(raw: Raw, device: torch.device) -> Raw:
+def batch_to_device(raw: Raw, device: torch.device) -> Raw:
     """Bring a batch to a device; to a GPU as a whole."""
     pixels, aspect = raw
     if device.type != "cpu" or not isinstance(pixels, list):
-        pixels = moved(whole(pixels), device)
+        pixels = moved(as_tensor(pixels), device)
     return pixels, moved(aspect, device)
 
 
@@ -52,7 +52,7 @@ class Unreadable(ValueError):
 
 
 @contextmanager
-def opened(data: bytes) -> Iterator[Image.Image]:
+def open_image(data: bytes) -> Iterator[Image.Image]:
     """Open an encoded image, of which only the header is read yet.
 
     Raises: Unreadable for whatever a decoder finds wrong in here or inside the block.
@@ -71,7 +71,7 @@ def opened(data: bytes) -> Iterator[Image.Image]:
         raise Unreadable(reason) from error
 
 
-def square(image: Image.Image, side: int) -> tuple[np.ndarray, float]:
+def resize_square(image: Image.Image, side: int) -> tuple[np.ndarray, float]:
     """Resize a whole image to uint8 [side,side,3], bicubically; gives its aspect ratio too.
 
     Large ones by torch, in half of PIL's time; one level in two hundred differs from PIL's, by one.
@@ -96,7 +96,7 @@ class ArrayImages:
 
     def decode(self, i: int, side: int) -> tuple[np.ndarray, float]:
         """Give image `i` as uint8 [side,side,3] and its aspect ratio."""
-        return square(Image.fromarray(self.array[i]), side)
+        return resize_square(Image.fromarray(self.array[i]), side)
 
 
 class Pixels(Protocol):
@@ -153,10 +153,10 @@ class DemandPixels:
     def take(self, index: Tensor) -> Callable[[], Raw]:
         """Start decoding in the threads; returns at once."""
         jobs: list[Future] = [self._threads.submit(self.images.decode, i, self.side) for i in index.tolist()]
-        return lambda: _stacked([job.result() for job in jobs], self.side)
+        return lambda: _collate([job.result() for job in jobs], self.side)
 
 
-def _stacked(decoded: list[tuple[np.ndarray, float]], side: int) -> Raw:
+def _collate(decoded: list[tuple[np.ndarray, float]], side: int) -> Raw:
     aspects = torch.tensor([aspect for _, aspect in decoded])
     if _is_large(aspects, side):
         return [torch.from_numpy(image).permute(2, 0, 1) for image, _ in decoded], aspects
@@ -193,7 +193,7 @@ class JoinedPixels:
             parts = [side() for side in sides]
             device = parts[0][1].device  # one side may lie on the GPU, the other be too large for it
             place = order.to(device)
-            pixels = [whole(images).to(device) for images, _ in parts]
+            pixels = [as_tensor(images).to(device) for images, _ in parts]
             return torch.cat(pixels)[place], torch.cat([aspect.to(device) for _, aspect in parts])[place]
 
         return joined

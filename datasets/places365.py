@@ -46,7 +46,7 @@ def read(root: Path) -> Listing:
     lines = (root / "categories_places365.txt").read_text().splitlines()
     names = [line.split()[0] for line in sorted(lines, key=lambda line: int(line.split()[1]))]
     train, val = ((root / f"places365_{what}.txt").read_text() for what in ("train_standard", "val"))
-    folder = nested_tar.first_of(root, TRAIN_FOLDERS)
+    folder = nested_tar.first_existing(root, TRAIN_FOLDERS)
     return Listing(
         tuple(_words(name) for name in names),
         {"train": Rows(lambda: _rows(train, folder)), "holdout": Rows(lambda: _rows(val, "val_256"))},

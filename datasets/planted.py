@@ -53,13 +53,13 @@ class Plan:
 
 def short_name(name: str) -> str:
     """Name a data set, planted or not, without the place of its images; never `.` or `..`."""
-    plan = read(name)
+    plan = parse(name)
     if plan:
         return plan.name
     return Path(os.path.abspath(name)).name.removesuffix(".tar") or "root"  # noqa: PTH100  (links keep names)
 
 
-def read(name: str) -> Plan | None:
+def parse(name: str) -> Plan | None:
     """Read the name of a planted source; None for any other data set.
 
     Raises: InputError when a part is missing or wrong.
@@ -100,7 +100,7 @@ def plant(plan: Plan, source: Dataset, target: Dataset) -> Dataset:
     random = np.random.default_rng(derive_seed(plan.seed, "classes"))
     bad = np.sort(random.choice(len(source.classes), num_bad, replace=False))
     near, far = (_part(dataset, "train") for dataset in (target, source))
-    part = _planted(plan, near, far, bad, num_near)
+    part = _join(plan, near, far, bad, num_near)
     text = f"{plan.name} {source.fingerprint} {target.fingerprint}"
     return Dataset(
         name=plan.name,
@@ -121,7 +121,7 @@ def _part(dataset: Dataset, name: str) -> Part:
     return part
 
 
-def _planted(plan: Plan, near: Part, far: Part, bad: np.ndarray, num_near: int) -> Part:
+def _join(plan: Plan, near: Part, far: Part, bad: np.ndarray, num_near: int) -> Part:
     """Join the near images with the harmful ones: as many a class as the source has."""
     random = np.random.default_rng(derive_seed(plan.seed, "images"))
     rows = np.flatnonzero(np.isin(far.labels, bad))

@@ -7,9 +7,10 @@ import numpy as np
 
 from .about import About, Archive, Listing, Torchvision
 from .base import Part
-from .mnist import DIGITS, Arrays, parts
+from .mnist import DIGITS
 from .pixels import ArrayImages
 from .reading import matlab
+from .reading.arrays import Arrays, split_arrays
 
 BASE = "http://ufldl.stanford.edu/housenumbers"
 ABOUT = About(
@@ -41,12 +42,12 @@ ABOUT = About(
     in_arrays=True,
 )
 RECIPE_SEED = 0
-GREY = np.array((0.2989, 0.587, 0.114), np.float32)  # of red, green, blue
+GRAY = np.array((0.2989, 0.587, 0.114), np.float32)  # of red, green, blue
 
 
 def read(root: Path) -> Listing:
     """Read the two .mat files. The 531,131 easier images of the part `extra` are not used."""
-    return Listing(DIGITS, parts("svhn", arrays(root, "train"), arrays(root, "test"), ABOUT.sizes))
+    return Listing(DIGITS, split_arrays("svhn", arrays(root, "train"), arrays(root, "test"), ABOUT.sizes))
 
 
 def arrays(root: Path, part: str) -> Arrays:
@@ -58,7 +59,7 @@ def arrays(root: Path, part: str) -> Arrays:
         return images, digits.astype(np.int64) % 10
 
 
-def few(root: Path, digits: Sequence[int], sizes: Mapping[str, int]) -> dict[str, Part]:
+def draw_small_set(root: Path, digits: Sequence[int], sizes: Mapping[str, int]) -> dict[str, Part]:
     """Draw the small sets of the released code of L2TL, in grey; a label is the digit modulo their number.
 
     One generator shuffles the positions of each digit in turn, first those in the training file, then
@@ -73,14 +74,14 @@ def few(root: Path, digits: Sequence[int], sizes: Mapping[str, int]) -> dict[str
         shuffled = [random.permutation(np.flatnonzero(labels == digit)) for digit in digits]
         cut = zip(*(np.split(positions, cuts)[:-1] for positions in shuffled), strict=True)
         for name, positions in zip(names, map(np.concatenate, cut), strict=True):
-            found[name] = Part(ArrayImages(grey(images[positions])), labels[positions] % len(digits))
+            found[name] = Part(ArrayImages(to_gray(images[positions])), labels[positions] % len(digits))
     return found
 
 
-def grey(images: np.ndarray) -> np.ndarray:
+def to_gray(images: np.ndarray) -> np.ndarray:
     """Turn uint8 colours [N,H,W,3] grey [N,H,W] as `tf.image.rgb_to_grayscale` does.
 
     Shares of 255 are weighted; back to bytes they are multiplied by 255.5 and cut off.
     """
     shares = images.astype(np.float32) * np.float32(1 / 255)
-    return (shares @ GREY * np.float32(255.5)).astype(np.uint8)
+    return (shares @ GRAY * np.float32(255.5)).astype(np.uint8)

@@ -23,4 +23,4 @@ ABOUT = replace(
 
 def read(root: Path) -> Listing:
     """Draw from the two .mat files."""
-    return Listing(DIGITS, svhn.few(root, (1, 2, 3, 4, 5, 6, 7, 8, 9, 0), ABOUT.sizes))
+    return Listing(DIGITS, svhn.draw_small_set(root, (1, 2, 3, 4, 5, 6, 7, 8, 9, 0), ABOUT.sizes))

@@ -25,4 +25,4 @@ CLASSES = ("five", "one", "two", "three", "four")
 
 def read(root: Path) -> Listing:
     """Draw from the two .mat files."""
-    return Listing(CLASSES, svhn.few(root, (1, 2, 3, 4, 5), ABOUT.sizes))
+    return Listing(CLASSES, svhn.draw_small_set(root, (1, 2, 3, 4, 5), ABOUT.sizes))

@@ -36,5 +36,6 @@ def read(root: Path) -> Listing:
     lines = (root / "val/val_annotations.txt").read_text().splitlines()
     test = [Row(f"val/images/{line.split()[0]}", label_of[line.split()[1]]) for line in lines]
     return Listing(
-        wordnet.words(wnids), {**holdout.holdout("tiny-imagenet", rows, ABOUT.sizes), "test": test}
+        wordnet.class_names(wnids),
+        {**holdout.split_off("tiny-imagenet", rows, ABOUT.sizes), "test": test},
     )

@@ -7,7 +7,8 @@ import numpy as np
 
 from .. import InputError
 from .about import About, Archive, Listing, Torchvision
-from .mnist import DIGITS, Arrays, parts
+from .mnist import DIGITS
+from .reading.arrays import Arrays, split_arrays
 
 BASE = "https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass"
 ABOUT = About(
@@ -42,10 +43,11 @@ SIDE = 16
 
 def read(root: Path) -> Listing:
     """Read the two files of LIBSVM lines, packed or not."""
-    return Listing(DIGITS, parts("usps", _lines(root / "usps"), _lines(root / "usps.t"), ABOUT.sizes))
+    train, test = (_read_libsvm(root / name) for name in ("usps", "usps.t"))
+    return Listing(DIGITS, split_arrays("usps", train, test, ABOUT.sizes))
 
 
-def _lines(path: Path) -> Arrays:
+def _read_libsvm(path: Path) -> Arrays:
     """Read `label 1:value … 256:value`: labels 1 to 10 are the digits 0 to 9, values are -1 to 1."""
     packed = path.with_name(f"{path.name}.bz2")
     try:

@@ -62,7 +62,7 @@ def load(name: str | None) -> Cluster:
         raise InputError(
             f"cluster={name}: no such file"
             if path == Path(name)
-            else f"cluster={name}: not known{near(name, names())} Known: {', '.join(names())}, "
+            else f"cluster={name}: not known{suggestion(name, names())} Known: {', '.join(names())}, "
             "or a path that ends in .yaml"
         )
     content = read_yaml(path)
@@ -81,10 +81,10 @@ def load(name: str | None) -> Cluster:
 
 def _check(path: Path, key: str, value: Any, types: dict[str, Any]) -> None:
     if key not in types:
-        raise InputError(f"{path}: no setting '{key}'{near(key, types)} Known: {', '.join(types)}")
+        raise InputError(f"{path}: no setting '{key}'{suggestion(key, types)} Known: {', '.join(types)}")
     expected = types[key]
-    if isinstance(value, bool) or not isinstance(value, _plain(expected)):
-        raise InputError(f"{path}: {key}={value!s:.60}: expected {_words(expected)}")
+    if isinstance(value, bool) or not isinstance(value, _instance_type(expected)):
+        raise InputError(f"{path}: {key}={value!s:.60}: expected {_type_name(expected)}")
     least = 0 if key in ("restarts", "signal_seconds", "gpus_per_node") else 1e-3
     if isinstance(value, int | float) and value < least:
         raise InputError(f"{path}: {key}={value}: expected {'0 or more' if not least else 'more than 0'}")
@@ -105,7 +105,7 @@ def _check_text(path: Path, key: str, value: Any) -> None:
             raise InputError(f"{path}: {key}={text!r:.60}: expected one line of text")
 
 
-def _plain(expected: Any) -> Any:
+def _instance_type(expected: Any) -> Any:
     """Give what isinstance takes; a whole number is a number, too."""
     text = str(expected)
     if "list" in text:
@@ -115,14 +115,14 @@ def _plain(expected: Any) -> Any:
     return expected | int if expected is float else expected
 
 
-def _words(expected: Any) -> str:
+def _type_name(expected: Any) -> str:
     text = str(expected)
     kinds = {"list": "a list of shell lines", "dict": "names and values", "int": "a whole number"}
     kinds |= {"float": "a number", "str": "text"}
     return next(words for kind, words in kinds.items() if kind in text)
 
 
-def near(name: str, known: Iterable[str]) -> str:
+def suggestion(name: str, known: Iterable[str]) -> str:
     """Suggest the nearest name, as the end of a sentence."""
     found = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean '{found[0]}'?" if found else "."

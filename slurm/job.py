@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from typing import Any
 
 RESUME = 75  # the exit code of what wants to go on: EX_TEMPFAIL of sysexits.h
-FULL = 74  # of what cannot write, not even why: EX_IOERR
+DISK_FULL = 74  # of what cannot write, not even why: EX_IOERR
 
 # Runs after srun: $? is the greatest exit code of the processes, above 128 that of one that was killed. A job
 # that ends by scancel or by SLURM's own requeue is not RUNNING any more.
-AFTER = """code=$?
+TEARDOWN = """code=$?
 job=${{SLURM_ARRAY_JOB_ID:+${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}}}
 job=${{job:-$SLURM_JOB_ID}}
 killed={folder}/$job.killed

@@ -28,7 +28,7 @@ class Job:
         return self.in_queue and self.state in WAITING
 
 
-def ask(command: Sequence[str]) -> str | None:
+def run_command(command: Sequence[str]) -> str | None:
     """Ask one of SLURM's commands; None where it is absent, fails, or does not answer in time."""
     environment = {**os.environ, "SLURM_TIME_FORMAT": "standard"}
     try:
@@ -47,7 +47,7 @@ def ask(command: Sequence[str]) -> str | None:
 
 def queued() -> dict[str, Job] | None:
     """Give this user's jobs that wait or run, by id; None when SLURM cannot be asked."""
-    said = ask(["squeue", "-h", "-r", "-a", "-u", getpass.getuser(), "-o", "%i|%T|%r|%N|%j"])
+    said = run_command(["squeue", "-h", "-r", "-a", "-u", getpass.getuser(), "-o", "%i|%T|%r|%N|%j"])
     if said is None:
         return None
     found = {}
@@ -57,19 +57,19 @@ def queued() -> dict[str, Job] | None:
     return found
 
 
-def ended(ids: Iterable[str]) -> dict[str, Job]:
+def finished(ids: Iterable[str]) -> dict[str, Job]:
     """Give what the accounting says of jobs, by id; nothing where there is none."""
     found: dict[str, Job] = {}
     whole = sorted({i.partition("_")[0] for i in ids})
     for start in range(0, len(whole), CHUNK):
         chunk = ",".join(whole[start : start + CHUNK])
-        said = ask(["sacct", "-n", "-P", "-o", "JobID,State,ExitCode,NodeList", "-j", chunk])
+        said = run_command(["sacct", "-n", "-P", "-o", "JobID,State,ExitCode,NodeList", "-j", chunk])
         for line in (said or "").splitlines():
-            _take(line, found)
+            _add_line(line, found)
     return found
 
 
-def _take(line: str, found: dict[str, Job]) -> None:
+def _add_line(line: str, found: dict[str, Job]) -> None:
     """Read a line of a job or of a step: only the step says that the memory was too little."""
     name, state, code, node = line.split("|")[:4]
     job, _, step = name.partition(".")
@@ -86,12 +86,12 @@ def jobs(ids: Iterable[str]) -> dict[str, Job] | None:
     waiting = queued()
     if waiting is None:
         return None
-    return ended(ids - waiting.keys()) | {i: waiting[i] for i in ids & waiting.keys()}
+    return finished(ids - waiting.keys()) | {i: waiting[i] for i in ids & waiting.keys()}
 
 
 def largest_array() -> int:
     """Ask how many elements an array may have: MaxArraySize bounds the index."""
-    for line in (ask(["scontrol", "show", "config"]) or "").splitlines():
+    for line in (run_command(["scontrol", "show", "config"]) or "").splitlines():
         name, _, value = line.partition("=")
         if name.strip() == "MaxArraySize":
             return max(1, int(value) - 1)
@@ -101,4 +101,4 @@ def largest_array() -> int:
 def cancel(ids: Sequence[str]) -> None:
     """Take jobs out of the queue, or end them."""
     for start in range(0, len(ids), CHUNK):
-        ask(["scancel", *ids[start : start + CHUNK]])
+        run_command(["scancel", *ids[start : start + CHUNK]])

@@ -9,7 +9,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from .submit import alone
+from .submit import exclusive
 
 ROOT = Path(__file__).parent.parent
 KINDS = ("*.py", "*.yaml", "*.csv", "*.txt", "*.html", "*.css", "*.js")  # of files that git does not know yet
@@ -27,7 +27,7 @@ def snapshot(results: Path, root: Path = ROOT) -> Path | None:
     commit, tree = _git(root, "rev-parse", "HEAD").strip(), _tree(root, results)
     dirty = tree != _git(root, "rev-parse", "HEAD^{tree}").strip()
     place = (results / "code" / (tree if dirty else commit)[:12]).resolve()
-    with alone(results):
+    with exclusive(results):
         for left in place.parent.glob("*.draft"):  # by a killed process: there is no other one here
             shutil.rmtree(left, ignore_errors=True)
         if place.exists():

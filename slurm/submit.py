@@ -24,12 +24,12 @@ from typing import Any
 from .. import InputError, printable
 from . import queue
 from .cluster import Cluster
-from .job import AFTER, RESUME, Work
+from .job import RESUME, TEARDOWN, Work
 
 MOST_IDS = 20  # in one dependency; above that its whole arrays are waited for
 NAME = "transferbench-{}"  # of the jobs of a sweep
 MOST = 10**9  # minutes or GB
-RAISE = {"TIMEOUT": ("minutes", 2.0), "OUT_OF_MEMORY": ("memory_gb", 1.5)}
+INCREASE = {"TIMEOUT": ("minutes", 2.0), "OUT_OF_MEMORY": ("memory_gb", 1.5)}
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Submitted:
     memory_gb: float
 
 
-def read(results: Path) -> list[Submitted]:
+def read_jobs(results: Path) -> list[Submitted]:
     """List all that was ever submitted from a results folder, oldest first.
 
     A line that was torn by a kill or a full disk is named on stderr, once; the others count.
@@ -70,7 +70,7 @@ def read(results: Path) -> list[Submitted]:
         try:
             found += [_parsed(line)] if line else []
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
-            _left_out(f"{path}: line {number} tells of no job ({error!s:.100})")
+            _warn_skipped(f"{path}: line {number} tells of no job ({error!s:.100})")
     return found
 
 
@@ -93,13 +93,13 @@ def _is_name(text: str) -> bool:
 
 
 @cache
-def _left_out(words: str) -> None:
+def _warn_skipped(words: str) -> None:
     print(f"transferbench: left out: {printable(words)}", file=sys.stderr)
 
 
 def latest(results: Path) -> dict[str, Submitted]:
     """Give the last job of each run, by digest."""
-    return {line.digest: line for line in read(results)}
+    return {line.digest: line for line in read_jobs(results)}
 
 
 def new_sweep(results: Path) -> Path:
@@ -124,7 +124,7 @@ def submit(
 
     Raises: InputError when SLURM cannot be asked or refuses.
     """
-    with alone(results):
+    with exclusive(results):
         before = latest(results)
         known = queue.jobs(line.job for line in before.values())
         if known is None:
@@ -132,7 +132,9 @@ def submit(
         _cancel_unknown(results)
         in_queue = {d: line.job for d, line in before.items() if (j := known.get(line.job)) and j.in_queue}
         new: list[Submitted] = []
-        for group in _groups([_raised(t, before, known) for t in tasks if t.digest not in in_queue], cluster):
+        for group in _groups(
+            [_with_more_resources(t, before, known) for t in tasks if t.digest not in in_queue], cluster
+        ):
             ids = {in_queue[d] for t in group for d in t.after if d in in_queue}
             lines = _submit_array(group, sorted(ids), cluster, sweep, code)
             _append(results, lines)
@@ -142,7 +144,7 @@ def submit(
 
 
 @contextlib.contextmanager
-def alone(results: Path) -> Iterator[None]:
+def exclusive(results: Path) -> Iterator[None]:
     """Let one process at a time keep code or submit from a results folder."""
     (results / "slurm").mkdir(parents=True, exist_ok=True)
     with (results / "slurm" / "lock").open("w") as f:
@@ -163,7 +165,7 @@ def _append(results: Path, lines: Sequence[Submitted]) -> None:
 def _cancel_unknown(results: Path) -> None:
     """Take out of the queue the jobs of this folder that no line tells of."""
     sweeps = {NAME.format(path.name) for path in (results / "slurm").iterdir()}
-    known = {line.job for line in read(results)}
+    known = {line.job for line in read_jobs(results)}
     waiting = queue.queued() or {}
     unknown = sorted(id for id, job in waiting.items() if job.name in sweeps and id not in known)
     if unknown:
@@ -175,13 +177,13 @@ def _cancel_unknown(results: Path) -> None:
         )
 
 
-def _raised(task: Task, before: dict[str, Submitted], known: dict[str, queue.Job]) -> Task:
+def _with_more_resources(task: Task, before: dict[str, Submitted], known: dict[str, queue.Job]) -> Task:
     """Ask for more of what its last job had too little of."""
     last = before.get(task.digest)
     job = known.get(last.job) if last else None
-    if last is None or job is None or job.state not in RAISE:
+    if last is None or job is None or job.state not in INCREASE:
         return task
-    name, times = RAISE[job.state]
+    name, times = INCREASE[job.state]
     more = max(getattr(task, name), math.ceil(times * getattr(last, name)))
     return replace(task, minutes=more) if name == "minutes" else replace(task, memory_gb=more)
 
@@ -242,7 +244,7 @@ def parameters(
         "signal_delay_s": cluster.signal_seconds,
         "array_parallelism": cluster.array_parallelism,
         "setup": [*_environment(cluster, code), *cluster.setup],
-        "teardown": AFTER.format(
+        "teardown": TEARDOWN.format(
             folder=shlex.quote(str(sweep)), resume=RESUME, restarts=cluster.restarts
         ).splitlines(),
         "additional_parameters": {"requeue": True, **cluster.sbatch},

@@ -77,7 +77,7 @@ def _where(name: str, about: About) -> str:
         return "yes, made here"
     if found := locate.find(name, about):
         return f"yes, {found}"
-    if files := locate.packed(name, about):
+    if files := locate.find_archives(name, about):
         return f"yes, packed in {files[0].parent}"
     ways = [
         *(["torchvision"] if about.torchvision else []),

@@ -26,22 +26,22 @@ from rich.filesize import decimal
 
 from ... import InputError
 from ..files.atomic import draft_of
-from .http import bar
+from .http import progress_bar
 
 MOST_BYTES = 200 * 10**9  # unpacked
 MOST_MEMBERS = 30_000_000
 HEADER_BYTES = 16 << 20  # of all headers of one tar member, for they are read into memory
 PATH_CHARS = 4096  # the paths of links are kept
 CHUNK_BYTES = 1 << 18
-LONG_BYTES = 50_000_000  # archives from here on have a progress bar
+LARGE_BYTES = 50_000_000  # archives from here on have a progress bar
 BLOCK_BYTES = 512  # of a tar
-PACKED: dict[bytes, Callable[..., Any]] = {
+OPENERS: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
     b"\xfd7zXZ\x00": lzma.open,
 }
 ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
-DAMAGES = (
+DAMAGE_ERRORS = (
     EOFError,
     zlib.error,
     lzma.LZMAError,
@@ -85,19 +85,19 @@ def draft(into: Path) -> Iterator[Path]:
     """
     folder = draft_of(into)
     try:
-        with _making(into):
+        with _folder_errors(into):
             if into.exists() and not (into.is_dir() and not any(into.iterdir())):
                 raise InputError(f"{into}: is there already; expected no such folder, or an empty one")
             folder.mkdir(parents=True)
         yield folder
-        with _making(into):
+        with _folder_errors(into):
             folder.rename(into)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def _making(into: Path) -> Iterator[None]:
+def _folder_errors(into: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -123,7 +123,7 @@ def extract(archive: Path, folder: Path, *, most_bytes: int = MOST_BYTES) -> int
         raise
     except NotImplementedError as error:
         raise InputError(f"{archive}: cannot be unpacked ({error})") from error
-    except DAMAGES as error:
+    except DAMAGE_ERRORS as error:
         raise _damaged(archive) from error
     except OSError as error:
         if error.errno is None:  # what gzip and bz2 raise
@@ -236,7 +236,7 @@ class _Writer:
 @contextmanager
 def _opened(archive: Path) -> Iterator[BinaryIO]:
     """Open an archive; of a long one a bar shows how much has been read."""
-    with bar(archive.stat().st_size >= LONG_BYTES) as progress:  # noqa: SIM117
+    with progress_bar(archive.stat().st_size >= LARGE_BYTES) as progress:  # noqa: SIM117
         with progress.open(archive, "rb", description=f"unpacking {archive.name}") as f:
             yield f
 
@@ -248,7 +248,7 @@ def _members(archive: Path, file: BinaryIO) -> Iterator[_Member]:
     if magic.startswith(ZIP_MAGICS):
         yield from _zip_members(archive, file)
         return
-    opener = next((o for m, o in PACKED.items() if magic.startswith(m)), None)
+    opener = next((o for m, o in OPENERS.items() if magic.startswith(m)), None)
     if not opener:
         if not _is_tar(file):
             raise InputError(f"{archive}: not an archive; expected tar, zip, or gzip, bzip2 or xz of a file")

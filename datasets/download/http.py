@@ -52,11 +52,11 @@ class DownloadError(InputError):
     """This address does not give the file; another one may."""
 
 
-class _Cut(Exception):
+class _Interrupted(Exception):
     """The transfer ended early; what has come is kept."""
 
 
-class _Away(_Cut):
+class _Unreachable(_Interrupted):
     """No connection came about."""
 
 
@@ -80,16 +80,16 @@ def download(url: str, path: Path, *, checksum: str = "", num_bytes: int = 0, wo
     if _is_done(path, checksum, num_bytes):
         return
     with ExitStack() as stack:
-        with _writing(path):
+        with _disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(path, f"another process is fetching {path.name}"))
         if _is_done(path, checksum, num_bytes):
             return
-        part = _Part(path)
+        part = _PartialFile(path)
         _check_room(path, num_bytes - part.num_bytes)
         _fetch(url, part, num_bytes, words or f"fetching {path.name}")
         _check(url, part, checksum, num_bytes)
-        with _writing(path):
+        with _disk_errors(path):
             part.bytes.replace(path)
         part.drop()
 
@@ -111,10 +111,10 @@ def check_reachable(url: str) -> None:
 
 def verify(path: Path, checksum: str) -> bool:
     """Whether the file is there and has this sum; without one, whether it is there."""
-    return path.is_file() and (not checksum or _sum(path, checksum) == checksum.lower())
+    return path.is_file() and (not checksum or _checksum(path, checksum) == checksum.lower())
 
 
-def bar(is_shown: bool = True) -> Progress:
+def progress_bar(is_shown: bool = True) -> Progress:
     """Make a progress bar of bytes on stderr, which is silent when that is no terminal."""
     return Progress(
         TextColumn("{task.description}", markup=False),
@@ -132,10 +132,10 @@ def _is_done(path: Path, checksum: str, num_bytes: int) -> bool:
     return path.is_file() and num_bytes in (0, path.stat().st_size) and verify(path, checksum)
 
 
-def _sum(path: Path, checksum: str) -> str:
+def _checksum(path: Path, checksum: str) -> str:
     """Sum the file in the way of `checksum`."""
     kind = checksum.partition(":")[0].lower()
-    with bar() as progress, progress.open(path, "rb", description=f"checking {path.name}") as f:
+    with progress_bar() as progress, progress.open(path, "rb", description=f"checking {path.name}") as f:
         digest = hashlib.file_digest(f, lambda: hashlib.new(kind, usedforsecurity=False))  # type: ignore[arg-type]
     return f"{kind}:{digest.hexdigest()}"
 
@@ -154,7 +154,7 @@ class _Origin:
         return all(a == b for a, b in pairs if a and b)
 
 
-class _Part:
+class _PartialFile:
     """The bytes so far, and a note of the file that they are of."""
 
     def __init__(self, path: Path) -> None:
@@ -175,7 +175,7 @@ class _Part:
 
     def begin(self, origin: _Origin) -> None:
         """Start anew; the note changes last, so that it is never one of other bytes."""
-        with _writing(self.path):
+        with _disk_errors(self.path):
             self.bytes.write_bytes(b"")
             self.note.write_text(json.dumps(asdict(origin)))
 
@@ -184,20 +184,20 @@ class _Part:
         self.note.unlink(missing_ok=True)
 
 
-def _fetch(url: str, part: _Part, num_bytes: int, words: str) -> None:
+def _fetch(url: str, part: _PartialFile, num_bytes: int, words: str) -> None:
     """Bring the part to its end, over as many connections as it takes.
 
     A cut counts only while nothing new comes. Where the first try finds nobody, it stays the only one:
     a machine without a network has its answer at once.
     """
     furthest, pauses, was_reached = part.num_bytes, iter(PAUSES_SECONDS), False
-    with bar() as progress:
+    with progress_bar() as progress:
         progress.add_task(words, total=num_bytes or None)
         while True:
             try:
                 return _transfer(url, part, num_bytes, progress)
-            except _Cut as cut:
-                was_reached |= not isinstance(cut, _Away)
+            except _Interrupted as cut:
+                was_reached |= not isinstance(cut, _Unreachable)
                 if part.num_bytes > furthest:
                     furthest, pauses = part.num_bytes, iter(PAUSES_SECONDS)
                 pause = next(pauses, None) if was_reached else None
@@ -206,24 +206,24 @@ def _fetch(url: str, part: _Part, num_bytes: int, words: str) -> None:
                 time.sleep(pause)
 
 
-def _transfer(url: str, part: _Part, num_bytes: int, progress: Progress) -> None:
+def _transfer(url: str, part: _PartialFile, num_bytes: int, progress: Progress) -> None:
     """Ask for what the part lacks and write it, over one connection."""
     kept = part.origin(url)
     offset = part.num_bytes if kept else 0
     try:
-        response = _ask(url, _range(offset, kept))
+        response = _send(url, _range(offset, kept))
     except HTTPError as error:
         error.close()
         if error.code != 416 or not kept:
             if error.code in BUSY:
-                raise _Cut(f"HTTP {error.code}") from error
+                raise _Interrupted(f"HTTP {error.code}") from error
             raise DownloadError(f"{url}: HTTP {error.code}") from error
-        if offset == (_span(error.headers)[1] or kept.num_bytes):
+        if offset == (_content_range(error.headers)[1] or kept.num_bytes):
             return  # nothing was lacking
         part.drop()
-        raise _Cut(f"no bytes there from {offset:,} on") from error
+        raise _Interrupted(f"no bytes there from {offset:,} on") from error
     with response:
-        start, whole = _span(response.headers, response.status)
+        start, whole = _content_range(response.headers, response.status)
         origin = _Origin(url, _validator(response.headers), whole)
         if num_bytes and whole not in (0, num_bytes):
             part.drop()
@@ -232,15 +232,15 @@ def _transfer(url: str, part: _Part, num_bytes: int, progress: Progress) -> None
             part.begin(origin)
         elif start != offset or kept is None or not kept.is_also(origin):
             part.drop()
-            raise _Cut(f"does not send the bytes from {offset:,} on of the file that was begun")
+            raise _Interrupted(f"does not send the bytes from {offset:,} on of the file that was begun")
         _check_room(part.path, whole - start)
         _receive(response, part, whole or num_bytes, progress)
 
 
-def _receive(response: HTTPResponse, part: _Part, whole: int, progress: Progress) -> None:
+def _receive(response: HTTPResponse, part: _PartialFile, whole: int, progress: Progress) -> None:
     """Append the body to the part; `whole` is 0 where nobody tells the size."""
     num_bytes, most = part.num_bytes, whole or MOST_BYTES
-    with _writing(part.path):
+    with _disk_errors(part.path):
         file = part.bytes.open("ab", buffering=0)
     with file:
         while chunk := _read(response):
@@ -248,15 +248,15 @@ def _receive(response: HTTPResponse, part: _Part, whole: int, progress: Progress
             if num_bytes > most:
                 part.drop()
                 raise DownloadError(f"{response.url}: sends more than {most:,} bytes, the most expected")
-            with _writing(part.path):
+            with _disk_errors(part.path):
                 _write(file, chunk)
             progress.update(progress.task_ids[0], completed=num_bytes, total=whole or None)
     if num_bytes < whole:
-        raise _Cut(f"cut after {num_bytes:,} of {whole:,} bytes")
+        raise _Interrupted(f"cut after {num_bytes:,} of {whole:,} bytes")
 
 
 def _read(response: HTTPResponse) -> bytes:
-    with _network():
+    with _network_errors():
         return response.read1(CHUNK_BYTES)  # what has come: a stall loses none of it
 
 
@@ -266,17 +266,17 @@ def _write(file: IO[bytes], data: bytes) -> None:
         view = view[file.write(view) :]
 
 
-class _Unfollowed(HTTPRedirectHandler):
+class _NoRedirects(HTTPRedirectHandler):
     """Leave redirects to `_ask`."""
 
     def redirect_request(self, *_: object) -> None:
         """Follow none."""
 
 
-OPENER = build_opener(_Unfollowed)
+OPENER = build_opener(_NoRedirects)
 
 
-def _ask(url: str, headers: dict[str, str]) -> HTTPResponse:
+def _send(url: str, headers: dict[str, str]) -> HTTPResponse:
     """Send the request, to where it is redirected.
 
     Raises: HTTPError for a status of 400 or more; `_Away`, `_Cut`; DownloadError for a redirect
@@ -284,7 +284,7 @@ def _ask(url: str, headers: dict[str, str]) -> HTTPResponse:
     """
     for _ in range(MOST_REDIRECTS + 1):
         try:
-            with _network():
+            with _network_errors():
                 return OPENER.open(Request(url, headers=headers), timeout=TIMEOUT_SECONDS)
         except HTTPError as error:
             target = error.headers.get("Location")
@@ -314,7 +314,7 @@ def _range(offset: int, kept: _Origin | None) -> dict[str, str]:
     return headers
 
 
-def _span(headers: Message, status: int = 206) -> tuple[int, int]:
+def _content_range(headers: Message, status: int = 206) -> tuple[int, int]:
     """Read the first byte that is sent and the size of the whole file; 0 where not told."""
     if status == 200:
         told = headers.get("Content-Length", "")
@@ -331,7 +331,7 @@ def _validator(headers: Message) -> str:
 
 
 @contextmanager
-def _network() -> Iterator[None]:
+def _network_errors() -> Iterator[None]:
     """Turn what goes wrong between two machines into `_Away` or `_Cut`; an HTTPError passes."""
     try:
         yield
@@ -339,13 +339,15 @@ def _network() -> Iterator[None]:
         raise
     except (URLError, InvalidURL) as error:
         reason = getattr(error, "reason", error)
-        raise _Away(f"cannot be reached ({getattr(reason, 'strerror', None) or reason})") from error
+        raise _Unreachable(f"cannot be reached ({getattr(reason, 'strerror', None) or reason})") from error
     except (OSError, HTTPException) as error:
-        raise _Cut(f"cut ({getattr(error, 'strerror', None) or error or type(error).__name__})") from error
+        raise _Interrupted(
+            f"cut ({getattr(error, 'strerror', None) or error or type(error).__name__})"
+        ) from error
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def _disk_errors(path: Path) -> Iterator[None]:
     """Turn what goes wrong on the disk into one line; what has come is kept."""
     try:
         yield
@@ -361,7 +363,7 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def _check_room(path: Path, num_bytes: int) -> None:
-    with _writing(path):
+    with _disk_errors(path):
         free = shutil.disk_usage(path.parent).free
     if num_bytes > free:
         raise InputError(
@@ -370,7 +372,7 @@ def _check_room(path: Path, num_bytes: int) -> None:
         )
 
 
-def _check(url: str, part: _Part, checksum: str, num_bytes: int) -> None:
+def _check(url: str, part: _PartialFile, checksum: str, num_bytes: int) -> None:
     """Hold size and sum against those expected; a wrong file is not kept.
 
     Raises: DownloadError that gives both.
@@ -379,7 +381,7 @@ def _check(url: str, part: _Part, checksum: str, num_bytes: int) -> None:
     if num_bytes in (0, part.num_bytes):
         if not checksum:
             return
-        found, expected = _sum(part.bytes, checksum), checksum.lower()
+        found, expected = _checksum(part.bytes, checksum), checksum.lower()
     if found != expected:
         part.drop()
         raise DownloadError(f"{url}: has {found}; expected {expected}")

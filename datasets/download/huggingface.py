@@ -38,7 +38,7 @@ SUFFIXES = {
 }
 
 
-def is_here(root: Path) -> bool:
+def is_copy(root: Path) -> bool:
     """Whether a folder holds a copy from the hub."""
     return (root / MARKER).is_file()
 
@@ -71,7 +71,7 @@ def fetch(hub: Hub, draft: Path) -> None:
     """
     api, parquet = _library("huggingface_hub").HfApi(), _library("pyarrow.parquet")
     store = draft / "parquet"
-    with _asking(hub.repo):
+    with _hub_errors(hub.repo):
         revision, files = _download(api, hub, store)
     try:
         classes = _classes(parquet, hub, [file for own in files.values() for file in own])
@@ -82,7 +82,7 @@ def fetch(hub: Hub, draft: Path) -> None:
         raise DownloadError(f"images cannot be written ({error.strerror or error})") from error
     except (ValueError, RuntimeError) as error:  # of pyarrow
         shutil.rmtree(store)
-        raise DownloadError(f"damaged parquet files ({_line(error)})") from error
+        raise DownloadError(f"damaged parquet files ({_one_line(error)})") from error
     copy = {"repo": hub.repo, "revision": revision, "classes": classes, "parts": paths}
     (draft / MARKER).write_text(json.dumps(copy))
     shutil.rmtree(store)
@@ -120,7 +120,7 @@ def _check_reachable(endpoint: str) -> None:
 
 
 @contextmanager
-def _asking(repo: str) -> Iterator[None]:
+def _hub_errors(repo: str) -> Iterator[None]:
     """Turn what the library raises into a line. With requests below it, or httpx, errors differ."""
     from huggingface_hub import errors
 
@@ -136,10 +136,10 @@ def _asking(repo: str) -> Iterator[None]:
         cause = error.__cause__ or error  # the library takes every refusal for a lost connection
         if getattr(getattr(cause, "response", None), "status_code", 0) in (401, 403):
             raise _gated(repo) from error
-        raise DownloadError(_line(cause)) from error
+        raise DownloadError(_one_line(cause)) from error
 
 
-def _line(error: BaseException) -> str:
+def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 from ... import InputError
 from ..about import About, Archive, Hub
 from ..files.lock import locked
+from ..storage.cache import disk_errors
 from ..storage.cache import folder as cache_folder
-from ..storage.cache import writing
 from . import huggingface, torchvision_sets
 from .archives import draft, extract
 from .http import DownloadError, check_reachable, download
@@ -37,13 +37,13 @@ def locate(name: str, about: About) -> Path:
     Raises: MissingData that lists every place tried, and what to do by hand.
     """
     store = _store()
-    if found := present(name, about):
-        _tidy(store / name)
+    if found := find_or_unpack(name, about):
+        _remove_archives(store / name)
         return found
     with ExitStack() as stack:
-        with writing("fetched data sets"):
+        with disk_errors("fetched data sets"):
             stack.enter_context(locked(store / name, f"another process is fetching {name}"))
-        if found := present(name, about):  # the other process was first
+        if found := find_or_unpack(name, about):  # the other process was first
             return found
         tried = [f"{place}: {'not whole' if place.is_dir() else 'not there'}" for place in _places(name)]
         for words, fetch in _fetchers(name, about):
@@ -59,11 +59,11 @@ def locate(name: str, about: About) -> Path:
                 f"{store / name}: fetched from {words}, but {about.probes[0]} is not in it; remove it"
             )
     raise MissingData(
-        "\n".join((_headline(name, about), *(f"  tried {t}" for t in tried), _by_hand(name, about)))
+        "\n".join((_first_line(name, about), *(f"  tried {t}" for t in tried), _by_hand(name, about)))
     )
 
 
-def _tidy(copy: Path) -> None:
+def _remove_archives(copy: Path) -> None:
     """Remove the archives of a copy that is there; a kill may have come before."""
     if _archives(copy).exists() and copy.exists():
         with suppress(OSError), locked(copy):  # a store that is only read
@@ -74,9 +74,9 @@ def _archives(copy: Path) -> Path:
     return copy.with_name(f"{copy.name}.archives")
 
 
-def present(name: str, about: About) -> Path | None:
+def find_or_unpack(name: str, about: About) -> Path | None:
     """Find a data set that is here, unpacking it where it lies as archives in the user's folder."""
-    if (found := find(name, about)) or not (files := packed(name, about)):
+    if (found := find(name, about)) or not (files := find_archives(name, about)):
         return found
     _unpack(about.archives, files, _store() / name)
     return find(name, about)
@@ -91,7 +91,7 @@ def find(name: str, about: About) -> Path | None:
     return None
 
 
-def packed(name: str, about: About) -> list[Path]:
+def find_archives(name: str, about: About) -> list[Path]:
     """Find a data set's archives in the user's folder: all of them, or none."""
     root = user_folder()
     for place in (root / name, root) if root else ():
@@ -101,7 +101,7 @@ def packed(name: str, about: About) -> list[Path]:
     return []
 
 
-def use(root: str | None = None, mirror: str | None = None) -> None:
+def set_places(root: str | None = None, mirror: str | None = None) -> None:
     """Look into another folder, ask another mirror; holds for child processes too."""
     if root:
         os.environ["TRANSFERBENCH_DATA"] = root
@@ -128,7 +128,7 @@ def _places(name: str) -> list[Path]:
 
 def _store() -> Path:
     store = cache_folder() / "data"
-    with writing("fetched data sets"):
+    with disk_errors("fetched data sets"):
         store.mkdir(exist_ok=True)
     return store
 
@@ -208,7 +208,7 @@ def _unpack(archives: Sequence[Archive], files: Sequence[Path], into: Path) -> N
                 shutil.copy2(file, place / archive.file_name)
 
 
-def _headline(name: str, about: About) -> str:
+def _first_line(name: str, about: About) -> str:
     size = f", {about.num_bytes / 1e9:.1f} GB" if about.num_bytes > 1e8 else ""
     return f"{name}: its images are not here and could not be fetched ({about.title}{size})"
 

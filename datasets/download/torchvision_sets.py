@@ -28,14 +28,14 @@ def fetch(spec: Torchvision, archives: Sequence[Archive], draft: Path) -> None:
     draft.mkdir(exist_ok=True)
     _clear(draft)
     try:
-        with _transfers(draft):
+        with _resumable_downloads(draft):
             for options in spec.options:
                 cls(root=str(draft), download=True, **options)
     except InputError as error:
         raise DownloadError(str(error)) from error
     except (OSError, RuntimeError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DownloadError(" ".join(str(error).split())[:200] or type(error).__name__) from error
-    fetched = _noted(draft)
+    fetched = _fetched_files(draft)
     _drop_archives(archives, [file for file in fetched if file.is_file()])
     for left in [draft / NOTE, *(file.with_name(file.name + s) for file in fetched for s in PARTS)]:
         left.unlink(missing_ok=True)
@@ -43,7 +43,10 @@ def fetch(spec: Torchvision, archives: Sequence[Archive], draft: Path) -> None:
 
 def _clear(draft: Path) -> None:
     """Keep of an earlier try what was fetched: torchvision takes a part of what is unpacked for all of it."""
-    kept = {draft / NOTE, *(file.with_name(file.name + s) for file in _noted(draft) for s in ("", *PARTS))}
+    kept = {
+        draft / NOTE,
+        *(file.with_name(file.name + s) for file in _fetched_files(draft) for s in ("", *PARTS)),
+    }
     for path in sorted(draft.rglob("*"), reverse=True):  # what is in a folder comes before it
         if path.is_dir() and not path.is_symlink():
             if not any(path.iterdir()):
@@ -52,14 +55,14 @@ def _clear(draft: Path) -> None:
             path.unlink()
 
 
-def _noted(draft: Path) -> set[Path]:
+def _fetched_files(draft: Path) -> set[Path]:
     """Give the files that were fetched, or begun, in this try and earlier ones."""
     note = draft / NOTE
     return {draft / name for name in note.read_text().splitlines()} if note.exists() else set()
 
 
 @contextmanager
-def _transfers(draft: Path) -> Iterator[None]:
+def _resumable_downloads(draft: Path) -> Iterator[None]:
     """Let torchvision's transfers go through ours, which resume, and note them; it has no setting for it."""
     from torchvision.datasets import utils
 

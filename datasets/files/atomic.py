@@ -11,15 +11,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
-from .processes import is_alive, signature
+from .processes import is_alive, process_name
 
-FORGOTTEN_SECONDS = 86_400  # a draft of another machine, where nothing has changed for so long
+STALE_SECONDS = 86_400  # a draft of another machine, where nothing has changed for so long
 
 
 def draft_of(path: Path) -> Path:
     """Name a draft of a file or folder, and sweep what dead processes have left beside it."""
     sweep(path.parent)
-    return path.with_name(f"{path.name}.{signature()}.{uuid4().hex[:8]}.draft")
+    return path.with_name(f"{path.name}.{process_name()}.{uuid4().hex[:8]}.draft")
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def atomic_write(path: Path, durable: bool = True) -> Iterator[Path]:
     """
     draft = draft_of(path)
     try:
-        with named(path, draft):
+        with path_in_errors(path, draft):
             yield draft
             if durable:
                 _sync(draft)
@@ -48,7 +48,7 @@ def atomic_write(path: Path, durable: bool = True) -> Iterator[Path]:
 
 
 @contextmanager
-def named(path: Path, draft: Path | None = None) -> Iterator[None]:
+def path_in_errors(path: Path, draft: Path | None = None) -> Iterator[None]:
     """Let an error of the system name the file, which that of a write does not, and not its draft."""
     try:
         yield
@@ -63,15 +63,15 @@ def sweep(folder: Path) -> None:
     for draft in folder.glob("*.draft"):
         process = draft.name.split(".")[-3:-2]
         lives = is_alive(process[0]) if process else None
-        if lives is False or (lives is None and _is_forgotten(draft)):
+        if lives is False or (lives is None and _is_stale(draft)):
             with suppress(OSError):
                 shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
 
 
-def _is_forgotten(draft: Path) -> bool:
+def _is_stale(draft: Path) -> bool:
     with suppress(OSError):
         newest = max(p.lstat().st_mtime for p in (draft, *draft.rglob("*")))
-        return time.time() - newest > FORGOTTEN_SECONDS
+        return time.time() - newest > STALE_SECONDS
     return False
 
 

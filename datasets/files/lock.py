@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from .atomic import draft_of, named
+from .atomic import draft_of, path_in_errors
 
 
 @contextmanager
@@ -28,10 +28,10 @@ def locked(path: Path, words: str = "") -> Iterator[None]:
         while True:
             file = stack.enter_context(lock.open("a"))
             _wait(file, words)
-            if _is_still(lock, file):  # else the one before has removed it
+            if _is_current(lock, file):  # else the one before has removed it
                 break
         stack.callback(_remove, lock)
-        _look_anew(path)
+        _refresh_nfs(path)
         yield
 
 
@@ -45,17 +45,17 @@ def _wait(file: IO[str], words: str) -> None:
             fcntl.flock(file, fcntl.LOCK_EX)
 
 
-def _is_still(lock: Path, file: IO[str]) -> bool:
+def _is_current(lock: Path, file: IO[str]) -> bool:
     try:
         return os.path.samestat(lock.stat(), os.fstat(file.fileno()))
     except FileNotFoundError:
         return False
 
 
-def _look_anew(path: Path) -> None:
+def _refresh_nfs(path: Path) -> None:
     """Change the folder: a client of NFS then forgets which names it has not found there before."""
     draft = draft_of(path)
-    with named(path, draft):
+    with path_in_errors(path, draft):
         draft.touch()
         draft.unlink()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 PROC = Path("/proc")
 
 
-def signature() -> str:
+def process_name() -> str:
     """Name this process as no other is named: `<machine>-<pid>-<start>`."""
     return f"{_machine()}-{os.getpid()}-{_start(os.getpid()) or ''}"
 

@@ -21,7 +21,7 @@ def load(name: str, module: ModuleType) -> Dataset:
     key = hashlib.sha256(recipe.encode()).hexdigest()[:16]
     kept = cache.folder() / f"{name}-{key}.npz"
     if not kept.exists():
-        with locked(kept), cache.writing("made images"):
+        with locked(kept), cache.disk_errors("made images"):
             if not kept.exists():
                 _make(module, kept)
     with np.load(kept) as arrays_kept:

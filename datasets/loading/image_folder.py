@@ -13,7 +13,7 @@ import numpy as np
 from ... import InputError
 from ..base import Dataset, derive_seed
 from ..storage import tar_shards
-from ..storage.index import Numbers, Placed, Row, Table, Writer, fingerprint, keep, typical_side
+from ..storage.index import Numbering, PartRows, Row, Table, Writer, fingerprint, open_or_fill, typical_side
 from ..storage.tar_shards import PART_NAMES, is_image
 
 SPLIT_SEED = 0  # of the drawn split of a plain tree
@@ -42,23 +42,23 @@ def load(path: Path, as_source: bool = False) -> Dataset:
 
     Raises: InputError that names what is missing, empty or not an image folder.
     """
-    tars = tar_shards.tars_in(path)
+    tars = tar_shards.find_tars(path)
     root = path if path.is_dir() else path.parent
-    name = (tars[0] if tar_shards.alone(root, tars) else path.resolve()).stem
+    name = (tars[0] if tar_shards.is_single_tar(root, tars) else path.resolve()).stem
 
-    def fill(writer: Writer) -> tuple[tuple[str, ...], dict[str, Placed]]:
-        walked = _walk_tars(writer, root, tars) if tars else _walk_tree(writer, path)
+    def fill(writer: Writer) -> tuple[tuple[str, ...], dict[str, PartRows]]:
+        walked = _scan_tars(writer, root, tars) if tars else _scan_tree(writer, path)
         if not len(walked.table):
             raise InputError(f"{path}: no images; expected split/class/image, class/image or a tar of that")
         return _arrange(walked, path, name, as_source)
 
-    key = tar_shards.key(root, tars) if tars else _tree_key(path)
-    classes, parts = keep(name, f"{key}\n{as_source}", root, fill, least=0 if tars else KEPT_FROM)
+    key = tar_shards.state_key(root, tars) if tars else _tree_key(path)
+    classes, parts = open_or_fill(name, f"{key}\n{as_source}", root, fill, least=0 if tars else KEPT_FROM)
     return Dataset(name, classes, parts, fingerprint(parts), typical_side(parts))
 
 
 @dataclass(frozen=True)
-class _Walked:
+class _Scan:
     """Images on their way into an index, and the folders that say what they are.
 
     Attributes:
@@ -76,18 +76,18 @@ class _Walked:
     numbered: bool = False
 
 
-def _walk_tree(writer: Writer, path: Path) -> _Walked:
-    folders = Numbers()
+def _scan_tree(writer: Writer, path: Path) -> _Scan:
+    folders = Numbering()
     folder = writer.extend(
         Row(image, folders[image.rpartition("/")[0]], num_bytes=size)
         for image, size in _images_below(path, "")
     )
-    return _Walked(writer.table(), folder, list(folders))
+    return _Scan(writer.table(), folder, list(folders))
 
 
-def _walk_tars(writer: Writer, root: Path, tars: Sequence[Path]) -> _Walked:
+def _scan_tars(writer: Writer, root: Path, tars: Sequence[Path]) -> _Scan:
     """List the images of tars. Raises: InputError when some have a label beside them and others not."""
-    folders, numbered = Numbers(), set()
+    folders, numbered = Numbering(), set()
 
     def rows() -> Iterator[Row]:
         for tar, samples in tar_shards.samples(root, tars):
@@ -95,13 +95,13 @@ def _walk_tars(writer: Writer, root: Path, tars: Sequence[Path]) -> _Walked:
                 numbered.add(sample.numbered)
                 yield Row(sample.path, folders[sample.folder], tar, sample.offset, sample.num_bytes)
 
-    alone = tar_shards.alone(root, tars)
+    alone = tar_shards.is_single_tar(root, tars)
     folder = writer.extend(_by_path(rows(), folders, writer.folder / "unsorted") if alone else rows())
     if len(numbered) > 1:
         raise InputError(
             f"{tars[0].parent}: some images have a .cls or .json that tells their label, and others none"
         )
-    return _Walked(writer.table(), folder, list(folders), not alone, True in numbered)
+    return _Scan(writer.table(), folder, list(folders), not alone, True in numbered)
 
 
 def _by_path(rows: Iterable[Row], folders: Mapping[str, int], draft: Path) -> Iterator[Row]:
@@ -168,8 +168,8 @@ def _tree_key(path: Path) -> str:
 
 
 def _arrange(
-    walked: _Walked, path: Path, name: str, as_source: bool
-) -> tuple[tuple[str, ...], dict[str, Placed]]:
+    walked: _Scan, path: Path, name: str, as_source: bool
+) -> tuple[tuple[str, ...], dict[str, PartRows]]:
     """Give classes, and the rows and labels of each part."""
     is_split = _is_split(walked, path)
     part_of = [PART_NAMES[f.partition("/")[0].lower()] if is_split else "train" for f in walked.folders]
@@ -186,11 +186,11 @@ def _arrange(
         own = labels[rows["train"]]
         if not lenient:
             _check_counts(name, classes, np.bincount(own), len(shares))
-        rows |= _drawn(walked.table, rows["train"], own, shares)
+        rows |= _draw_split(walked.table, rows["train"], own, shares)
     return classes, {part: (own, labels[own]) for part, own in rows.items()}
 
 
-def _is_split(walked: _Walked, path: Path) -> bool:
+def _is_split(walked: _Scan, path: Path) -> bool:
     """Tell split/class/image from class/image. Raises: InputError when it is neither."""
     depth = {f.count("/") + 1 if f else 0 for f in walked.folders}
     strange = [n for n, f in enumerate(walked.folders) if f.partition("/")[0].lower() not in PART_NAMES]
@@ -207,7 +207,7 @@ def _is_split(walked: _Walked, path: Path) -> bool:
     )
 
 
-def _classes(walked: _Walked, part_of: Sequence[str], name: str) -> tuple[tuple[str, ...], list[int]]:
+def _classes(walked: _Scan, part_of: Sequence[str], name: str) -> tuple[tuple[str, ...], list[int]]:
     """Give the names of the classes, and the label of each folder.
 
     Raises: InputError for a class that has no training images, where images have no labels.
@@ -232,7 +232,7 @@ def _check_counts(name: str, classes: Sequence[str], count: np.ndarray, least: i
         )
 
 
-def _drawn(
+def _draw_split(
     table: Table, rows: np.ndarray, labels: np.ndarray, shares: Mapping[str, float]
 ) -> dict[str, np.ndarray]:
     """Split rows [n] by class; which image falls where depends on the paths in its class alone.

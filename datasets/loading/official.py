@@ -12,7 +12,7 @@ from ..about import About, Listing
 from ..base import Dataset, Part
 from ..download import huggingface, locate
 from ..pixels import ArrayImages
-from ..storage.index import IndexedImages, Row, fingerprint, kept_index, typical_side
+from ..storage.index import IndexedImages, Row, cached_index, fingerprint, typical_side
 from ..storage.tar_shards import SUFFIXES
 
 STAMPED_DEPTH = 2  # folders so far below the root tell by their times that something came or went
@@ -60,19 +60,19 @@ def departures(about: About, parts: Mapping[str, Part]) -> list[str]:
 
 def _listing(name: str, module: ModuleType, root: Path) -> Listing:
     """Read the lists, or find what they said in the cache."""
-    copy = huggingface.read(root, module.ABOUT.sizes) if huggingface.is_here(root) else None
+    copy = huggingface.read(root, module.ABOUT.sizes) if huggingface.is_copy(root) else None
     if module.ABOUT.in_arrays and copy is None:
         return module.read(root)
 
     def make() -> tuple[tuple[str, ...], Mapping[str, Iterable[Row]]]:
         found = copy or module.read(root)
-        return found.classes, {part: _present(root, rows) for part, rows in found.parts.items()}
+        return found.classes, {part: _existing(root, rows) for part, rows in found.parts.items()}
 
-    classes, parts = kept_index(name, _stamp(root, module), root, make)
+    classes, parts = cached_index(name, _state_hash(root, module), root, make)
     return Listing(classes, parts, notes=copy.notes if copy else ())
 
 
-def _present(root: Path, rows: Iterable[Row]) -> Iterator[Row]:
+def _existing(root: Path, rows: Iterable[Row]) -> Iterator[Row]:
     """Leave out images that are not in this copy, and note the sizes of the others."""
     for row in rows:
         if row.container:
@@ -84,7 +84,7 @@ def _present(root: Path, rows: Iterable[Row]) -> Iterator[Row]:
             continue
 
 
-def _stamp(root: Path, module: ModuleType) -> str:
+def _state_hash(root: Path, module: ModuleType) -> str:
     """Hash what tells that a copy has changed: its reader, its lists, the times of its upper folders."""
     digest = hashlib.sha256(inspect.getsource(module).encode())
     for place, folders, files in os.walk(root, followlinks=True):

@@ -16,7 +16,7 @@ SEED = 0
 FOLDER = Path(__file__).parents[1] / "splits"
 
 
-def holdout(name: str, rows: Sequence[Row], sizes: Mapping[str, int]) -> dict[str, list[Row]]:
+def split_off(name: str, rows: Sequence[Row], sizes: Mapping[str, int]) -> dict[str, list[Row]]:
     """Split an official training list into `train` and `holdout`, stratified by class.
 
     The rows of a class are ordered by a hash of seed and image name, and the first go into the
@@ -56,6 +56,19 @@ def draw(rows: Sequence[Row], size: int) -> np.ndarray:
         own = np.flatnonzero(labels == label)
         chosen[own[np.argsort(order[own], kind="stable")][:n]] = True
     return chosen
+
+
+def draw_per_class(rows: Sequence[Row], num_holdout: int, num_train: int) -> dict[str, list[Row]]:
+    """Draw some images of each class by a hash of their names; what is left of a class is `test`."""
+    parts: dict[str, list[Row]] = {"train": [], "holdout": [], "test": []}
+    by_class: dict[int, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: derive_seed(SEED, key(row))):
+        by_class.setdefault(row.label, []).append(row)
+    for own in by_class.values():
+        parts["holdout"] += own[:num_holdout]
+        parts["train"] += own[num_holdout : num_holdout + num_train]
+        parts["test"] += own[num_holdout + num_train :]
+    return {part: sorted(own) for part, own in parts.items()}
 
 
 def key(row: Row) -> str:

@@ -40,7 +40,7 @@ from ..pixels import Images
 from ..storage import cache
 
 SIDE = 32  # of the thumbnails in pixels
-GREY = np.array([0.299, 0.587, 0.114], np.float32)
+GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 NONE = np.uint64(0)  # in place of the hash of an image that has none
 NOISE = 8.0  # grey levels: frequencies below are as JPEG leaves them, and zero in a symmetric image
 FEWEST = 8  # of the 63 frequencies that stand out from the noise; a flat image or a ramp has fewer
@@ -72,7 +72,7 @@ def overlapping_rows(source: Dataset, target: Dataset) -> np.ndarray:
         digest.update(content.tobytes())  # which images could be read, too
     path = cache.folder() / f"{source.name}-{target.name}-overlap-{digest.hexdigest()[:16]}.npy"
     if not path.exists():
-        _keep(path, np.unique(np.concatenate([_overlap(training, part)[:, 0] for part in parts])))
+        _save(path, np.unique(np.concatenate([_overlap(training, part)[:, 0] for part in parts])))
     return np.load(path)
 
 
@@ -85,7 +85,7 @@ def hashes(dataset: Dataset, part: str) -> np.ndarray:
     return _hashed(dataset, part)[2][0]
 
 
-def near(first: np.ndarray, second: np.ndarray, distance: int = DISTANCE) -> np.ndarray:
+def near_pairs(first: np.ndarray, second: np.ndarray, distance: int = DISTANCE) -> np.ndarray:
     """Find the pairs of hashes that differ in at most `distance` bits.
 
     Exact but for crowds: where more than `CROWD` rows of both sides have the same hash, or hashes that
@@ -100,9 +100,9 @@ def near(first: np.ndarray, second: np.ndarray, distance: int = DISTANCE) -> np.
         Sorted pairs of rows of both [P,2].
     """
     (all_first, few_first), (all_second, few_second) = _rows(first), _rows(second)
-    found = _near(first, all_first, second, few_second, distance)
+    found = _band_pairs(first, all_first, second, few_second, distance)
     if len(few_second) < len(all_second):
-        found += _near(first, few_first, second, all_second, distance)
+        found += _band_pairs(first, few_first, second, all_second, distance)
     codes = np.sort(np.concatenate(found))
     codes = codes[np.diff(codes, prepend=-1) > 0]  # np.unique takes ten times as long
     return np.stack(np.divmod(codes, max(1, len(second))), axis=1)
@@ -116,7 +116,7 @@ def _rows(side: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rows, rows[place < CROWD]
 
 
-def _near(
+def _band_pairs(
     first: np.ndarray, rows_first: np.ndarray, second: np.ndarray, rows_second: np.ndarray, distance: int
 ) -> list[np.ndarray]:
     """Compare the rows that agree in one of `distance + 1` bands of bits: near ones do.
@@ -149,10 +149,10 @@ def _overlap(first: Hashed, second: Hashed) -> np.ndarray:
     same &= len(first[2][0]) == len(second[2][0])  # a source's part may be drawn larger than a target's
     found = []
     for mirrored in (0, 1) if first[0].hflip and second[0].hflip else (0,):
-        candidates = near(first[2][mirrored], second[2][0])
+        candidates = near_pairs(first[2][mirrored], second[2][0])
         if same:
             candidates = candidates[candidates[:, 0] < candidates[:, 1]]
-        found.append(_confirmed((first, second), candidates, bool(mirrored)))
+        found.append(_confirm((first, second), candidates, bool(mirrored)))
     return np.unique(np.concatenate(found), axis=0)
 
 
@@ -167,7 +167,7 @@ def _hashed(dataset: Dataset, part: str) -> Hashed:
         found.append(_hash(thumbnails))
         all_read &= read
     if all_read:
-        _keep(path, np.concatenate(found, axis=1))
+        _save(path, np.concatenate(found, axis=1))
     return dataset, part, np.concatenate(found, axis=1)
 
 
@@ -187,7 +187,7 @@ def _hash(thumbnails: np.ndarray) -> np.ndarray:
     return np.stack(found)
 
 
-def _confirmed(sides: tuple[Hashed, Hashed], candidates: np.ndarray, mirrored: bool) -> np.ndarray:
+def _confirm(sides: tuple[Hashed, Hashed], candidates: np.ndarray, mirrored: bool) -> np.ndarray:
     """Keep the pairs of rows [C,2] whose thumbnails agree; `mirrored`: once the first is mirrored."""
     thumbnails, places = [], []
     for (dataset, part, _), rows in zip(sides, candidates.T, strict=True):
@@ -198,20 +198,20 @@ def _confirmed(sides: tuple[Hashed, Hashed], candidates: np.ndarray, mirrored: b
     agree = [np.empty(0, bool)]
     for start in range(0, len(candidates), PAIRS):
         a, b = (t[p[start : start + PAIRS]] for t, p in zip(thumbnails, places, strict=True))
-        agree.append(_agree(a[:, :, ::-1] if mirrored else a, b))
+        agree.append(_thumbnails_agree(a[:, :, ::-1] if mirrored else a, b))
     return candidates[np.concatenate(agree)]
 
 
-def _agree(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _thumbnails_agree(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Compare thumbnails [n,S,S] pair by pair, brightness and contrast aside."""
-    difference = _standardised(a) - _standardised(b)
+    difference = _standardize(a) - _standardize(b)
     correlation = 1 - (difference**2).mean(axis=(1, 2)) / 2
     down = difference[:, 1:] + difference[:, :-1]
     largest = np.abs(down[:, :, 1:] + down[:, :, :-1]).max(axis=(1, 2)) / 4
     return (correlation >= LEAST_CORRELATION) & (largest <= MOST_DIFFERENCE)
 
 
-def _standardised(thumbnails: np.ndarray) -> np.ndarray:
+def _standardize(thumbnails: np.ndarray) -> np.ndarray:
     spread = thumbnails.std(axis=(1, 2), keepdims=True, dtype=np.float32)
     centred = thumbnails - thumbnails.mean(axis=(1, 2), keepdims=True, dtype=np.float32)
     return centred / np.maximum(spread, 1)
@@ -226,7 +226,7 @@ def _thumbnails(images: Images, rows: Sequence[int], words: str) -> Iterator[tup
             decoded = list(threads.map(lambda i: _decoded(images, i), rows[start : start + cache.CHUNK]))
             black = np.zeros((SIDE, SIDE, 3), np.uint8)  # flat, so it has no hash
             colours = np.stack([black if image is None else image for image in decoded])
-            yield np.rint(colours @ GREY).astype(np.uint8), all(image is not None for image in decoded)
+            yield np.rint(colours @ GRAY).astype(np.uint8), all(image is not None for image in decoded)
 
 
 def _decoded(images: Images, i: int) -> np.ndarray | None:
@@ -236,7 +236,7 @@ def _decoded(images: Images, i: int) -> np.ndarray | None:
         return None
 
 
-def _keep(path: Path, content: np.ndarray) -> None:
+def _save(path: Path, content: np.ndarray) -> None:
     """Write into a draft that is renamed when whole."""
-    with cache.writing("thumbnails"), atomic_write(path) as draft, draft.open("wb") as f:
+    with cache.disk_errors("thumbnails"), atomic_write(path) as draft, draft.open("wb") as f:
         np.save(f, content)

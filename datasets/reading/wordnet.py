@@ -8,7 +8,7 @@ from pathlib import Path
 LEMMAS = "data/_info/imagenet_synset_to_lemma.txt"  # a line is an id, a tab and the lemmas
 
 
-def words(wnids: Sequence[str]) -> tuple[str, ...]:
+def class_names(wnids: Sequence[str]) -> tuple[str, ...]:
     """Name classes, each by the first of these that no other has: a lemma, two lemmas, lemma and id.
 
     An id that is not in the list, which has all of ImageNet-21k's, names itself.

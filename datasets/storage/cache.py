@@ -49,7 +49,7 @@ def pixels(dataset: Dataset, part: str, side: int) -> Pixels:
     files = (folder() / f"{stem}.pixels.npy", folder() / f"{stem}.aspect.npy")
     if not all(f.exists() for f in files):
         words = f"decoding {dataset.name} {part}"
-        with writing("decoded images"), locked(files[0], f"another process is {words}"):
+        with disk_errors("decoded images"), locked(files[0], f"another process is {words}"):
             if not all(f.exists() for f in files):
                 _decode(images, side, files, words)
     array, aspect = (np.load(f, mmap_mode="c") for f in files)
@@ -78,7 +78,7 @@ def _decode(images: Images, side: int, files: tuple[Path, Path], words: str) -> 
 
 
 @contextmanager
-def writing(what: str) -> Iterator[None]:
+def disk_errors(what: str) -> Iterator[None]:
     """Turn what goes wrong on the cache's disk into one line that names the file.
 
     Raises: FileNotFoundError as it is: what was to be read is missing.

@@ -21,19 +21,19 @@ import numpy as np
 from ... import InputError
 from ..base import Part
 from ..files.atomic import atomic_write, draft_of
-from ..pixels import Unreadable, opened, square
+from ..pixels import Unreadable, open_image, resize_square
 from . import cache
 
 FORMAT = 1  # another one makes kept indexes anew
 IMAGE = np.dtype([("end", "<i8"), ("offset", "<i8"), ("num_bytes", "<i8"), ("container", "<i4")])
 CHUNK = 65_536  # rows in memory while an index is written
 NUM_OPEN = 64  # containers open at a time
-SAMPLED = 64  # images whose bytes go into a fingerprint
+NUM_SAMPLED = 64  # images whose bytes go into a fingerprint
 MOST_BYTES = 1 << 29  # of an encoded image; it is read as a whole
-MEASURED = 32  # images that tell the typical side
+NUM_MEASURED = 32  # images that tell the typical side
 
-Placed = tuple[np.ndarray, np.ndarray]  # numbers of a part's images [n] and their labels [n]
-Found = tuple[tuple[str, ...], dict[str, Part]]  # classes, and parts by name
+PartRows = tuple[np.ndarray, np.ndarray]  # numbers of a part's images [n] and their labels [n]
+Index = tuple[tuple[str, ...], dict[str, Part]]  # classes, and parts by name
 
 
 class Row(NamedTuple):
@@ -54,7 +54,7 @@ class Row(NamedTuple):
     num_bytes: int = -1
 
 
-class Numbers(dict[str, int]):
+class Numbering(dict[str, int]):
     """Numbers every new key, from 0 on."""
 
     def __missing__(self, key: str) -> int:
@@ -138,8 +138,8 @@ class IndexedImages:
     def decode(self, i: int, side: int) -> tuple[np.ndarray, float]:
         """Give image `i` as uint8 [side,side,3] and its aspect ratio."""
         try:
-            with opened(self.read(i)) as image:
-                return square(image, side)
+            with open_image(self.read(i)) as image:
+                return resize_square(image, side)
         except Unreadable as error:
             raise InputError(
                 f"{self.table.place(int(self.rows[i]))}: not a readable image ({error}); replace it or take "
@@ -158,22 +158,22 @@ def write_index(folder: Path, root: Path, parts: Mapping[str, Iterable[Row]], cl
     """
     with _draft(folder) as draft:
         writer = Writer(draft, root)
-        writer.close(classes, _placed(writer, parts))
-        _put(draft, folder)
+        writer.close(classes, _write_parts(writer, parts))
+        _publish(draft, folder)
 
 
-def read_index(folder: Path) -> Found:
+def read_index(folder: Path) -> Index:
     """Open an index; nothing is read but what is asked for. Labels are int64 [n], as torch wants them."""
     about = json.loads((folder / "index.json").read_text())
     return _read(folder, Path(about["root"]))
 
 
-def kept_index(
+def cached_index(
     name: str,
     key: str,
     root: Path,
     make: Callable[[], tuple[Sequence[str], Mapping[str, Iterable[Row]]]],
-) -> Found:
+) -> Index:
     """Open the index of a data set in the cache, made when it is not there.
 
     Args:
@@ -183,11 +183,11 @@ def kept_index(
         make: gives classes, and the images of each part.
     """
 
-    def fill(writer: Writer) -> tuple[Sequence[str], dict[str, Placed]]:
+    def fill(writer: Writer) -> tuple[Sequence[str], dict[str, PartRows]]:
         classes, parts = make()
-        return classes, _placed(writer, parts)
+        return classes, _write_parts(writer, parts)
 
-    return keep(name, key, root, fill)
+    return open_or_fill(name, key, root, fill)
 
 
 class Writer:
@@ -195,7 +195,7 @@ class Writer:
 
     def __init__(self, folder: Path, root: Path, num_held: int = 0) -> None:
         self.folder, self.root, self.num_held = folder, root, num_held
-        self._containers = Numbers({"": 0})
+        self._containers = Numbering({"": 0})
         self._size = self._end = 0
         self._held: list[tuple[np.ndarray, bytes]] = []
 
@@ -242,7 +242,7 @@ class Writer:
         paths = np.frombuffer(b"".join(paths for _, paths in self._held), np.uint8)
         return Table(None, self.root, list(self._containers), images, paths)
 
-    def close(self, classes: Sequence[str], parts: Mapping[str, Placed]) -> None:
+    def close(self, classes: Sequence[str], parts: Mapping[str, PartRows]) -> None:
         """Write what is known once all rows have come."""
         for part, (rows, labels) in parts.items():
             np.save(self.folder / f"{part}.rows.npy", rows)
@@ -256,13 +256,13 @@ class Writer:
         (self.folder / "index.json").write_text(json.dumps(about))
 
 
-def keep(
+def open_or_fill(
     name: str,
     key: str,
     root: Path,
-    fill: Callable[[Writer], tuple[Sequence[str], Mapping[str, Placed]]],
+    fill: Callable[[Writer], tuple[Sequence[str], Mapping[str, PartRows]]],
     least: int = 0,
-) -> Found:
+) -> Index:
     """Open an index in the cache, filled when it is not there; one below `least` images is not kept."""
     content = f"{FORMAT} {root.resolve()} {key}".encode("utf-8", "surrogateescape")
     folder = cache.folder() / "index" / f"{name}-{hashlib.sha256(content).hexdigest()[:16]}"
@@ -273,7 +273,7 @@ def keep(
             if writer.in_memory:
                 return tuple(classes), _parts(writer.table(), placed)
             writer.close(classes, placed)
-            _put(draft, folder)
+            _publish(draft, folder)
     return _read(folder, root)
 
 
@@ -295,11 +295,11 @@ def fingerprint(parts: Mapping[str, Part]) -> str:
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(part.images.rows).data)
         digest.update(np.ascontiguousarray(part.labels).data)
-    for i in range(0, len(table), max(1, len(table) // SAMPLED)):
+    for i in range(0, len(table), max(1, len(table) // NUM_SAMPLED)):
         digest.update(table.read(i))
     found = digest.hexdigest()[:16]
     if kept:
-        with cache.writing("a fingerprint"), atomic_write(kept) as draft:
+        with cache.disk_errors("a fingerprint"), atomic_write(kept) as draft:
             draft.write_text(found)
     return found
 
@@ -307,9 +307,9 @@ def fingerprint(parts: Mapping[str, Part]) -> str:
 def typical_side(parts: Mapping[str, Part]) -> int:
     """Find the median shorter side of up to 32 images; those that cannot be read are left out."""
     table, sides = _table_of(parts), []
-    for i in range(0, len(table), max(1, len(table) // MEASURED)):
+    for i in range(0, len(table), max(1, len(table) // NUM_MEASURED)):
         try:
-            with opened(table.read(i)) as image:
+            with open_image(table.read(i)) as image:
                 sides.append(min(image.size))
         except Unreadable:
             continue
@@ -322,7 +322,7 @@ def _table_of(parts: Mapping[str, Part]) -> Table:
     return table
 
 
-def _placed(writer: Writer, parts: Mapping[str, Iterable[Row]]) -> dict[str, Placed]:
+def _write_parts(writer: Writer, parts: Mapping[str, Iterable[Row]]) -> dict[str, PartRows]:
     placed = {}
     for part, rows in parts.items():
         first = len(writer)
@@ -331,7 +331,7 @@ def _placed(writer: Writer, parts: Mapping[str, Iterable[Row]]) -> dict[str, Pla
     return placed
 
 
-def _parts(table: Table, placed: Mapping[str, Placed]) -> dict[str, Part]:
+def _parts(table: Table, placed: Mapping[str, PartRows]) -> dict[str, Part]:
     return {part: Part(IndexedImages(table, rows), labels) for part, (rows, labels) in placed.items()}
 
 
@@ -340,13 +340,13 @@ def _draft(folder: Path) -> Iterator[Path]:
     """Name a folder to write into, which is gone afterwards unless it was put into its place."""
     draft = draft_of(folder)
     try:
-        with cache.writing("an index of the images"):
+        with cache.disk_errors("an index of the images"):
             yield draft
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _put(draft: Path, folder: Path) -> None:
+def _publish(draft: Path, folder: Path) -> None:
     """Rename a draft that is whole; another process may have been first."""
     try:
         draft.rename(folder)
@@ -355,7 +355,7 @@ def _put(draft: Path, folder: Path) -> None:
             raise
 
 
-def _read(folder: Path, root: Path) -> Found:
+def _read(folder: Path, root: Path) -> Index:
     about = json.loads((folder / "index.json").read_text())
     table = _table(folder, root, about["containers"])
     placed = {

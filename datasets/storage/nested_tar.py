@@ -64,13 +64,13 @@ def rows(root: Path, places: Mapping[str, Place], label_of: Mapping[str, int], w
     """Give all images of some classes; `words` stand beside the progress."""
 
     def make() -> Iterator[Row]:
-        for name, images in zip(places, listed(root, places, words), strict=True):
+        for name, images in zip(places, list_images(root, places, words), strict=True):
             yield from images.rows(label_of[name])
 
     return Rows(make)
 
 
-def listed(root: Path, places: Mapping[str, Place], words: str) -> Iterator[Images]:
+def list_images(root: Path, places: Mapping[str, Place], words: str) -> Iterator[Images]:
     """List the images of each class, many classes at a time."""
     with ThreadPoolExecutor(THREADS) as threads:
         yield from track(
@@ -104,7 +104,7 @@ def compact(folder: str, container: str, images: Sequence[Member]) -> Images:
     return Images(folder, container, "\n".join(image.path for image in images), columns[:, 0], columns[:, 1])
 
 
-def classes(root: Path, path: str) -> dict[str, Place]:
+def find_classes(root: Path, path: str) -> dict[str, Place]:
     """Find the classes in a folder or in a tar of tars, by name; files that are no tar are left out.
 
     Raises: FileNotFoundError, and InputError for a tar that is not whole.
@@ -127,7 +127,7 @@ def place_of(root: Path, path: str) -> Place:
     return Place(path, 0, (root / path).stat().st_size) if (root / path).is_file() else Place(path)
 
 
-def first_of(root: Path, paths: Sequence[str]) -> str:
+def first_existing(root: Path, paths: Sequence[str]) -> str:
     """Find the first of some paths that is there. Raises: FileNotFoundError that names the first."""
     for path in paths:
         if (root / path).exists():

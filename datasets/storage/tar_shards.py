@@ -34,7 +34,7 @@ PART_NAMES = {
 }
 CLASS_FILES = ("classnames.txt", "classes.txt")
 MOST_CLASSES = 1_000_000  # each gets a name
-TOLD_BYTES = 1 << 20  # of a label's file, and of an extended header: they are read into memory
+MOST_METADATA_BYTES = 1 << 20  # of a label's file, and of an extended header: they are read into memory
 NUM_THREADS = 16  # waiting for disks or the network, most of the time
 BLOCK = 512
 ZEROS = bytes(BLOCK)
@@ -69,7 +69,7 @@ def is_image(path: str) -> bool:
     return suffix in SUFFIXES and not path.startswith(".") and "/." not in path
 
 
-def tars_in(path: Path) -> list[Path]:
+def find_tars(path: Path) -> list[Path]:
     """Find the tars: the path itself, those of a folder without image folders, or those of its part folders.
 
     Raises: InputError for a path that is not there, or a compressed tar.
@@ -99,12 +99,12 @@ def _tars_of_parts(folders: Iterable[Path]) -> list[Path]:
     return sorted(tars)
 
 
-def alone(root: Path, tars: Sequence[Path]) -> bool:
+def is_single_tar(root: Path, tars: Sequence[Path]) -> bool:
     """Tell a tar that is a whole data set from shards: its name tells no part."""
     return len(tars) == 1 and tars[0].parent == root
 
 
-def key(root: Path, tars: Iterable[Path]) -> str:
+def state_key(root: Path, tars: Iterable[Path]) -> str:
     """Sum up the state of tars and class names: what is read of them is as good as long as this stays."""
     names = [file for name in CLASS_FILES if (file := root / name).exists()]
     states = ((file.relative_to(root), file.stat()) for file in (*tars, *names))
@@ -132,7 +132,7 @@ def samples(root: Path, tars: Sequence[Path]) -> Iterator[tuple[str, Iterable[Sa
 
     Raises: InputError for what is not an uncompressed tar.
     """
-    if alone(root, tars):
+    if is_single_tar(root, tars):
         yield tars[0].name, _samples(tars[0], part="")
         return
     rounds = [tars[i : i + NUM_THREADS] for i in range(0, len(tars), NUM_THREADS)]
@@ -195,13 +195,13 @@ def _label(f: BinaryIO, stem: str, files: list[Member]) -> int | None:
     """Read the label of a sample, if it has one. Raises: InputError for a `.cls` that holds no number."""
     beside = {file.path[len(stem) :].lower(): file for file in files} if len(files) > 1 else {}
     if found := beside.get(".cls"):
-        text = _read(f, found.offset, min(found.num_bytes, TOLD_BYTES)).strip()
+        text = _read(f, found.offset, min(found.num_bytes, MOST_METADATA_BYTES)).strip()
         if not (text.isdigit() and len(text) < 20 and int(text) < MOST_CLASSES):
             raise _no_label(f, found, text[:40])
         return int(text)
     if found := beside.get(".json"):
         try:
-            told = json.loads(_read(f, found.offset, min(found.num_bytes, TOLD_BYTES)))
+            told = json.loads(_read(f, found.offset, min(found.num_bytes, MOST_METADATA_BYTES)))
         except (ValueError, RecursionError):
             told = None
         label = told.get("label") if isinstance(told, dict) else None
@@ -238,10 +238,10 @@ def members(f: BinaryIO, start: int = 0, end: int | None = None) -> Iterator[Mem
             path, num_bytes = told.get("path", path), int(told.get("size", num_bytes))
         if not 0 <= num_bytes <= end - at:
             raise ValueError("unexpected end of data")
-        if kind in EXTENDED and num_bytes > TOLD_BYTES:
+        if kind in EXTENDED and num_bytes > MOST_METADATA_BYTES:
             raise ValueError("a header without end")
         if kind in EXTENDED:
-            told |= _told(kind, _read(f, at, num_bytes))
+            told |= _extended_fields(kind, _read(f, at, num_bytes))
         else:
             told = {}
             if kind in FILES and not path.endswith("/"):
@@ -279,7 +279,7 @@ def _number(digits: bytes) -> int:
         raise ValueError("invalid header") from None
 
 
-def _told(kind: bytes, text: bytes) -> dict[str, str]:
+def _extended_fields(kind: bytes, text: bytes) -> dict[str, str]:
     """Read what an extended header says of the member behind it."""
     if kind == b"L":
         return {"path": text.partition(b"\0")[0].decode("utf-8", "surrogateescape")}

@@ -679,7 +679,7 @@ def test_a_long_archive_shows_how_much_is_done(tmp_path, into, monkeypatch):
         terminal = io.StringIO()
         terminal.isatty = lambda is_terminal=is_terminal: is_terminal
         monkeypatch.setattr(sys, "stderr", terminal)
-        monkeypatch.setattr(module, "LONG_BYTES", long_bytes)
+        monkeypatch.setattr(module, "LARGE_BYTES", long_bytes)
         unpack(archive, into.with_name(str(len(shown))))
         shown.append(terminal.getvalue())
     assert "unpacking set[1].tar" in shown[0]

@@ -134,7 +134,7 @@ def downloads(server: Server) -> list[str]:
 def test_parts_come_with_their_labels(server, tmp_path):
     copy = tmp_path / "a" / "copy"
     huggingface.fetch(HUB, copy)
-    assert huggingface.is_here(copy)
+    assert huggingface.is_copy(copy)
     listing = huggingface.read(copy)
     assert listing.classes == CLASSES
     assert {part: len(rows) for part, rows in listing.parts.items()} == {
@@ -182,7 +182,7 @@ def test_files_that_have_come_are_not_fetched_again(server, tmp_path, monkeypatc
     monkeypatch.setattr(time, "sleep", lambda seconds: None)  # the library waits before each new try
     with pytest.raises(DownloadError, match="peer closed"):
         huggingface.fetch(HUB, tmp_path / "copy")
-    assert not huggingface.is_here(tmp_path / "copy")
+    assert not huggingface.is_copy(tmp_path / "copy")
     assert set(downloads(server)) == {first, second}
     server.cut.clear()
     server.asked.clear()
@@ -268,7 +268,7 @@ def test_a_repository_that_is_not_as_it_should_be(name, content, reason, server,
     server.files[name] = content
     with pytest.raises(DownloadError, match=reason):
         huggingface.fetch(HUB, tmp_path / "copy")
-    assert not huggingface.is_here(tmp_path / "copy")
+    assert not huggingface.is_copy(tmp_path / "copy")
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_a_file_with_another_sum_is_not_kept(server, tmp_path, monkeypatch):
         huggingface.fetch(HUB, tmp_path / "copy")
     server.files[TRAIN] = good
     huggingface.fetch(HUB, tmp_path / "copy")
-    assert huggingface.is_here(tmp_path / "copy")
+    assert huggingface.is_copy(tmp_path / "copy")
 
 
 @pytest.mark.parametrize("folder", ["", "data/", "small/", "data/small/", "small-", "data/small-"])

@@ -14,7 +14,7 @@ from PIL import Image
 from transferbench import InputError
 from transferbench.datasets.base import Dataset, derive_seed
 from transferbench.datasets.loading import image_folder
-from transferbench.datasets.pixels import SMALL, square
+from transferbench.datasets.pixels import SMALL, resize_square
 from transferbench.datasets.storage import cache
 
 SHARED = os.environ.get("TRANSFERBENCH_SHARED")
@@ -226,7 +226,7 @@ def test_modes_become_rgb(tmp_path, mode, suffix):
 @pytest.mark.parametrize("size", [(300, 200), (90, 120), (SMALL + 1, SMALL + 1)])
 def test_large_squares_are_pils_to_one_level(size):
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8))
-    got, aspect = square(image, SMALL + 1)
+    got, aspect = resize_square(image, SMALL + 1)
     pils = image.resize((SMALL + 1, SMALL + 1), Image.Resampling.BICUBIC)
     apart = np.abs(got.astype(int) - np.asarray(pils))
     assert apart.max() <= 1

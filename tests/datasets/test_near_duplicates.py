@@ -15,7 +15,7 @@ from transferbench import InputError
 from transferbench.datasets import digits
 from transferbench.datasets.base import Dataset, Part
 from transferbench.datasets.loading import image_folder
-from transferbench.datasets.pixels import square
+from transferbench.datasets.pixels import resize_square
 from transferbench.datasets.reading import near_duplicates
 from transferbench.datasets.storage import cache
 
@@ -37,7 +37,7 @@ class Pictures:
         picture = self.pictures[i]
         if picture is None:
             raise InputError(f"{i}: not a readable image")
-        return square(picture, side)
+        return resize_square(picture, side)
 
 
 def dataset(hflip: bool = True, fingerprint: str = "", **parts: Sequence[Picture | None]) -> Dataset:
@@ -118,7 +118,7 @@ def test_images_that_differ_in_a_fine_pattern_alone_are_two():
     fine = [Image.fromarray((np.asarray(p) * 0.8 + squares).astype(np.uint8)) for p in plain]
     found = dataset(train=plain, test=fine)
     hashed = [near_duplicates.hashes(found, part) for part in ("train", "test")]
-    assert len(near_duplicates.near(*hashed)) == len(plain)  # candidates
+    assert len(near_duplicates.near_pairs(*hashed)) == len(plain)  # candidates
     assert not len(near_duplicates.overlap(found, "train", found, "test"))
 
 
@@ -192,26 +192,26 @@ def test_near_finds_what_a_comparison_of_all_pairs_finds(distance, monkeypatch):
     apart[first == near_duplicates.NONE], apart[:, second == near_duplicates.NONE] = 99, 99
     expected = np.argwhere(apart <= distance)
     assert len(expected) > 10
-    assert np.array_equal(near_duplicates.near(first, second, distance), expected)
+    assert np.array_equal(near_duplicates.near_pairs(first, second, distance), expected)
 
 
 def test_near_nothing_is_nothing():
     some, none = clustered(10, seed=1), np.empty(0, np.uint64)
     for first, second in ((some, none), (none, some), (none, none), (some, np.zeros(3, np.uint64))):
-        assert near_duplicates.near(first, second).shape == (0, 2)
+        assert near_duplicates.near_pairs(first, second).shape == (0, 2)
 
 
 def test_a_crowd_of_equal_hashes_is_not_paired_in_full_and_each_row_stays():
     first, second = clustered(4000, seed=3, centres=4000), clustered(3000, seed=4, centres=4000)
     first[1000:], second[500:] = np.uint64(12345), np.uint64(12345 ^ 0b110)
     first[7] = second[9] = np.uint64(54321 << 20)
-    found = near_duplicates.near(first, second)
+    found = near_duplicates.near_pairs(first, second)
     crowd = found[(found[:, 0] >= 1000) & (found[:, 1] >= 500)]
     assert len(crowd) < near_duplicates.CROWD * (3000 + 2500)
     assert set(crowd[:, 0]) == set(range(1000, 4000))
     assert set(crowd[:, 1]) == set(range(500, 3000))
     assert [7, 9] in found.tolist()
-    few = near_duplicates.near(first[:1010], second)  # a crowd on one side alone is paired in full
+    few = near_duplicates.near_pairs(first[:1010], second)  # a crowd on one side alone is paired in full
     assert np.sum((few[:, 0] >= 1000) & (few[:, 1] >= 500)) == 10 * 2500
 
 

@@ -101,7 +101,7 @@ def test_what_is_in_the_queue_is_not_sent_again(commands, tmp_path):
     sent(tmp_path, tasks(2))
     commands("squeue", "echo '7_0|PENDING|Priority||a'\necho '7_1|RUNNING|None|n1|a|b'")
     assert len(sent(tmp_path, tasks(3))) == 2
-    assert [x.digest for x in submit.read(tmp_path / "results")] == ["d0", "d1", "d2"]
+    assert [x.digest for x in submit.read_jobs(tmp_path / "results")] == ["d0", "d1", "d2"]
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_absent_commands_are_no_error(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     assert queue.queued() is None
     assert queue.jobs(["7"]) is None
-    assert queue.ended(["7"]) == {}
+    assert queue.finished(["7"]) == {}
     assert queue.largest_array() == 1000
 
 
@@ -248,5 +248,5 @@ def test_jobs_that_nobody_wrote_down_are_cancelled_and_sent_once(commands, tmp_p
     scripts = sent(tmp_path, tasks(3))
     assert (tmp_path / "cancelled").read_text() == "7_2\n"
     assert len(scripts) == 2
-    assert [x.digest for x in submit.read(tmp_path / "results")] == ["d0", "d1", "d2"]
+    assert [x.digest for x in submit.read_jobs(tmp_path / "results")] == ["d0", "d1", "d2"]
     assert "cancelled 7_2: submitted by a process that ended" in capsys.readouterr().err

@@ -21,7 +21,7 @@ from PIL import Image
 from transferbench import InputError
 from transferbench.datasets.download import archives
 from transferbench.datasets.loading import image_folder
-from transferbench.datasets.pixels import Unreadable, opened, square
+from transferbench.datasets.pixels import Unreadable, open_image, resize_square
 from transferbench.methods.networks.encoders import SmallEncoder
 from transferbench.methods.networks.tensor_files import read_tensors
 
@@ -52,8 +52,8 @@ def named(error: Exception, *places: Path) -> None:
 
 def decoded(data: bytes) -> bool:
     try:
-        with opened(data) as image:
-            pixels, aspect = square(image, 8)
+        with open_image(data) as image:
+            pixels, aspect = resize_square(image, 8)
     except Unreadable as error:
         named(error)
         return False
