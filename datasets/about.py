@@ -62,7 +62,7 @@ class About:
     Attributes:
         title: name, authors, year.
         homepage: where people read about it.
-        licence: the terms in a few words.
+        license: the terms in a few words.
         num_classes: classes, or labels of a multi-label set.
         sizes: published images of each part, `train`, `holdout`, `test`.
         probes: files or folders of which any shows where the official layout begins.
@@ -81,7 +81,7 @@ class About:
 
     title: str
     homepage: str
-    licence: str
+    license: str
     num_classes: int
     sizes: Mapping[str, int]
     probes: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ from .storage.index import Row
 ABOUT = About(
     title="FGVC-Aircraft, 100 variants (Maji et al. 2013)",
     homepage="https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/",
-    licence="non-commercial research",
+    license="non-commercial research",
     num_classes=100,
     sizes={"train": 3334, "holdout": 3333, "test": 3333},
     probes=("data/images_variant_train.txt",),

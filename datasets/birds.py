@@ -15,7 +15,7 @@ from .storage.index import Row
 ABOUT = About(
     title="Birdsnap 1.1 (Berg et al. 2014)",
     homepage="http://thomasberg.org",
-    licence="none stated; images belong to their owners on Flickr",
+    license="none stated; images belong to their owners on Flickr",
     num_classes=500,
     sizes={"train": 42_405, "holdout": 4_981, "test": 2_443},
     probes=("test_images.txt",),

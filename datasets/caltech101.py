@@ -13,7 +13,7 @@ from .storage.index import Row
 ABOUT = About(
     title="Caltech-101 with its clutter, 30 training images a class (Li et al. 2004)",
     homepage="https://data.caltech.edu/records/mzrjq-6wc02",
-    licence="CC BY 4.0",
+    license="CC BY 4.0",
     num_classes=102,
     sizes={"train": 2_754, "holdout": 306, "test": 6_084},
     probes=("accordion",),

@@ -13,7 +13,7 @@ from .storage.index import Row
 ABOUT = About(
     title="Caltech-256 with its clutter, 60 training images a class (Griffin et al. 2007)",
     homepage="https://data.caltech.edu/records/nyy15-4j048",
-    licence="CC BY 4.0",
+    license="CC BY 4.0",
     num_classes=257,
     sizes={"train": 13_878, "holdout": 1_542, "test": 15_187},
     probes=("001.ak47",),

@@ -16,7 +16,7 @@ from .reading.arrays import Arrays, split_arrays
 ABOUT = About(
     title="CIFAR-10 (Krizhevsky 2009)",
     homepage="https://www.cs.toronto.edu/~kriz/cifar.html",
-    licence="none stated",
+    license="none stated",
     num_classes=10,
     sizes={"train": 45_000, "holdout": 5_000, "test": 10_000},
     probes=("data_batch_1",),

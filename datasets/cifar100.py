@@ -9,7 +9,7 @@ from .reading.arrays import split_arrays
 ABOUT = About(
     title="CIFAR-100 (Krizhevsky 2009)",
     homepage="https://www.cs.toronto.edu/~kriz/cifar.html",
-    licence="none stated",
+    license="none stated",
     num_classes=100,
     sizes={"train": 45_000, "holdout": 5_000, "test": 10_000},
     probes=("meta",),

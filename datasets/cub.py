@@ -9,7 +9,7 @@ from .storage.index import Row
 ABOUT = About(
     title="CUB-200-2011 (Wah et al. 2011)",
     homepage="https://www.vision.caltech.edu/datasets/cub_200_2011/",
-    licence="non-commercial research and education",
+    license="non-commercial research and education",
     num_classes=200,
     sizes={"train": 5_394, "holdout": 600, "test": 5_794},
     probes=("train_test_split.txt",),

@@ -8,7 +8,7 @@ from .storage.index import Row
 ABOUT = About(
     title="DTD, describable textures, split 1 (Cimpoi et al. 2014)",
     homepage="https://www.robots.ox.ac.uk/~vgg/data/dtd/",
-    licence="research",
+    license="research",
     num_classes=47,
     sizes={"train": 1_880, "holdout": 1_880, "test": 1_880},
     probes=("labels/train1.txt",),

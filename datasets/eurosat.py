@@ -10,7 +10,7 @@ from .storage.index import Row
 ABOUT = About(
     title="EuroSAT, RGB (Helber et al. 2019)",
     homepage="https://zenodo.org/records/7711810",
-    licence="MIT",
+    license="MIT",
     num_classes=10,
     sizes={"train": 16_200, "holdout": 5_400, "test": 5_400},
     probes=("AnnualCrop",),

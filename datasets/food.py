@@ -10,7 +10,7 @@ from .storage.index import Row
 ABOUT = About(
     title="Food-101 (Bossard et al. 2014)",
     homepage="https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/",
-    licence="scientific fair use; images belong to their owners on Foodspotting",
+    license="scientific fair use; images belong to their owners on Foodspotting",
     num_classes=101,
     sizes={"train": 68_175, "holdout": 7_575, "test": 25_250},
     probes=("meta/train.json",),

@@ -24,7 +24,7 @@ from .storage.tar_shards import Member
 ABOUT = About(
     title="ImageNet-21k, winter 2021 or fall 2011 (Deng et al. 2009)",
     homepage="https://image-net.org/download-images.php",
-    licence="non-commercial research and education, by registration",
+    license="non-commercial research and education, by registration",
     num_classes=19_167,
     sizes={"train": 13_115_166, "holdout": 38_334},  # of 2021, split here
     probes=(".",),

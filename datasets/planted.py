@@ -13,7 +13,7 @@ are harmful, drawn from SOURCE:
 import hashlib
 import os
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import StrEnum, auto
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +28,9 @@ PREFIX = "planted:"
 class Kind(StrEnum):
     """What is wrong with the harmful classes."""
 
-    shuffled = "shuffled"
-    conflicting = "conflicting"
-    foreign = "foreign"
+    shuffled = auto()
+    conflicting = auto()
+    foreign = auto()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from .storage.index import Row
 ABOUT = About(
     title="Tiny ImageNet (Stanford CS231n 2015)",
     homepage="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
-    licence="ImageNet's terms: non-commercial research and education",
+    license="ImageNet's terms: non-commercial research and education",
     num_classes=200,
     sizes={"train": 90_000, "holdout": 10_000, "test": 10_000},
     probes=("wnids.txt",),

@@ -53,7 +53,7 @@ def test_every_set_says_what_a_list_needs():
     for name in catalog.names():
         about = catalog.about(name)
         assert about.title, name
-        assert about.licence, name
+        assert about.license, name
         assert about.homepage.startswith("http"), name
         assert about.num_classes > 1, name
         assert about.sizes["train"] > 0, name
