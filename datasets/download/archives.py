@@ -15,7 +15,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from os.path import relpath
@@ -53,28 +53,6 @@ DAMAGE_ERRORS = (
     RuntimeError,
     ValueError,
 )
-
-
-def unpack(archive: Path, into: Path, *, most_bytes: int = MOST_BYTES) -> None:
-    """Unpack one archive into a folder of its own, as `unpack_all` does."""
-    unpack_all([(archive, ".")], into, most_bytes=most_bytes)
-
-
-def unpack_all(archives: Sequence[tuple[Path, str]], into: Path, *, most_bytes: int = MOST_BYTES) -> None:
-    """Unpack the archives of a set, each into a folder below `into`, which is there whole or not at all.
-
-    Args:
-        archives: tar, plain or packed by gzip, bzip2 or xz; zip; or one packed file, which loses its
-            suffix; each with its folder, "." for `into` itself. What comes later replaces what is there.
-        into: not there yet, or empty.
-        most_bytes: a bound on the unpacked bytes of all.
-
-    Raises: InputError for a cut, unknown or unsafe archive, an `into` that holds something, a full disk.
-    """
-    left = most_bytes
-    with draft(into) as folder:
-        for archive, place in archives:
-            left -= extract(archive, folder / place, most_bytes=left)
 
 
 @contextmanager

@@ -60,12 +60,12 @@ def overlap(first: Dataset, first_part: str, second: Dataset, second_part: str) 
     Returns:
         Sorted pairs of rows [P,2]; within one part each pair once, the smaller row first.
     """
-    return _overlap(_hashed(first, first_part), _hashed(second, second_part))
+    return _overlap(hash_part(first, first_part), hash_part(second, second_part))
 
 
 def overlapping_rows(source: Dataset, target: Dataset) -> np.ndarray:
     """Find the source's training images [M] that any part of the target has too; kept in the cache."""
-    training, parts = _hashed(source, "train"), [_hashed(target, part) for part in target.parts]
+    training, parts = hash_part(source, "train"), [hash_part(target, part) for part in target.parts]
     limits = (DISTANCE, LEAST_CORRELATION, MOST_DIFFERENCE)
     digest = hashlib.sha256(repr((source.fingerprint, target.fingerprint, limits)).encode())
     for _, _, content in (training, *parts):
@@ -74,15 +74,6 @@ def overlapping_rows(source: Dataset, target: Dataset) -> np.ndarray:
     if not path.exists():
         _save(path, np.unique(np.concatenate([_overlap(training, part)[:, 0] for part in parts])))
     return np.load(path)
-
-
-def hashes(dataset: Dataset, part: str) -> np.ndarray:
-    """Hash the images of a part, uint64 [N]; kept in the cache if all of them could be read.
-
-    A bit says whether one of the 8x8 lowest frequencies of a thumbnail is positive beyond the noise; that
-    of the mean is set. `NONE` stands for an image that cannot be read, or in which few stand out.
-    """
-    return _hashed(dataset, part)[2][0]
 
 
 def near_pairs(first: np.ndarray, second: np.ndarray, distance: int = DISTANCE) -> np.ndarray:
@@ -156,7 +147,12 @@ def _overlap(first: Hashed, second: Hashed) -> np.ndarray:
     return np.unique(np.concatenate(found), axis=0)
 
 
-def _hashed(dataset: Dataset, part: str) -> Hashed:
+def hash_part(dataset: Dataset, part: str) -> Hashed:
+    """Hash the images of a part and their mirror images; kept in the cache if every image could be read.
+
+    A bit says whether one of the 8x8 lowest frequencies of a thumbnail is above the noise; the bit of the
+    mean is always set. An image that cannot be read, or in which few frequencies are above it, has `NONE`.
+    """
     images = dataset.part(part).images
     key = derive_seed(dataset.fingerprint, len(images), SIDE, NOISE, FEWEST)
     path = cache.folder() / f"{dataset.name}-{part}-hashes-{key:016x}.npy"

@@ -22,7 +22,8 @@ from unittest.mock import Mock
 import pytest
 from transferbench import InputError
 from transferbench.datasets.download import archives as module
-from transferbench.datasets.download.archives import draft, extract, unpack, unpack_all
+from transferbench.datasets.download.archives import draft, extract
+from unpacking import unpack, unpack_all
 
 FILES = {
     "pets/cat/1.png": b"cat" * 1000,

@@ -40,6 +40,10 @@ class Pictures:
         return resize_square(picture, side)
 
 
+def hashes(dataset: Dataset, part: str) -> np.ndarray:
+    return near_duplicates.hash_part(dataset, part)[2][0]
+
+
 def dataset(hflip: bool = True, fingerprint: str = "", **parts: Sequence[Picture | None]) -> Dataset:
     content = repr([[p and (p.size, p.tobytes()) for p in pictures] for pictures in parts.values()])
     return Dataset(
@@ -117,7 +121,7 @@ def test_images_that_differ_in_a_fine_pattern_alone_are_two():
     squares = 40 * (np.indices((32, 32)).sum(axis=0) % 2)[..., None]
     fine = [Image.fromarray((np.asarray(p) * 0.8 + squares).astype(np.uint8)) for p in plain]
     found = dataset(train=plain, test=fine)
-    hashed = [near_duplicates.hashes(found, part) for part in ("train", "test")]
+    hashed = [hashes(found, part) for part in ("train", "test")]
     assert len(near_duplicates.near_pairs(*hashed)) == len(plain)  # candidates
     assert not len(near_duplicates.overlap(found, "train", found, "test"))
 
@@ -144,7 +148,7 @@ def test_images_that_hold_little_are_not_taken_for_each_other():
         ImageDraw.Draw(speck).ellipse((8 + 12 * k, 30, 13 + 12 * k, 35), fill=255)
     found = dataset(train=[*flat, *nearly, *ramps, *specks])
     assert not len(near_duplicates.overlap(found, "train", found, "train"))
-    assert (near_duplicates.hashes(found, "train")[: len(flat)] == near_duplicates.NONE).all()
+    assert (hashes(found, "train")[: len(flat)] == near_duplicates.NONE).all()
 
 
 def letters(font: str) -> list[Picture]:
@@ -242,7 +246,7 @@ def test_what_was_found_is_kept():
     found = near_duplicates.overlapping_rows(*made())
     source, target = made()
     assert np.array_equal(near_duplicates.overlapping_rows(source, target), found)
-    assert np.array_equal(near_duplicates.hashes(source, "train"), near_duplicates.hashes(made()[0], "train"))
+    assert np.array_equal(hashes(source, "train"), hashes(made()[0], "train"))
     assert num_decoded(source) == num_decoded(target) == 0
     other = dataset(train=textures(8, seed=12))
     near_duplicates.overlapping_rows(other, target)
@@ -252,8 +256,8 @@ def test_what_was_found_is_kept():
 
 def test_parts_of_other_sizes_under_one_fingerprint_are_not_mixed_up():
     train = textures(6, seed=13)
-    assert len(near_duplicates.hashes(dataset(train=train, fingerprint="drawn"), "train")) == 6
-    assert len(near_duplicates.hashes(dataset(train=train[:4], fingerprint="drawn"), "train")) == 4
+    assert len(hashes(dataset(train=train, fingerprint="drawn"), "train")) == 6
+    assert len(hashes(dataset(train=train[:4], fingerprint="drawn"), "train")) == 4
 
 
 def test_an_image_that_cannot_be_read_is_left_out_until_it_can(monkeypatch):
@@ -271,7 +275,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_draft(monkeypatch):
 
     monkeypatch.setattr(np, "save", full)
     with pytest.raises(InputError, match=r"hashes-\w+.npy: no space left for thumbnails: free some space"):
-        near_duplicates.hashes(dataset(train=textures(2, seed=15)), "train")
+        hashes(dataset(train=textures(2, seed=15)), "train")
     assert not list(cache.folder().glob("*.draft"))
 
 
