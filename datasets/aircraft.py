@@ -26,7 +26,7 @@ LISTS = {"train": "train", "holdout": "val", "test": "test"}
 
 
 def read(root: Path) -> Listing:
-    """Read the lists: lines of image number and variant. Photographs end in a banner of 20 px."""
+    """Read the lists of image numbers and variants. Each photograph has a banner of 20 px at the bottom."""
     classes = tuple((root / "data/variants.txt").read_text().splitlines())
     label_of = {name: label for label, name in enumerate(classes)}
     parts = {}

@@ -1,7 +1,7 @@
 """Caltech-101: 9,144 photographs of 101 kinds of things and of clutter; no official split, all parts drawn.
 
-The authors advise 30 training images a class. Of these 3 are the holdout here, and the rest of a class is the
-test part. Clutter counts as a class, as in VTAB, whose sizes these are; torchvision drops it.
+The authors recommend 30 training images per class. Here 3 of them are the holdout, and the rest of a class is
+the test part. Clutter counts as a class, with the sizes of VTAB; torchvision drops it.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ ABOUT = About(
     probes=("accordion",),
     folders=("101_ObjectCategories", "caltech-101/101_ObjectCategories", "caltech101/101_ObjectCategories"),
     archives=(
-        Archive(  # the homepage has it inside of caltech-101.zip
+        Archive(  # the homepage has it inside caltech-101.zip
             "https://drive.usercontent.google.com/download"
             "?id=137RyRjvTBkBiIfeYBNZBtViDHQ6_Ewsp&export=download&confirm=t",
             "sha256:af6ece2f339791ca20f855943d8b55dd60892c0a25105fcd631ee3d6430f9926",
@@ -29,15 +29,15 @@ ABOUT = About(
     ),
     torchvision=Torchvision("Caltech101"),
     by_hand=(
-        "get caltech-101.zip from https://data.caltech.edu/records/mzrjq-6wc02, take "
-        "101_ObjectCategories.tar.gz out of it"
+        "download caltech-101.zip from https://data.caltech.edu/records/mzrjq-6wc02, extract "
+        "101_ObjectCategories.tar.gz from it"
     ),
 )
 PER_CLASS = {"holdout": 3, "train": 27}
 
 
 def read(root: Path) -> Listing:
-    """Read the class folders; the file `tmp` among the clutter is no image."""
+    """Read the class folders; the file `tmp` in the clutter class is not an image."""
     folders = sorted(f.name for f in root.iterdir() if f.is_dir())
     rows = [
         Row(f"{folder}/{image.name}", label)

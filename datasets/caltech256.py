@@ -1,7 +1,7 @@
 """Caltech-256: 30,607 photographs of 256 kinds of things and of clutter; no official split, all parts drawn.
 
-Of each class 60 images are for training, the most that the authors use; 6 of these are the holdout here, and
-the rest of a class is the test part. Clutter counts as a class, as torchvision has it.
+Each class has 60 training images, the largest number that the authors use. Here 6 of them are the holdout,
+and the rest of a class is the test part. Clutter counts as a class, as in torchvision.
 """
 
 from pathlib import Path
@@ -31,7 +31,7 @@ PER_CLASS = {"holdout": 6, "train": 54}
 
 
 def read(root: Path) -> Listing:
-    """Read the folders `001.ak47` to `257.clutter`; some hold a stray file or folder beside the images."""
+    """Read the folders `001.ak47` to `257.clutter`; some contain other files or folders."""
     folders = sorted(f.name for f in root.iterdir() if f.is_dir())
     rows = [
         Row(f"{folder}/{image.name}", label)

@@ -1,6 +1,6 @@
 """CIFAR-10: 60,000 photographs of 32 px in 10 classes, with an official test set; the holdout is drawn.
 
-The files are pickles. What a pickle names is never called: arrays are made from the bytes in it.
+The files are pickles. Nothing that a pickle names is called: arrays are built from its bytes.
 """
 
 import pickle
@@ -75,7 +75,7 @@ def batch(path: Path, labels: bytes) -> Arrays:
 
 
 def names(path: Path, key: bytes) -> tuple[str, ...]:
-    """Read the names of the classes."""
+    """Read the class names."""
     try:
         return tuple(name.decode().replace("_", " ") for name in unpickled(path)[key])
     except DAMAGES as error:
@@ -83,9 +83,10 @@ def names(path: Path, key: bytes) -> tuple[str, ...]:
 
 
 def unpickled(path: Path) -> Any:
-    """Read a pickle of Python 2 in which anything but arrays and plain values is refused.
+    """Read a Python 2 pickle; refuse everything except arrays and plain values.
 
-    Raises: InputError.
+    Raises:
+        InputError: if it is damaged or contains anything else.
     """
     try:
         with path.open("rb") as f:
@@ -95,7 +96,7 @@ def unpickled(path: Path) -> Any:
 
 
 class _Array:
-    """Stands where a pickle names an array, its type or their maker, and keeps what it was given."""
+    """A stand-in for numpy's array, dtype and constructor in a pickle; it keeps the state."""
 
     state: tuple = ()
 
@@ -113,4 +114,4 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _damaged(path: Path) -> InputError:
-    return InputError(f"{path}: no file of CIFAR; expected plain arrays and labels, fetch it again")
+    return InputError(f"{path}: not a CIFAR file; expected plain arrays and labels; download it again")

@@ -28,7 +28,7 @@ ABOUT = About(
 
 
 def read(root: Path) -> Listing:
-    """Read the training and the test batch; the labels are the fine ones, not the 20 coarse."""
+    """Read the training and the test batch; use the fine labels, not the 20 coarse ones."""
     train, test = (batch(root / part, b"fine_labels") for part in ("train", "test"))
     return Listing(
         names(root / "meta", b"fine_label_names"), split_arrays("cifar100", train, test, ABOUT.sizes)

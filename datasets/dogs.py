@@ -1,4 +1,4 @@
-"""Stanford Dogs: 120 breeds of dogs out of ImageNet, with an official test list; the holdout is drawn."""
+"""Stanford Dogs: 120 breeds of dogs from ImageNet, with an official test list; the holdout is drawn."""
 
 from pathlib import Path
 
@@ -31,8 +31,10 @@ ABOUT = About(
 
 
 def read(root: Path) -> Listing:
-    """Read the lists of files and labels, which begin at 1; the name of a breed is in its folder's."""
-    images = "images/Images" if (root / "images/Images").is_dir() else "Images"  # the first is Kaggle's
+    """Read the lists of files and labels, which start at 1; the folder's name contains the breed."""
+    images = (
+        "images/Images" if (root / "images/Images").is_dir() else "Images"
+    )  # the first is Kaggle's layout
     breeds: dict[int, str] = {}
     rows: dict[str, list[Row]] = {"train": [], "test": []}
     for name, own in rows.items():

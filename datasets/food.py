@@ -28,7 +28,7 @@ ABOUT = About(
 
 
 def read(root: Path) -> Listing:
-    """Read the lists: for each dish its images `dish/number`. Training images are uncleaned on purpose."""
+    """Read the lists of `dish/number` for each dish. The training images are noisy by design."""
     lists = {name: json.loads((root / f"meta/{name}.json").read_text()) for name in ("train", "test")}
     dishes = sorted(lists["train"])
     rows = {

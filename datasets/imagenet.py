@@ -1,6 +1,6 @@
 """ImageNet-1k (ILSVRC-2012): the source of most tables; the holdout is the official validation part.
 
-Read are the official archives as they are, image folders, and Kaggle's copy.
+Supported layouts are the official archives (not unpacked), image folders, and Kaggle's copy.
 """
 
 import csv
@@ -26,7 +26,7 @@ ABOUT = About(
     sizes={"train": 1_281_167, "holdout": 50_000},
     probes=TRAIN,
     folders=("ILSVRC2012", "ILSVRC", "imagenet-1k", "imagenet1k", "ImageNet"),
-    by_hand="register at image-net.org, get ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and "
+    by_hand="register at image-net.org, download ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and "
     "ILSVRC2012_devkit_t12.tar.gz",
 )
 DEVKIT = "ILSVRC2012_devkit_t12"
@@ -34,7 +34,7 @@ KAGGLE_LABELS = "LOC_val_solution.csv"
 
 
 def read(root: Path) -> Listing:
-    """List the classes by sorted id, and their images; headers of a tar are read with the first row."""
+    """List the classes by sorted id, and their images; tar headers are read lazily."""
     path = nested_tar.first_existing(root, TRAIN)
     places = nested_tar.find_classes(root, path)
     if not places:
@@ -47,7 +47,7 @@ def read(root: Path) -> Listing:
 
 
 def _validation(root: Path, label_of: Mapping[str, int]) -> Iterable[Row]:
-    """List the validation images, from class folders or, where they lie flat, by the official labels."""
+    """List the validation images, from class folders or, in a flat folder, with the official labels."""
     path = nested_tar.first_existing(root, VALIDATION)
     places = nested_tar.find_classes(root, path)
     if not places:
@@ -62,14 +62,14 @@ def _flat(root: Path, path: str, label_of: Mapping[str, int]) -> Iterator[Row]:
     for row in nested_tar.images_in(root, nested_tar.place_of(root, path), "val").rows(-1):
         wnid = wnid_of.get(Path(row.path).stem)
         if wnid is None:
-            raise InputError(f"{root / path}: {Path(row.path).name} is no official validation image")
+            raise InputError(f"{root / path}: {Path(row.path).name} is not an official validation image")
         if wnid not in label_of:
             raise nested_tar.missing(root / "train" / wnid)
         yield row._replace(label=label_of[wnid])
 
 
 def _labels_of_kaggle(root: Path) -> dict[str, str]:
-    """Read the class id of each validation image from Kaggle's list, which lies beside `ILSVRC`."""
+    """Read the class id of each validation image from Kaggle's list, which is beside `ILSVRC`."""
     for file in (root / KAGGLE_LABELS, root.parent / KAGGLE_LABELS):
         if file.exists():
             with file.open(newline="") as f:
@@ -78,9 +78,9 @@ def _labels_of_kaggle(root: Path) -> dict[str, str]:
 
 
 def _labels_of_devkit(root: Path) -> dict[str, str]:
-    """Read the class id of each validation image; a line of the truth is a number that `meta.mat` explains.
+    """Read the class id of each validation image. The ground truth has numbers that `meta.mat` maps to ids.
 
-    These numbers are not the order of the ids.
+    The numbers are not in the order of the ids.
     """
     truth = _from_devkit(root, "ILSVRC2012_validation_ground_truth.txt").split()
     meta = _from_devkit(root, "meta.mat")
@@ -92,7 +92,9 @@ def _labels_of_devkit(root: Path) -> dict[str, str]:
 def _from_devkit(root: Path, name: str) -> bytes:
     """Read a file of the devkit, packed or not.
 
-    Raises: FileNotFoundError that names the archive; InputError where that is damaged.
+    Raises:
+        FileNotFoundError: if the archive is missing too; it names the archive.
+        InputError: if the archive is damaged.
     """
     if (file := root / DEVKIT / "data" / name).exists():
         return file.read_bytes()
@@ -101,4 +103,4 @@ def _from_devkit(root: Path, name: str) -> bytes:
         with tarfile.open(place) as archive:
             return archive.extractfile(f"{DEVKIT}/data/{name}").read()  # type: ignore[union-attr]
     except (tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError, KeyError, AttributeError) as error:
-        raise InputError(f"{place}: cut or damaged; expected {name}, fetch it again") from error
+        raise InputError(f"{place}: cut or damaged; expected {name}; download it again") from error

@@ -1,4 +1,4 @@
-"""iNaturalist 2021: 10,000 species; train has 50 photographs of each (the mini set), the holdout is `val`."""
+"""iNaturalist 2021: 10,000 species; train has 50 photographs of each (the mini set); the holdout is `val`."""
 
 from pathlib import Path
 
@@ -6,7 +6,12 @@ from .about import About, Archive, Listing, Torchvision
 from .storage import nested_tar
 
 BASE = "https://ml-inat-competition-datasets.s3.amazonaws.com/2021"
-TRAIN = "train_mini", "2021_train_mini", "train", "2021_train"  # in the archive, of torchvision; the full set
+TRAIN = (
+    "train_mini",
+    "2021_train_mini",
+    "train",
+    "2021_train",
+)  # in the archive and in torchvision; then the full set
 VAL = "val", "2021_valid"
 ABOUT = About(
     title="iNaturalist 2021, mini training set (Van Horn et al. 2021)",
@@ -33,7 +38,7 @@ ABOUT = About(
 
 
 def read(root: Path) -> Listing:
-    """Read class folders, `00000_Animalia_…_Lumbricus_terrestris`: first the label, last the species."""
+    """Read class folders such as `00000_Animalia_…_Lumbricus_terrestris`: label first, species last."""
     places = nested_tar.find_classes(root, nested_tar.first_existing(root, TRAIN))
     val = nested_tar.find_classes(root, nested_tar.first_existing(root, VAL))
     label_of = {name: label for label, name in enumerate(places)}

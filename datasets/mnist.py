@@ -1,7 +1,7 @@
-"""MNIST: 70,000 handwritten digits of 28 px, given with a black border of 2 px, which makes 32.
+"""MNIST: 70,000 handwritten digits of 28 px, padded with 2 px of black to 32 px.
 
-The digits networks take 32 px, and the released transfer from MNIST to SVHN pads and does not resize. That
-release trains its source on all 60,000; here 5,000 of them are the holdout, drawn.
+The networks for digits take 32 px. The released code for transfer from MNIST to SVHN pads too, without
+resizing. It trains its source on all 60,000 images; here 5,000 of them are drawn as the holdout.
 """
 
 import gzip
@@ -60,7 +60,7 @@ BORDER = 2
 
 
 def read(root: Path) -> Listing:
-    """Read the four IDX files, packed or not."""
+    """Read the four IDX files, compressed or not."""
     pairs = (
         (_read_idx(root / f"{part}-images-idx3-ubyte"), _read_idx(root / f"{part}-labels-idx1-ubyte"))
         for part in ("train", "t10k")
@@ -71,11 +71,11 @@ def read(root: Path) -> Listing:
 
 
 def _read_idx(path: Path) -> np.ndarray:
-    """Read uint8 of any shape: a magic number that ends in the number of axes, their lengths, the values."""
+    """Read a uint8 array: a magic number that ends in the number of axes, axis lengths, and values."""
     packed = path.with_name(f"{path.name}.gz")
     try:
         content = path.read_bytes() if path.is_file() else gzip.decompress(packed.read_bytes())
         shape = np.frombuffer(content, ">i4", content[3], offset=4)
         return np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
     except (gzip.BadGzipFile, EOFError, zlib.error, ValueError, IndexError) as error:
-        raise InputError(f"{packed}: cut or damaged; expected an IDX file, fetch it again") from error
+        raise InputError(f"{packed}: cut or damaged; expected an IDX file; download it again") from error

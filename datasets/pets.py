@@ -33,7 +33,7 @@ ABOUT = About(
 
 
 def read(root: Path) -> Listing:
-    """Read the lists: lines of image, breed from 1 on, cat or dog, and breed of that kind."""
+    """Read the lists: image, breed (from 1), cat or dog, and breed within that kind."""
     breeds: dict[int, str] = {}
     rows: dict[str, list[Row]] = {"trainval": [], "test": []}
     for name, own in rows.items():

@@ -38,11 +38,11 @@ ABOUT = About(
         "Places365", ({"split": "train-standard", "small": True}, {"split": "val", "small": True})
     ),
 )
-TRAIN_FOLDERS = "data_256", "data_256_standard"  # in the archive; what torchvision makes of it
+TRAIN_FOLDERS = "data_256", "data_256_standard"  # in the archive, and in torchvision
 
 
 def read(root: Path) -> Listing:
-    """Read the lists: lines of path and label."""
+    """Read the lists of paths and labels."""
     lines = (root / "categories_places365.txt").read_text().splitlines()
     names = [line.split()[0] for line in sorted(lines, key=lambda line: int(line.split()[1]))]
     train, val = ((root / f"places365_{what}.txt").read_text() for what in ("train_standard", "val"))
@@ -54,7 +54,7 @@ def read(root: Path) -> Listing:
 
 
 def _words(name: str) -> str:
-    """Turn `/a/apartment_building/outdoor` into words."""
+    """Turn `/a/apartment_building/outdoor` into a class name."""
     return name[3:].replace("/", ", ").replace("_", " ")
 
 

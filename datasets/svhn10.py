@@ -1,7 +1,7 @@
 """The digits of SVHN, 60 images each in every part: the small target of L2TL's released code of 2019.
 
-In grey, as there; the holdout and the test part are both from SVHN's test set. That code does not seed its
-draws: here they are those of `svhn5`, seeded with 0.
+Images are gray, as in that code. Holdout and test part are both from SVHN's test set. That code does not seed
+its draws; here they are drawn as in `svhn5`, with seed 0.
 """
 
 from dataclasses import replace

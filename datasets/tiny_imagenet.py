@@ -1,4 +1,4 @@
-"""Tiny ImageNet: 200 of ImageNet's classes at 64 px; the holdout is drawn, the test part is the `val`."""
+"""Tiny ImageNet: 200 of ImageNet's classes at 64 px; the holdout is drawn, and the test part is `val`."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ ABOUT = About(
 
 
 def read(root: Path) -> Listing:
-    """Read class folders and the annotations of `val`; labels go by sorted id, `wnids.txt` is not sorted."""
+    """Read class folders and the annotations of `val`; labels are in sorted order of the ids."""
     wnids = sorted((root / "wnids.txt").read_text().split())
     label_of = {wnid: label for label, wnid in enumerate(wnids)}
     rows = []

@@ -42,7 +42,7 @@ SIDE = 16
 
 
 def read(root: Path) -> Listing:
-    """Read the two files of LIBSVM lines, packed or not."""
+    """Read the two LIBSVM files, compressed or not."""
     train, test = (_read_libsvm(root / name) for name in ("usps", "usps.t"))
     return Listing(DIGITS, split_arrays("usps", train, test, ABOUT.sizes))
 

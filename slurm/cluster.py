@@ -1,4 +1,4 @@
-"""What is to be known of a cluster, read from a short YAML file."""
+"""Read the settings of a cluster from a short YAML file."""
 
 import difflib
 import re
@@ -15,54 +15,57 @@ HERE = Path(__file__).parent / "clusters"
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where jobs go and what each may ask for. What is left out, SLURM decides."""
+    """The destination of jobs, and the resources of each. SLURM decides about missing settings."""
 
     name: str
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
-    gres: str | None = None  # as gpu:a100:1
+    gres: str | None = None  # for example gpu:a100:1
     constraint: str | None = None
-    gpus_per_node: int | None = None  # where no gres is given
-    nodes: int = 1  # of one run
-    tasks_per_node: int = 1  # processes of one run on each node, a GPU each; its batches are split among all
+    gpus_per_node: int | None = None  # if no gres is given
+    nodes: int = 1  # per run
+    tasks_per_node: int = 1  # processes of one run on each node, with one GPU each; they share each batch
     cpus_per_task: int = 1
-    memory_gb: float = 8.0  # of one process, where no earlier run tells
-    minutes: int = 240  # at most asked at first; a longer run goes on in its next turn
-    signal_seconds: int = 90  # before its time is over, a job is told to save
-    restarts: int = 3  # of a job whose process was killed; preemption and the time limit are not counted
+    memory_gb: float = 8.0  # per process, if no earlier run gives an estimate
+    minutes: int = 240  # time limit of the first job; a longer run resumes in its next job
+    signal_seconds: int = 90  # this long before its time limit, a job is signaled to save
+    restarts: int = 3  # of a job after a killed process; preemption and time limits do not count
     array_parallelism: int = 64
-    max_array: int | None = None  # null: what `scontrol show config` says
-    runs_per_gpu: int = 1  # small runs that share one job and its GPU
-    setup: list[str] = field(default_factory=list)  # shell lines before Python starts, as module load
-    python: str | None = None  # null: the one that submits
-    scratch: str | None = None  # a node's own fast disk, where images are copied to; $VARIABLES are the job's
-    sbatch: dict[str, Any] = field(default_factory=dict)  # any other option of sbatch, without its dashes
+    max_array: int | None = None  # null: as in `scontrol show config`
+    runs_per_gpu: int = 1  # small runs that share a job and its GPU
+    setup: list[str] = field(default_factory=list)  # shell lines before Python starts, such as module load
+    python: str | None = None  # null: the Python that submits
+    scratch: str | None = (
+        None  # a node's fast local disk for copies of images; may contain the job's $VARIABLES
+    )
+    sbatch: dict[str, Any] = field(default_factory=dict)  # other options of sbatch, without dashes
 
     @property
     def processes(self) -> int:
-        """Count the processes that share one run."""
+        """Return the number of processes of one run."""
         return self.nodes * self.tasks_per_node
 
 
 def names() -> list[str]:
-    """List the clusters that are known by name."""
+    """Return the names of the known clusters."""
     return sorted(p.stem for p in HERE.glob("*.yaml"))
 
 
 def load(name: str | None) -> Cluster:
     """Read a cluster by name, or from a path that ends in .yaml.
 
-    Raises: InputError for an unknown name or key, a value of another type, or two that contradict.
+    Raises:
+        InputError: for an unknown name or key, a wrong type, or contradicting settings.
     """
     if not name:
-        raise InputError(f"cluster: not given; known: {', '.join(names())}, or a path that ends in .yaml")
+        raise InputError(f"cluster: missing; known: {', '.join(names())}, or a path that ends in .yaml")
     path = Path(name) if name.endswith((".yaml", ".yml")) else HERE / f"{name}.yaml"
     if not path.is_file():
         raise InputError(
             f"cluster={name}: no such file"
             if path == Path(name)
-            else f"cluster={name}: not known{suggestion(name, names())} Known: {', '.join(names())}, "
+            else f"cluster={name}: unknown{suggestion(name, names())} Known: {', '.join(names())}, "
             "or a path that ends in .yaml"
         )
     content = read_yaml(path)
@@ -73,7 +76,7 @@ def load(name: str | None) -> Cluster:
     cluster = Cluster(path.stem, **content)
     if cluster.runs_per_gpu > 1 and cluster.processes > 1:
         raise InputError(
-            f"{path}: runs_per_gpu={cluster.runs_per_gpu} with {cluster.processes} processes a run; "
+            f"{path}: runs_per_gpu={cluster.runs_per_gpu} with {cluster.processes} processes per run; "
             "expected 1 of either"
         )
     return cluster
@@ -91,11 +94,11 @@ def _check(path: Path, key: str, value: Any, types: dict[str, Any]) -> None:
 
 
 def _check_text(path: Path, key: str, value: Any) -> None:
-    """See that what goes into a job's script keeps to its line and its quotes; `setup` is shell by intent."""
+    """Check that texts cannot break a job's script; only `setup` is shell code."""
     if key == "setup" and not all(isinstance(line, str) for line in value):
         raise InputError(f"{path}: setup: expected a list of shell lines")
     if key == "scratch" and not re.fullmatch(r"[\w./${}:@+-]*", value or ""):
-        raise InputError(f"{path}: scratch={value!r}: expected a path, in which $NAME may stand")
+        raise InputError(f"{path}: scratch={value!r}: expected a path, which may contain $NAME")
     of_sbatch = value if key == "sbatch" else {}
     for name, own in of_sbatch.items():
         if not (re.fullmatch(r"[\w-]+", str(name)) and isinstance(own, str | int | float)):
@@ -106,7 +109,7 @@ def _check_text(path: Path, key: str, value: Any) -> None:
 
 
 def _instance_type(expected: Any) -> Any:
-    """Give what isinstance takes; a whole number is a number, too."""
+    """Return the type for isinstance; an int is valid for a float."""
     text = str(expected)
     if "list" in text:
         return list
@@ -123,6 +126,6 @@ def _type_name(expected: Any) -> str:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Suggest the nearest name, as the end of a sentence."""
+    """Return a suggestion of the nearest name, to end a sentence."""
     found = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean '{found[0]}'?" if found else "."

@@ -1,4 +1,4 @@
-"""Let torchvision fetch a data set: it keeps addresses and sums up to date."""
+"""Download a data set with torchvision, which keeps URLs and checksums up to date."""
 
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -10,17 +10,18 @@ from ... import InputError
 from ..about import Archive, Torchvision
 from .http import DownloadError, download, verify
 
-NOTE = "transfers.txt"  # lists what was fetched
-PARTS = (".part", ".part.json")  # beside a file that is begun
-UNPACKED = {".tgz", ".tar", ".zip"}  # archives under names of torchvision's own
+NOTE = "transfers.txt"  # lists the downloaded files
+PARTS = (".part", ".part.json")  # files beside an unfinished download
+UNPACKED = {".tgz", ".tar", ".zip"}  # archives with torchvision's own names
 
 
 def fetch(spec: Torchvision, archives: Sequence[Archive], draft: Path) -> None:
-    """Fetch all parts into a folder, which is kept on failure, so that what has come is not fetched again.
+    """Download all parts into a folder; it is kept on failure, to resume.
 
-    Raises: DownloadError when torchvision does not know the set, or cannot fetch it.
+    Raises:
+        DownloadError: if torchvision does not have the set, or cannot download it.
     """
-    import torchvision.datasets as sets  # takes seconds, and most sets are here already
+    import torchvision.datasets as sets  # a slow import; most sets are present already
 
     cls: Any = getattr(sets, spec.cls, None)
     if cls is None:
@@ -42,12 +43,12 @@ def fetch(spec: Torchvision, archives: Sequence[Archive], draft: Path) -> None:
 
 
 def _clear(draft: Path) -> None:
-    """Keep of an earlier try what was fetched: torchvision takes a part of what is unpacked for all of it."""
+    """Keep only downloads of earlier attempts: torchvision would take partly unpacked files as complete."""
     kept = {
         draft / NOTE,
         *(file.with_name(file.name + s) for file in _fetched_files(draft) for s in ("", *PARTS)),
     }
-    for path in sorted(draft.rglob("*"), reverse=True):  # what is in a folder comes before it
+    for path in sorted(draft.rglob("*"), reverse=True):  # the content of a folder comes before it
         if path.is_dir() and not path.is_symlink():
             if not any(path.iterdir()):
                 path.rmdir()
@@ -56,14 +57,14 @@ def _clear(draft: Path) -> None:
 
 
 def _fetched_files(draft: Path) -> set[Path]:
-    """Give the files that were fetched, or begun, in this try and earlier ones."""
+    """Return the files downloaded, or begun, in this attempt and earlier ones."""
     note = draft / NOTE
     return {draft / name for name in note.read_text().splitlines()} if note.exists() else set()
 
 
 @contextmanager
 def _resumable_downloads(draft: Path) -> Iterator[None]:
-    """Let torchvision's transfers go through ours, which resume, and note them; it has no setting for it."""
+    """Replace torchvision's downloads by ours, which resume, and note the files. It has no such setting."""
     from torchvision.datasets import utils
 
     def transfer(url: str, filename: str | Path, *_: object) -> None:
@@ -80,13 +81,13 @@ def _resumable_downloads(draft: Path) -> Iterator[None]:
 
 
 def _drop_archives(archives: Sequence[Archive], files: Sequence[Path]) -> None:
-    """Check what torchvision fetched, for it has no sum of some, and remove what it has unpacked."""
+    """Check torchvision's downloads (it lacks some checksums), and remove the archives it has unpacked."""
     known = {archive.file_name: archive for archive in archives}
     for file in files:
         archive = known.get(file.name)
         if archive and archive.checksum and not verify(file, archive.checksum):
             file.unlink()
             kind = archive.checksum.partition(":")[0]
-            raise DownloadError(f"{archive.file_name}: not the published {kind} sum")
+            raise DownloadError(f"{archive.file_name}: its {kind} checksum is not the published one")
         if archive.unpack if archive else file.suffix in UNPACKED:
             file.unlink()

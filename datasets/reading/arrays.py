@@ -13,7 +13,7 @@ Arrays = tuple[np.ndarray, np.ndarray]  # uint8 images [N,H,W] or [N,H,W,3], int
 
 
 def split_arrays(name: str, train: Arrays, test: Arrays, sizes: Mapping[str, int]) -> dict[str, Part]:
-    """Make the parts of a set of arrays; the holdout is drawn by positions in the official training set."""
+    """Build the parts of an array set; the holdout is drawn by positions in the official training set."""
     rows = [Row(f"train/{i:05}", label) for i, label in enumerate(train[1].tolist())]
     found = {"test": Part(ArrayImages(test[0]), test[1])}
     for part, own in holdout.split_off(name, rows, sizes).items():

@@ -289,7 +289,7 @@ def test_a_file_with_another_sum_is_not_kept(server, tmp_path, monkeypatch):
     told = server.info()
     server.files[TRAIN] = good[:-1] + b"X"
     monkeypatch.setattr(server, "info", lambda: told)
-    with pytest.raises(DownloadError, match="has not the sum that the hub tells"):
+    with pytest.raises(DownloadError, match="its checksum differs from the hub's"):
         huggingface.fetch(HUB, tmp_path / "copy")
     server.files[TRAIN] = good
     huggingface.fetch(HUB, tmp_path / "copy")

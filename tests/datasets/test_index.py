@@ -235,7 +235,7 @@ def test_what_cannot_be_read_is_named(tmp_path):
     box.write_bytes(box.read_bytes()[: rows[3].offset + 20])
     (tmp_path / "set" / "2.png").unlink()
     for i, message in (
-        (0, r"set/0\.png: not a readable image \(cannot identify image file\); replace it or take it out"),
+        (0, r"set/0\.png: not a readable image \(cannot identify image file\); replace it or remove it"),
         (2, r"set/2\.png: cannot be read \(No such file or directory\)"),
         (3, r"set/box\.tar:in/3\.png: not a readable image"),
     ):

@@ -153,5 +153,5 @@ def test_what_only_a_person_can_get_is_asked_for_before_anything_is_fetched(root
         catalog.require(["aircraft", "imagenet"])
     lines = str(error.value).splitlines()
     assert lines[0].startswith("imagenet: ")
-    assert lines[-1].startswith("aircraft: not here; a bench fetches it")
+    assert lines[-1].startswith("aircraft: missing; a bench downloads it")
     assert mirror.requests == []

@@ -185,7 +185,7 @@ class Harm:
 )
 def test_a_pickle_that_is_no_file_of_cifar_is_refused(tmp_path, content):
     (tmp_path / "data_batch_1").write_bytes(content)
-    with pytest.raises(InputError, match="data_batch_1: no file of CIFAR"):
+    with pytest.raises(InputError, match="data_batch_1: not a CIFAR file"):
         cifar10.batch(tmp_path / "data_batch_1", b"labels")
 
 
@@ -211,7 +211,7 @@ def test_an_array_forged_in_a_pickle_is_never_made(tmp_path):
 def test_a_batch_of_cifar_that_names_anything_but_arrays_is_refused(tmp_path):
     more = {"more": b"cos\nsystem\n"}
     (tmp_path / "batch").write_bytes(cifar10_layout.batch("train", np.arange(3), **more))
-    with pytest.raises(InputError, match="batch: no file of CIFAR"):
+    with pytest.raises(InputError, match="batch: not a CIFAR file"):
         cifar10.batch(tmp_path / "batch", b"labels")
 
 

@@ -173,7 +173,7 @@ def test_what_is_no_whole_tar_is_refused_by_name(tmp_path, damage):
             "overwritten": whole[: at + 50] + b"?" + whole[at + 51 :],
         }[damage]
     )
-    with pytest.raises(InputError, match="ILSVRC2012_img_train.tar: no whole uncompressed tar"):
+    with pytest.raises(InputError, match="ILSVRC2012_img_train.tar: not a complete uncompressed tar"):
         list(imagenet.read(tmp_path).parts["train"])
 
 
@@ -290,7 +290,7 @@ def test_a_class_that_only_validation_has_is_named(tmp_path, write):
 def test_a_stray_validation_image_is_named(tmp_path):
     ilsvrc.write_kaggle(tmp_path)
     (tmp_path / "ILSVRC/Data/CLS-LOC/val/mine.JPEG").write_bytes(encoded(0, "holdout"))
-    with pytest.raises(InputError, match="mine.JPEG is no official validation image"):
+    with pytest.raises(InputError, match="mine.JPEG is not an official validation image"):
         imagenet.read(tmp_path)
 
 
