@@ -6,22 +6,22 @@ __version__ = "0.1.0"
 
 
 class InputError(ValueError):
-    """What was asked for cannot be done; the message names the thing, the value and what would be right.
+    """An impossible request. The message names the setting, its value, and what would be valid.
 
     The command line prints it as one line and exits with 2.
     """
 
 
 class RunFailed(RuntimeError):
-    """A run that cannot go on by what came out of it; the message names what, where, and what is left.
+    """A run that cannot continue, because of its results so far. The message names the cause and the place.
 
     The command line prints it as one line and exits with 1.
     """
 
 
 def printable(text: str) -> str:
-    """Give text for a terminal: every sign that moves its cursor or cannot be seen becomes a blank."""
-    return "".join(sign if sign.isprintable() else " " for sign in text)
+    """Return text that is safe for a terminal: control and invisible characters become blanks."""
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -1,4 +1,4 @@
-"""Read YAML as plain names and values: no aliases, which can unfold without end, no tags, no name twice."""
+"""Read YAML as plain names and values: no tags, no duplicate names, no aliases (they can expand forever)."""
 
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,12 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         if twice := [name for name in names if names.count(name) > 1]:
-            raise yaml.YAMLError(f"{twice[0]!r:.40} stands there twice")
+            raise yaml.YAMLError(f"{twice[0]!r:.40} is given twice")
         return super().construct_mapping(node, deep)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read names and values. Raises: InputError for anything else."""
+    """Read names and values. Raises InputError for anything else."""
     try:
         if path.stat().st_size > MOST_BYTES:
             raise InputError(f"{path}: larger than {MOST_BYTES:,} bytes; expected a few names and values")

@@ -286,7 +286,9 @@ def _data(arguments: argparse.Namespace) -> int:
 
     given = [n for n in arguments.names if n.startswith(("data.root=", "data.mirror="))]
     names = [n for n in arguments.names if n not in given]
-    locate.use(**{key.removeprefix("data."): value for key, _, value in (g.partition("=") for g in given)})
+    locate.set_places(
+        **{key.removeprefix("data."): value for key, _, value in (g.partition("=") for g in given)}
+    )
     if arguments.action == "list":
         return listing.print_datasets()
     if not names:

@@ -1,1 +1,1 @@
-"""The data sets: one file is one data set or family; `base` is what methods draw from."""
+"""The data sets. One file is one data set or family; `base` holds the splits and streams that methods use."""

@@ -1,7 +1,7 @@
-"""What a data-set file says of its set: what it is, where its images come from, and how it is split.
+"""Describe a data set: its title, its license, where its images come from, and how it is split.
 
-A file of an official data set offers `ABOUT: About` and `read(root) -> Listing`, which may raise
-FileNotFoundError for a list that the copy lacks.
+The file of an official data set defines `ABOUT: About` and `read(root) -> Listing`. `read` may raise
+FileNotFoundError if the copy lacks a list.
 """
 
 from collections.abc import Mapping
@@ -13,24 +13,24 @@ from urllib.parse import unquote, urlsplit
 
 @dataclass(frozen=True)
 class Archive:
-    """A file to fetch: `checksum` is "sha256:…" or "md5:…", or empty where none is published."""
+    """A file to download. `checksum` is "sha256:…" or "md5:…", or empty if none is published."""
 
     url: str
     checksum: str
-    num_bytes: int  # 0: not known
-    into: str = "."  # folder of the set that it is unpacked into
+    num_bytes: int  # 0: unknown
+    into: str = "."  # the folder of the set into which it is unpacked
     unpack: bool = True
-    name: str = ""  # where the address does not end in one
+    name: str = ""  # if the URL does not end in a file name
 
     @property
     def file_name(self) -> str:
-        """Name of the file, as official lists and users have it."""
+        """Return the official name of the file."""
         return self.name or PurePosixPath(unquote(urlsplit(self.url).path)).name
 
 
 @dataclass(frozen=True)
 class Torchvision:
-    """A class of torchvision.datasets, and the options of each call that fetches a part of the set."""
+    """A class of torchvision.datasets, with the options of each call that downloads a part of the set."""
 
     cls: str
     options: tuple[Mapping[str, Any], ...] = ({},)
@@ -38,14 +38,14 @@ class Torchvision:
 
 @dataclass(frozen=True)
 class Hub:
-    """A repository of the Hugging Face hub that holds the set as parquet files.
+    """A repository of the Hugging Face hub with the set as parquet files.
 
     Attributes:
         repo: owner/name.
-        parts: our part to the hub's split.
-        label: column with the class numbers; class names come with the column's type.
+        parts: maps our parts to the hub's splits.
+        label: column with the class numbers; its type holds the class names.
         image: column with the encoded images.
-        config: the configuration, a folder or file prefix of the repository; empty for the only one.
+        config: the configuration, a folder or file prefix of the repository; empty if there is only one.
     """
 
     repo: str
@@ -57,31 +57,31 @@ class Hub:
 
 @dataclass(frozen=True)
 class About:
-    """What is known of a data set without its images.
+    """Facts about a data set that need no images.
 
     Attributes:
         title: name, authors, year.
-        homepage: where people read about it.
-        licence: the terms in a few words.
-        num_classes: classes, or labels of a multi-label set.
-        sizes: published images of each part, `train`, `holdout`, `test`.
-        probes: files or folders of which any shows where the official layout begins.
-        archives: the files at the official addresses.
-        torchvision: the class that fetches it too.
-        hub: the repository that holds it too.
-        folders: names that its folder has in its archive, or with torchvision, beside its own.
-        by_hand: what to do where nothing can be fetched: a registration, dead addresses.
-        source: the source that a bench on this target takes when none is given.
-        preset: the preset that it is met with.
-        score: what it is judged by.
-        notes: what every table on it has to say.
-        mirror: whether a mirror image keeps its label.
-        in_arrays: `read` gives parts in memory, anew at each start, and no rows to be indexed.
+        homepage: URL of its home page.
+        license: its terms, in a few words.
+        num_classes: number of classes, or of labels in a multi-label set.
+        sizes: published number of images of each part: `train`, `holdout`, `test`.
+        probes: files or folders; a folder that contains any of these is the root of the official layout.
+        archives: the files at the official URLs.
+        torchvision: the torchvision class that can download it.
+        hub: the Hugging Face repository that has it.
+        folders: other names of its folder, for example in its archive or with torchvision.
+        by_hand: instructions if it cannot be downloaded (it needs a registration, or its URLs are dead).
+        source: the default source for this target.
+        preset: the default preset.
+        score: the metric.
+        notes: remarks that every table with this set prints.
+        hflip: whether a horizontally flipped image keeps its label.
+        in_arrays: whether `read` returns parts in memory, at each start, instead of rows for an index.
     """
 
     title: str
     homepage: str
-    licence: str
+    license: str
     num_classes: int
     sizes: Mapping[str, int]
     probes: tuple[str, ...] = ()
@@ -99,24 +99,24 @@ class About:
 
     @property
     def fetchable(self) -> bool:
-        """Whether anybody can be asked for the images."""
+        """Return whether the images can be downloaded."""
         return bool(self.archives or self.torchvision or self.hub)
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of all files to fetch; 0 where not all are known."""
+        """Return the total bytes to download; 0 if some sizes are unknown."""
         sizes = [a.num_bytes for a in self.archives]
         return sum(sizes) if all(sizes) else 0
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What the official lists say: classes by label, and the images of each part.
+    """The content of the official lists: class names by label, and the images of each part.
 
     A part is rows (path below the root, label), or encoded images with labels [N] or [N,L].
     """
 
     classes: tuple[str, ...]
     parts: Mapping[str, Any]  # Iterable[Row] or Part
-    scored: tuple[int, ...] = ()  # labels of a multi-label set that are scored; none: all
-    notes: tuple[str, ...] = ()  # of this copy
+    scored: tuple[int, ...] = ()  # the scored labels of a multi-label set; (): all
+    notes: tuple[str, ...] = ()  # on this copy

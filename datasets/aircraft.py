@@ -8,7 +8,7 @@ from .storage.index import Row
 ABOUT = About(
     title="FGVC-Aircraft, 100 variants (Maji et al. 2013)",
     homepage="https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/",
-    licence="non-commercial research",
+    license="non-commercial research",
     num_classes=100,
     sizes={"train": 3334, "holdout": 3333, "test": 3333},
     probes=("data/images_variant_train.txt",),
@@ -26,7 +26,7 @@ LISTS = {"train": "train", "holdout": "val", "test": "test"}
 
 
 def read(root: Path) -> Listing:
-    """Read the lists: lines of image number and variant. Photographs end in a banner of 20 px."""
+    """Read the lists of image numbers and variants. Each photograph has a banner of 20 px at the bottom."""
     classes = tuple((root / "data/variants.txt").read_text().splitlines())
     label_of = {name: label for label, name in enumerate(classes)}
     parts = {}

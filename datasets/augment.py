@@ -1,9 +1,9 @@
-"""Crops, mirror images and normalisation of whole batches, on the device.
+"""Crop, flip and normalize whole batches on the device.
 
-Pixels lie in the cache as squares into which the whole image was resized, with the image's own
-aspect ratio beside them: a crop is drawn in the geometry of the original. torchvision's v2
-transforms draw one crop for a whole batch; here each image gets its own: small ones by one
-`roi_align`, large ones (`pixels.SMALL`) by `grid_sample`, on a CPU one by one, as its caches hold them.
+The cache holds each image resized to a square, with its original aspect ratio. Crops are drawn in the
+geometry of the original image. torchvision's v2 transforms draw one crop for a whole batch; here each image
+gets its own crop. Small images use one `roi_align`. Images larger than `pixels.SMALL` use `grid_sample`, on
+a CPU one image at a time, to fit its caches.
 """
 
 import math
@@ -15,25 +15,31 @@ from torch.nn.functional import grid_sample
 
 from . import distributed
 from .device import moved
-from .pixels import SMALL, Squares, whole
+from .pixels import SMALL, Squares, as_tensor
 
 MEAN_STD = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
-CORNERS_AND_CENTRE = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (0.5, 0.5))  # how far right and down
-RATIO = (3 / 4, 4 / 3)  # aspect of a random crop, as in Inception's preprocessing
+CORNERS_AND_CENTER = (
+    (0.0, 0.0),
+    (1.0, 0.0),
+    (0.0, 1.0),
+    (1.0, 1.0),
+    (0.5, 0.5),
+)  # offsets right and down, as fractions
+RATIO = (3 / 4, 4 / 3)  # aspect ratio of a random crop, as in Inception's preprocessing
 
 
 @dataclass(frozen=True)
 class Augment:
-    """How pixels become the network's input; equal for every method of a comparison."""
+    """The preprocessing of the network's input; the same for all methods of a comparison."""
 
     image_size: int
-    crop_scale: float = 0.08  # smallest share of the area that a random crop keeps; 1: no crop
+    crop_scale: float = 0.08  # smallest area fraction of a random crop; 1: no crop
     hflip: bool = True
-    crop_pct: float = 0.875  # the part of the shorter side that the central crop keeps
+    crop_pct: float = 0.875  # the fraction of the shorter side in the central crop
     mean_std: str = "imagenet"
 
     def train(self, x: Squares, aspect: Tensor, seed: int) -> Tensor:
@@ -47,33 +53,33 @@ class Augment:
         ratio = torch.exp(low + (high - low) * draw[:, 1]) if self.crop_scale < 1 else aspect
         width = (area * ratio / aspect).sqrt().clamp(max=1)
         height = (area * aspect / ratio).sqrt().clamp(max=1)
-        width = width.maximum(self.crop_scale / height).clamp(max=1)  # one that was cut off at one side
-        height = height.maximum(self.crop_scale / width)  # grows along the other
+        width = width.maximum(self.crop_scale / height).clamp(max=1)  # a crop limited in one direction
+        height = height.maximum(self.crop_scale / width)  # grows in the other
         mirrored = draw[:, 4] < 0.5 if self.hflip else None
         return self._crop(x, (1 - width) * draw[:, 2], (1 - height) * draw[:, 3], width, height, mirrored)
 
     def central(self, x: Squares, aspect: Tensor) -> Tensor:
-        """Take the single central crop [B,3,S,S] uint8 -> [B,3,size,size]."""
+        """Crop the center of each image [B,3,S,S] uint8 -> [B,3,size,size]."""
         width, height = self._central_size(aspect)
         return self._crop(x, (1 - width) / 2, (1 - height) / 2, width, height)
 
     def ten(self, x: Squares, aspect: Tensor) -> Tensor:
-        """Take corners and centre, each of the central crop's size, and their mirror images.
+        """Crop the four corners and the center, all of the central crop's size, and flip each crop.
 
-        [B,3,S,S] uint8 -> [10 B,3,size,size], an image's crops one after another. Without `hflip`,
-        as where a mirror image loses its label, these are five.
+        [B,3,S,S] uint8 -> [10 B,3,size,size], the crops of an image one after another. Without `hflip`
+        there are five crops.
         """
         width, height = self._central_size(aspect)
         crops = [
             self._crop(x, (1 - width) * right, (1 - height) * down, width, height)
-            for right, down in CORNERS_AND_CENTRE
+            for right, down in CORNERS_AND_CENTER
         ]
         if self.hflip:
             crops += [crop.flip(-1) for crop in crops]
         return torch.stack(crops, dim=1).flatten(0, 1)
 
     def _central_size(self, aspect: Tensor) -> tuple[Tensor, Tensor]:
-        """Give width and height [B] of a square in the original, in shares of each image."""
+        """Return width and height [B] of a square in the original, as fractions of each image."""
         return self.crop_pct * (1 / aspect).clamp(max=1), self.crop_pct * aspect.clamp(max=1)
 
     def _crop(
@@ -85,9 +91,9 @@ class Augment:
         height: Tensor,
         mirrored: Tensor | None = None,
     ) -> Tensor:
-        """Resize a box of each image, in shares of it [B], to the network's input; flip and normalize."""
+        """Resize a box of each image (fractions [B]) to the input size; flip and normalize."""
         if self.image_size <= SMALL:
-            return self._crop_small(whole(x), left, top, width, height, mirrored)
+            return self._crop_small(as_tensor(x), left, top, width, height, mirrored)
         device, size = left.device, self.image_size
         step = (torch.arange(size, device=device) + 0.5) / size * 2 - 1
         across = width if mirrored is None else torch.where(mirrored, -width, width)
@@ -96,7 +102,7 @@ class Augment:
         axes = column[:, None, :].expand(-1, size, size), row[:, :, None].expand(-1, size, size)
         mean, std = self._mean_std(device)
         crops = torch.empty(len(x), 3, size, size, device=device)
-        pieces = [image[None] for image in x] if device.type == "cpu" else [whole(x)]
+        pieces = [image[None] for image in x] if device.type == "cpu" else [as_tensor(x)]
         begin = 0
         for own in pieces:
             part = slice(begin, begin + len(own))
@@ -109,7 +115,7 @@ class Augment:
     def _crop_small(
         self, x: Tensor, left: Tensor, top: Tensor, width: Tensor, height: Tensor, mirrored: Tensor | None
     ) -> Tensor:
-        from torchvision.ops import roi_align  # its import takes seconds that planning does not need
+        from torchvision.ops import roi_align  # a slow import, not needed for planning
 
         side = x.shape[-1]
         box = torch.stack((left, top, left + width, top + height), dim=1) * side
@@ -121,6 +127,6 @@ class Augment:
         return (crops - mean) / std
 
     def _mean_std(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Give mean and deviation of uint8 levels, each [3,1,1]."""
+        """Return mean and standard deviation on the uint8 scale, each [3,1,1]."""
         mean, std = (moved(torch.tensor(v), device)[:, None, None] * 255 for v in MEAN_STD[self.mean_std])
         return mean, std

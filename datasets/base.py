@@ -1,4 +1,4 @@
-"""Labelled images and the batches without end that methods draw from them.
+"""Labeled images, and the endless batches that methods draw from them.
 
 Shape letters: N images of a split, B images of a batch, S side of the cached pixels.
 """
@@ -17,9 +17,9 @@ from .. import InputError
 from . import distributed
 from .augment import Augment
 from .device import moved
-from .pixels import Images, JoinedPixels, MemoryPixels, Pixels, Raw, brought
+from .pixels import Images, JoinedPixels, MemoryPixels, Pixels, Raw, batch_to_device
 
-LARGE = 1_000_000  # images of a split, from which on few epochs' orders are kept
+LARGE = 1_000_000  # for splits with more images, fewer epoch orders are cached
 Batch = tuple[Tensor, Tensor]  # network input [B,3,H,W] and labels [B], both on the device
 
 
@@ -31,7 +31,7 @@ def derive_seed(*parts: object) -> int:
 
 @dataclass(frozen=True)
 class Part:
-    """Encoded images and their labels [N]: what a data set file hands over."""
+    """Encoded images of one part, and their labels [N] or [N,L]."""
 
     images: Images
     labels: np.ndarray
@@ -39,20 +39,20 @@ class Part:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set with its parts: `train`, and `holdout` and `test` where it has them."""
+    """A data set with its parts: `train`, and optionally `holdout` and `test`."""
 
     name: str
     classes: tuple[str, ...]
     parts: Mapping[str, Part]
     fingerprint: str
     side: int  # shorter side of a typical image in pixels
-    hflip: bool = True  # whether a mirror image keeps its label
-    scored: tuple[int, ...] = ()  # labels that a score takes in, where an image has several; (): all
-    notes: tuple[str, ...] = ()  # what every table on it has to say
-    truth: tuple[float, ...] = ()  # of a planted source, what each class should weigh
+    hflip: bool = True  # whether a flipped image keeps its label
+    scored: tuple[int, ...] = ()  # the scored labels of a multi-label set; (): all
+    notes: tuple[str, ...] = ()  # remarks that every table with this set prints
+    truth: tuple[float, ...] = ()  # of a planted source: the right weight of each class
 
     def __post_init__(self) -> None:
-        """See that its names can be written. Raises: InputError."""
+        """Check that all names can be encoded. Raises InputError if one is not UTF-8."""
         for name in (self.name, *self.classes):
             try:
                 name.encode()
@@ -62,7 +62,7 @@ class Dataset:
                 ) from error
 
     def part(self, name: str) -> Part:
-        """Get a part by name. Raises: InputError when the data set has no such part."""
+        """Return a part by name. Raises InputError if the data set has no such part."""
         if name not in self.parts:
             raise InputError(
                 f"{self.name}: no '{name}' images; it has {', '.join(self.parts)}. "
@@ -73,10 +73,10 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Split:
-    """Labelled images of one part of one data set, ready to be drawn from.
+    """Labeled images of one part of one data set, ready to draw from.
 
-    Labels are class numbers [N]; or, where an image has several labels, float 0 or 1 [N,L], and
-    `classes` are the names of the labels.
+    Labels are class numbers [N]. In a multi-label set they are float 0 or 1 [N,L], and `classes` are the
+    names of the labels.
     """
 
     name: str
@@ -86,35 +86,35 @@ class Split:
     index: Tensor  # [N] rows of `pixels`, on the CPU
     augment: Augment
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    scored: tuple[int, ...] = ()  # labels that a score takes in; (): all
-    truth: tuple[float, ...] = ()  # of a planted source, what each class should weigh; only an oracle looks
+    scored: tuple[int, ...] = ()  # the scored labels; (): all
+    truth: tuple[float, ...] = ()  # of a planted source: the right weight of each class; only for an oracle
 
     def __len__(self) -> int:
         return len(self.index)
 
     @property
     def num_classes(self) -> int:
-        """Number of classes, those without an image counted too."""
+        """Return the number of classes, including classes without images."""
         return len(self.classes)
 
     @property
     def multi_label(self) -> bool:
-        """Whether an image has several labels, and no class."""
+        """Return whether images have several labels instead of one class."""
         return self.labels.ndim == 2
 
     @property
     def scored_labels(self) -> list[int]:
-        """Numbers of the labels that a score takes in."""
+        """Return the numbers of the scored labels."""
         return list(self.scored or range(self.num_classes))
 
     def fingerprint(self) -> str:
-        """Hash which images it holds, and their labels."""
+        """Return a hash of the images' row numbers and labels."""
         digest = hashlib.sha256(np.ascontiguousarray(self.index.numpy()).data)
         digest.update(np.ascontiguousarray(self.labels.cpu().numpy()).data)
         return digest.hexdigest()[:16]
 
     def places(self, rows: Tensor) -> Tensor:
-        """Look up where rows [B] lie in `pixels` [B], on the device where the rows are."""
+        """Return the rows of `pixels` [B] for rows of this split [B], on the same device."""
         return (self.index if rows.device.type == "cpu" else self._index_there)[rows]
 
     @cached_property
@@ -122,13 +122,14 @@ class Split:
         return moved(self.index, self.device)
 
     def subset(self, rows: Tensor) -> "Split":
-        """Keep these rows [M]."""
+        """Return a split of these rows [M] only."""
         return replace(self, labels=self.labels[rows.to(self.labels.device)], index=self.index[rows.cpu()])
 
     def shots(self, k: int, seed: int) -> "Split":
-        """Keep `k` images of each class; for one seed, few shots lie inside many.
+        """Keep `k` images of each class. With one seed, a smaller `k` selects a subset of a larger one.
 
-        Raises: InputError when a class has fewer images, or images have several labels.
+        Raises:
+            InputError: if a class has fewer images, or images have several labels.
         """
         if self.multi_label:
             raise InputError(
@@ -146,14 +147,14 @@ class Split:
         return self.subset(torch.cat(rows).sort().values)
 
     def halves(self, seed: int) -> tuple["Split", "Split"]:
-        """Cut into two halves at random, class by class where images have a class."""
+        """Split into two random halves, stratified by class if images have one class."""
         order = _permutation(len(self), derive_seed(seed, "halves"))
         if not self.multi_label:
             order = order[torch.argsort(self.labels.cpu()[order], stable=True)]
         return self.subset(order[::2].sort().values), self.subset(order[1::2].sort().values)
 
     def joined(self, other: "Split") -> "Split":
-        """Put the images of another part of the same data set behind these."""
+        """Append the images of another part of the same data set."""
         return replace(
             self,
             name=f"{self.name}+{other.name}",
@@ -163,34 +164,35 @@ class Split:
         )
 
     def stream(self, batch_size: int, seed: int, **options: Any) -> "Stream":
-        """Open batches without end: by epochs, or by `weights` with replacement."""
+        """Return endless batches: by epochs, or drawn with replacement if `weights` are given."""
         return Stream(self, batch_size, seed, **options)
 
     def batches(self, batch_size: int, ten_crops: bool = False) -> Iterator[Batch]:
-        """Go once through the split in order, as central crops; the last batch may be smaller.
+        """Yield the split once, in order, as central crops; the last batch may be smaller.
 
-        With `ten_crops` a batch has a tenth of the images, and all crops of each (`Augment.ten`).
+        With `ten_crops`, a batch has a tenth of the images, each with all its crops (`Augment.ten`).
         """
         crops = self.augment.ten if ten_crops else self.augment.central
         for rows in torch.arange(len(self)).split(max(1, batch_size // 10) if ten_crops else batch_size):
-            raw, aspect = brought(self.pixels.take(self.index[rows])(), self.device)
+            raw, aspect = batch_to_device(self.pixels.take(self.index[rows])(), self.device)
             yield crops(raw, aspect), self.labels[rows.to(self.labels.device)]
 
 
 class Stream:
-    """Batches without end: batch k depends on the seed and on k alone, so its state is k.
+    """Endless batches. Batch k depends only on the seed and on k, so the state is k.
 
-    Where several processes share a run, each draws whole batches and gets the images of its own slice.
+    If several processes share a run, each draws whole batches and loads the images of its own slice.
 
     Args:
         split: the images.
-        batch_size: images a batch.
+        batch_size: images per batch.
         seed: equal seeds draw equal batches.
-        weights: chance of each image [N], not normalised; then images are drawn with
-            replacement. Without it every epoch is a full shuffle.
-        augmented: random crops and mirror images, or else the central crop.
+        weights: unnormalized probability of each image [N]; images are then drawn with
+            replacement. Without weights, every epoch is a full shuffle.
+        augmented: use random crops and flips; otherwise the central crop.
 
-    Raises: ValueError when all weights are zero.
+    Raises:
+        ValueError: if all weights are zero.
     """
 
     def __init__(
@@ -202,35 +204,35 @@ class Stream:
         weights: Tensor | None = None,
         augmented: bool = True,
     ) -> None:
-        distributed.check_shares(batch_size, distributed.size())
+        distributed.check_divisible(batch_size, distributed.size())
         self.split, self.batch_size, self.augmented = split, batch_size, augmented
         self.seed = derive_seed(seed, split.name)
         self.drawn = 0
         self.num_images = 0
         if weights is not None and not weights.sum() > 0:
-            raise ValueError(f"weights of {split.name}: all zero, so there is nothing to draw")
+            raise ValueError(f"weights of {split.name}: all zero; expected some greater than 0")
         self._cumulative = None if weights is None else weights.cpu().double().cumsum(0)
         self._next: tuple[int, Pending] | None = None
 
     def state_dict(self) -> dict[str, int]:
-        """Give the whole state: how many batches and images were drawn."""
+        """Return the state: the numbers of batches and images drawn so far."""
         return {"drawn": self.drawn, "num_images": self.num_images}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go to a saved place."""
+        """Continue from a saved state."""
         self.drawn, self.num_images = state["drawn"], state["num_images"]
         self._next = None
 
     def draw(self) -> tuple[Tensor, Tensor]:
-        """Draw candidates: rows of the split [B] and their labels [B], no pixels."""
+        """Draw candidates: rows of the split [B] and their labels [B], without pixels."""
         rows = self._rows(self.drawn)
         self.drawn += 1
         return rows, self.split.labels[moved(rows, self.split.labels.device)]
 
     def fetch(self, rows: Tensor, kept: Tensor | None = None) -> "Pending":
-        """Start to decode rows [B] of the batch that was drawn last, or only those at the places `kept`.
+        """Start decoding rows [B] of the last drawn batch, or only those at positions `kept`.
 
-        Where these and the pixels lie on the device, nothing waits for them to be known.
+        If `kept` and the pixels are on the device, this needs no synchronization.
         """
         if kept is not None:
             place = kept.device if self.split.pixels.device == kept.device else torch.device("cpu")
@@ -246,7 +248,7 @@ class Stream:
         rows, _ = self.draw()
         batch = ahead[1] if ahead and ahead[0] == self.drawn - 1 else self._pending(rows, self.drawn - 1)
         self.num_images += len(rows)
-        if not isinstance(self.split.pixels, MemoryPixels):  # decoding takes time: be one batch ahead
+        if not isinstance(self.split.pixels, MemoryPixels):  # decoding takes time: stay one batch ahead
             self._next = (self.drawn, self._pending(self._rows(self.drawn), self.drawn))
         return batch.result()
 
@@ -256,7 +258,7 @@ class Stream:
         return Pending(self.split, rows, self.split.pixels.take(self.split.places(rows)), seed)
 
     def _rows(self, k: int) -> Tensor:
-        """Rows of batch k [B]: a function of the seed and k."""
+        """Return the rows of batch k [B], a function of the seed and k."""
         if self._cumulative is not None:
             generator = torch.Generator().manual_seed(derive_seed(self.seed, "weighted", k))
             u = torch.rand(self.batch_size, generator=generator, dtype=torch.double)
@@ -274,7 +276,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class Pending:
-    """A batch on its way: labels are known, pixels are being decoded."""
+    """A batch in progress: labels are known, pixels are being decoded."""
 
     split: Split
     rows: Tensor
@@ -284,7 +286,7 @@ class Pending:
     def result(self) -> Batch:
         """Wait for the pixels and augment them on the device."""
         device = self.split.device
-        raw, aspect = brought(self.wait(), device)
+        raw, aspect = batch_to_device(self.wait(), device)
         augment = self.split.augment
         x = (
             augment.central(raw, aspect)
@@ -298,10 +300,10 @@ def _permutation(size: int, seed: int) -> Tensor:
     return (_large_order if size > LARGE else _order)(size, seed)
 
 
-def _drawn_order(size: int, seed: int) -> Tensor:
-    dtype = torch.int32 if size < 2**31 else torch.int64  # half the memory, and the same order
+def _random_order(size: int, seed: int) -> Tensor:
+    dtype = torch.int32 if size < 2**31 else torch.int64  # half the memory, same order
     return torch.randperm(size, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-_order = lru_cache(maxsize=8)(_drawn_order)
-_large_order = lru_cache(maxsize=2)(_drawn_order)  # 56 MB each for 14 million images
+_order = lru_cache(maxsize=8)(_random_order)
+_large_order = lru_cache(maxsize=2)(_random_order)  # 56 MB each for 14 million images

@@ -1,27 +1,25 @@
 """Caltech-101: 9,144 photographs of 101 kinds of things and of clutter; no official split, all parts drawn.
 
-The authors advise 30 training images a class. Of these 3 are the holdout here, and the rest of a class is the
-test part. Clutter counts as a class, as in VTAB, whose sizes these are; torchvision drops it.
+The authors recommend 30 training images per class. Here 3 of them are the holdout, and the rest of a class is
+the test part. Clutter counts as a class, with the sizes of VTAB; torchvision drops it.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from .about import About, Archive, Listing, Torchvision
-from .base import derive_seed
 from .reading import holdout
 from .storage.index import Row
 
 ABOUT = About(
     title="Caltech-101 with its clutter, 30 training images a class (Li et al. 2004)",
     homepage="https://data.caltech.edu/records/mzrjq-6wc02",
-    licence="CC BY 4.0",
+    license="CC BY 4.0",
     num_classes=102,
     sizes={"train": 2_754, "holdout": 306, "test": 6_084},
     probes=("accordion",),
     folders=("101_ObjectCategories", "caltech-101/101_ObjectCategories", "caltech101/101_ObjectCategories"),
     archives=(
-        Archive(  # the homepage has it inside of caltech-101.zip
+        Archive(  # the homepage has it inside caltech-101.zip
             "https://drive.usercontent.google.com/download"
             "?id=137RyRjvTBkBiIfeYBNZBtViDHQ6_Ewsp&export=download&confirm=t",
             "sha256:af6ece2f339791ca20f855943d8b55dd60892c0a25105fcd631ee3d6430f9926",
@@ -31,15 +29,15 @@ ABOUT = About(
     ),
     torchvision=Torchvision("Caltech101"),
     by_hand=(
-        "get caltech-101.zip from https://data.caltech.edu/records/mzrjq-6wc02, take "
-        "101_ObjectCategories.tar.gz out of it"
+        "download caltech-101.zip from https://data.caltech.edu/records/mzrjq-6wc02, extract "
+        "101_ObjectCategories.tar.gz from it"
     ),
 )
 PER_CLASS = {"holdout": 3, "train": 27}
 
 
 def read(root: Path) -> Listing:
-    """Read the class folders; the file `tmp` among the clutter is no image."""
+    """Read the class folders; the file `tmp` in the clutter class is not an image."""
     folders = sorted(f.name for f in root.iterdir() if f.is_dir())
     rows = [
         Row(f"{folder}/{image.name}", label)
@@ -47,17 +45,4 @@ def read(root: Path) -> Listing:
         for image in sorted((root / folder).glob("image_*.jpg"))
     ]
     classes = tuple(folder.replace("_", " ") for folder in folders)
-    return Listing(classes, few(rows, PER_CLASS["holdout"], PER_CLASS["train"]))
-
-
-def few(rows: Sequence[Row], num_holdout: int, num_train: int) -> dict[str, list[Row]]:
-    """Draw some images of each class by a hash of their names; what is left of a class is `test`."""
-    parts: dict[str, list[Row]] = {"train": [], "holdout": [], "test": []}
-    by_class: dict[int, list[Row]] = {}
-    for row in sorted(rows, key=lambda row: derive_seed(holdout.SEED, holdout.key(row))):
-        by_class.setdefault(row.label, []).append(row)
-    for own in by_class.values():
-        parts["holdout"] += own[:num_holdout]
-        parts["train"] += own[num_holdout : num_holdout + num_train]
-        parts["test"] += own[num_holdout + num_train :]
-    return {part: sorted(own) for part, own in parts.items()}
+    return Listing(classes, holdout.draw_per_class(rows, PER_CLASS["holdout"], PER_CLASS["train"]))

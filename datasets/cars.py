@@ -1,7 +1,7 @@
 """Stanford Cars: 196 models of cars with an official test list; the holdout is drawn once.
 
-The official addresses have been dead since 2023; copies are read as their archives, torchvision and Kaggle
-have them.
+The official URLs have been dead since 2023. Copies are read in the layouts of the archives, torchvision and
+Kaggle.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ LISTS_IN = "devkit", ".", "car_devkit/devkit"
 ABOUT = About(
     title="Stanford Cars (Krause et al. 2013)",
     homepage="https://ai.stanford.edu/~jkrause/cars/car_dataset.html",
-    licence="non-commercial research",
+    license="non-commercial research",
     num_classes=196,
     sizes={"train": 6_494, "holdout": 1_650, "test": 8_041},
     probes=tuple(f"{place}/cars_train_annos.mat" for place in LISTS_IN),
@@ -46,14 +46,14 @@ ABOUT = About(
     ),
     hub=Hub("tanganke/stanford_cars", {"train": "train", "test": "test"}),
     by_hand=(
-        "get cars_train.tgz, cars_test.tgz, car_devkit.tgz and cars_test_annos_withlabels.mat from a copy "
-        "(their official addresses are dead)"
+        "download cars_train.tgz, cars_test.tgz, car_devkit.tgz and cars_test_annos_withlabels.mat from a "
+        "copy (the official URLs are dead)"
     ),
 )
 
 
 def read(root: Path) -> Listing:
-    """Read the annotations, whose classes begin at 1. Those of the test images came apart from the devkit."""
+    """Read the annotations; classes start at 1. Those of the test images are not part of the devkit."""
 
     def list_of(name: str) -> Path:
         places = [root / place / name for place in LISTS_IN]
@@ -61,11 +61,13 @@ def read(root: Path) -> Listing:
 
     rows: list[list[Row]] = []
     for folder, name in LISTS.items():
-        place = f"{folder}/{folder}" if (root / folder / folder).is_dir() else folder  # the first is Kaggle's
+        place = (
+            f"{folder}/{folder}" if (root / folder / folder).is_dir() else folder
+        )  # the first is Kaggle's layout
         with matlab.variables(list_of(name), "the annotations of Stanford Cars") as content:
             named = [(matlab.path_of(a["fname"]), a["class"]) for a in content["annotations"]]
             rows.append([Row(f"{place}/{n}", matlab.label_of(c, ABOUT.num_classes)) for n, c in named])
     with matlab.variables(list_of("cars_meta.mat"), "the class names of Stanford Cars") as content:
         classes = tuple(map(str, content["class_names"]))
     train, test = rows
-    return Listing(classes, {**holdout.holdout("cars", train, ABOUT.sizes), "test": test})
+    return Listing(classes, {**holdout.split_off("cars", train, ABOUT.sizes), "test": test})

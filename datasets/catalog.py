@@ -1,6 +1,7 @@
-"""Find a data set by name or path: each file of this folder that says what it is `ABOUT` is one.
+"""Find a data set by name or path.
 
-It offers `ABOUT`, and `read(root)` when it reads an official layout, `images()` when it makes arrays.
+Each file of this folder that defines `ABOUT` is a data set. It also defines `read(root)` if it reads an
+official layout, or `images()` if it generates arrays.
 """
 
 import importlib
@@ -15,26 +16,27 @@ from . import planted
 from .about import About
 from .base import Dataset
 from .download import locate
-from .reading import generated, image_folder, official
+from .loading import generated, image_folder, official
 
-IS_ONE = re.compile(r"^ABOUT\b", re.MULTILINE)  # told without an import
+HAS_ABOUT = re.compile(r"^ABOUT\b", re.MULTILINE)  # found without an import
 
 
 @cache
 def names() -> tuple[str, ...]:
-    """List the known data sets."""
+    """Return the names of the known data sets."""
     files = Path(__file__).parent.glob("*.py")
-    return tuple(sorted(f.stem.replace("_", "-") for f in files if IS_ONE.search(f.read_text())))
+    return tuple(sorted(f.stem.replace("_", "-") for f in files if HAS_ABOUT.search(f.read_text())))
 
 
 @lru_cache(maxsize=8)
 def load(name: str, as_source: bool = False) -> Dataset:
-    """Load a data set by name, fetched if need be, or a folder or tar by path, or plant one.
+    """Load a data set by name (downloaded if necessary), a folder or tar by path, or a planted source.
 
-    Raises: InputError for an unknown name, with the nearest known ones, and for images that are
-        neither here nor can be fetched.
+    Raises:
+        InputError: for an unknown name, with the nearest known one, and for images that are missing
+            and cannot be downloaded.
     """
-    if plan := planted.read(name):
+    if plan := planted.parse(name):
         return planted.plant(plan, load(plan.source, as_source=True), load(plan.target))
     if about(name) is None:
         return image_folder.load(Path(name), as_source)
@@ -43,19 +45,20 @@ def load(name: str, as_source: bool = False) -> Dataset:
 
 
 def require(wanted: Sequence[str], fetch: bool = True) -> None:
-    """See that data sets are here, or fetch them: first those that only a person can get.
+    """Check that data sets are present, or download them; those that need manual steps come first.
 
-    Raises: MissingData that names all that is missing.
+    Raises:
+        MissingData: names every missing data set.
     """
-    plans = [(name, planted.read(name)) for name in wanted]
+    plans = [(name, planted.parse(name)) for name in wanted]
     names_ = [part for name, plan in plans for part in ((plan.source, plan.target) if plan else (name,))]
     known = {name: found for name in names_ if (found := about(name)) and found.probes}
-    missing = [name for name, found in known.items() if locate.present(name, found) is None]
+    missing = [name for name, found in known.items() if locate.find_or_unpack(name, found) is None]
     errors: list[str] = []
     for name in sorted(missing, key=lambda n: known[n].fetchable):
         if known[name].fetchable and (errors or not fetch):
             errors.append(
-                f"{name}: not here; a bench fetches it{' once the rest is there' if errors else ''}"
+                f"{name}: missing; a bench downloads it{' once the others are present' if errors else ''}"
             )
             continue
         try:
@@ -67,13 +70,14 @@ def require(wanted: Sequence[str], fetch: bool = True) -> None:
 
 
 def about(name: str) -> About | None:
-    """Give what is known of a data set without its images; None for a path.
+    """Return the `ABOUT` of a data set; None for a path or a planted source.
 
-    Raises: InputError for an unknown name, with the nearest known ones.
+    Raises:
+        InputError: for an unknown name, with the nearest known one.
     """
     if name in names():
         return _module(name).ABOUT
-    if planted.read(name):
+    if planted.parse(name):
         return None
     if name and Path(name).exists() or "/" in name or name.endswith(".tar"):
         return None

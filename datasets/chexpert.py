@@ -1,8 +1,8 @@
 """CheXpert 1.0: chest radiographs with 14 labels; five are scored, on the official validation images.
 
-A label that a report leaves uncertain counts as positive. The holdout is drawn from the training list by
-patient. Departs from Irvin et al.: a score is of single images; they score a study, by the largest
-probability among its images. A mirror image keeps its labels, for none of them names a side.
+Uncertain labels count as positive. The holdout is drawn from the training list by patient. Departs from Irvin
+et al.: the score is computed per image; they score a study, by the largest probability among its images.
+A flipped image keeps its labels, since no label names a side.
 """
 
 import csv
@@ -19,18 +19,18 @@ from .base import Part, derive_seed
 from .reading.holdout import SEED
 from .storage.index import IMAGE, IndexedImages, Table
 
-BATCHES = "CheXpert-v1.0 batch"  # folders of the full release, as its archives have them
+BATCHES = "CheXpert-v1.0 batch"  # folders of the full release
 LISTS = f"{BATCHES} 1 (validate & csv)"
 ABOUT = About(
     title="CheXpert 1.0 (Irvin et al. 2019)",
     homepage="https://stanfordmlgroup.github.io/competitions/chexpert/",
-    licence="Stanford research use agreement: non-commercial, not to be passed on",
+    license="Stanford research use agreement: non-commercial, no redistribution",
     num_classes=14,
     sizes={"train": 218_414, "holdout": 5_000, "test": 234},
     probes=("train.csv", f"{LISTS}/train.csv"),
     folders=("CheXpert-v1.0-small", "CheXpert-v1.0"),
     by_hand=(
-        "register at https://stanfordaimi.azurewebsites.net, get CheXpert-v1.0-small or "
+        "register at https://stanfordaimi.azurewebsites.net, download CheXpert-v1.0-small or "
         "CheXpert-v1.0, unpack it"
     ),
     preset="chexpert",
@@ -40,19 +40,19 @@ ABOUT = About(
 )
 SCORED = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
 NUM_COLUMNS = 5  # before the labels: path, sex, age, view, projection
-# -1 is uncertain; nothing stands where a report does not mention it.
+# -1 is uncertain; the field is empty if a report does not mention it.
 LABELS = {"1.0": 1, "1": 1, "-1.0": 1, "-1": 1, "0.0": 0, "0": 0, "": 0}
 
 Image = tuple[str, str, str]  # split, patient, and the path below the patient's folder
 
 
 def read(root: Path) -> Listing:
-    """Read both lists; images of patients whose folder this copy lacks are left out."""
+    """Read both lists; skip the images of patients whose folder this copy lacks."""
     lists = root if (root / "train.csv").exists() else root / LISTS
     classes, train, train_labels = _images(lists / "train.csv")
     _, test, test_labels = _images(lists / "valid.csv")
     share = ABOUT.sizes["holdout"] / (ABOUT.sizes["train"] + ABOUT.sizes["holdout"])
-    held = held_out([patient for _, patient, _ in train], round(len(train) * share))
+    held = draw_patients([patient for _, patient, _ in train], round(len(train) * share))
     folders = _folders(root, lists)
     is_here = np.array([image[:2] in folders for image in train + test], bool)
     images = list(compress(train + test, is_here))
@@ -65,12 +65,12 @@ def read(root: Path) -> Listing:
     return Listing(classes, parts, scored=tuple(classes.index(name) for name in SCORED))
 
 
-def held_out(patients: Sequence[str], size: int) -> set[str]:
-    """Draw patients who have `size` images in all: in the order of a hash, each whose images still fit.
+def draw_patients(patients: Sequence[str], size: int) -> set[str]:
+    """Draw patients with `size` images in total: in the order of a hash, add each whose images still fit.
 
     Args:
-        patients: of each image [N].
-        size: images.
+        patients: the patient of each image [N].
+        size: number of images.
     """
     num_images, chosen = Counter(patients), set()
     for patient in sorted(num_images, key=lambda p: derive_seed(SEED, p)):
@@ -81,9 +81,9 @@ def held_out(patients: Sequence[str], size: int) -> set[str]:
 
 
 def _images(file: Path) -> tuple[tuple[str, ...], list[Image], np.ndarray]:
-    """Read a list: the labels' names, images [N] and labels float32 [N,L].
+    """Read a list: the label names, images [N] and labels float32 [N,L].
 
-    Paths are as CheXpert-v1.0/train/patient00001/study1/view1_frontal.jpg, with the release first.
+    Paths start with the release, for example CheXpert-v1.0/train/patient00001/study1/view1_frontal.jpg.
     """
     images: list[Image] = []
     labels = bytearray()
@@ -97,7 +97,7 @@ def _images(file: Path) -> tuple[tuple[str, ...], list[Image], np.ndarray]:
                 _, split, patient, rest = line[0].split("/", 3)
                 labels += bytes(map(LABELS.__getitem__, line[NUM_COLUMNS:]))
             except (ValueError, KeyError) as error:
-                raise InputError(f"{file}: cut, or not the official list (line {lines.line_num})") from error
+                raise InputError(f"{file}: cut or not the official list (line {lines.line_num})") from error
             images.append((split, patient, rest))
     classes = tuple(header[NUM_COLUMNS:])
     if missing := set(SCORED) - set(classes):
@@ -118,7 +118,7 @@ def _folders(root: Path, lists: Path) -> dict[tuple[str, str], str]:
 
 
 def _table(root: Path, places: Sequence[str]) -> Table:
-    """Hold paths as an index does."""
+    """Build a table of paths, as an index has it."""
     encoded = [place.encode() for place in places]
     images = np.zeros(len(places), IMAGE)
     images["end"] = np.cumsum([len(place) for place in encoded])

@@ -1,6 +1,6 @@
 """CIFAR-10: 60,000 photographs of 32 px in 10 classes, with an official test set; the holdout is drawn.
 
-The files are pickles. What a pickle names is never called: arrays are made from the bytes in it.
+The files are pickles. Nothing that a pickle names is called: arrays are built from its bytes.
 """
 
 import pickle
@@ -11,12 +11,12 @@ import numpy as np
 
 from .. import InputError
 from .about import About, Archive, Listing, Torchvision
-from .mnist import Arrays, parts
+from .reading.arrays import Arrays, split_arrays
 
 ABOUT = About(
     title="CIFAR-10 (Krizhevsky 2009)",
     homepage="https://www.cs.toronto.edu/~kriz/cifar.html",
-    licence="none stated",
+    license="none stated",
     num_classes=10,
     sizes={"train": 45_000, "holdout": 5_000, "test": 10_000},
     probes=("data_batch_1",),
@@ -57,7 +57,7 @@ def read(root: Path) -> Listing:
     images, labels = map(np.concatenate, zip(*batches, strict=True))
     test = batch(root / "test_batch", b"labels")
     classes = names(root / "batches.meta", b"label_names")
-    return Listing(classes, parts("cifar10", (images, labels), test, ABOUT.sizes))
+    return Listing(classes, split_arrays("cifar10", (images, labels), test, ABOUT.sizes))
 
 
 def batch(path: Path, labels: bytes) -> Arrays:
@@ -75,7 +75,7 @@ def batch(path: Path, labels: bytes) -> Arrays:
 
 
 def names(path: Path, key: bytes) -> tuple[str, ...]:
-    """Read the names of the classes."""
+    """Read the class names."""
     try:
         return tuple(name.decode().replace("_", " ") for name in unpickled(path)[key])
     except DAMAGES as error:
@@ -83,9 +83,10 @@ def names(path: Path, key: bytes) -> tuple[str, ...]:
 
 
 def unpickled(path: Path) -> Any:
-    """Read a pickle of Python 2 in which anything but arrays and plain values is refused.
+    """Read a Python 2 pickle; refuse everything except arrays and plain values.
 
-    Raises: InputError.
+    Raises:
+        InputError: if it is damaged or contains anything else.
     """
     try:
         with path.open("rb") as f:
@@ -95,7 +96,7 @@ def unpickled(path: Path) -> Any:
 
 
 class _Array:
-    """Stands where a pickle names an array, its type or their maker, and keeps what it was given."""
+    """A stand-in for numpy's array, dtype and constructor in a pickle; it keeps the state."""
 
     state: tuple = ()
 
@@ -113,4 +114,4 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _damaged(path: Path) -> InputError:
-    return InputError(f"{path}: no file of CIFAR; expected plain arrays and labels, fetch it again")
+    return InputError(f"{path}: not a CIFAR file; expected plain arrays and labels; download it again")

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from .about import About, Archive, Listing, Torchvision
 from .cifar10 import batch, names
-from .mnist import parts
+from .reading.arrays import split_arrays
 
 ABOUT = About(
     title="CIFAR-100 (Krizhevsky 2009)",
     homepage="https://www.cs.toronto.edu/~kriz/cifar.html",
-    licence="none stated",
+    license="none stated",
     num_classes=100,
     sizes={"train": 45_000, "holdout": 5_000, "test": 10_000},
     probes=("meta",),
@@ -28,6 +28,8 @@ ABOUT = About(
 
 
 def read(root: Path) -> Listing:
-    """Read the training and the test batch; the labels are the fine ones, not the 20 coarse."""
+    """Read the training and the test batch; use the fine labels, not the 20 coarse ones."""
     train, test = (batch(root / part, b"fine_labels") for part in ("train", "test"))
-    return Listing(names(root / "meta", b"fine_label_names"), parts("cifar100", train, test, ABOUT.sizes))
+    return Listing(
+        names(root / "meta", b"fine_label_names"), split_arrays("cifar100", train, test, ABOUT.sizes)
+    )

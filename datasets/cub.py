@@ -9,7 +9,7 @@ from .storage.index import Row
 ABOUT = About(
     title="CUB-200-2011 (Wah et al. 2011)",
     homepage="https://www.vision.caltech.edu/datasets/cub_200_2011/",
-    licence="non-commercial research and education",
+    license="non-commercial research and education",
     num_classes=200,
     sizes={"train": 5_394, "holdout": 600, "test": 5_794},
     probes=("train_test_split.txt",),
@@ -26,7 +26,7 @@ ABOUT = About(
 
 
 def read(root: Path) -> Listing:
-    """Read the lists: lines of the number of an image, or a class, and its value; both begin at 1."""
+    """Read the lists of image or class numbers, which start at 1, and their values."""
     path, label, is_train, species = (
         dict(line.split() for line in (root / f"{name}.txt").read_text().splitlines())
         for name in ("images", "image_class_labels", "train_test_split", "classes")
@@ -34,6 +34,6 @@ def read(root: Path) -> Listing:
     parts: dict[str, list[Row]] = {"0": [], "1": []}
     for image, side in is_train.items():
         parts[side].append(Row(f"images/{path[image]}", int(label[image]) - 1))
-    folders = [species[number] for number in sorted(species, key=int)]  # as 001.Black_footed_Albatross
+    folders = [species[number] for number in sorted(species, key=int)]  # such as 001.Black_footed_Albatross
     classes = tuple(folder.partition(".")[2].replace("_", " ") for folder in folders)
-    return Listing(classes, {**holdout.holdout("cub", parts["1"], ABOUT.sizes), "test": parts["0"]})
+    return Listing(classes, {**holdout.split_off("cub", parts["1"], ABOUT.sizes), "test": parts["0"]})

@@ -1,11 +1,11 @@
-"""Onto the device without waiting for it."""
+"""Copy tensors to the device without waiting for it."""
 
 import torch
 from torch import Tensor
 
 
 def moved(tensor: Tensor, device: torch.device) -> Tensor:
-    """Give a tensor on the device; from the host to a GPU by pinned memory, and so at once."""
+    """Return a tensor on the device; from CPU to GPU through pinned memory, without synchronization."""
     if device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)

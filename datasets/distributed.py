@@ -1,9 +1,9 @@
-"""The processes that share one run, a rank each: every batch is split among them, and nothing else changes.
+"""Data parallelism: several processes share one run, and each batch is split among them.
 
-All hold the same weights and draw the same batches. Each keeps its own slice of a batch, and what is computed
-of a slice is averaged: gradients, batch statistics, losses. As slices are equal, the mean of their means is
-the mean of the batch. The first process alone reads and writes a run's files, and tells the others.
-With one process nothing here does anything.
+All processes hold the same weights and draw the same batches. Each keeps its own slice of a batch; gradients,
+batch statistics and losses are averaged over the slices. Slices have equal sizes, so the mean of their means
+is the mean of the batch. Only the first process reads and writes a run's files; it broadcasts their content.
+With one process, these functions do nothing.
 """
 
 import os
@@ -21,29 +21,30 @@ from torch.overrides import TorchFunctionMode
 
 from .. import InputError, RunFailed
 
-PATIENCE = timedelta(days=1)  # with a process that evaluates, or waits for another run
+PATIENCE = timedelta(days=1)  # the first process may evaluate, or wait for another run
 T = TypeVar("T")
 
 
-class Lost(BaseException):
-    """Another process of this run has ended: its own error tells why."""
+class ProcessLost(BaseException):
+    """Another process of this run has ended; its own error gives the reason."""
 
 
 def size() -> int:
-    """Count the processes of this run."""
+    """Return the number of processes of this run."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def is_first() -> bool:
-    """Tell whether this is the process that reads and writes."""
+    """Return whether this process reads and writes the run's files."""
     return not dist.is_initialized() or dist.get_rank() == 0
 
 
 @contextmanager
-def joined() -> Iterator[None]:
-    """Find the other processes of this run, as the environment of torchrun says; one alone just goes on.
+def process_group() -> Iterator[None]:
+    """Join the process group of torchrun's environment variables, if there are several processes.
 
-    Raises: SystemExit where one of the others has ended, or all stop for a reason that the first tells.
+    Raises:
+        SystemExit: if another process has ended, or the run failed and the first process reports it.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
@@ -52,9 +53,9 @@ def joined() -> Iterator[None]:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
     try:
-        with _WholeBatchNorms():
+        with _SyncBatchNorms():
             yield
-    except Lost as lost:
+    except ProcessLost as lost:
         print(lost, file=sys.stderr, flush=True)
         sys.exit(1)
     except RunFailed:
@@ -69,11 +70,12 @@ def shard(batch: Tensor) -> Tensor:
     return batch if size() == 1 else batch.chunk(size())[dist.get_rank()]
 
 
-def check_shares(batch_size: int, number: int) -> None:
-    """See that a batch can be split into equal slices. Raises: InputError."""
+def check_divisible(batch_size: int, number: int) -> None:
+    """Check that a batch can be split into equal slices. Raises InputError if not."""
     if batch_size % number:
         raise InputError(
-            f"batch_size={batch_size}: cannot be split evenly over {number} processes; expected a multiple"
+            f"batch_size={batch_size}: cannot be split evenly over {number} processes; "
+            f"expected a multiple of {number}"
         )
 
 
@@ -83,17 +85,17 @@ def mean(x: Tensor) -> Tensor:
 
 
 def gather_batch(x: Tensor) -> Tensor:
-    """Put the slices [B/size,...] of all processes together again; no gradient flows."""
+    """Concatenate the slices [B/size,...] of all processes, without gradients."""
     if size() == 1:
         return x
     slices = [torch.empty_like(x) for _ in range(size())]
-    with _heard():
+    with _peer_errors():
         dist.all_gather(slices, x.detach().contiguous())
     return torch.cat(slices)
 
 
 def average_gradients(optimizer: torch.optim.Optimizer) -> None:
-    """Average what the slices' gradients are, before a step is taken with them."""
+    """Average the gradients over the processes; call it before the optimizer's step."""
     if size() == 1:
         return
     gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
@@ -104,50 +106,50 @@ def average_gradients(optimizer: torch.optim.Optimizer) -> None:
 
 
 def on_first(function: Callable[..., T], *arguments: Any) -> T:
-    """Let the first process call a function, and give all what it returned."""
+    """Call a function in the first process only, and return its result in all processes."""
     if size() == 1:
         return function(*arguments)
     said: list[Any] = [function(*arguments) if is_first() else None]
-    with _heard():
+    with _peer_errors():
         dist.broadcast_object_list(said)
     return said[0]
 
 
 def all_gather(thing: T) -> list[T]:
-    """Give what each process has, by rank."""
+    """Return the object of each process, by rank."""
     if size() == 1:
         return [thing]
     things: list[Any] = [None] * size()
-    with _heard():
+    with _peer_errors():
         dist.all_gather_object(things, thing)
     return things
 
 
 def any_rank(flag: bool) -> bool:
-    """Tell whether it holds in one of the processes."""
+    """Return whether the flag is set in any process."""
     if size() == 1:
         return flag
     said = torch.tensor(int(flag))
-    with _heard():
+    with _peer_errors():
         dist.all_reduce(said, dist.ReduceOp.MAX)
     return bool(said)
 
 
 @contextmanager
-def _heard() -> Iterator[None]:
+def _peer_errors() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise Lost(f"another process of this run has ended ({str(error).splitlines()[0]})") from error
+        raise ProcessLost(f"another process of this run has ended ({str(error).splitlines()[0]})") from error
 
 
 class _Mean(torch.autograd.Function):
-    """The mean over the processes of a tensor; and of its gradient, for each one's loss depends on all."""
+    """The mean over the processes. Its gradient is averaged too, since each loss depends on all slices."""
 
     @staticmethod
     def forward(_: Any, x: Tensor) -> Tensor:
         total = x.detach().clone(memory_format=torch.contiguous_format)
-        with _heard():
+        with _peer_errors():
             dist.all_reduce(total)
         return total / size()
 
@@ -156,10 +158,10 @@ class _Mean(torch.autograd.Function):
         return _Mean.apply(gradient)
 
 
-class _WholeBatchNorms(TorchFunctionMode):
-    """Let every batch norm, of whatever library, see the statistics of the whole batch.
+class _SyncBatchNorms(TorchFunctionMode):
+    """Make every batch norm use the statistics of the whole batch.
 
-    torch's own SyncBatchNorm is for CUDA alone, and one has to put it into each network.
+    torch's SyncBatchNorm works only on CUDA, and each network would have to be converted.
     """
 
     def __torch_function__(
@@ -179,19 +181,19 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Do what torch's function does, with mean and variance over all processes' images [B,C,...]."""
+    """Compute `F.batch_norm` with mean and variance over the images of all processes [B,C,...]."""
     if not training:
         return F.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
     dims, shape = [d for d in range(x.ndim) if d != 1], (1, -1, *(1 for _ in x.shape[2:]))
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     mean_C = mean(wide.mean(dims))
-    centred = wide - mean_C.view(shape)
-    var_C = mean(centred.square().mean(dims))
+    centered = wide - mean_C.view(shape)
+    var_C = mean(centered.square().mean(dims))
     if running_mean is not None and running_var is not None:
         count = size() * x.numel() // x.shape[1]
         with torch.no_grad():
             running_mean.lerp_(mean_C, momentum)
             running_var.lerp_(var_C * count / (count - 1), momentum)
     scale_C = (var_C + eps).rsqrt() * (1 if weight is None else weight)
-    out = centred * scale_C.view(shape)
+    out = centered * scale_C.view(shape)
     return (out if bias is None else out + bias.view(shape)).to(x.dtype)

@@ -1,4 +1,4 @@
-"""Stanford Dogs: 120 breeds of dogs out of ImageNet, with an official test list; the holdout is drawn."""
+"""Stanford Dogs: 120 breeds of dogs from ImageNet, with an official test list; the holdout is drawn."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ BASE = "http://vision.stanford.edu/aditya86/ImageNetDogs"
 ABOUT = About(
     title="Stanford Dogs (Khosla et al. 2011)",
     homepage=f"{BASE}/",
-    licence="ImageNet's terms: non-commercial research and education",
+    license="ImageNet's terms: non-commercial research and education",
     num_classes=120,
     sizes={"train": 10_800, "holdout": 1_200, "test": 8_580},
     probes=("train_list.mat",),
@@ -31,8 +31,10 @@ ABOUT = About(
 
 
 def read(root: Path) -> Listing:
-    """Read the lists of files and labels, which begin at 1; the name of a breed is in its folder's."""
-    images = "images/Images" if (root / "images/Images").is_dir() else "Images"  # the first is Kaggle's
+    """Read the lists of files and labels, which start at 1; the folder's name contains the breed."""
+    images = (
+        "images/Images" if (root / "images/Images").is_dir() else "Images"
+    )  # the first is Kaggle's layout
     breeds: dict[int, str] = {}
     rows: dict[str, list[Row]] = {"train": [], "test": []}
     for name, own in rows.items():
@@ -42,4 +44,4 @@ def read(root: Path) -> Listing:
                 breeds[label] = matlab.path_of(file).split("/")[0].split("-", 1)[1].replace("_", " ")
                 own.append(Row(f"{images}/{file}", label))
     classes = tuple(name for _, name in sorted(breeds.items()))
-    return Listing(classes, {**holdout.holdout("dogs", rows["train"], ABOUT.sizes), "test": rows["test"]})
+    return Listing(classes, {**holdout.split_off("dogs", rows["train"], ABOUT.sizes), "test": rows["test"]})

@@ -1,4 +1,4 @@
-"""DTD: 47 textures in words, 5,640 photographs; the first of the ten official splits."""
+"""DTD: 47 describable textures, 5,640 photographs; the first of the ten official splits."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from .storage.index import Row
 ABOUT = About(
     title="DTD, describable textures, split 1 (Cimpoi et al. 2014)",
     homepage="https://www.robots.ox.ac.uk/~vgg/data/dtd/",
-    licence="research",
+    license="research",
     num_classes=47,
     sizes={"train": 1_880, "holdout": 1_880, "test": 1_880},
     probes=("labels/train1.txt",),
@@ -26,7 +26,7 @@ LISTS = {"train": "train1", "holdout": "val1", "test": "test1"}
 
 
 def read(root: Path) -> Listing:
-    """Read the lists: a line is `texture/image.jpg`."""
+    """Read the lists of `texture/image.jpg`."""
     lines = {part: (root / f"labels/{name}.txt").read_text().split() for part, name in LISTS.items()}
     classes = sorted({line.split("/")[0] for line in lines["train"]})
     parts = {

@@ -10,7 +10,7 @@ from .storage.index import Row
 ABOUT = About(
     title="EuroSAT, RGB (Helber et al. 2019)",
     homepage="https://zenodo.org/records/7711810",
-    licence="MIT",
+    license="MIT",
     num_classes=10,
     sizes={"train": 16_200, "holdout": 5_400, "test": 5_400},
     probes=("AnnualCrop",),
@@ -39,4 +39,4 @@ def read(root: Path) -> Listing:
     test = [row for row, held in zip(rows, is_test, strict=True) if held]
     rest = [row for row, held in zip(rows, is_test, strict=True) if not held]
     classes = tuple(re.sub("(?<=[a-z])(?=[A-Z])", " ", f.name) for f in folders)
-    return Listing(classes, {**holdout.holdout("eurosat", rest, ABOUT.sizes), "test": test})
+    return Listing(classes, {**holdout.split_off("eurosat", rest, ABOUT.sizes), "test": test})

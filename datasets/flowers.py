@@ -10,10 +10,10 @@ BASE = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102"
 ABOUT = About(
     title="Oxford 102 Flowers (Nilsback & Zisserman 2008)",
     homepage=f"{BASE}/",
-    licence="none stated",
+    license="none stated",
     num_classes=102,
     sizes={"train": 1_020, "holdout": 1_020, "test": 6_149},
-    probes=("jpg",),  # the lists lie beside the packed images, too
+    probes=("jpg",),  # not the lists, which may lie beside the packed images
     folders=("flowers-102",),
     archives=(
         Archive(
@@ -38,7 +38,7 @@ ABOUT = About(
     hub=Hub("Donghyun99/Oxford-Flower-102", {"train": "train", "holdout": "validation", "test": "test"}),
 )
 SETS = {"train": "trnid", "holdout": "valid", "test": "tstid"}
-# No official file has the names; these are torchvision's.
+# No official file has the class names; these are torchvision's.
 NAMES = """
 pink primrose, hard-leaved pocket orchid, canterbury bells, sweet pea, english marigold, tiger lily,
 moon orchid, bird of paradise, monkshood, globe thistle, snapdragon, colt's foot, king protea,
@@ -59,7 +59,7 @@ CLASSES = tuple(NAMES.strip().replace(",\n", ", ").split(", "))
 
 
 def read(root: Path) -> Listing:
-    """Read the numbers of each part's images, and the label of every image; both begin at 1."""
+    """Read the image numbers of each part, and the label of each image; both start at 1."""
     with matlab.variables(root / "imagelabels.mat", "the labels of 102 Flowers") as content:
         labels = [matlab.label_of(number, ABOUT.num_classes) for number in content["labels"].ravel()]
     with matlab.variables(root / "setid.mat", "the numbers of each part's images") as content:

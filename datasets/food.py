@@ -10,7 +10,7 @@ from .storage.index import Row
 ABOUT = About(
     title="Food-101 (Bossard et al. 2014)",
     homepage="https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/",
-    licence="scientific fair use; images belong to their owners on Foodspotting",
+    license="scientific fair use; images belong to their owners on Foodspotting",
     num_classes=101,
     sizes={"train": 68_175, "holdout": 7_575, "test": 25_250},
     probes=("meta/train.json",),
@@ -28,7 +28,7 @@ ABOUT = About(
 
 
 def read(root: Path) -> Listing:
-    """Read the lists: for each dish its images `dish/number`. Training images are uncleaned on purpose."""
+    """Read the lists of `dish/number` for each dish. The training images are noisy by design."""
     lists = {name: json.loads((root / f"meta/{name}.json").read_text()) for name in ("train", "test")}
     dishes = sorted(lists["train"])
     rows = {
@@ -36,4 +36,4 @@ def read(root: Path) -> Listing:
         for name, of in lists.items()
     }
     classes = tuple(dish.replace("_", " ") for dish in dishes)
-    return Listing(classes, {**holdout.holdout("food", rows["train"], ABOUT.sizes), "test": rows["test"]})
+    return Listing(classes, {**holdout.split_off("food", rows["train"], ABOUT.sizes), "test": rows["test"]})

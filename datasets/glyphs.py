@@ -1,4 +1,4 @@
-"""Source of the embedded pair: letters, digits and signs from matplotlib's fonts, drawn like the digits."""
+"""The source of the embedded pair: characters from matplotlib's fonts, drawn like the handwritten digits."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,8 +9,8 @@ from PIL import Image, ImageDraw, ImageFont
 from .about import About
 from .digits import enlarge
 
-# A glyph is scaled to its box, so a lower-case letter of its capital's shape (c, o, s, ...) would be the
-# same class under two names; such letters are left out, and Greek ones and signs take their place.
+# A glyph is scaled to its box. Lower-case letters with the shape of their capital (c, o, s, ...) would be a
+# second class of the same images. They are replaced by Greek letters and signs.
 SIGNS = {
     "ampersand": "&", "percent": "%", "dollar": "$", "hash": "#", "at": "@", "question": "?", "plus": "+",
     "equals": "=", "asterisk": "*", "slash": "/", "less": "<", "greater": ">", "left-paren": "(",
@@ -25,7 +25,7 @@ CLASSES: tuple[str, ...] = tuple(CHARACTERS)
 ABOUT = About(
     title="Printed letters, digits and signs",
     homepage="https://matplotlib.org",
-    licence="Bitstream Vera, STIX: free",
+    license="Bitstream Vera, STIX: free",
     num_classes=94,
     sizes={"train": 4700, "holdout": 940},
     source="none",
@@ -33,15 +33,15 @@ ABOUT = About(
     hflip=False,
 )
 
-# No bold faces: the weight varies through the stroke width.
+# No bold fonts: the stroke width varies instead.
 FONTS = (
     "DejaVuSans.ttf", "DejaVuSans-Oblique.ttf", "DejaVuSansMono.ttf", "DejaVuSansMono-Oblique.ttf",
     "DejaVuSerif.ttf", "DejaVuSerif-Italic.ttf", "STIXGeneral.ttf", "STIXGeneralItalic.ttf",
 )  # fmt: skip
 SEED = 0
 PER_CLASS = {"train": 50, "holdout": 10}
-CANVAS, POINTS = 96, 56  # a glyph of this size, turned and slanted, stays inside the canvas
-SIDE, BLOCK = 8, 4  # the digits were scanned to 32x32 dots, and a pixel counts the inked ones of 4x4
+CANVAS, POINTS = 96, 56  # a rotated and slanted glyph of this size fits the canvas
+SIDE, BLOCK = 8, 4  # the digits were scanned at 32x32 dots; a pixel counts the inked dots of 4x4
 
 
 def draw(character: str, font: ImageFont.FreeTypeFont, rng: np.random.Generator) -> Image.Image:
@@ -53,14 +53,14 @@ def draw(character: str, font: ImageFont.FreeTypeFont, rng: np.random.Generator)
     )
     turn, slant = rng.normal(0, 0.12), rng.normal(0, 0.2)
     back = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) @ [[1, slant], [0, 1]]
-    shift = middle - back @ [middle, middle]  # the middle of the canvas stays where it is
+    shift = middle - back @ [middle, middle]  # keeps the center of the canvas fixed
     affine = np.column_stack([back, shift]).ravel().tolist()
     turned = canvas.transform(canvas.size, Image.Transform.AFFINE, affine, resample=Image.Resampling.BILINEAR)
     return turned.crop(turned.getbbox())
 
 
 def scan(glyph: Image.Image, rng: np.random.Generator) -> np.ndarray:
-    """Scale a glyph to the digits' box and bring it down to their resolution, ink shares [8, 8]."""
+    """Scale a glyph to the digits' box and resolution; return the ink fractions [8, 8]."""
     dots = SIDE * BLOCK
     height = dots * rng.uniform(0.92, 1.0)
     width = min(dots, glyph.width * height / glyph.height * rng.uniform(0.75, 1.1))
@@ -74,15 +74,15 @@ def scan(glyph: Image.Image, rng: np.random.Generator) -> np.ndarray:
 
 
 def images(per_class: Mapping[str, int] = PER_CLASS) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Draw the glyphs, the same ones at every call.
+    """Draw the glyphs; every call returns the same.
 
     Args:
-        per_class: images of each class, by part.
+        per_class: images per class, for each part.
 
     Returns:
-        Part name to its uint8 images [N, 16, 16] and int64 labels [N].
+        Part names, mapped to uint8 images [N, 16, 16] and int64 labels [N].
     """
-    import matplotlib  # here, for planning needs only the names above
+    import matplotlib  # imported late: planning needs only the names above
 
     folder = Path(matplotlib.get_data_path(), "fonts", "ttf")
     fonts = [ImageFont.truetype(folder / name, POINTS) for name in FONTS]

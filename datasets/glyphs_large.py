@@ -1,4 +1,4 @@
-"""A larger source beside the embedded pair: four times as many glyphs, as JFT stands beside ImageNet."""
+"""A larger source for the embedded pair: four times as many glyphs, like JFT compared with ImageNet."""
 
 from dataclasses import replace
 
@@ -16,5 +16,5 @@ ABOUT = replace(
 
 
 def images() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Draw the glyphs, the same ones at every call. Returns: as `glyphs.images`."""
+    """Draw the glyphs; every call returns the same. See `glyphs.images`."""
     return glyphs.images(PER_CLASS)

@@ -1,8 +1,8 @@
 """GTSRB: traffic signs in Germany, 43 kinds, with an official test set.
 
-The training set is that of the competition of 2011, as torchvision has it: 26,640 images in tracks of 30 that
-show one sign coming nearer. The holdout is drawn by whole tracks: with frames of one sign in both parts it
-would only tell what was learnt by heart.
+The training set is that of the 2011 competition, as in torchvision: 26,640 images in tracks of 30 frames that
+show one sign at decreasing distance. The holdout is drawn by whole tracks. With frames of one sign in both
+parts it would only measure memorization.
 """
 
 import csv
@@ -17,7 +17,7 @@ BASE = "https://sid.erda.dk/public/archives/daaeac0d7ce1152aea9b61d9f1e19370"
 ABOUT = About(
     title="GTSRB, traffic signs (Stallkamp et al. 2012)",
     homepage="https://benchmark.ini.rub.de/",
-    licence="free for research",
+    license="free for research",
     num_classes=43,
     sizes={"train": 23_820, "holdout": 2_820, "test": 12_630},
     probes=("GTSRB/Training",),
@@ -65,9 +65,9 @@ def read(root: Path) -> Listing:
         folder = f"GTSRB/Training/{label:05}"
         frames = sorted(f.name for f in (root / folder).glob("*.ppm"))
         if not frames:
-            continue  # a copy without this class
+            continue  # this copy lacks the class
         tracks = {t: list(of_track) for t, of_track in groupby(frames, lambda frame: frame.split("_")[0])}
-        # a tenth of the tracks of a class, rounded, and never none
+        # a tenth of the tracks of a class, rounded, at least one
         held = holdout.draw([Row(f"{folder}/{t}", label) for t in tracks], max(1, (len(tracks) + 5) // 10))
         for (_, of_track), is_held in zip(tracks.items(), held, strict=True):
             part = "holdout" if is_held else "train"

@@ -1,6 +1,6 @@
 """ImageNet-1k (ILSVRC-2012): the source of most tables; the holdout is the official validation part.
 
-Read are the official archives as they are, image folders, and Kaggle's copy.
+Supported layouts are the official archives (not unpacked), image folders, and Kaggle's copy.
 """
 
 import csv
@@ -21,12 +21,12 @@ VALIDATION = "ILSVRC2012_img_val.tar", "ILSVRC/Data/CLS-LOC/val", "Data/CLS-LOC/
 ABOUT = About(
     title="ImageNet-1k, ILSVRC-2012 (Russakovsky et al. 2015)",
     homepage="https://image-net.org/challenges/LSVRC/2012/",
-    licence="non-commercial research and education, by registration",
+    license="non-commercial research and education, by registration",
     num_classes=1000,
     sizes={"train": 1_281_167, "holdout": 50_000},
     probes=TRAIN,
     folders=("ILSVRC2012", "ILSVRC", "imagenet-1k", "imagenet1k", "ImageNet"),
-    by_hand="register at image-net.org, get ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and "
+    by_hand="register at image-net.org, download ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and "
     "ILSVRC2012_devkit_t12.tar.gz",
 )
 DEVKIT = "ILSVRC2012_devkit_t12"
@@ -34,20 +34,22 @@ KAGGLE_LABELS = "LOC_val_solution.csv"
 
 
 def read(root: Path) -> Listing:
-    """List the classes by sorted id, and their images; headers of a tar are read with the first row."""
-    path = nested_tar.first_of(root, TRAIN)
-    places = nested_tar.classes(root, path)
+    """List the classes by sorted id, and their images; tar headers are read lazily."""
+    path = nested_tar.first_existing(root, TRAIN)
+    places = nested_tar.find_classes(root, path)
     if not places:
         raise nested_tar.missing(root / path / "n01440764")
     label_of = {wnid: label for label, wnid in enumerate(places)}
     train = nested_tar.rows(root, places, label_of, "imagenet train")
-    return Listing(wordnet.words(list(places)), {"train": train, "holdout": _validation(root, label_of)})
+    return Listing(
+        wordnet.class_names(list(places)), {"train": train, "holdout": _validation(root, label_of)}
+    )
 
 
 def _validation(root: Path, label_of: Mapping[str, int]) -> Iterable[Row]:
-    """List the validation images, from class folders or, where they lie flat, by the official labels."""
-    path = nested_tar.first_of(root, VALIDATION)
-    places = nested_tar.classes(root, path)
+    """List the validation images, from class folders or, in a flat folder, with the official labels."""
+    path = nested_tar.first_existing(root, VALIDATION)
+    places = nested_tar.find_classes(root, path)
     if not places:
         return list(_flat(root, path, label_of))
     if unknown := sorted(set(places) - set(label_of)):
@@ -60,14 +62,14 @@ def _flat(root: Path, path: str, label_of: Mapping[str, int]) -> Iterator[Row]:
     for row in nested_tar.images_in(root, nested_tar.place_of(root, path), "val").rows(-1):
         wnid = wnid_of.get(Path(row.path).stem)
         if wnid is None:
-            raise InputError(f"{root / path}: {Path(row.path).name} is no official validation image")
+            raise InputError(f"{root / path}: {Path(row.path).name} is not an official validation image")
         if wnid not in label_of:
             raise nested_tar.missing(root / "train" / wnid)
         yield row._replace(label=label_of[wnid])
 
 
 def _labels_of_kaggle(root: Path) -> dict[str, str]:
-    """Read the class id of each validation image from Kaggle's list, which lies beside `ILSVRC`."""
+    """Read the class id of each validation image from Kaggle's list, which is beside `ILSVRC`."""
     for file in (root / KAGGLE_LABELS, root.parent / KAGGLE_LABELS):
         if file.exists():
             with file.open(newline="") as f:
@@ -76,9 +78,9 @@ def _labels_of_kaggle(root: Path) -> dict[str, str]:
 
 
 def _labels_of_devkit(root: Path) -> dict[str, str]:
-    """Read the class id of each validation image; a line of the truth is a number that `meta.mat` explains.
+    """Read the class id of each validation image. The ground truth has numbers that `meta.mat` maps to ids.
 
-    These numbers are not the order of the ids.
+    The numbers are not in the order of the ids.
     """
     truth = _from_devkit(root, "ILSVRC2012_validation_ground_truth.txt").split()
     meta = _from_devkit(root, "meta.mat")
@@ -90,7 +92,9 @@ def _labels_of_devkit(root: Path) -> dict[str, str]:
 def _from_devkit(root: Path, name: str) -> bytes:
     """Read a file of the devkit, packed or not.
 
-    Raises: FileNotFoundError that names the archive; InputError where that is damaged.
+    Raises:
+        FileNotFoundError: if the archive is missing too; it names the archive.
+        InputError: if the archive is damaged.
     """
     if (file := root / DEVKIT / "data" / name).exists():
         return file.read_bytes()
@@ -99,4 +103,4 @@ def _from_devkit(root: Path, name: str) -> bytes:
         with tarfile.open(place) as archive:
             return archive.extractfile(f"{DEVKIT}/data/{name}").read()  # type: ignore[union-attr]
     except (tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError, KeyError, AttributeError) as error:
-        raise InputError(f"{place}: cut or damaged; expected {name}, fetch it again") from error
+        raise InputError(f"{place}: cut or damaged; expected {name}; download it again") from error

@@ -1,7 +1,7 @@
-"""ImageNet-21k: the release of 2021 or of 2011, or the part of either that is called 21K-P; a source.
+"""ImageNet-21k, a source: the release of 2021 or of 2011, or its subset 21K-P.
 
-Read are a tar for each class, the tar of those, class folders, and webdataset's shards. Only 21K-P has
-an official split: elsewhere the holdout is spread evenly over each class.
+Supported layouts are a tar for each class, one tar of these, class folders, and webdataset shards. Only 21K-P
+has an official split; otherwise, the holdout is evenly spaced images of each class.
 """
 
 import re
@@ -24,12 +24,12 @@ from .storage.tar_shards import Member
 ABOUT = About(
     title="ImageNet-21k, winter 2021 or fall 2011 (Deng et al. 2009)",
     homepage="https://image-net.org/download-images.php",
-    licence="non-commercial research and education, by registration",
+    license="non-commercial research and education, by registration",
     num_classes=19_167,
     sizes={"train": 13_115_166, "holdout": 38_334},  # of 2021, split here
     probes=(".",),
     folders=("winter21_whole", "fall11_whole", "imagenet21k_resized", "imagenet-21k"),
-    by_hand="register at image-net.org, get winter21_whole.tar.gz, gunzip it (the tars inside may stay)",
+    by_hand="register at image-net.org, download winter21_whole.tar.gz, gunzip it (the tars inside may stay)",
     notes=("ImageNet-21k stands in for JFT-300M, which is not public",),
 )
 PLACES = (
@@ -37,19 +37,19 @@ PLACES = (
     "winter21_whole", "fall11_whole", "train", ".",
 )  # fmt: skip
 WNID = re.compile(r"n\d{8}")
-ONE_IN, MOST = 100, 50_000  # of the images of a class, and of all
+ONE_IN, MOST = 100, 50_000  # holdout: one in 100 images of a class, at most 50,000 in total
 
 
 def read(root: Path) -> Listing:
-    """List the classes that are here by sorted id, and their images; headers are read with the first row."""
+    """List the classes of this copy by sorted id, and their images; tar headers are read lazily."""
     path, places = _classes(root)
     if not places:
         return _of_shards(root)
-    names = wordnet.words(list(places))
+    names = wordnet.class_names(list(places))
     val = path.removesuffix("train") + "val"
     if not path.endswith("imagenet21k_train") or not (root / val).is_dir():
-        return Listing(names, _drawn(root, places))
-    held = {wnid: place for wnid, place in nested_tar.classes(root, val).items() if wnid in places}
+        return Listing(names, _drawn_parts(root, places))
+    held = {wnid: place for wnid, place in nested_tar.find_classes(root, val).items() if wnid in places}
     label_of = {wnid: label for label, wnid in enumerate(places)}
     parts = {
         "train": nested_tar.rows(root, places, label_of, "imagenet21k train"),
@@ -59,33 +59,33 @@ def read(root: Path) -> Listing:
 
 
 def _classes(root: Path) -> tuple[str, dict[str, Place]]:
-    """Find the first place that has classes."""
+    """Find the first path that contains classes."""
     for path in filter(lambda path: (root / path).exists(), PLACES):
-        found = {w: p for w, p in nested_tar.classes(root, path).items() if WNID.fullmatch(w)}
+        found = {w: p for w, p in nested_tar.find_classes(root, path).items() if WNID.fullmatch(w)}
         if found:
             return path, found
     return "", {}
 
 
-def _drawn(root: Path, places: Mapping[str, Place]) -> dict[str, nested_tar.Rows]:
-    """Split each class; the headers are read once for both parts."""
+def _drawn_parts(root: Path, places: Mapping[str, Place]) -> dict[str, nested_tar.Rows]:
+    """Split each class; tar headers are read once for both parts."""
 
     @cache
     def listed() -> list[Images]:
-        return list(nested_tar.listed(root, places, "imagenet21k"))
+        return list(nested_tar.list_images(root, places, "imagenet21k"))
 
     def rows(held: bool) -> Iterator[Row]:
         for label, (wnid, images) in enumerate(zip(places, listed(), strict=True)):
-            chosen = holdout(wnid, len(images.offsets), MOST // len(places))
+            chosen = choose_holdout(wnid, len(images.offsets), MOST // len(places))
             yield from images.rows(label, chosen if held else ~chosen)
 
     return {"train": nested_tar.Rows(lambda: rows(False)), "holdout": nested_tar.Rows(lambda: rows(True))}
 
 
-def holdout(wnid: str, num_images: int, most: int) -> np.ndarray:
-    """Choose images of a class, [N] bool in the order of names: evenly spaced from a place that the id tells.
+def choose_holdout(wnid: str, num_images: int, most: int) -> np.ndarray:
+    """Select holdout images of a class, [N] bool in order of names: evenly spaced, from an id-based start.
 
-    There are one in a hundred, one at least if another is left, and no more than `most`.
+    Select one in a hundred, at least one if the class has several, and at most `most`.
     """
     chosen = np.zeros(num_images, bool)
     count = min(max(num_images // ONE_IN, 1), most, num_images - 1)
@@ -95,9 +95,9 @@ def holdout(wnid: str, num_images: int, most: int) -> np.ndarray:
 
 
 def _of_shards(root: Path) -> Listing:
-    """Read webdataset's shards, all at once: labels lie beside the images, so that classes come last.
+    """Read webdataset shards, all at once, since only their content gives the labels.
 
-    Shards called `validation` are the holdout; classes are named by `classnames.txt`, or are numbers.
+    Shards called `validation` are the holdout. Class names are in `classnames.txt`, or are numbers.
     """
     found = [_shard(*shard) for shard in tar_shards.samples(root, sorted(root.glob("*.tar")))]
     if not any(len(labels) for _, labels, _ in found):
@@ -107,7 +107,7 @@ def _of_shards(root: Path) -> Listing:
     if not held.any():
         order = np.argsort(labels, kind="stable")
         for label, own in enumerate(np.split(order, np.cumsum(count)[:-1])):
-            held[own] = holdout(str(label), len(own), MOST // len(count))
+            held[own] = choose_holdout(str(label), len(own), MOST // len(count))
     bounds = np.cumsum([len(own) for _, own, _ in found])[:-1]
 
     def rows(wanted: np.ndarray) -> Iterator[Row]:
@@ -116,14 +116,14 @@ def _of_shards(root: Path) -> Listing:
                 yield row._replace(label=label)
 
     parts = {"train": nested_tar.Rows(lambda: rows(~held)), "holdout": nested_tar.Rows(lambda: rows(held))}
-    return Listing(wordnet.words(tar_shards.class_names(root, len(count))), parts)
+    return Listing(wordnet.class_names(tar_shards.class_names(root, len(count))), parts)
 
 
 def _shard(tar: str, samples: Iterable[tar_shards.Sample]) -> tuple[Images, np.ndarray, np.ndarray]:
-    """List the images of a shard, their labels [n], and which are held out [n]."""
+    """Return the images of a shard, their labels [n], and whether each is in the holdout [n]."""
     found = list(samples)
     if strange := [sample.path for sample in found if not sample.numbered]:
-        raise InputError(f"{tar}:{strange[0]}: no label; expected a .cls or a .json beside it")
+        raise InputError(f"{tar}:{strange[0]}: no label; expected a .cls or a .json of the same name")
     images = nested_tar.compact("", tar, [Member(s.path, s.offset, s.num_bytes) for s in found])
     labels = np.array([int(s.folder.rpartition("/")[2]) for s in found], np.int64)
     return images, labels, np.array([s.folder.startswith("holdout/") for s in found], bool)

@@ -1,4 +1,4 @@
-"""iNaturalist 2021: 10,000 species; train has 50 photographs of each (the mini set), the holdout is `val`."""
+"""iNaturalist 2021: 10,000 species; train has 50 photographs of each (the mini set); the holdout is `val`."""
 
 from pathlib import Path
 
@@ -6,12 +6,17 @@ from .about import About, Archive, Listing, Torchvision
 from .storage import nested_tar
 
 BASE = "https://ml-inat-competition-datasets.s3.amazonaws.com/2021"
-TRAIN = "train_mini", "2021_train_mini", "train", "2021_train"  # in the archive, of torchvision; the full set
+TRAIN = (
+    "train_mini",
+    "2021_train_mini",
+    "train",
+    "2021_train",
+)  # in the archive and in torchvision; then the full set
 VAL = "val", "2021_valid"
 ABOUT = About(
     title="iNaturalist 2021, mini training set (Van Horn et al. 2021)",
     homepage="https://github.com/visipedia/inat_comp/tree/master/2021",
-    licence="non-commercial research and education",
+    license="non-commercial research and education",
     num_classes=10_000,
     sizes={"train": 500_000, "holdout": 100_000},
     probes=TRAIN,
@@ -33,9 +38,9 @@ ABOUT = About(
 
 
 def read(root: Path) -> Listing:
-    """Read class folders, `00000_Animalia_…_Lumbricus_terrestris`: first the label, last the species."""
-    places = nested_tar.classes(root, nested_tar.first_of(root, TRAIN))
-    val = nested_tar.classes(root, nested_tar.first_of(root, VAL))
+    """Read class folders such as `00000_Animalia_…_Lumbricus_terrestris`: label first, species last."""
+    places = nested_tar.find_classes(root, nested_tar.first_existing(root, TRAIN))
+    val = nested_tar.find_classes(root, nested_tar.first_existing(root, VAL))
     label_of = {name: label for label, name in enumerate(places)}
     if unknown := sorted(set(val) - set(places)):
         raise nested_tar.missing(root / "train_mini" / unknown[0])

@@ -1,28 +1,24 @@
-"""MNIST: 70,000 handwritten digits of 28 px, given with a black border of 2 px, which makes 32.
+"""MNIST: 70,000 handwritten digits of 28 px, padded with 2 px of black to 32 px.
 
-The digits networks take 32 px, and the released transfer from MNIST to SVHN pads and does not resize. That
-release trains its source on all 60,000; here 5,000 of them are the holdout, drawn.
+The networks for digits take 32 px. The released code for transfer from MNIST to SVHN pads too, without
+resizing. It trains its source on all 60,000 images; here 5,000 of them are drawn as the holdout.
 """
 
 import gzip
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from .. import InputError
 from .about import About, Archive, Listing, Torchvision
-from .base import Part
-from .pixels import ArrayImages
-from .reading import holdout
-from .storage.index import Row
+from .reading.arrays import split_arrays
 
 BASE = "https://storage.googleapis.com/cvdf-datasets/mnist"
 ABOUT = About(
     title="MNIST (LeCun et al. 1998)",
     homepage="http://yann.lecun.com/exdb/mnist/",
-    licence="CC BY-SA 3.0",
+    license="CC BY-SA 3.0",
     num_classes=10,
     sizes={"train": 55_000, "holdout": 5_000, "test": 10_000},
     probes=("train-images-idx3-ubyte.gz", "train-images-idx3-ubyte"),
@@ -62,36 +58,24 @@ ABOUT = About(
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 BORDER = 2
 
-Arrays = tuple[np.ndarray, np.ndarray]  # uint8 images [N,H,W] or [N,H,W,3], int64 labels [N]
-
 
 def read(root: Path) -> Listing:
-    """Read the four IDX files, packed or not."""
+    """Read the four IDX files, compressed or not."""
     pairs = (
-        (_idx(root / f"{part}-images-idx3-ubyte"), _idx(root / f"{part}-labels-idx1-ubyte"))
+        (_read_idx(root / f"{part}-images-idx3-ubyte"), _read_idx(root / f"{part}-labels-idx1-ubyte"))
         for part in ("train", "t10k")
     )
     border = (0, 0), (BORDER, BORDER), (BORDER, BORDER)
     train, test = ((np.pad(images, border), labels.astype(np.int64)) for images, labels in pairs)
-    return Listing(DIGITS, parts("mnist", train, test, ABOUT.sizes))
+    return Listing(DIGITS, split_arrays("mnist", train, test, ABOUT.sizes))
 
 
-def parts(name: str, train: Arrays, test: Arrays, sizes: Mapping[str, int]) -> dict[str, Part]:
-    """Make the parts of a set of arrays; the holdout is drawn by positions in the official training set."""
-    rows = [Row(f"train/{i:05}", label) for i, label in enumerate(train[1].tolist())]
-    found = {"test": Part(ArrayImages(test[0]), test[1])}
-    for part, own in holdout.holdout(name, rows, sizes).items():
-        places = [int(row.path.removeprefix("train/")) for row in own]
-        found[part] = Part(ArrayImages(train[0][places]), train[1][places])
-    return found
-
-
-def _idx(path: Path) -> np.ndarray:
-    """Read uint8 of any shape: a magic number that ends in the number of axes, their lengths, the values."""
+def _read_idx(path: Path) -> np.ndarray:
+    """Read a uint8 array: a magic number that ends in the number of axes, axis lengths, and values."""
     packed = path.with_name(f"{path.name}.gz")
     try:
         content = path.read_bytes() if path.is_file() else gzip.decompress(packed.read_bytes())
         shape = np.frombuffer(content, ">i4", content[3], offset=4)
         return np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
     except (gzip.BadGzipFile, EOFError, zlib.error, ValueError, IndexError) as error:
-        raise InputError(f"{packed}: cut or damaged; expected an IDX file, fetch it again") from error
+        raise InputError(f"{packed}: cut or damaged; expected an IDX file; download it again") from error

@@ -10,7 +10,7 @@ BASE = "https://www.robots.ox.ac.uk/~vgg/data/pets/data"
 ABOUT = About(
     title="Oxford-IIIT Pet (Parkhi et al. 2012)",
     homepage="https://www.robots.ox.ac.uk/~vgg/data/pets/",
-    licence="CC BY-SA 4.0",
+    license="CC BY-SA 4.0",
     num_classes=37,
     sizes={"train": 2_940, "holdout": 740, "test": 3_669},
     probes=("annotations/trainval.txt",),
@@ -33,7 +33,7 @@ ABOUT = About(
 
 
 def read(root: Path) -> Listing:
-    """Read the lists: lines of image, breed from 1 on, cat or dog, and breed of that kind."""
+    """Read the lists: image, breed (from 1), cat or dog, and breed within that kind."""
     breeds: dict[int, str] = {}
     rows: dict[str, list[Row]] = {"trainval": [], "test": []}
     for name, own in rows.items():
@@ -42,4 +42,6 @@ def read(root: Path) -> Listing:
             breeds[int(breed)] = image.rpartition("_")[0].replace("_", " ")
             own.append(Row(f"images/{image}.jpg", int(breed) - 1))
     classes = tuple(name for _, name in sorted(breeds.items()))
-    return Listing(classes, {**holdout.holdout("pets", rows["trainval"], ABOUT.sizes), "test": rows["test"]})
+    return Listing(
+        classes, {**holdout.split_off("pets", rows["trainval"], ABOUT.sizes), "test": rows["test"]}
+    )

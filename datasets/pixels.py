@@ -1,4 +1,4 @@
-"""Where pixels come from: encoded images, and decoded ones in memory or on demand.
+"""Encoded images, and decoded pixels in memory or on demand.
 
 Shape letters: N images of a part, B images of a batch, S side of the pixels.
 """
@@ -18,24 +18,32 @@ from torch.nn.functional import interpolate
 
 from .device import moved
 
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")  # others of PIL's start programs, as EPS
-MOST_PIXELS = 150_000_000  # of an image, before it is decoded
-SMALL = 80  # pixels a side: up to here images fit the cache and cost little, and ways that win nothing stay
+FORMATS = (
+    "JPEG",
+    "PNG",
+    "BMP",
+    "WEBP",
+    "GIF",
+    "TIFF",
+    "PPM",
+)  # some of PIL's other formats start programs, such as EPS
+MOST_PIXELS = 150_000_000  # per image, checked before decoding
+SMALL = 80  # pixels per side; the faster paths for large images gain nothing up to here
 
-Squares = Tensor | list[Tensor]  # uint8 pixels [B,3,S,S]; or of large images each [3,S,S], where it lies
-Raw = tuple[Squares, Tensor]  # and aspect ratios [B]
+Squares = Tensor | list[Tensor]  # uint8 pixels [B,3,S,S], or a list of large images [3,S,S]
+Raw = tuple[Squares, Tensor]  # with aspect ratios [B]
 
 
-def whole(pixels: Squares) -> Tensor:
-    """Give the pixels of a batch as one tensor [B,3,S,S]."""
+def as_tensor(pixels: Squares) -> Tensor:
+    """Return the pixels of a batch as one tensor [B,3,S,S]."""
     return torch.stack(pixels) if isinstance(pixels, list) else pixels
 
 
-def brought(raw: Raw, device: torch.device) -> Raw:
-    """Bring a batch to a device; to a GPU as a whole."""
+def batch_to_device(raw: Raw, device: torch.device) -> Raw:
+    """Move a batch to a device; to a GPU as one tensor."""
     pixels, aspect = raw
     if device.type != "cpu" or not isinstance(pixels, list):
-        pixels = moved(whole(pixels), device)
+        pixels = moved(as_tensor(pixels), device)
     return pixels, moved(aspect, device)
 
 
@@ -44,18 +52,19 @@ class Images(Protocol):
 
     def __len__(self) -> int: ...
     def decode(self, i: int, side: int) -> tuple[np.ndarray, float]:
-        """Give image `i` as uint8 [side,side,3] and its aspect ratio, width over height."""
+        """Return image `i` as uint8 [side,side,3] and its aspect ratio, width over height."""
 
 
 class Unreadable(ValueError):
-    """Bytes that are no image, or one that nobody should decode."""
+    """Bytes that are not an image, or an image too large to decode."""
 
 
 @contextmanager
-def opened(data: bytes) -> Iterator[Image.Image]:
-    """Open an encoded image, of which only the header is read yet.
+def open_image(data: bytes) -> Iterator[Image.Image]:
+    """Open an encoded image; only its header has been read inside the block.
 
-    Raises: Unreadable for whatever a decoder finds wrong in here or inside the block.
+    Raises:
+        Unreadable: for any decoder error here or inside the block.
     """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
@@ -66,15 +75,15 @@ def opened(data: bytes) -> Iterator[Image.Image]:
             yield image
     except Unreadable:
         raise
-    except Exception as error:  # damaged bytes lead decoders to errors of every kind
+    except Exception as error:  # damaged bytes cause decoder errors of every type
         reason = str(error).split("<")[0].strip() or type(error).__name__
         raise Unreadable(reason) from error
 
 
-def square(image: Image.Image, side: int) -> tuple[np.ndarray, float]:
-    """Resize a whole image to uint8 [side,side,3], bicubically; gives its aspect ratio too.
+def resize_square(image: Image.Image, side: int) -> tuple[np.ndarray, float]:
+    """Resize a whole image to uint8 [side,side,3], bicubic; return it with its aspect ratio.
 
-    Large ones by torch, in half of PIL's time; one level in two hundred differs from PIL's, by one.
+    Large images use torch, in half of PIL's time; one value in two hundred differs from PIL's, by one.
     """
     aspect = image.width / image.height
     image = image if image.mode == "RGB" else image.convert("RGB")
@@ -86,7 +95,7 @@ def square(image: Image.Image, side: int) -> tuple[np.ndarray, float]:
 
 
 class ArrayImages:
-    """Images that lie in memory as uint8 [N,H,W] (grey) or [N,H,W,3]."""
+    """Images in memory as uint8 [N,H,W] (gray) or [N,H,W,3]."""
 
     def __init__(self, array: np.ndarray) -> None:
         self.array = array
@@ -95,8 +104,8 @@ class ArrayImages:
         return len(self.array)
 
     def decode(self, i: int, side: int) -> tuple[np.ndarray, float]:
-        """Give image `i` as uint8 [side,side,3] and its aspect ratio."""
-        return square(Image.fromarray(self.array[i]), side)
+        """Return image `i` as uint8 [side,side,3] and its aspect ratio."""
+        return resize_square(Image.fromarray(self.array[i]), side)
 
 
 class Pixels(Protocol):
@@ -104,42 +113,42 @@ class Pixels(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where the pixels lie."""
+        """Return the device of the pixels."""
 
     def __len__(self) -> int: ...
     def take(self, index: Tensor) -> Callable[[], Raw]:
-        """Start to get these images; the function that is returned waits for them."""
+        """Start loading these images; the returned function waits for them."""
 
 
 @dataclass(frozen=True)
 class MemoryPixels:
-    """Pixels decoded once: a uint8 tensor [N,3,S,S], often a memory map, and aspects [N]."""
+    """Decoded pixels: a uint8 tensor [N,3,S,S], often memory-mapped, and aspect ratios [N]."""
 
     pixels: Tensor
     aspect: Tensor
 
     @property
     def device(self) -> torch.device:
-        """Where they lie."""
+        """Return the device of the pixels."""
         return self.pixels.device
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def take(self, index: Tensor) -> Callable[[], Raw]:
-        """Gather on the device where the pixels lie; large ones on a CPU stay in their places."""
+        """Gather on the pixels' device; large images on the CPU are not copied."""
         index = moved(index, self.device)
         if self.device.type == "cpu" and _is_large(index, self.pixels.shape[-1]):
             return lambda: ([self.pixels[i] for i in index.tolist()], self.aspect[index])
         return lambda: (self.pixels[index], self.aspect[index])
 
     def to(self, device: torch.device) -> "MemoryPixels":
-        """Move the pixels onto a device, once."""
+        """Return the pixels on a device."""
         return MemoryPixels(self.pixels.to(device), self.aspect.to(device))
 
 
 class DemandPixels:
-    """Pixels decoded each time they are asked for, by threads: for sources that no cache holds."""
+    """Pixels decoded by threads on each request, for sources that are too large for the cache."""
 
     device = torch.device("cpu")
 
@@ -151,39 +160,39 @@ class DemandPixels:
         return len(self.images)
 
     def take(self, index: Tensor) -> Callable[[], Raw]:
-        """Start decoding in the threads; returns at once."""
+        """Start decoding in the threads, and return immediately."""
         jobs: list[Future] = [self._threads.submit(self.images.decode, i, self.side) for i in index.tolist()]
-        return lambda: _stacked([job.result() for job in jobs], self.side)
+        return lambda: _collate([job.result() for job in jobs], self.side)
 
 
-def _stacked(decoded: list[tuple[np.ndarray, float]], side: int) -> Raw:
+def _collate(decoded: list[tuple[np.ndarray, float]], side: int) -> Raw:
     aspects = torch.tensor([aspect for _, aspect in decoded])
     if _is_large(aspects, side):
         return [torch.from_numpy(image).permute(2, 0, 1) for image, _ in decoded], aspects
-    pixels = np.empty((len(decoded), 3, side, side), np.uint8)  # none at all is a batch too
+    pixels = np.empty((len(decoded), 3, side, side), np.uint8)  # the batch may be empty
     for i, (image, _) in enumerate(decoded):
         pixels[i] = image.transpose(2, 0, 1)
     return torch.from_numpy(pixels), aspects
 
 
 def _is_large(batch: Tensor, side: int) -> bool:
-    """Tell whether the images of a batch are kept apart: their crops are made one by one."""
+    """Return whether a batch is kept as a list of images, which are cropped one by one."""
     return side > SMALL and len(batch) > 0
 
 
 @dataclass(frozen=True)
 class JoinedPixels:
-    """Two sets of pixels behind one index: the second follows the first."""
+    """Two sets of pixels with one index: the second follows the first."""
 
     first: Pixels
     second: Pixels
-    device = torch.device("cpu")  # where the order of both is known
+    device = torch.device("cpu")  # where both indexes are known
 
     def __len__(self) -> int:
         return len(self.first) + len(self.second)
 
     def take(self, index: Tensor) -> Callable[[], Raw]:
-        """Get from both sides and put the images back into the order asked for."""
+        """Load from both sets and restore the order of `index`."""
         index = index.cpu()
         late = index >= len(self.first)
         sides = (self.first.take(index[~late]), self.second.take(index[late] - len(self.first)))
@@ -191,9 +200,9 @@ class JoinedPixels:
 
         def joined() -> Raw:
             parts = [side() for side in sides]
-            device = parts[0][1].device  # one side may lie on the GPU, the other be too large for it
+            device = parts[0][1].device  # one may be on the GPU, the other too large for it
             place = order.to(device)
-            pixels = [whole(images).to(device) for images, _ in parts]
+            pixels = [as_tensor(images).to(device) for images, _ in parts]
             return torch.cat(pixels)[place], torch.cat([aspect.to(device) for _, aspect in parts])[place]
 
         return joined

@@ -12,7 +12,7 @@ BASE = "http://data.csail.mit.edu/places/places365"
 ABOUT = About(
     title="Places365-Standard, 256 px (Zhou et al. 2017)",
     homepage="http://places2.csail.mit.edu/download.html",
-    licence="non-commercial research and education; images belong to their owners",
+    license="non-commercial research and education; images belong to their owners",
     num_classes=365,
     sizes={"train": 1_803_460, "holdout": 36_500},
     probes=("places365_train_standard.txt",),
@@ -38,15 +38,15 @@ ABOUT = About(
         "Places365", ({"split": "train-standard", "small": True}, {"split": "val", "small": True})
     ),
 )
-TRAIN_FOLDERS = "data_256", "data_256_standard"  # in the archive; what torchvision makes of it
+TRAIN_FOLDERS = "data_256", "data_256_standard"  # in the archive, and in torchvision
 
 
 def read(root: Path) -> Listing:
-    """Read the lists: lines of path and label."""
+    """Read the lists of paths and labels."""
     lines = (root / "categories_places365.txt").read_text().splitlines()
     names = [line.split()[0] for line in sorted(lines, key=lambda line: int(line.split()[1]))]
     train, val = ((root / f"places365_{what}.txt").read_text() for what in ("train_standard", "val"))
-    folder = nested_tar.first_of(root, TRAIN_FOLDERS)
+    folder = nested_tar.first_existing(root, TRAIN_FOLDERS)
     return Listing(
         tuple(_words(name) for name in names),
         {"train": Rows(lambda: _rows(train, folder)), "holdout": Rows(lambda: _rows(val, "val_256"))},
@@ -54,7 +54,7 @@ def read(root: Path) -> Listing:
 
 
 def _words(name: str) -> str:
-    """Turn `/a/apartment_building/outdoor` into words."""
+    """Turn `/a/apartment_building/outdoor` into a class name."""
     return name[3:].replace("/", ", ").replace("_", " ")
 
 

@@ -1,19 +1,19 @@
-"""A source with a known truth: some classes are the target's own, the others are made harmful.
+"""Build a source with known truth: some classes are the target's own, the others are harmful.
 
-Named by what is planted: `source=planted:KIND:SHARE:SOURCE:TARGET`, as
-`planted:conflicting:0.9:glyphs:digits`; a whole number at the end is another seed than 0. The near classes
-are the target's, with its training images (of which a run of few shots trains on a few). SHARE of all classes
-are harmful, drawn from SOURCE:
+Its name is `source=planted:KIND:SHARE:SOURCE:TARGET[:SEED]`, for example
+`planted:conflicting:0.9:glyphs:digits`; the default seed is 0. The near classes are the target's, with its
+training images (a few-shot run trains on some of them). A fraction SHARE of all classes is harmful, drawn
+from SOURCE:
 
-- `shuffled`: their labels are shuffled among their images;
-- `conflicting`: their images are those of the near classes, under a label drawn at random;
-- `foreign`: rows and columns of their images are put into another order, the same for all.
+- `shuffled`: their labels are shuffled among their images.
+- `conflicting`: their images are those of the near classes, with random harmful labels.
+- `foreign`: rows and columns of their images are permuted, in the same way for all images.
 """
 
 import hashlib
 import os
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import StrEnum, auto
 from pathlib import Path
 
 import numpy as np
@@ -26,43 +26,44 @@ PREFIX = "planted:"
 
 
 class Kind(StrEnum):
-    """What is wrong with the harmful classes."""
+    """The type of harmful classes."""
 
-    shuffled = "shuffled"
-    conflicting = "conflicting"
-    foreign = "foreign"
+    shuffled = auto()
+    conflicting = auto()
+    foreign = auto()
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a name asks for."""
+    """The parsed name of a planted source."""
 
     kind: Kind
-    share: float  # of all classes, harmful
+    share: float  # fraction of harmful classes
     source: str
     target: str
     seed: int
 
     @property
     def name(self) -> str:
-        """Name the data set without the places of its images."""
+        """Return a short name, without paths."""
         source, target = short_name(self.source), short_name(self.target)
         seed = f"-seed{self.seed}" if self.seed else ""
         return f"{target}+{self.kind}-{self.share:g}-{source}{seed}"
 
 
 def short_name(name: str) -> str:
-    """Name a data set, planted or not, without the place of its images; never `.` or `..`."""
-    plan = read(name)
+    """Return a short name of any data set, without paths; never `.` or `..`."""
+    plan = parse(name)
     if plan:
         return plan.name
-    return Path(os.path.abspath(name)).name.removesuffix(".tar") or "root"  # noqa: PTH100  (links keep names)
+    return Path(os.path.abspath(name)).name.removesuffix(".tar") or "root"  # noqa: PTH100  (links keep their name)
 
 
-def read(name: str) -> Plan | None:
-    """Read the name of a planted source; None for any other data set.
+def parse(name: str) -> Plan | None:
+    """Parse the name of a planted source; return None for any other data set.
 
-    Raises: InputError when a part is missing or wrong.
+    Raises:
+        InputError: if a part of the name is missing or wrong.
     """
     if not name.startswith(PREFIX):
         return None
@@ -86,21 +87,22 @@ def read(name: str) -> Plan | None:
 
 
 def plant(plan: Plan, source: Dataset, target: Dataset) -> Dataset:
-    """Put the target's training images beside harmful classes; `truth` says which those are.
+    """Combine the target's training images with harmful classes; `truth` marks which is which.
 
-    Raises: InputError when the source has too few classes for the share, or images have several labels.
+    Raises:
+        InputError: if the source has too few classes for the share, or images have several labels.
     """
     num_near = len(target.classes)
     num_bad = round(num_near * plan.share / (1 - plan.share))
     if not 0 < num_bad <= len(source.classes):
         raise InputError(
-            f"source={PREFIX}…: a share of {plan.share:g} beside {num_near} classes of {target.name} takes "
-            f"{num_bad} harmful ones; expected 1 to {len(source.classes)}, as {source.name} has"
+            f"source={PREFIX}…: a share of {plan.share:g} with {num_near} classes of {target.name} needs "
+            f"{num_bad} harmful ones; expected 1 to {len(source.classes)}, the classes of {source.name}"
         )
     random = np.random.default_rng(derive_seed(plan.seed, "classes"))
     bad = np.sort(random.choice(len(source.classes), num_bad, replace=False))
     near, far = (_part(dataset, "train") for dataset in (target, source))
-    part = _planted(plan, near, far, bad, num_near)
+    part = _join(plan, near, far, bad, num_near)
     text = f"{plan.name} {source.fingerprint} {target.fingerprint}"
     return Dataset(
         name=plan.name,
@@ -121,8 +123,8 @@ def _part(dataset: Dataset, name: str) -> Part:
     return part
 
 
-def _planted(plan: Plan, near: Part, far: Part, bad: np.ndarray, num_near: int) -> Part:
-    """Join the near images with the harmful ones: as many a class as the source has."""
+def _join(plan: Plan, near: Part, far: Part, bad: np.ndarray, num_near: int) -> Part:
+    """Join the near and the harmful images; harmful classes keep their number of images."""
     random = np.random.default_rng(derive_seed(plan.seed, "images"))
     rows = np.flatnonzero(np.isin(far.labels, bad))
     labels = num_near + np.searchsorted(bad, far.labels[rows])
@@ -137,7 +139,7 @@ def _planted(plan: Plan, near: Part, far: Part, bad: np.ndarray, num_near: int) 
 
 @dataclass(frozen=True)
 class _Images:
-    """Some images of a part, by their numbers [N]; with a seed, rows and columns in another order."""
+    """Selected images [N] of a part; with a seed, rows and columns are permuted."""
 
     images: Images
     image: np.ndarray
@@ -147,7 +149,7 @@ class _Images:
         return len(self.image)
 
     def decode(self, i: int, side: int) -> tuple[np.ndarray, float]:
-        """Give image `i` as uint8 [side,side,3] and its aspect ratio."""
+        """Return image `i` as uint8 [side,side,3] and its aspect ratio."""
         pixels, aspect = self.images.decode(int(self.image[i]), side)
         if self.order_seed is not None:
             random = np.random.default_rng(self.order_seed)
@@ -157,7 +159,7 @@ class _Images:
 
 @dataclass(frozen=True)
 class _Joined:
-    """Images of one part behind those of another."""
+    """The images of two parts, one after the other."""
 
     first: Images
     second: Images
@@ -166,6 +168,6 @@ class _Joined:
         return len(self.first) + len(self.second)
 
     def decode(self, i: int, side: int) -> tuple[np.ndarray, float]:
-        """Give image `i` as uint8 [side,side,3] and its aspect ratio."""
+        """Return image `i` as uint8 [side,side,3] and its aspect ratio."""
         late = i - len(self.first)
         return self.second.decode(late, side) if late >= 0 else self.first.decode(i, side)

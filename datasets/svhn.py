@@ -7,15 +7,16 @@ import numpy as np
 
 from .about import About, Archive, Listing, Torchvision
 from .base import Part
-from .mnist import DIGITS, Arrays, parts
+from .mnist import DIGITS
 from .pixels import ArrayImages
 from .reading import matlab
+from .reading.arrays import Arrays, split_arrays
 
 BASE = "http://ufldl.stanford.edu/housenumbers"
 ABOUT = About(
     title="SVHN, cropped digits (Netzer et al. 2011)",
     homepage="http://ufldl.stanford.edu/housenumbers/",
-    licence="non-commercial use",
+    license="non-commercial use",
     num_classes=10,
     sizes={"train": 65_931, "holdout": 7_326, "test": 26_032},
     probes=("train_32x32.mat",),
@@ -41,16 +42,16 @@ ABOUT = About(
     in_arrays=True,
 )
 RECIPE_SEED = 0
-GREY = np.array((0.2989, 0.587, 0.114), np.float32)  # of red, green, blue
+GRAY = np.array((0.2989, 0.587, 0.114), np.float32)  # weights of red, green, blue
 
 
 def read(root: Path) -> Listing:
-    """Read the two .mat files. The 531,131 easier images of the part `extra` are not used."""
-    return Listing(DIGITS, parts("svhn", arrays(root, "train"), arrays(root, "test"), ABOUT.sizes))
+    """Read the two .mat files. The 531,131 easier images of `extra` are not used."""
+    return Listing(DIGITS, split_arrays("svhn", arrays(root, "train"), arrays(root, "test"), ABOUT.sizes))
 
 
 def arrays(root: Path, part: str) -> Arrays:
-    """Read uint8 images [N,32,32,3] and their digits int64 [N]; in the file the digit 0 is called 10."""
+    """Read uint8 images [N,32,32,3] and their digits int64 [N]; the file has 10 for the digit 0."""
     with matlab.variables(root / f"{part}_32x32.mat", "X and y of SVHN") as content:
         images, digits = content["X"].transpose(3, 0, 1, 2), content["y"].ravel()
         if images.shape != (len(digits), 32, 32, 3) or images.dtype != np.uint8:
@@ -58,12 +59,12 @@ def arrays(root: Path, part: str) -> Arrays:
         return images, digits.astype(np.int64) % 10
 
 
-def few(root: Path, digits: Sequence[int], sizes: Mapping[str, int]) -> dict[str, Part]:
-    """Draw the small sets of the released code of L2TL, in grey; a label is the digit modulo their number.
+def draw_small_set(root: Path, digits: Sequence[int], sizes: Mapping[str, int]) -> dict[str, Part]:
+    """Draw the small sets of L2TL's released code, in gray; a label is the digit modulo the number of digits.
 
-    One generator shuffles the positions of each digit in turn, first those in the training file, then
-    those in the test file. Of a digit the first training positions are `train`; the first test positions
-    are `holdout`, and those that follow `test`.
+    One generator shuffles the positions of each digit in turn, first in the training file, then in the
+    test file. The first training positions of a digit are `train`. Its first test positions are `holdout`,
+    and the next ones are `test`.
     """
     random = np.random.RandomState(RECIPE_SEED)
     found = {}
@@ -73,14 +74,14 @@ def few(root: Path, digits: Sequence[int], sizes: Mapping[str, int]) -> dict[str
         shuffled = [random.permutation(np.flatnonzero(labels == digit)) for digit in digits]
         cut = zip(*(np.split(positions, cuts)[:-1] for positions in shuffled), strict=True)
         for name, positions in zip(names, map(np.concatenate, cut), strict=True):
-            found[name] = Part(ArrayImages(grey(images[positions])), labels[positions] % len(digits))
+            found[name] = Part(ArrayImages(to_gray(images[positions])), labels[positions] % len(digits))
     return found
 
 
-def grey(images: np.ndarray) -> np.ndarray:
-    """Turn uint8 colours [N,H,W,3] grey [N,H,W] as `tf.image.rgb_to_grayscale` does.
+def to_gray(images: np.ndarray) -> np.ndarray:
+    """Convert uint8 colors [N,H,W,3] to gray [N,H,W], exactly as `tf.image.rgb_to_grayscale` does.
 
-    Shares of 255 are weighted; back to bytes they are multiplied by 255.5 and cut off.
+    Values are scaled to 0..1 and weighted; then they are multiplied by 255.5 and truncated.
     """
     shares = images.astype(np.float32) * np.float32(1 / 255)
-    return (shares @ GREY * np.float32(255.5)).astype(np.uint8)
+    return (shares @ GRAY * np.float32(255.5)).astype(np.uint8)

@@ -1,7 +1,7 @@
 """The digits of SVHN, 60 images each in every part: the small target of L2TL's released code of 2019.
 
-In grey, as there; the holdout and the test part are both from SVHN's test set. That code does not seed its
-draws: here they are those of `svhn5`, seeded with 0.
+Images are gray, as in that code. Holdout and test part are both from SVHN's test set. That code does not seed
+its draws; here they are drawn as in `svhn5`, with seed 0.
 """
 
 from dataclasses import replace
@@ -23,4 +23,4 @@ ABOUT = replace(
 
 def read(root: Path) -> Listing:
     """Draw from the two .mat files."""
-    return Listing(DIGITS, svhn.few(root, (1, 2, 3, 4, 5, 6, 7, 8, 9, 0), ABOUT.sizes))
+    return Listing(DIGITS, svhn.draw_small_set(root, (1, 2, 3, 4, 5, 6, 7, 8, 9, 0), ABOUT.sizes))

@@ -1,8 +1,8 @@
 """The digits 1 to 5 of SVHN, 60 training images each: the small target of L2TL's released code of 2020.
 
-In grey, with `five` as class 0, as there. The draws follow that code step by step (its generator is seeded
-with 0), so that from the official files the same images come; its holdout is ten times the training set,
-and is taken from SVHN's test set, as the test part is.
+Images are gray, and `five` is class 0, as in that code. The draws follow the code step by step (its seed is
+0), and give the same images from the official files. Its holdout is ten times the training set, and comes
+from SVHN's test set, like the test part.
 """
 
 from dataclasses import replace
@@ -25,4 +25,4 @@ CLASSES = ("five", "one", "two", "three", "four")
 
 def read(root: Path) -> Listing:
     """Draw from the two .mat files."""
-    return Listing(CLASSES, svhn.few(root, (1, 2, 3, 4, 5), ABOUT.sizes))
+    return Listing(CLASSES, svhn.draw_small_set(root, (1, 2, 3, 4, 5), ABOUT.sizes))

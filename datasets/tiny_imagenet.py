@@ -1,4 +1,4 @@
-"""Tiny ImageNet: 200 of ImageNet's classes at 64 px; the holdout is drawn, the test part is the `val`."""
+"""Tiny ImageNet: 200 of ImageNet's classes at 64 px; the holdout is drawn, and the test part is `val`."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from .storage.index import Row
 ABOUT = About(
     title="Tiny ImageNet (Stanford CS231n 2015)",
     homepage="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
-    licence="ImageNet's terms: non-commercial research and education",
+    license="ImageNet's terms: non-commercial research and education",
     num_classes=200,
     sizes={"train": 90_000, "holdout": 10_000, "test": 10_000},
     probes=("wnids.txt",),
@@ -26,7 +26,7 @@ ABOUT = About(
 
 
 def read(root: Path) -> Listing:
-    """Read class folders and the annotations of `val`; labels go by sorted id, `wnids.txt` is not sorted."""
+    """Read class folders and the annotations of `val`; labels are in sorted order of the ids."""
     wnids = sorted((root / "wnids.txt").read_text().split())
     label_of = {wnid: label for label, wnid in enumerate(wnids)}
     rows = []
@@ -36,5 +36,6 @@ def read(root: Path) -> Listing:
     lines = (root / "val/val_annotations.txt").read_text().splitlines()
     test = [Row(f"val/images/{line.split()[0]}", label_of[line.split()[1]]) for line in lines]
     return Listing(
-        wordnet.words(wnids), {**holdout.holdout("tiny-imagenet", rows, ABOUT.sizes), "test": test}
+        wordnet.class_names(wnids),
+        {**holdout.split_off("tiny-imagenet", rows, ABOUT.sizes), "test": test},
     )

@@ -7,13 +7,14 @@ import numpy as np
 
 from .. import InputError
 from .about import About, Archive, Listing, Torchvision
-from .mnist import DIGITS, Arrays, parts
+from .mnist import DIGITS
+from .reading.arrays import Arrays, split_arrays
 
 BASE = "https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass"
 ABOUT = About(
     title="USPS handwritten digits (Hull 1994)",
     homepage="https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass.html",
-    licence="none stated",
+    license="none stated",
     num_classes=10,
     sizes={"train": 6_562, "holdout": 729, "test": 2_007},
     probes=("usps.bz2", "usps.t"),
@@ -41,11 +42,12 @@ SIDE = 16
 
 
 def read(root: Path) -> Listing:
-    """Read the two files of LIBSVM lines, packed or not."""
-    return Listing(DIGITS, parts("usps", _lines(root / "usps"), _lines(root / "usps.t"), ABOUT.sizes))
+    """Read the two LIBSVM files, compressed or not."""
+    train, test = (_read_libsvm(root / name) for name in ("usps", "usps.t"))
+    return Listing(DIGITS, split_arrays("usps", train, test, ABOUT.sizes))
 
 
-def _lines(path: Path) -> Arrays:
+def _read_libsvm(path: Path) -> Arrays:
     """Read `label 1:value … 256:value`: labels 1 to 10 are the digits 0 to 9, values are -1 to 1."""
     packed = path.with_name(f"{path.name}.bz2")
     try:

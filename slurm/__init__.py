@@ -1,1 +1,1 @@
-"""Where runs are executed on a cluster; knows nothing of learning and imports no torch."""
+"""Run jobs on a SLURM cluster. This package imports neither torch nor the other packages."""

@@ -1,13 +1,12 @@
-"""What runs inside a job, and what its script does when it ends.
+"""The work inside a job, and the end of its script.
 
-submitit starts the process and would answer SLURM's signal itself, at once and in the midst of a step.
-So the work takes the signal over: before anything heavy is loaded there is nothing to save, and the
-process ends; after that the work's own handler asks the loop to save at its next step. Either way the
-process ends with the code `RESUME`, and the job's script, when all its processes have ended, puts the job
-back into the queue. There it starts from the same pickle, and the run's folder says where to go on. A
-process that was killed is put back, too, a few times. An order to end (SIGTERM) may come from `scancel`,
-where nothing has to be put back, or from a preempting SLURM that sends no other signal and puts the job
-back by itself: so the work saves and waits for the end.
+submitit starts the process, and would handle SLURM's signal immediately, in the middle of a step. Therefore
+the work replaces the handler. Before heavy imports there is nothing to save, and the process exits. Later,
+the run's own handler makes the loop save at its next step. In both cases the process exits with code
+`RESUME`, and the job's script requeues the job after all its processes have ended. The job then starts from
+the same pickle, and resumes from the checkpoint in the run's folder. After a killed process, the job is also
+requeued, a few times. SIGTERM may come from `scancel`, which needs no requeue, or from preemption, where
+SLURM requeues the job itself: the work then saves and waits for the end.
 """
 
 import os
@@ -17,12 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-RESUME = 75  # the exit code of what wants to go on: EX_TEMPFAIL of sysexits.h
-FULL = 74  # of what cannot write, not even why: EX_IOERR
+RESUME = 75  # exit code to be requeued: EX_TEMPFAIL of sysexits.h
+DISK_FULL = 74  # exit code if nothing can be written, not even the error: EX_IOERR
 
-# Runs after srun: $? is the greatest exit code of the processes, above 128 that of one that was killed. A job
-# that ends by scancel or by SLURM's own requeue is not RUNNING any more.
-AFTER = """code=$?
+# Runs after srun. $? is the greatest exit code of the processes; above 128, a process was killed. After
+# scancel or SLURM's own requeue, the job is no longer RUNNING.
+TEARDOWN = """code=$?
 job=${{SLURM_ARRAY_JOB_ID:+${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}}}
 job=${{job:-$SLURM_JOB_ID}}
 killed={folder}/$job.killed
@@ -35,24 +34,24 @@ exit $code"""
 
 @dataclass
 class Work:
-    """The runs of one job, a process each, or one for all of them; unpickled late, for they load torch."""
+    """The runs of one job: one per process, or one for all. Unpickled late, since they import torch."""
 
     pickled: list[bytes]
     shared: bool
 
     @classmethod
     def of(cls, calls: list[Callable[[], Any]], shared: bool = False) -> "Work":
-        """Pack the calls, one for each process of the job, or the one that they share."""
+        """Pickle the calls: one for each process of the job, or one that all processes share."""
         return cls([pickle.dumps(call) for call in calls], shared)
 
     def __call__(self) -> None:
-        """Do this process's part. Raises: SystemExit with `RESUME` to be put back into the queue."""
+        """Run this process's part. Raises SystemExit with `RESUME` to be requeued."""
         signal.signal(signal.SIGUSR2, lambda *_: os._exit(RESUME))
         rank = int(os.environ.get("SLURM_PROCID", 0))
-        if self.shared:  # tell it where the others are, as torchrun does
+        if self.shared:  # set the environment variables of torchrun
             from submitit.helpers import TorchDistributedEnvironment
 
             TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
             rank = 0
-        if rank < len(self.pickled):  # the last job of packed runs may have fewer than it has processes
+        if rank < len(self.pickled):  # the last job may have fewer runs than processes
             pickle.loads(self.pickled[rank])()

@@ -1,4 +1,4 @@
-"""What SLURM says of jobs: squeue of those in the queue, sacct of those that have ended."""
+"""Query jobs: squeue for those in the queue, sacct for those that have ended."""
 
 import getpass
 import os
@@ -7,29 +7,29 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 TIMEOUT_SECONDS = 30.0
-CHUNK = 200  # ids in one question
+CHUNK = 200  # ids per command
 WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED", "SPECIAL_EXIT")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One job, or one element of an array, as SLURM has it."""
+    """One job, or one element of a job array."""
 
     id: str
     state: str
     reason: str = ""
     node: str = ""
-    name: str = ""  # of those in the queue
+    name: str = ""  # of jobs in the queue
     in_queue: bool = True
 
     @property
     def waits(self) -> bool:
-        """Tell whether it has yet to start."""
+        """Return whether it has not started yet."""
         return self.in_queue and self.state in WAITING
 
 
-def ask(command: Sequence[str]) -> str | None:
-    """Ask one of SLURM's commands; None where it is absent, fails, or does not answer in time."""
+def run_command(command: Sequence[str]) -> str | None:
+    """Return the output of a SLURM command; None if it is missing, fails or times out."""
     environment = {**os.environ, "SLURM_TIME_FORMAT": "standard"}
     try:
         done = subprocess.run(
@@ -46,31 +46,31 @@ def ask(command: Sequence[str]) -> str | None:
 
 
 def queued() -> dict[str, Job] | None:
-    """Give this user's jobs that wait or run, by id; None when SLURM cannot be asked."""
-    said = ask(["squeue", "-h", "-r", "-a", "-u", getpass.getuser(), "-o", "%i|%T|%r|%N|%j"])
-    if said is None:
+    """Return this user's waiting and running jobs by id; None if squeue fails."""
+    output = run_command(["squeue", "-h", "-r", "-a", "-u", getpass.getuser(), "-o", "%i|%T|%r|%N|%j"])
+    if output is None:
         return None
     found = {}
-    for line in said.splitlines():
+    for line in output.splitlines():
         job, state, reason, node, name = line.split("|", 4)
         found[job] = Job(job, state, reason, node, name)
     return found
 
 
-def ended(ids: Iterable[str]) -> dict[str, Job]:
-    """Give what the accounting says of jobs, by id; nothing where there is none."""
+def finished(ids: Iterable[str]) -> dict[str, Job]:
+    """Return jobs from SLURM's accounting, by id; none without accounting."""
     found: dict[str, Job] = {}
-    whole = sorted({i.partition("_")[0] for i in ids})
-    for start in range(0, len(whole), CHUNK):
-        chunk = ",".join(whole[start : start + CHUNK])
-        said = ask(["sacct", "-n", "-P", "-o", "JobID,State,ExitCode,NodeList", "-j", chunk])
-        for line in (said or "").splitlines():
-            _take(line, found)
+    job_ids = sorted({i.partition("_")[0] for i in ids})
+    for start in range(0, len(job_ids), CHUNK):
+        chunk = ",".join(job_ids[start : start + CHUNK])
+        output = run_command(["sacct", "-n", "-P", "-o", "JobID,State,ExitCode,NodeList", "-j", chunk])
+        for line in (output or "").splitlines():
+            _add_line(line, found)
     return found
 
 
-def _take(line: str, found: dict[str, Job]) -> None:
-    """Read a line of a job or of a step: only the step says that the memory was too little."""
+def _add_line(line: str, found: dict[str, Job]) -> None:
+    """Add the line of a job or of a step; only steps have the state OUT_OF_MEMORY."""
     name, state, code, node = line.split("|")[:4]
     job, _, step = name.partition(".")
     state = state.split()[0] if state else "UNKNOWN"  # "CANCELLED by 0"
@@ -81,24 +81,24 @@ def _take(line: str, found: dict[str, Job]) -> None:
 
 
 def jobs(ids: Iterable[str]) -> dict[str, Job] | None:
-    """Give what is known of jobs, the queue's word first; None when SLURM cannot be asked."""
+    """Return jobs by id, from the queue or otherwise from the accounting; None if squeue fails."""
     ids = set(ids)
     waiting = queued()
     if waiting is None:
         return None
-    return ended(ids - waiting.keys()) | {i: waiting[i] for i in ids & waiting.keys()}
+    return finished(ids - waiting.keys()) | {i: waiting[i] for i in ids & waiting.keys()}
 
 
 def largest_array() -> int:
-    """Ask how many elements an array may have: MaxArraySize bounds the index."""
-    for line in (ask(["scontrol", "show", "config"]) or "").splitlines():
+    """Return the maximum number of elements of an array: MaxArraySize limits the index."""
+    for line in (run_command(["scontrol", "show", "config"]) or "").splitlines():
         name, _, value = line.partition("=")
         if name.strip() == "MaxArraySize":
             return max(1, int(value) - 1)
-    return 1000  # one less than SLURM's own default
+    return 1000  # one less than SLURM's default
 
 
 def cancel(ids: Sequence[str]) -> None:
-    """Take jobs out of the queue, or end them."""
+    """Cancel jobs."""
     for start in range(0, len(ids), CHUNK):
-        ask(["scancel", *ids[start : start + CHUNK]])
+        run_command(["scancel", *ids[start : start + CHUNK]])

@@ -1,4 +1,4 @@
-"""The code that a job runs: kept aside when it is submitted, so that the tree may change while it waits."""
+"""Copy the code that a job runs at submission: the work tree may change while the job waits."""
 
 import io
 import json
@@ -9,26 +9,27 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from .submit import alone
+from .submit import exclusive
 
 ROOT = Path(__file__).parent.parent
-KINDS = ("*.py", "*.yaml", "*.csv", "*.txt", "*.html", "*.css", "*.js")  # of files that git does not know yet
+KINDS = ("*.py", "*.yaml", "*.csv", "*.txt", "*.html", "*.css", "*.js")  # of untracked files to include
 
 
 def snapshot(results: Path, root: Path = ROOT) -> Path | None:
-    """Copy the code as it is now to results/code/<name>/transferbench, once.
+    """Copy the current code to results/code/<name>/transferbench, once.
 
-    The name is the commit's, or that of a git tree where something differs from the commit.
+    The name is the commit's hash, or the hash of the git tree if anything differs from the commit.
 
-    Returns: the folder to put on PYTHONPATH; None outside a git repository, where jobs run what is installed.
+    Returns:
+        The folder for PYTHONPATH; None outside a git repository, where jobs run the installed package.
     """
     if not (root / ".git").exists():
         return None
     commit, tree = _git(root, "rev-parse", "HEAD").strip(), _tree(root, results)
     dirty = tree != _git(root, "rev-parse", "HEAD^{tree}").strip()
     place = (results / "code" / (tree if dirty else commit)[:12]).resolve()
-    with alone(results):
-        for left in place.parent.glob("*.draft"):  # by a killed process: there is no other one here
+    with exclusive(results):
+        for left in place.parent.glob("*.draft"):  # left by a killed process: the lock is held here
             shutil.rmtree(left, ignore_errors=True)
         if place.exists():
             return place
@@ -44,7 +45,7 @@ def snapshot(results: Path, root: Path = ROOT) -> Path | None:
 
 
 def _tree(root: Path, results: Path) -> str:
-    """Write what git knows, as it is now, and new source files to a git tree; the index stays as it is."""
+    """Write tracked and new source files to a git tree; the repository's index is not changed."""
     inside = results.resolve().is_relative_to(root.resolve())
     but = [f":(exclude){results.resolve().relative_to(root.resolve())}"] if inside else []
     with tempfile.TemporaryDirectory() as folder:

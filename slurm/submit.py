@@ -1,8 +1,7 @@
-"""Tasks to job arrays: what is in the queue already is not put there twice.
+"""Submit tasks as job arrays; tasks that are in the queue already are not submitted again.
 
-Each array is written down as soon as SLURM has taken it. Where a process was killed between the two, or the
-disk was full, nobody knows of which runs these jobs are: the next one that submits cancels them, and queues
-the runs anew.
+Each array is recorded as soon as SLURM has accepted it. If the process is killed before that, or the disk is
+full, the runs of these jobs are unknown: the next submission cancels the jobs and submits the runs again.
 """
 
 import contextlib
@@ -24,24 +23,24 @@ from typing import Any
 from .. import InputError, printable
 from . import queue
 from .cluster import Cluster
-from .job import AFTER, RESUME, Work
+from .job import RESUME, TEARDOWN, Work
 
-MOST_IDS = 20  # in one dependency; above that its whole arrays are waited for
-NAME = "transferbench-{}"  # of the jobs of a sweep
-MOST = 10**9  # minutes or GB
-RAISE = {"TIMEOUT": ("minutes", 2.0), "OUT_OF_MEMORY": ("memory_gb", 1.5)}
+MOST_IDS = 20  # per dependency; with more, the job waits for whole arrays
+NAME = "transferbench-{}"  # job name of a sweep
+MOST = 10**9  # upper limit of minutes and GB
+INCREASE = {"TIMEOUT": ("minutes", 2.0), "OUT_OF_MEMORY": ("memory_gb", 1.5)}
 
 
 @dataclass(frozen=True)
 class Task:
-    """One run to be queued."""
+    """One run to submit."""
 
     digest: str
     folder: str  # of the run, below the results folder
-    call: Callable[[], Any]  # what a job does for it; picklable
+    call: Callable[[], Any]  # executes the run; picklable
     minutes: int
     memory_gb: float
-    after: tuple[str, ...] = ()  # digests of what it rests on
+    after: tuple[str, ...] = ()  # digests of the runs it depends on
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Submitted:
 
     digest: str
     folder: str
-    job: str  # as 12 or 12_3
+    job: str  # such as 12 or 12_3
     time: str
     cluster: str
     sweep: str
@@ -58,10 +57,10 @@ class Submitted:
     memory_gb: float
 
 
-def read(results: Path) -> list[Submitted]:
-    """List all that was ever submitted from a results folder, oldest first.
+def read_jobs(results: Path) -> list[Submitted]:
+    """Return all jobs ever submitted from a results folder, oldest first.
 
-    A line that was torn by a kill or a full disk is named on stderr, once; the others count.
+    Damaged lines (after a kill or a full disk) are skipped, with one warning each on stderr.
     """
     path = results / "slurm" / "jobs.jsonl"
     text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
@@ -70,18 +69,20 @@ def read(results: Path) -> list[Submitted]:
         try:
             found += [_parsed(line)] if line else []
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
-            _left_out(f"{path}: line {number} tells of no job ({error!s:.100})")
+            _warn_skipped(f"{path}: line {number} is not a job ({error!s:.100})")
     return found
 
 
 def _parsed(line: str) -> Submitted:
-    """Read a line. Raises: ValueError, TypeError or AttributeError for what is no whole line of this kind."""
+    """Parse a line. Raises ValueError, TypeError or AttributeError if it is damaged."""
     found = Submitted(**json.loads(line))
     fits = {name: isinstance(value, str) and value.isprintable() for name, value in asdict(found).items()}
     fits["minutes"] = type(found.minutes) is int and 0 < found.minutes < MOST
     fits["memory_gb"] = type(found.memory_gb) in (int, float) and 0 < found.memory_gb < MOST
     fits["job"] = re.fullmatch(r"\d+(_\d+)?", found.job, re.ASCII) is not None
-    fits["folder"] &= all(map(_is_name, found.folder.split("/")))  # below the results, as the sweep is
+    fits["folder"] &= all(
+        map(_is_name, found.folder.split("/"))
+    )  # must stay below the results folder, like the sweep
     fits["sweep"] &= _is_name(found.sweep)
     if wrong := [name for name, is_fit in fits.items() if not is_fit]:
         raise ValueError(f"{wrong[0]}={getattr(found, wrong[0])!r:.40}")
@@ -93,17 +94,17 @@ def _is_name(text: str) -> bool:
 
 
 @cache
-def _left_out(words: str) -> None:
-    print(f"transferbench: left out: {printable(words)}", file=sys.stderr)
+def _warn_skipped(message: str) -> None:
+    print(f"transferbench: skipped: {printable(message)}", file=sys.stderr)
 
 
 def latest(results: Path) -> dict[str, Submitted]:
-    """Give the last job of each run, by digest."""
-    return {line.digest: line for line in read(results)}
+    """Return the latest job of each run, by digest."""
+    return {line.digest: line for line in read_jobs(results)}
 
 
 def new_sweep(results: Path) -> Path:
-    """Make a folder for the logs of what is submitted together."""
+    """Create a folder for the logs of one submission."""
     name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
     folder = results.resolve() / "slurm" / name
     folder.mkdir(parents=True)
@@ -113,26 +114,29 @@ def new_sweep(results: Path) -> Path:
 def submit(
     tasks: Sequence[Task], results: Path, cluster: Cluster, sweep: Path, code: Path | None
 ) -> list[Submitted]:
-    """Queue what is not queued: an array for all that asks for the same and waits for the same.
+    """Submit the tasks that are not in the queue: one array per set of equal resources and dependencies.
 
     Args:
-        tasks: each after what it rests on.
-        results: the results folder; `slurm/jobs.jsonl` in it says what was submitted.
-        cluster: where to.
+        tasks: in an order where dependencies come first.
+        results: the results folder; its `slurm/jobs.jsonl` records the submitted jobs.
+        cluster: the cluster's settings.
         sweep: the folder for scripts and logs.
-        code: the folder with the code to run, or None for what is installed.
+        code: the folder with the code to run; None for the installed package.
 
-    Raises: InputError when SLURM cannot be asked or refuses.
+    Raises:
+        InputError: if SLURM does not answer, or rejects the jobs.
     """
-    with alone(results):
+    with exclusive(results):
         before = latest(results)
         known = queue.jobs(line.job for line in before.values())
         if known is None:
-            raise InputError("on=slurm: squeue does not answer here; submit where SLURM's commands are")
+            raise InputError("on=slurm: squeue does not answer; submit from a machine with SLURM's commands")
         _cancel_unknown(results)
         in_queue = {d: line.job for d, line in before.items() if (j := known.get(line.job)) and j.in_queue}
         new: list[Submitted] = []
-        for group in _groups([_raised(t, before, known) for t in tasks if t.digest not in in_queue], cluster):
+        for group in _groups(
+            [_with_more_resources(t, before, known) for t in tasks if t.digest not in in_queue], cluster
+        ):
             ids = {in_queue[d] for t in group for d in t.after if d in in_queue}
             lines = _submit_array(group, sorted(ids), cluster, sweep, code)
             _append(results, lines)
@@ -142,8 +146,8 @@ def submit(
 
 
 @contextlib.contextmanager
-def alone(results: Path) -> Iterator[None]:
-    """Let one process at a time keep code or submit from a results folder."""
+def exclusive(results: Path) -> Iterator[None]:
+    """Lock a results folder, for one process at a time to copy code or submit."""
     (results / "slurm").mkdir(parents=True, exist_ok=True)
     with (results / "slurm" / "lock").open("w") as f:
         fcntl.flock(f, fcntl.LOCK_EX)
@@ -151,7 +155,7 @@ def alone(results: Path) -> Iterator[None]:
 
 
 def _append(results: Path, lines: Sequence[Submitted]) -> None:
-    """Write jobs down, each on a line of its own even after one that was torn."""
+    """Append jobs to `jobs.jsonl`; after a damaged last line, start a new line."""
     path = results / "slurm" / "jobs.jsonl"
     is_torn = path.exists() and path.read_bytes()[-1:] not in (b"\n", b"")
     with path.open("a") as f:
@@ -161,33 +165,33 @@ def _append(results: Path, lines: Sequence[Submitted]) -> None:
 
 
 def _cancel_unknown(results: Path) -> None:
-    """Take out of the queue the jobs of this folder that no line tells of."""
+    """Cancel jobs of this folder that are not recorded."""
     sweeps = {NAME.format(path.name) for path in (results / "slurm").iterdir()}
-    known = {line.job for line in read(results)}
+    known = {line.job for line in read_jobs(results)}
     waiting = queue.queued() or {}
     unknown = sorted(id for id, job in waiting.items() if job.name in sweeps and id not in known)
     if unknown:
         queue.cancel(unknown)
         print(
-            f"transferbench: cancelled {', '.join(unknown)}: submitted by a process that ended before it "
-            "wrote down of which runs; these are queued anew",
+            f"transferbench: canceled {', '.join(unknown)}: the submitting process ended before it "
+            "recorded their runs; these are submitted again",
             file=sys.stderr,
         )
 
 
-def _raised(task: Task, before: dict[str, Submitted], known: dict[str, queue.Job]) -> Task:
-    """Ask for more of what its last job had too little of."""
+def _with_more_resources(task: Task, before: dict[str, Submitted], known: dict[str, queue.Job]) -> Task:
+    """Increase the resource that its last job exceeded."""
     last = before.get(task.digest)
     job = known.get(last.job) if last else None
-    if last is None or job is None or job.state not in RAISE:
+    if last is None or job is None or job.state not in INCREASE:
         return task
-    name, times = RAISE[job.state]
+    name, times = INCREASE[job.state]
     more = max(getattr(task, name), math.ceil(times * getattr(last, name)))
     return replace(task, minutes=more) if name == "minutes" else replace(task, memory_gb=more)
 
 
 def _groups(tasks: Sequence[Task], cluster: Cluster) -> list[list[Task]]:
-    """Part tasks into arrays; what others wait for is apart from what nobody waits for."""
+    """Group tasks into arrays; tasks that others depend on form separate arrays."""
     needed = {d for t in tasks for d in t.after}
     depth: dict[str, int] = {}
     groups: dict[tuple[Any, ...], list[Task]] = {}
@@ -226,7 +230,7 @@ def _submit_array(
 def parameters(
     task: Task, after: Sequence[str], cluster: Cluster, sweep: Path, code: Path | None
 ) -> dict[str, Any]:
-    """Give submitit what a job asks for; the runs that share a job add up, as do a run's processes."""
+    """Return submitit's parameters of a job; resources add up over its runs and processes."""
     given = {name: getattr(cluster, name) for name in ("partition", "account", "qos", "gres", "constraint")}
     given |= {"gpus_per_node": None if cluster.gres else cluster.gpus_per_node}
     tasks = cluster.runs_per_gpu * cluster.tasks_per_node
@@ -242,7 +246,7 @@ def parameters(
         "signal_delay_s": cluster.signal_seconds,
         "array_parallelism": cluster.array_parallelism,
         "setup": [*_environment(cluster, code), *cluster.setup],
-        "teardown": AFTER.format(
+        "teardown": TEARDOWN.format(
             folder=shlex.quote(str(sweep)), resume=RESUME, restarts=cluster.restarts
         ).splitlines(),
         "additional_parameters": {"requeue": True, **cluster.sbatch},
@@ -251,7 +255,7 @@ def parameters(
 
 
 def _environment(cluster: Cluster, code: Path | None) -> list[str]:
-    """Write the shell lines that choose the code and say where its images are copied to."""
+    """Return the shell lines that set the code's path and the folder for copies of images."""
     lines = ["export PYTHONSAFEPATH=1"]
     if code:
         lines.append(f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}")

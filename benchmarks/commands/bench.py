@@ -75,7 +75,7 @@ def single(overrides: Sequence[str]) -> int:
     """
     from ...datasets import distributed
 
-    with distributed.joined():
+    with distributed.process_group():
         return _single(overrides)
 
 
@@ -139,7 +139,7 @@ def check_place(on: str, cluster: str | None, device: str) -> str:
 
 def _check_data(request: Request, fetch: bool = True) -> None:
     """See that target and source are here, or fetch them, before anything else is done."""
-    locate.use(request.data.root, request.data.mirror)
+    locate.set_places(request.data.root, request.data.mirror)
     about = datasets.about(request.target)
     source = request.source or (about.source if about else None)
     datasets.require([name for name in (request.target, source) if name not in (None, "none")], fetch)

@@ -42,7 +42,7 @@ def print_methods(costs: Mapping[str, str]) -> int:
 def print_datasets() -> int:
     """List the known data sets with what is published of each, and whether it is here."""
     table = Table(box=None)
-    for heading in ("data set", "classes", "train", "holdout", "test", "size", "here", "title", "licence"):
+    for heading in ("data set", "classes", "train", "holdout", "test", "size", "here", "title", "license"):
         right = heading in ("classes", "train", "holdout", "test", "size")
         table.add_column(heading, justify="right" if right else "left")
     for name in catalog.names():
@@ -56,7 +56,7 @@ def print_datasets() -> int:
             _gigabytes(about),
             _where(name, about),
             about.title,
-            about.licence,
+            about.license,
         )
     _console().print(table)
     print("or a path: a folder split/class/image or class/image, an uncompressed tar of one, or tar shards")
@@ -77,7 +77,7 @@ def _where(name: str, about: About) -> str:
         return "yes, made here"
     if found := locate.find(name, about):
         return f"yes, {found}"
-    if files := locate.packed(name, about):
+    if files := locate.find_archives(name, about):
         return f"yes, packed in {files[0].parent}"
     ways = [
         *(["torchvision"] if about.torchvision else []),

@@ -119,7 +119,7 @@ def _config_of(old: Mapping[str, Any], given: Mapping[str, str]) -> RunConfig:
     for name in given:
         if name not in PLACES:
             raise InputError(f"{name}={given[name]}: the record tells that; expected {', '.join(PLACES)}")
-    locate.use(given.get("data.root"), given.get("data.mirror"))
+    locate.set_places(given.get("data.root"), given.get("data.mirror"))
     names = {"target": old["target"], "source": old["source"]}
     own = dict(word.split("=", 1) for word in old["overrides"])
     words = tuple(f"{name}={value}" for name, value in {**own, **names, **given}.items())

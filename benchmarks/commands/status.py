@@ -16,7 +16,7 @@ from ... import InputError, printable
 from ...analysis.records.schema import is_done, read_record, record_path
 from ...analysis.wording import duration
 from ...slurm import queue, submit
-from ...slurm.job import FULL
+from ...slurm.job import DISK_FULL
 from ..training import heartbeat
 
 WATCH_SECONDS = 3.0
@@ -92,7 +92,7 @@ def state_of(folder: Path, job: queue.Job | None = None) -> tuple[str, str]:
     if (folder / "error.json").exists():
         return "failed", _last_line(folder / "error.json")
     if job:
-        if job.reason == f"exit code {FULL}:0":
+        if job.reason == f"exit code {DISK_FULL}:0":
             return "lost", f"job {job.id} found no space left in {folder}; free some, then retry"
         return "lost", f"job {job.id} {ENDS.get(job.state, f'ended as {job.state} ({job.reason})')}"
     return "lost", "its process is gone; the same command goes on with it"

@@ -22,7 +22,7 @@ from ...datasets import distributed
 from ...slurm import submit
 from ...slurm.cluster import Cluster
 from ...slurm.cluster import load as load_cluster
-from ...slurm.job import FULL, RESUME
+from ...slurm.job import DISK_FULL, RESUME
 from ...slurm.snapshot import snapshot
 from ..commands.status import shell
 from ..config.schema import RunConfig
@@ -120,7 +120,7 @@ def work(config: RunConfig, results: Path, environment: dict[str, str]) -> None:
         stage({config.source_name, config.target_name}, Path(scratch))
     torch.set_num_threads(config.threads or int(os.environ.get("SLURM_CPUS_PER_TASK", "1")))
     try:
-        with distributed.joined():
+        with distributed.process_group():
             if not distributed.on_first(_left_failed, config.folder(results)):
                 run_one(config, results)
     except interrupt.Interrupted as stopped:
@@ -131,7 +131,7 @@ def work(config: RunConfig, results: Path, environment: dict[str, str]) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        sys.exit(FULL)
+        sys.exit(DISK_FULL)
 
 
 def _left_failed(folder: Path) -> bool:

@@ -171,7 +171,7 @@ def _written(value: Any) -> str:
 
 def _why_missing(source: str, target: str, settings: Mapping[str, str], fetch: bool) -> str:
     """Say which images are not here, in one line; fetches what can be fetched."""
-    locate.use(settings.get("data.root"), settings.get("data.mirror"))
+    locate.set_places(settings.get("data.root"), settings.get("data.mirror"))
     try:
         datasets.require([source, target], fetch)
     except locate.MissingData as error:

@@ -15,8 +15,8 @@ from torchvision.transforms import v2
 
 from ...datasets.augment import MEAN_STD, RATIO, Augment
 from ...datasets.base import Split
-from ...datasets.pixels import DemandPixels, Images, MemoryPixels, Pixels, whole
-from ...datasets.reading import image_folder
+from ...datasets.loading import image_folder
+from ...datasets.pixels import DemandPixels, Images, MemoryPixels, Pixels, as_tensor
 from ...methods import catalog
 from ...methods.base import measured_by
 from ..launch.pool import num_cores
@@ -131,7 +131,7 @@ def _epochs(photos: Path, workers: int) -> dict[str, Callable[[], None]]:
     part = image_folder.load(photos, as_source=True).parts["train"]
     demand = DemandPixels(part.images, SIDE, num_threads=max(1, workers))
     pixels, aspect = demand.take(torch.arange(len(part.labels)))()
-    decoded = MemoryPixels(whole(pixels), aspect)
+    decoded = MemoryPixels(as_tensor(pixels), aspect)
     return {
         "JPEG": _epoch(demand, part.labels),
         "the cache": _epoch(decoded, part.labels),

@@ -11,7 +11,7 @@ from torchvision.transforms import v2
 
 from ...datasets.augment import MEAN_STD, RATIO
 from ...datasets.base import Batch, Split
-from ...datasets.pixels import whole
+from ...datasets.pixels import as_tensor
 from .build import SIZES, build, stepper
 from .interleaved import Rounds, device_clock, race, show
 from .reference_loops import timm_loop, torch_loop
@@ -60,7 +60,7 @@ class _Images(Dataset[tuple[torch.Tensor, int]]):
     def __init__(self, split: Split) -> None:
         augment = split.augment
         mean, std = MEAN_STD[augment.mean_std]
-        self.pixels = whole(split.pixels.take(split.index)()[0]).cpu()
+        self.pixels = as_tensor(split.pixels.take(split.index)()[0]).cpu()
         self.labels = split.labels.tolist()
         self.transform = v2.Compose(
             [

@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from ...datasets.files.atomic import draft_of, named
+from ...datasets.files.atomic import draft_of, path_in_errors
 from ...datasets.files.lock import locked
-from ...datasets.files.processes import is_alive, signature
+from ...datasets.files.processes import is_alive, process_name
 
 PERIOD_SECONDS = 2.0
 DEAD_AFTER_SECONDS = 120.0  # without a beat, where the process cannot be asked
@@ -106,7 +106,7 @@ class Claim:
         content = {
             **self.state,
             "token": self.token,
-            "process": signature(),
+            "process": process_name(),
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "time": time.time(),
@@ -114,7 +114,7 @@ class Claim:
         }
         draft = draft_of(self.path)
         try:
-            with named(self.path, draft):
+            with path_in_errors(self.path, draft):
                 draft.write_text(json.dumps(content))
             yield draft
         finally:

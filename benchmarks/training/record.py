@@ -21,7 +21,7 @@ import torch
 from ... import InputError
 from ...analysis.records.schema import is_done, read_record, record_path
 from ...datasets import distributed
-from ...datasets.files.atomic import atomic_write, named
+from ...datasets.files.atomic import atomic_write, path_in_errors
 
 FORMAT = 1  # of a results folder; a record has its own
 MARKER = "transferbench.json"
@@ -139,7 +139,7 @@ def _code() -> tuple[str, bool]:
 
 def append_line(path: Path, content: Mapping[str, Any]) -> None:
     """Append one line of JSON and flush it."""
-    with named(path), path.open("a") as f:
+    with path_in_errors(path), path.open("a") as f:
         f.write(json.dumps(content) + "\n")
         f.flush()
         os.fsync(f.fileno())

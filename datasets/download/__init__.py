@@ -1,1 +1,1 @@
-"""Bring the files of a data set to this machine: fetched, checked and unpacked."""
+"""Download, check and unpack the files of data sets."""

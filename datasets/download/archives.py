@@ -1,7 +1,7 @@
-"""Unpack archives as if their author were hostile: nothing is written outside one folder, or without bound.
+"""Unpack untrusted archives: nothing is written outside one folder, or beyond a size limit.
 
-While an archive is read, plain files and folders are all that is made; its links come last, when no write
-can go through them any more, and each leads straight to a real file or folder inside.
+While an archive is read, only plain files and folders are created. Links are created last, when no write can
+follow them any more. Each link points directly to a real file or folder inside.
 """
 
 import bz2
@@ -15,7 +15,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from os.path import relpath
@@ -26,28 +26,28 @@ from rich.filesize import decimal
 
 from ... import InputError
 from ..files.atomic import draft_of
-from .http import bar
+from .http import progress_bar
 
 MOST_BYTES = 200 * 10**9  # unpacked
 MOST_MEMBERS = 30_000_000
-HEADER_BYTES = 16 << 20  # of all headers of one tar member, for they are read into memory
-PATH_CHARS = 4096  # the paths of links are kept
+HEADER_BYTES = 16 << 20  # of all headers of one tar member, which are read into memory
+PATH_CHARS = 4096  # per path; those of links are kept in memory
 CHUNK_BYTES = 1 << 18
-LONG_BYTES = 50_000_000  # archives from here on have a progress bar
+LARGE_BYTES = 50_000_000  # larger archives show a progress bar
 BLOCK_BYTES = 512  # of a tar
-PACKED: dict[bytes, Callable[..., Any]] = {
+OPENERS: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
     b"\xfd7zXZ\x00": lzma.open,
 }
 ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
-DAMAGES = (
+DAMAGE_ERRORS = (
     EOFError,
     zlib.error,
     lzma.LZMAError,
     tarfile.TarError,
     zipfile.BadZipFile,
-    struct.error,  # and below: a damaged header leads to more than the errors made for it
+    struct.error,  # from here on: other errors that damaged headers cause
     ArithmeticError,
     LookupError,
     RuntimeError,
@@ -55,62 +55,46 @@ DAMAGES = (
 )
 
 
-def unpack(archive: Path, into: Path, *, most_bytes: int = MOST_BYTES) -> None:
-    """Unpack one archive into a folder of its own, as `unpack_all` does."""
-    unpack_all([(archive, ".")], into, most_bytes=most_bytes)
-
-
-def unpack_all(archives: Sequence[tuple[Path, str]], into: Path, *, most_bytes: int = MOST_BYTES) -> None:
-    """Unpack the archives of a set, each into a folder below `into`, which is there whole or not at all.
-
-    Args:
-        archives: tar, plain or packed by gzip, bzip2 or xz; zip; or one packed file, which loses its
-            suffix; each with its folder, "." for `into` itself. What comes later replaces what is there.
-        into: not there yet, or empty.
-        most_bytes: a bound on the unpacked bytes of all.
-
-    Raises: InputError for a cut, unknown or unsafe archive, an `into` that holds something, a full disk.
-    """
-    left = most_bytes
-    with draft(into) as folder:
-        for archive, place in archives:
-            left -= extract(archive, folder / place, most_bytes=left)
-
-
 @contextmanager
 def draft(into: Path) -> Iterator[Path]:
-    """Give an empty folder that becomes `into` when the block ends well, and is removed when not.
+    """Yield an empty folder that becomes `into` if the block succeeds, and is removed if it fails.
 
-    Raises: InputError when `into` holds something or cannot be made.
+    Raises:
+        InputError: if `into` is not empty or cannot be created.
     """
     folder = draft_of(into)
     try:
-        with _making(into):
+        with _folder_errors(into):
             if into.exists() and not (into.is_dir() and not any(into.iterdir())):
-                raise InputError(f"{into}: is there already; expected no such folder, or an empty one")
+                raise InputError(f"{into}: already exists; expected no such folder, or an empty one")
             folder.mkdir(parents=True)
         yield folder
-        with _making(into):
+        with _folder_errors(into):
             folder.rename(into)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def _making(into: Path) -> Iterator[None]:
+def _folder_errors(into: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise InputError(
-            f"{into}: cannot be made ({_reason(error)}); expected a folder to write to"
+            f"{into}: cannot be created ({_reason(error)}); expected a writable folder"
         ) from error
 
 
 def extract(archive: Path, folder: Path, *, most_bytes: int = MOST_BYTES) -> int:
-    """Unpack an archive into a folder that may hold others of its set; for use inside `draft`.
+    """Unpack an archive into a folder that may contain others of the same set; use it inside `draft`.
 
-    Returns: the bytes written.
-    Raises: InputError as `unpack_all`.
+    Supported are tar (plain, gzip, bzip2 or xz), zip, and single files packed by gzip, bzip2 or xz, which
+    lose their suffix. Existing files are replaced.
+
+    Returns:
+        The number of bytes written.
+    Raises:
+        InputError: if the archive is cut, unsafe, too large or of an unknown type, or the disk is full.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -123,17 +107,17 @@ def extract(archive: Path, folder: Path, *, most_bytes: int = MOST_BYTES) -> int
         raise
     except NotImplementedError as error:
         raise InputError(f"{archive}: cannot be unpacked ({error})") from error
-    except DAMAGES as error:
+    except DAMAGE_ERRORS as error:
         raise _damaged(archive) from error
     except OSError as error:
-        if error.errno is None:  # what gzip and bz2 raise
+        if error.errno is None:  # raised by gzip and bz2
             raise _damaged(archive) from error
         raise InputError(f"{archive}: cannot be unpacked into {folder} ({_reason(error)})") from error
     return writer.num_bytes
 
 
 def _damaged(archive: Path) -> InputError:
-    return InputError(f"{archive}: cut or damaged; delete it and fetch it again")
+    return InputError(f"{archive}: cut or damaged; delete it and download it again")
 
 
 def _reason(error: OSError) -> str:
@@ -145,14 +129,14 @@ def _reason(error: OSError) -> str:
 class _Member:
     name: str
     kind: Literal["file", "folder", "link", "hard link"]
-    num_bytes: int = 0  # as the archive says
+    num_bytes: int = 0  # as stated by the archive
     target: str = ""
     stream: IO[bytes] | None = None
 
 
 @dataclass
 class _Writer:
-    """Write members below a folder, within bounds."""
+    """A writer of members below a folder, within limits."""
 
     archive: Path
     folder: Path  # resolved
@@ -178,7 +162,7 @@ class _Writer:
             raise _damaged(self.archive)
 
     def make_links(self) -> None:
-        """Make the links, in their order. A hard link becomes a copy."""
+        """Create the links in order. A hard link becomes a copy."""
         for link in self.links:
             place = self._place(link.name)
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -192,29 +176,31 @@ class _Writer:
                 place.symlink_to(relpath(real, place.parent))
 
     def _place(self, name: str) -> Path:
-        """Give the path of a member, which may be no other than one below the folder."""
+        """Return the path of a member. Raises InputError if it is not below the folder."""
         unsafe = re.match(r"/|[A-Za-z]:", name) or "\\" in name or ".." in name.split("/")
         if unsafe:
             raise InputError(
-                f"{self.archive}: unsafe member {name[:200]!r}; expected a relative path of '/', no '..'"
+                f"{self.archive}: unsafe member {name[:200]!r}; expected a relative path with '/', no '..'"
             )
         return self.folder / name
 
     def _real(self, link: _Member, place: Path) -> Path:
-        """Find what a link leads to, through all links."""
+        """Return the final target of a link, through all links."""
         base = self.folder if link.kind == "hard link" else place.parent
         try:
             real = (base / link.target).resolve(strict=True)
-        except (OSError, RuntimeError) as error:  # the latter is a loop
-            raise InputError(f"{self.archive}: {link.kind} {link.name!r} leads to nothing in it") from error
+        except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
+            raise InputError(
+                f"{self.archive}: {link.kind} {link.name!r} has no target in the archive"
+            ) from error
         if not real.is_relative_to(self.folder) or place.is_relative_to(real):
             raise InputError(
-                f"{self.archive}: unsafe {link.kind} {link.name!r}; expected one to a place inside, not above"
+                f"{self.archive}: unsafe {link.kind} {link.name!r}; expected a target inside, not above"
             )
         return real
 
     def _write(self, stream: IO[bytes], place: Path, num_bytes: int) -> int:
-        """Write a new file in place of any old one; the bound holds for what comes, and what is said to."""
+        """Write a file, replacing an old one; check the limit for the stated and the real size."""
         self._check_bound(num_bytes)
         place.parent.mkdir(parents=True, exist_ok=True)
         place.unlink(missing_ok=True)
@@ -228,30 +214,31 @@ class _Writer:
     def _check_bound(self, num_bytes: int) -> None:
         if self.num_bytes + num_bytes > self.most_bytes:
             raise InputError(
-                f"{self.archive}: more than {decimal(self.most_bytes)} unpacked, the most expected; "
-                "nothing of it is kept"
+                f"{self.archive}: more than {decimal(self.most_bytes)} unpacked, the limit; nothing is kept"
             )
 
 
 @contextmanager
 def _opened(archive: Path) -> Iterator[BinaryIO]:
-    """Open an archive; of a long one a bar shows how much has been read."""
-    with bar(archive.stat().st_size >= LONG_BYTES) as progress:  # noqa: SIM117
+    """Open an archive, with a progress bar if it is large."""
+    with progress_bar(archive.stat().st_size >= LARGE_BYTES) as progress:  # noqa: SIM117
         with progress.open(archive, "rb", description=f"unpacking {archive.name}") as f:
             yield f
 
 
 def _members(archive: Path, file: BinaryIO) -> Iterator[_Member]:
-    """List the members of an archive of any kind, told by its content; each is read before the next."""
+    """Yield the members of an archive, detecting its type by content. Read each before the next."""
     magic = file.read(6)
     file.seek(0)
     if magic.startswith(ZIP_MAGICS):
         yield from _zip_members(archive, file)
         return
-    opener = next((o for m, o in PACKED.items() if magic.startswith(m)), None)
+    opener = next((o for m, o in OPENERS.items() if magic.startswith(m)), None)
     if not opener:
         if not _is_tar(file):
-            raise InputError(f"{archive}: not an archive; expected tar, zip, or gzip, bzip2 or xz of a file")
+            raise InputError(
+                f"{archive}: not an archive; expected tar, zip, or a file packed by gzip, bzip2 or xz"
+            )
         yield from _tar_members(archive, file)
         return
     with opener(file) as unpacked:
@@ -265,7 +252,7 @@ def _members(archive: Path, file: BinaryIO) -> Iterator[_Member]:
 
 
 def _is_tar(stream: IO[bytes]) -> bool:
-    """Whether a tar header with a right sum comes first."""
+    """Return whether a tar header with a valid checksum comes first."""
     block = stream.read(BLOCK_BYTES)
     stream.seek(0)
     try:
@@ -282,7 +269,9 @@ def _zip_members(archive: Path, file: BinaryIO) -> Iterator[_Member]:
             if entry.flag_bits & 1:
                 raise NotImplementedError(f"{entry.filename} is encrypted")
             if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise NotImplementedError(f"{entry.filename} is not deflated but packed in a rarer way")
+                raise NotImplementedError(
+                    f"{entry.filename} uses an unsupported compression; expected deflate"
+                )
             if entry.is_dir() or kind == stat.S_IFDIR:
                 yield _Member(entry.filename, "folder")
             elif kind == stat.S_IFLNK:
@@ -299,15 +288,15 @@ def _tar_members(archive: Path, stream: IO[bytes]) -> Iterator[_Member]:
     metered = _Metered(stream)
     with tarfile.open(fileobj=cast(IO[bytes], metered), mode="r|") as entries:
         while entry := entries.next():
-            cast(Any, entries).members.clear()  # a list of all of them would fill the memory
+            cast(Any, entries).members.clear()  # a list of all members would fill the memory
             metered.left = entry.size + HEADER_BYTES
             yield _tar_member(archive, entries, entry)
             metered.left = HEADER_BYTES
         end = entries.offset
     if metered.block(end) != bytes(BLOCK_BYTES):
-        raise tarfile.ReadError("no end")  # a damaged header reads like an end
+        raise tarfile.ReadError("no end")  # a damaged header looks like an end
     while metered.left > CHUNK_BYTES and metered.read(CHUNK_BYTES):
-        pass  # what has packed it checks its sum at its own end
+        pass  # gzip, bzip2 and xz verify their checksum at their end
 
 
 def _tar_member(archive: Path, entries: tarfile.TarFile, entry: tarfile.TarInfo) -> _Member:
@@ -327,7 +316,7 @@ def _special(archive: Path, name: str) -> InputError:
 
 
 class _Metered:
-    """A stream that ends in an error beyond what is left to it, and knows the last of what it gave."""
+    """A stream with a limit: reading beyond `left` is an error. It keeps the latest chunk."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.stream = stream
@@ -337,16 +326,16 @@ class _Metered:
 
     def read(self, size: int) -> bytes:
         data = self.stream.read(size)
-        if not data and not self.latest:  # tarfile would ask 10^10 times to go past as many bytes
+        if not data and not self.latest:  # tarfile would otherwise read up to 10^10 times to skip a member
             raise tarfile.ReadError("cut")
         self.left -= len(data)
         if self.left < 0:
-            raise tarfile.ReadError("a header without end")
+            raise tarfile.ReadError("a header that is too long")
         self.num_bytes += len(data)
         self.latest = data
         return data
 
     def block(self, offset: int) -> bytes:
-        """Give again the block that was read last."""
+        """Return the block at an offset within the latest chunk."""
         start = offset - (self.num_bytes - len(self.latest))
         return self.latest[start : start + BLOCK_BYTES]

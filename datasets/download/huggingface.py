@@ -1,7 +1,7 @@
-"""Let the Hugging Face hub give a data set: parquet files, from which each image is written to a file.
+"""Download a data set from the Hugging Face hub: parquet files, from which each image is written to a file.
 
-A copy has its images as `<part>/<label>/<row>.<suffix>`, by number, for the name of a class may be anything;
-`from_hub.json` tells where they are from and lists them. It is written last.
+A copy has its images as `<part>/<label>/<row>.<suffix>`, with numbers, since class names can contain any
+character. `from_hub.json` names the origin and lists the images; it is written last.
 """
 
 import importlib
@@ -24,7 +24,7 @@ from .http import DownloadError, check_reachable, verify
 
 MARKER = "from_hub.json"
 NINE_TO_ONE = {"train": 9, "holdout": 1}
-ANSWER_SECONDS = 10.0  # for the list of files
+ANSWER_SECONDS = 10.0  # timeout of the file list
 BATCH_ROWS = 64  # images in memory
 BUFFER_BYTES = 1 << 20
 SUFFIXES = {
@@ -38,8 +38,8 @@ SUFFIXES = {
 }
 
 
-def is_here(root: Path) -> bool:
-    """Whether a folder holds a copy from the hub."""
+def is_copy(root: Path) -> bool:
+    """Return whether a folder is a copy from the hub."""
     return (root / MARKER).is_file()
 
 
@@ -47,8 +47,8 @@ def read(root: Path, sizes: Mapping[str, int] = NINE_TO_ONE) -> Listing:
     """List the images of a copy.
 
     Args:
-        root: the folder that has it.
-        sizes: `train` and `holdout` to each other, when the hub has no holdout and it is drawn.
+        root: its folder.
+        sizes: proportion of `train` and `holdout`, used to draw a holdout if the hub has none.
     """
     copy = json.loads((root / MARKER).read_text())
     parts = {
@@ -65,13 +65,14 @@ def read(root: Path, sizes: Mapping[str, int] = NINE_TO_ONE) -> Listing:
 
 
 def fetch(hub: Hub, draft: Path) -> None:
-    """Fetch the parts and write out their images; on failure the folder stays, with the files so far.
+    """Download the parts and write their images; on failure, the folder and the files so far are kept.
 
-    Raises: DownloadError when a library is missing, or the hub does not give the set.
+    Raises:
+        DownloadError: if a library is missing, or the hub does not provide the set.
     """
     api, parquet = _library("huggingface_hub").HfApi(), _library("pyarrow.parquet")
     store = draft / "parquet"
-    with _asking(hub.repo):
+    with _hub_errors(hub.repo):
         revision, files = _download(api, hub, store)
     try:
         classes = _classes(parquet, hub, [file for own in files.values() for file in own])
@@ -80,16 +81,16 @@ def fetch(hub: Hub, draft: Path) -> None:
         raise
     except OSError as error:
         raise DownloadError(f"images cannot be written ({error.strerror or error})") from error
-    except (ValueError, RuntimeError) as error:  # of pyarrow
+    except (ValueError, RuntimeError) as error:  # from pyarrow
         shutil.rmtree(store)
-        raise DownloadError(f"damaged parquet files ({_line(error)})") from error
+        raise DownloadError(f"damaged parquet files ({_one_line(error)})") from error
     copy = {"repo": hub.repo, "revision": revision, "classes": classes, "parts": paths}
     (draft / MARKER).write_text(json.dumps(copy))
     shutil.rmtree(store)
 
 
 def _download(api: Any, hub: Hub, store: Path) -> tuple[str, dict[str, list[Path]]]:
-    """Fetch the files of each part; gives the commit that they are of, too."""
+    """Download the files of each part; return their commit and paths."""
     _check_reachable(api.endpoint)
     info = api.dataset_info(hub.repo, timeout=ANSWER_SECONDS, files_metadata=True)
     sums = {s.rfilename: f"sha256:{s.lfs.sha256}" if s.lfs else "" for s in info.siblings or ()}
@@ -103,7 +104,7 @@ def _download(api: Any, hub: Hub, store: Path) -> tuple[str, dict[str, list[Path
 
 
 def _library(name: str) -> Any:
-    """Import what only this needs. Raises: DownloadError that says how to get it."""
+    """Import an optional library. Raises DownloadError if it is missing."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -112,16 +113,16 @@ def _library(name: str) -> Any:
 
 
 def _check_reachable(endpoint: str) -> None:
-    """See that the hub answers at all: its library takes longer to say that it does not."""
+    """Check that the hub answers; its library is slower to report that it does not."""
     from huggingface_hub import constants
 
-    if not constants.HF_HUB_OFFLINE:  # then the library says so
+    if not constants.HF_HUB_OFFLINE:  # otherwise the library reports it
         check_reachable(endpoint)
 
 
 @contextmanager
-def _asking(repo: str) -> Iterator[None]:
-    """Turn what the library raises into a line. With requests below it, or httpx, errors differ."""
+def _hub_errors(repo: str) -> Iterator[None]:
+    """Turn errors of the library, which uses requests or httpx, into a one-line error."""
     from huggingface_hub import errors
 
     try:
@@ -133,13 +134,13 @@ def _asking(repo: str) -> Iterator[None]:
     except errors.RepositoryNotFoundError as error:
         raise DownloadError("no such repository, or a private one (`hf auth login`)") from error
     except (OSError, RuntimeError, ValueError, errors.HTTPError) as error:
-        cause = error.__cause__ or error  # the library takes every refusal for a lost connection
+        cause = error.__cause__ or error  # the library reports every refusal as a lost connection
         if getattr(getattr(cause, "response", None), "status_code", 0) in (401, 403):
             raise _gated(repo) from error
-        raise DownloadError(_line(cause)) from error
+        raise DownloadError(_one_line(cause)) from error
 
 
-def _line(error: BaseException) -> str:
+def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
@@ -150,7 +151,7 @@ def _gated(repo: str) -> DownloadError:
 
 
 def _names(hub: Hub, split: str, names: Sequence[str]) -> list[str]:
-    """Find the files of a split, in order. Raises: DownloadError when not each is there once."""
+    """Find the files of a split, in order. Raises DownloadError if they are incomplete."""
     config = f"{re.escape(hub.config)}[/-]" if hub.config else ""
     pattern = re.compile(rf"(?:data/)?{config}{re.escape(split)}-(\d{{5}})-of-(\d{{5}})[^/]*\.parquet")
     found = sorted((m for name in names if (m := pattern.fullmatch(name))), key=lambda m: m[1])
@@ -164,12 +165,12 @@ def _names(hub: Hub, split: str, names: Sequence[str]) -> list[str]:
 def _checked(file: Path, checksum: str) -> Path:
     if not verify(file, checksum):
         file.unlink()
-        raise DownloadError(f"{file.name}: has not the sum that the hub tells")
+        raise DownloadError(f"{file.name}: its checksum differs from the hub's")
     return file
 
 
 def _classes(parquet: Any, hub: Hub, files: Sequence[Path]) -> list[str]:
-    """Read the class names, which are kept beside the columns of each file."""
+    """Read the class names from the metadata of each file."""
     found = set()
     for file in files:
         schema = parquet.read_schema(file)
@@ -183,13 +184,13 @@ def _classes(parquet: Any, hub: Hub, files: Sequence[Path]) -> list[str]:
             raise DownloadError(f"{file.name}: column {hub.label} has no class names") from error
         found.add(tuple(map(str, names)))
     if len(found) != 1:
-        raise DownloadError(f"column {hub.label} has other class names in some files than in others")
+        raise DownloadError(f"column {hub.label} has different class names in different files")
     return list(found.pop())
 
 
 def _write(parquet: Any, hub: Hub, files: Sequence[Path], folder: Path, num_classes: int) -> list[str]:
-    """Write the images of a part; gives their paths below its folder, in order."""
-    shutil.rmtree(folder, ignore_errors=True)  # of an earlier try
+    """Write the images of a part; return their paths relative to its folder, in order."""
+    shutil.rmtree(folder, ignore_errors=True)  # from an earlier attempt
     paths: list[str] = []
     words = f"writing images of {folder.name}"
     for file in track(files, words, console=Console(stderr=True), transient=True, disable=len(files) < 8):
@@ -208,7 +209,7 @@ def _write(parquet: Any, hub: Hub, files: Sequence[Path], folder: Path, num_clas
 
 
 def _rows(parquet: Any, hub: Hub, file: Path) -> Iterator[tuple[bytes | None, int | None]]:
-    """Go through images and labels, few at a time."""
+    """Yield images and labels, a few in memory at a time."""
     table = parquet.ParquetFile(file, buffer_size=BUFFER_BYTES)
     for batch in table.iter_batches(BATCH_ROWS, columns=[hub.image, hub.label]):
         images, labels = (batch.column(name).to_pylist() for name in (hub.image, hub.label))

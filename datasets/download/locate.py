@@ -1,8 +1,8 @@
-"""Find the images of a data set: the user's folder, then our store, then whoever can be asked for them.
+"""Find the images of a data set: in the user's folder, then in our store, then by download.
 
-The user's folder is `$TRANSFERBENCH_DATA` (`data.root=PATH`); it is only read. What is fetched goes to
-`$TRANSFERBENCH_CACHE/data/<name>`, by a draft that is renamed when whole. Asked are, in this order,
-`$TRANSFERBENCH_MIRROR` (`data.mirror=URL`), torchvision, the Hugging Face hub, the official addresses.
+The user's folder is `$TRANSFERBENCH_DATA` (`data.root=PATH`); it is only read. Downloads go to the store,
+`$TRANSFERBENCH_CACHE/data/<name>`, as a draft that is renamed when complete. Download sources, in order:
+`$TRANSFERBENCH_MIRROR` (`data.mirror=URL`), torchvision, the Hugging Face hub, the official URLs.
 """
 
 import os
@@ -16,36 +16,37 @@ from urllib.parse import urlsplit
 from ... import InputError
 from ..about import About, Archive, Hub
 from ..files.lock import locked
+from ..storage.cache import disk_errors
 from ..storage.cache import folder as cache_folder
-from ..storage.cache import writing
 from . import huggingface, torchvision_sets
 from .archives import draft, extract
 from .http import DownloadError, check_reachable, download
 
-Fetch = Callable[[Path], None]  # makes a folder with the data set, whole or not at all
-UNPACKED_TIMES = 20  # a bound against bombs: annotations shrink well, images hardly
-UNPACKED_BYTES = 2_000_000_000  # of which less is not asked
+Fetch = Callable[[Path], None]  # creates a folder with the data set, atomically
+UNPACKED_TIMES = 20  # limit against archive bombs: annotations compress well, images do not
+UNPACKED_BYTES = 2_000_000_000  # the limit is at least this
 
 
 class MissingData(InputError):
-    """Images that are not here and could not be fetched; the lines after the first say what was tried."""
+    """Images that are missing and could not be downloaded; the lines after the first list the attempts."""
 
 
 def locate(name: str, about: About) -> Path:
-    """Give the folder where a data set's official layout begins, fetched if need be.
+    """Return the root of a data set's official layout; download it if necessary.
 
-    Raises: MissingData that lists every place tried, and what to do by hand.
+    Raises:
+        MissingData: lists every attempt, and the manual steps.
     """
     store = _store()
-    if found := present(name, about):
-        _tidy(store / name)
+    if found := find_or_unpack(name, about):
+        _remove_archives(store / name)
         return found
     with ExitStack() as stack:
-        with writing("fetched data sets"):
-            stack.enter_context(locked(store / name, f"another process is fetching {name}"))
-        if found := present(name, about):  # the other process was first
+        with disk_errors("downloaded data sets"):
+            stack.enter_context(locked(store / name, f"another process is downloading {name}"))
+        if found := find_or_unpack(name, about):  # by the other process
             return found
-        tried = [f"{place}: {'not whole' if place.is_dir() else 'not there'}" for place in _places(name)]
+        tried = [f"{place}: {'incomplete' if place.is_dir() else 'missing'}" for place in _places(name)]
         for words, fetch in _fetchers(name, about):
             try:
                 fetch(store / name)
@@ -56,17 +57,17 @@ def locate(name: str, about: About) -> Path:
             if found := find(name, about):
                 return found
             raise InputError(
-                f"{store / name}: fetched from {words}, but {about.probes[0]} is not in it; remove it"
+                f"{store / name}: downloaded from {words}, but {about.probes[0]} is not in it; remove it"
             )
     raise MissingData(
-        "\n".join((_headline(name, about), *(f"  tried {t}" for t in tried), _by_hand(name, about)))
+        "\n".join((_first_line(name, about), *(f"  tried {t}" for t in tried), _by_hand(name, about)))
     )
 
 
-def _tidy(copy: Path) -> None:
-    """Remove the archives of a copy that is there; a kill may have come before."""
+def _remove_archives(copy: Path) -> None:
+    """Remove the archives of a complete copy, if a killed process has left them."""
     if _archives(copy).exists() and copy.exists():
-        with suppress(OSError), locked(copy):  # a store that is only read
+        with suppress(OSError), locked(copy):  # the store may be read-only
             shutil.rmtree(_archives(copy), ignore_errors=True)
 
 
@@ -74,16 +75,16 @@ def _archives(copy: Path) -> Path:
     return copy.with_name(f"{copy.name}.archives")
 
 
-def present(name: str, about: About) -> Path | None:
-    """Find a data set that is here, unpacking it where it lies as archives in the user's folder."""
-    if (found := find(name, about)) or not (files := packed(name, about)):
+def find_or_unpack(name: str, about: About) -> Path | None:
+    """Find a data set without download; unpack it if its archives are in the user's folder."""
+    if (found := find(name, about)) or not (files := find_archives(name, about)):
         return found
     _unpack(about.archives, files, _store() / name)
     return find(name, about)
 
 
 def find(name: str, about: About) -> Path | None:
-    """Find where a data set's official layout begins, or None; changes nothing."""
+    """Return the root of a data set's official layout, or None; change nothing."""
     for place in _places(name):
         for start in (place, *(place / f for f in about.folders), *(place.parent / f for f in about.folders)):
             if any((start / probe).exists() for probe in (*about.probes, huggingface.MARKER)):
@@ -91,8 +92,8 @@ def find(name: str, about: About) -> Path | None:
     return None
 
 
-def packed(name: str, about: About) -> list[Path]:
-    """Find a data set's archives in the user's folder: all of them, or none."""
+def find_archives(name: str, about: About) -> list[Path]:
+    """Return a data set's archives in the user's folder; none unless all are there."""
     root = user_folder()
     for place in (root / name, root) if root else ():
         files = [place / a.file_name for a in about.archives]
@@ -101,8 +102,8 @@ def packed(name: str, about: About) -> list[Path]:
     return []
 
 
-def use(root: str | None = None, mirror: str | None = None) -> None:
-    """Look into another folder, ask another mirror; holds for child processes too."""
+def set_places(root: str | None = None, mirror: str | None = None) -> None:
+    """Set the user's folder and the mirror, for child processes too."""
     if root:
         os.environ["TRANSFERBENCH_DATA"] = root
     if mirror:
@@ -110,13 +111,13 @@ def use(root: str | None = None, mirror: str | None = None) -> None:
 
 
 def user_folder() -> Path | None:
-    """Give `$TRANSFERBENCH_DATA`. Raises: InputError when there is no such folder."""
+    """Return `$TRANSFERBENCH_DATA`, or None. Raises InputError if there is no such folder."""
     given = os.environ.get("TRANSFERBENCH_DATA")
     if not given:
         return None
     if not Path(given).expanduser().is_dir():
         raise InputError(
-            f"data.root (TRANSFERBENCH_DATA)={given}: no such folder; expected one with data sets in it"
+            f"data.root (TRANSFERBENCH_DATA)={given}: no such folder; expected a folder with data sets"
         )
     return Path(given).expanduser()
 
@@ -128,13 +129,13 @@ def _places(name: str) -> list[Path]:
 
 def _store() -> Path:
     store = cache_folder() / "data"
-    with writing("fetched data sets"):
+    with disk_errors("downloaded data sets"):
         store.mkdir(exist_ok=True)
     return store
 
 
 def _fetchers(name: str, about: About) -> Iterator[tuple[str, Fetch]]:
-    """List whom to ask, in order, each with words for the error."""
+    """Yield the download sources in order, each with a description for errors."""
     archives = about.archives
     if archives and (mirror := os.environ.get("TRANSFERBENCH_MIRROR")):
         yield f"mirror {mirror}", partial(_from_mirror, name, archives, f"{mirror.rstrip('/')}/{name}")
@@ -144,11 +145,11 @@ def _fetchers(name: str, about: About) -> Iterator[tuple[str, Fetch]]:
         yield f"Hugging Face hub {about.hub.repo}", partial(_from_hub, about.hub)
     if archives:
         hosts = sorted({urlsplit(a.url).netloc for a in archives})
-        yield f"addresses at {', '.join(hosts)}", partial(_from_addresses, name, archives)
+        yield f"official URLs at {', '.join(hosts)}", partial(_from_addresses, name, archives)
 
 
 def _from_mirror(name: str, archives: Sequence[Archive], base: str, into: Path) -> None:
-    """Fetch the archives from a mirror; its `SHA256SUMS`, where it has one, stands for the published sums."""
+    """Download the archives from a mirror; its `SHA256SUMS`, if any, replaces the published checksums."""
     files = _archive_files(name, archives)
     sums = files[0].with_name("SHA256SUMS")
     sums.unlink(missing_ok=True)
@@ -160,7 +161,9 @@ def _from_mirror(name: str, archives: Sequence[Archive], base: str, into: Path) 
     for archive, file in zip(archives, files, strict=True):
         checksum = f"sha256:{own[file.name]}" if file.name in own else archive.checksum
         size = 0 if file.name in own else archive.num_bytes
-        download(f"{base}/{file.name}", file, checksum=checksum, num_bytes=size, words=f"{name}: {file.name}")
+        download(
+            f"{base}/{file.name}", file, checksum=checksum, num_bytes=size, description=f"{name}: {file.name}"
+        )
     _unpack(archives, files, into)
 
 
@@ -169,16 +172,16 @@ def _from_addresses(name: str, archives: Sequence[Archive], into: Path) -> None:
     for a in archives:
         check_reachable(a.url)
     for a, file in zip(archives, files, strict=True):
-        download(a.url, file, checksum=a.checksum, num_bytes=a.num_bytes, words=f"{name}: {file.name}")
+        download(a.url, file, checksum=a.checksum, num_bytes=a.num_bytes, description=f"{name}: {file.name}")
     _unpack(archives, files, into)
 
 
 def _from_torchvision(about: About, into: Path) -> None:
-    """Let torchvision fetch, if its host can be reached: its import takes seconds."""
+    """Download with torchvision, if the host is reachable (importing torchvision is slow)."""
     assert about.torchvision is not None
     if about.archives:
         check_reachable(about.archives[0].url)
-    begun = into.with_name(f"{into.name}.torchvision")  # kept on failure: what has come is not fetched again
+    begun = into.with_name(f"{into.name}.torchvision")  # kept on failure, to resume
     torchvision_sets.fetch(about.torchvision, about.archives, begun)
     begun.rename(into)
 
@@ -196,7 +199,7 @@ def _archive_files(name: str, archives: Sequence[Archive]) -> list[Path]:
 
 
 def _unpack(archives: Sequence[Archive], files: Sequence[Path], into: Path) -> None:
-    """Unpack what is to be unpacked and copy the rest, into one folder that is there whole or not at all."""
+    """Unpack archives and copy other files into one folder, atomically."""
     left = max(UNPACKED_BYTES, UNPACKED_TIMES * sum(f.stat().st_size for f in files))
     with draft(into) as folder:
         for archive, file in zip(archives, files, strict=True):
@@ -208,13 +211,13 @@ def _unpack(archives: Sequence[Archive], files: Sequence[Path], into: Path) -> N
                 shutil.copy2(file, place / archive.file_name)
 
 
-def _headline(name: str, about: About) -> str:
+def _first_line(name: str, about: About) -> str:
     size = f", {about.num_bytes / 1e9:.1f} GB" if about.num_bytes > 1e8 else ""
-    return f"{name}: its images are not here and could not be fetched ({about.title}{size})"
+    return f"{name}: its images are missing and could not be downloaded ({about.title}{size})"
 
 
 def _by_hand(name: str, about: About) -> str:
-    """Say what a person does next."""
+    """Return the line with the manual steps."""
     if about.by_hand:
         get = about.by_hand
     else:

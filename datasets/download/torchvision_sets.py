@@ -1,4 +1,4 @@
-"""Let torchvision fetch a data set: it keeps addresses and sums up to date."""
+"""Download a data set with torchvision, which keeps URLs and checksums up to date."""
 
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -10,17 +10,18 @@ from ... import InputError
 from ..about import Archive, Torchvision
 from .http import DownloadError, download, verify
 
-NOTE = "transfers.txt"  # lists what was fetched
-PARTS = (".part", ".part.json")  # beside a file that is begun
-UNPACKED = {".tgz", ".tar", ".zip"}  # archives under names of torchvision's own
+NOTE = "transfers.txt"  # lists the downloaded files
+PARTS = (".part", ".part.json")  # files beside an unfinished download
+UNPACKED = {".tgz", ".tar", ".zip"}  # archives with torchvision's own names
 
 
 def fetch(spec: Torchvision, archives: Sequence[Archive], draft: Path) -> None:
-    """Fetch all parts into a folder, which is kept on failure, so that what has come is not fetched again.
+    """Download all parts into a folder; it is kept on failure, to resume.
 
-    Raises: DownloadError when torchvision does not know the set, or cannot fetch it.
+    Raises:
+        DownloadError: if torchvision does not have the set, or cannot download it.
     """
-    import torchvision.datasets as sets  # takes seconds, and most sets are here already
+    import torchvision.datasets as sets  # a slow import; most sets are present already
 
     cls: Any = getattr(sets, spec.cls, None)
     if cls is None:
@@ -28,23 +29,26 @@ def fetch(spec: Torchvision, archives: Sequence[Archive], draft: Path) -> None:
     draft.mkdir(exist_ok=True)
     _clear(draft)
     try:
-        with _transfers(draft):
+        with _resumable_downloads(draft):
             for options in spec.options:
                 cls(root=str(draft), download=True, **options)
     except InputError as error:
         raise DownloadError(str(error)) from error
     except (OSError, RuntimeError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DownloadError(" ".join(str(error).split())[:200] or type(error).__name__) from error
-    fetched = _noted(draft)
+    fetched = _fetched_files(draft)
     _drop_archives(archives, [file for file in fetched if file.is_file()])
     for left in [draft / NOTE, *(file.with_name(file.name + s) for file in fetched for s in PARTS)]:
         left.unlink(missing_ok=True)
 
 
 def _clear(draft: Path) -> None:
-    """Keep of an earlier try what was fetched: torchvision takes a part of what is unpacked for all of it."""
-    kept = {draft / NOTE, *(file.with_name(file.name + s) for file in _noted(draft) for s in ("", *PARTS))}
-    for path in sorted(draft.rglob("*"), reverse=True):  # what is in a folder comes before it
+    """Keep only downloads of earlier attempts: torchvision would take partly unpacked files as complete."""
+    kept = {
+        draft / NOTE,
+        *(file.with_name(file.name + s) for file in _fetched_files(draft) for s in ("", *PARTS)),
+    }
+    for path in sorted(draft.rglob("*"), reverse=True):  # the content of a folder comes before it
         if path.is_dir() and not path.is_symlink():
             if not any(path.iterdir()):
                 path.rmdir()
@@ -52,15 +56,15 @@ def _clear(draft: Path) -> None:
             path.unlink()
 
 
-def _noted(draft: Path) -> set[Path]:
-    """Give the files that were fetched, or begun, in this try and earlier ones."""
+def _fetched_files(draft: Path) -> set[Path]:
+    """Return the files downloaded, or begun, in this attempt and earlier ones."""
     note = draft / NOTE
     return {draft / name for name in note.read_text().splitlines()} if note.exists() else set()
 
 
 @contextmanager
-def _transfers(draft: Path) -> Iterator[None]:
-    """Let torchvision's transfers go through ours, which resume, and note them; it has no setting for it."""
+def _resumable_downloads(draft: Path) -> Iterator[None]:
+    """Replace torchvision's downloads by ours, which resume, and note the files. It has no such setting."""
     from torchvision.datasets import utils
 
     def transfer(url: str, filename: str | Path, *_: object) -> None:
@@ -77,13 +81,13 @@ def _transfers(draft: Path) -> Iterator[None]:
 
 
 def _drop_archives(archives: Sequence[Archive], files: Sequence[Path]) -> None:
-    """Check what torchvision fetched, for it has no sum of some, and remove what it has unpacked."""
+    """Check torchvision's downloads (it lacks some checksums), and remove the archives it has unpacked."""
     known = {archive.file_name: archive for archive in archives}
     for file in files:
         archive = known.get(file.name)
         if archive and archive.checksum and not verify(file, archive.checksum):
             file.unlink()
             kind = archive.checksum.partition(":")[0]
-            raise DownloadError(f"{archive.file_name}: not the published {kind} sum")
+            raise DownloadError(f"{archive.file_name}: its {kind} checksum is not the published one")
         if archive.unpack if archive else file.suffix in UNPACKED:
             file.unlink()

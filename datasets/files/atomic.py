@@ -1,6 +1,6 @@
-"""Files that are there whole or not at all: written as a draft, which is renamed when it is done.
+"""Write files atomically: as a draft, which is renamed when it is complete.
 
-A draft's name tells its process: one that a killed process has left is swept by the next writer beside it.
+A draft's name contains its process. The next writer in the folder removes the drafts of killed processes.
 """
 
 import os
@@ -11,36 +11,37 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
-from .processes import is_alive, signature
+from .processes import is_alive, process_name
 
-FORGOTTEN_SECONDS = 86_400  # a draft of another machine, where nothing has changed for so long
+STALE_SECONDS = 86_400  # after so long without changes, another machine's draft is stale
 
 
 def draft_of(path: Path) -> Path:
-    """Name a draft of a file or folder, and sweep what dead processes have left beside it."""
+    """Return a new draft name for a file or folder, and remove stale drafts beside it."""
     sweep(path.parent)
-    return path.with_name(f"{path.name}.{signature()}.{uuid4().hex[:8]}.draft")
+    return path.with_name(f"{path.name}.{process_name()}.{uuid4().hex[:8]}.draft")
 
 
 @contextmanager
 def atomic_write(path: Path, durable: bool = True) -> Iterator[Path]:
-    """Give a draft that takes the place of a file when the block ends well, and is gone when not.
+    """Yield a draft that replaces a file when the block succeeds, and is removed when it fails.
 
     Args:
         path: the file.
-        durable: it outlives a power cut from then on.
+        durable: sync to disk, to survive a power cut.
 
-    Raises: OSError that names the file.
+    Raises:
+        OSError: naming the file.
     """
     draft = draft_of(path)
     try:
-        with named(path, draft):
+        with path_in_errors(path, draft):
             yield draft
             if durable:
                 _sync(draft)
             draft.replace(path)
         if durable:
-            with suppress(OSError):  # not every file system can
+            with suppress(OSError):  # not supported by every file system
                 _sync(path.parent)
     finally:
         with suppress(OSError):
@@ -48,8 +49,8 @@ def atomic_write(path: Path, durable: bool = True) -> Iterator[Path]:
 
 
 @contextmanager
-def named(path: Path, draft: Path | None = None) -> Iterator[None]:
-    """Let an error of the system name the file, which that of a write does not, and not its draft."""
+def path_in_errors(path: Path, draft: Path | None = None) -> Iterator[None]:
+    """Set the file's path in any OSError of the block: a failed write has none, or names the draft."""
     try:
         yield
     except OSError as error:
@@ -59,19 +60,19 @@ def named(path: Path, draft: Path | None = None) -> Iterator[None]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the drafts in a folder that no living process is at."""
+    """Remove the drafts in a folder that no running process is writing."""
     for draft in folder.glob("*.draft"):
         process = draft.name.split(".")[-3:-2]
-        lives = is_alive(process[0]) if process else None
-        if lives is False or (lives is None and _is_forgotten(draft)):
+        is_running = is_alive(process[0]) if process else None
+        if is_running is False or (is_running is None and _is_stale(draft)):
             with suppress(OSError):
                 shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
 
 
-def _is_forgotten(draft: Path) -> bool:
+def _is_stale(draft: Path) -> bool:
     with suppress(OSError):
         newest = max(p.lstat().st_mtime for p in (draft, *draft.rglob("*")))
-        return time.time() - newest > FORGOTTEN_SECONDS
+        return time.time() - newest > STALE_SECONDS
     return False
 
 

@@ -1,4 +1,4 @@
-"""One process at a time, by a lock that dies with its process."""
+"""Locks between processes, released when their process ends."""
 
 import fcntl
 import os
@@ -8,58 +8,59 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from .atomic import draft_of, named
+from .atomic import draft_of, path_in_errors
 
 
 @contextmanager
-def locked(path: Path, words: str = "") -> Iterator[None]:
-    """Let one process at a time to `path`, by `path.lock`; one that dies lets go.
+def locked(path: Path, message: str = "") -> Iterator[None]:
+    """Lock `path` for one process at a time, with `path.lock`; the lock ends with its process.
 
-    What the one before has put in the folder is seen by the next, also on NFS.
+    The next process sees the files that the previous one wrote in the folder, also on NFS.
 
     Args:
-        path: what is written; its folder is there.
-        words: what a process that has to wait says on stderr; empty: nothing.
+        path: the file or folder to write; its parent exists.
+        message: printed on stderr by a process that has to wait; empty: nothing.
 
-    Raises: OSError where the folder cannot be written to.
+    Raises:
+        OSError: if the folder is not writable.
     """
     lock = path.with_name(f"{path.name}.lock")
     with ExitStack() as stack:
         while True:
             file = stack.enter_context(lock.open("a"))
-            _wait(file, words)
-            if _is_still(lock, file):  # else the one before has removed it
+            _wait(file, message)
+            if _is_current(lock, file):  # otherwise the previous process has removed it
                 break
         stack.callback(_remove, lock)
-        _look_anew(path)
+        _refresh_nfs(path)
         yield
 
 
-def _wait(file: IO[str], words: str) -> None:
-    with suppress(OSError):  # a file system without locks
+def _wait(file: IO[str], message: str) -> None:
+    with suppress(OSError):  # the file system may have no locks
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if words:
-                print(f"{words}; waiting", file=sys.stderr, flush=True)
+            if message:
+                print(f"{message}; waiting", file=sys.stderr, flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
 
 
-def _is_still(lock: Path, file: IO[str]) -> bool:
+def _is_current(lock: Path, file: IO[str]) -> bool:
     try:
         return os.path.samestat(lock.stat(), os.fstat(file.fileno()))
     except FileNotFoundError:
         return False
 
 
-def _look_anew(path: Path) -> None:
-    """Change the folder: a client of NFS then forgets which names it has not found there before."""
+def _refresh_nfs(path: Path) -> None:
+    """Change the folder, to make an NFS client drop its cache of missing names."""
     draft = draft_of(path)
-    with named(path, draft):
+    with path_in_errors(path, draft):
         draft.touch()
         draft.unlink()
 
 
 def _remove(lock: Path) -> None:
-    with suppress(OSError):  # a disk that has become read-only has its own word
+    with suppress(OSError):  # a disk that became read-only reports its own error
         lock.unlink()

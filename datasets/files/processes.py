@@ -1,4 +1,4 @@
-"""Tell whether the process that left something behind still lives, without trusting a clock."""
+"""Identify processes, and check whether they are still running, without relying on clocks."""
 
 import hashlib
 import os
@@ -10,29 +10,29 @@ from pathlib import Path
 PROC = Path("/proc")
 
 
-def signature() -> str:
-    """Name this process as no other is named: `<machine>-<pid>-<start>`."""
+def process_name() -> str:
+    """Return a unique name of this process: `<machine>-<pid>-<start>`."""
     return f"{_machine()}-{os.getpid()}-{_start(os.getpid()) or ''}"
 
 
 def is_alive(name: str) -> bool | None:
-    """Tell whether a process lives; None for one of another machine, which cannot be asked."""
+    """Return whether a process is running; None for a process of another machine."""
     machine, _, rest = name.partition("-")
     pid, _, start = rest.partition("-")
     if machine != _machine() or not pid.isdecimal():
         return None
     try:
         os.kill(int(pid), 0)
-    except (ProcessLookupError, ValueError, OverflowError):  # the latter for what is no number of a process
+    except (ProcessLookupError, ValueError, OverflowError):  # the last two: not a valid process id
         return False
     except PermissionError:
-        pass  # of another user, yet there
-    return _start(int(pid)) == (start or None)  # else its number was given to another one
+        pass  # it runs, as another user
+    return _start(int(pid)) == (start or None)  # otherwise the id was reused
 
 
 @cache
 def _machine() -> str:
-    """Name the machine, since it was booted, and what of it has process numbers of its own."""
+    """Return a short hash of the host, its boot and its process namespace."""
     parts = [socket.gethostname()]
     with suppress(OSError):
         parts.append((PROC / "sys/kernel/random/boot_id").read_text())
@@ -41,7 +41,7 @@ def _machine() -> str:
 
 
 def _start(pid: int) -> str | None:
-    """Give when a process began, in ticks since the boot; None for one that has ended, or no /proc."""
+    """Return the start time of a process in ticks since boot; None if it has ended or there is no /proc."""
     try:
         state, *fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except OSError:

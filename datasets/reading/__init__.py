@@ -1,1 +1,1 @@
-"""Read image folders and official layouts."""
+"""What the readers of official layouts share: drawn holdouts, MATLAB files, WordNet names, array sets."""

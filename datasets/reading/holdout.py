@@ -1,7 +1,7 @@
-"""Splits that the official lists leave open: drawn once, by image name, so that every copy has the same.
+"""Draw the splits that official lists do not define: once, by image name, and the same in every copy.
 
-`splits/<name>.txt` holds the holdout of a set whose official list could be had when the file was
-made (`holdout_list.py` prints it anew).
+`splits/<name>.txt` holds the holdout of a set whose official list was available when the file was made.
+`loading/print_holdout.py` prints it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,15 +16,15 @@ SEED = 0
 FOLDER = Path(__file__).parents[1] / "splits"
 
 
-def holdout(name: str, rows: Sequence[Row], sizes: Mapping[str, int]) -> dict[str, list[Row]]:
+def split_off(name: str, rows: Sequence[Row], sizes: Mapping[str, int]) -> dict[str, list[Row]]:
     """Split an official training list into `train` and `holdout`, stratified by class.
 
-    The rows of a class are ordered by a hash of seed and image name, and the first go into the
-    holdout: which image falls where depends on nothing else. A committed list is taken instead.
+    The rows of a class are sorted by a hash of seed and image name, and the first ones form the holdout.
+    Nothing else affects the split. If `splits/<name>.txt` exists, it is used instead.
 
     Args:
-        name: of the data set.
-        rows: the official training images, or those that a copy has.
+        name: name of the data set.
+        rows: the official training images, or those that the copy has.
         sizes: published sizes of `train` and `holdout`; a smaller copy is split in proportion.
     """
     committed = FOLDER / f"{name}.txt"
@@ -42,7 +42,7 @@ def holdout(name: str, rows: Sequence[Row], sizes: Mapping[str, int]) -> dict[st
 
 
 def draw(rows: Sequence[Row], size: int) -> np.ndarray:
-    """Choose `size` of the rows [N] bool, in each class its share; remainders go to the largest first."""
+    """Select `size` of the rows [N] bool, in proportion to the classes; largest remainders round up."""
     if not rows:
         return np.zeros(0, bool)
     labels = np.array([r.label for r in rows])
@@ -58,7 +58,20 @@ def draw(rows: Sequence[Row], size: int) -> np.ndarray:
     return chosen
 
 
+def draw_per_class(rows: Sequence[Row], num_holdout: int, num_train: int) -> dict[str, list[Row]]:
+    """Draw some images of each class by a hash of their names; the rest of a class is `test`."""
+    parts: dict[str, list[Row]] = {"train": [], "holdout": [], "test": []}
+    by_class: dict[int, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: derive_seed(SEED, key(row))):
+        by_class.setdefault(row.label, []).append(row)
+    for own in by_class.values():
+        parts["holdout"] += own[:num_holdout]
+        parts["train"] += own[num_holdout : num_holdout + num_train]
+        parts["test"] += own[num_holdout + num_train :]
+    return {part: sorted(own) for part, own in parts.items()}
+
+
 def key(row: Row) -> str:
-    """Name an image apart from the folders that a copy keeps it in: its class folder and stem."""
+    """Return an image's class folder and stem, a name that is the same in every copy."""
     path = PurePosixPath(row.path)
     return f"{path.parent.name}/{path.stem}"

@@ -1,6 +1,6 @@
-"""MATLAB files (version 5), as which some data sets have their lists or images.
+"""Read MATLAB files (version 5), the format of some lists and images.
 
-scipy's reader takes the sizes in a file on trust: a damaged one can end the process.
+scipy's reader trusts the sizes in a file, and a damaged file can end the process.
 """
 
 import math
@@ -16,7 +16,7 @@ import numpy as np
 from ... import InputError
 
 HEADER_BYTES = 128
-MOST_BYTES = 1 << 30  # of a file, and that a compressed variable unfolds to
+MOST_BYTES = 1 << 30  # of a file, and of a decompressed variable
 NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 TEXTS = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
 MATRIX, COMPRESSED = 14, 15
@@ -26,17 +26,19 @@ NUMERIC = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13:
 
 @contextmanager
 def variables(file: Path, expected: str, content: bytes | None = None) -> Iterator[dict[str, Any]]:
-    """Give what a file holds, by name; whatever goes wrong with it in the block is said of the file.
+    """Yield the variables of a file, by name; any error in the block is reported as damage of the file.
 
-    Numbers are arrays of two or more axes, texts are strings. Cells are lists and structures lists of
-    dictionaries, column by column.
+    Numbers are arrays of two or more axes, and texts are strings. Cells are lists, and structures are lists
+    of dictionaries, column by column.
 
     Args:
-        file: where it lies.
-        expected: what it should hold.
-        content: its bytes, where it lies in an archive.
+        file: its path.
+        expected: its content, for the error message.
+        content: its bytes, if it is inside an archive.
 
-    Raises: FileNotFoundError; InputError for a file that is cut or damaged.
+    Raises:
+        FileNotFoundError: if there is no such file.
+        InputError: if the file is cut or damaged.
     """
     if content is None and file.stat().st_size > MOST_BYTES:
         raise InputError(f"{file}: more than {MOST_BYTES:,} bytes; expected {expected}")
@@ -44,17 +46,17 @@ def variables(file: Path, expected: str, content: bytes | None = None) -> Iterat
     try:
         yield dict(_Reader(data[HEADER_BYTES:], "<" if data[126:128] == b"IM" else ">").named())
     except Exception as error:  # of many kinds, in the block too
-        raise InputError(f"{file}: cut or damaged; expected {expected}, fetch it again") from error
+        raise InputError(f"{file}: cut or damaged; expected {expected}; download it again") from error
 
 
 class _Reader:
-    """Reads the elements of a file, or of one of its variables, one after another."""
+    """A reader of the elements of a file or of a variable, in order."""
 
     def __init__(self, data: bytes | memoryview, order: str) -> None:
         self.data, self.order, self.at = memoryview(data), order, 0
 
     def named(self) -> Iterator[tuple[str, Any]]:
-        """Give name and content of every variable."""
+        """Yield name and content of every variable."""
         while self.at < len(self.data):
             kind, data = self.element()
             if kind == COMPRESSED:
@@ -68,7 +70,7 @@ class _Reader:
             yield _Reader(data, self.order).variable()
 
     def element(self) -> tuple[int, memoryview]:
-        """Give the next element's kind and bytes; a small one has both in eight bytes."""
+        """Return the kind and bytes of the next element; a small element has both in eight bytes."""
         (kind, size), start = self._numbers("II"), self.at + 8
         if kind >> 16:
             kind, size, start = kind & 0xFFFF, kind >> 16, self.at + 4
@@ -79,7 +81,7 @@ class _Reader:
         return kind, self.data[start:end]
 
     def variable(self) -> tuple[str, Any]:
-        """Give name and content of a matrix."""
+        """Return name and content of a matrix."""
         if not len(self.data):
             return "", np.zeros((0, 0))
         flags = self.array()
@@ -101,7 +103,7 @@ class _Reader:
         raise ValueError(f"a matrix of class {cls}")
 
     def array(self) -> np.ndarray:
-        """Give the numbers of the next element."""
+        """Return the numbers of the next element."""
         kind, data = self.element()
         return np.frombuffer(data, f"{self.order}{NUMBERS[kind]}")
 
@@ -121,7 +123,7 @@ class _Reader:
 
 
 def label_of(number: Any, num_classes: int) -> int:
-    """Turn the number of a class, from 1 on, into its label. Raises: ValueError."""
+    """Return the label of a class number that starts at 1. Raises ValueError if it is out of range."""
     label = int(np.asarray(number).item()) - 1
     if not 0 <= label < num_classes:
         raise ValueError(f"class {label + 1}; expected 1 to {num_classes}")
@@ -129,7 +131,7 @@ def label_of(number: Any, num_classes: int) -> int:
 
 
 def path_of(name: Any) -> str:
-    """See that the name of an image or folder is one that can lie below another. Raises: ValueError."""
+    """Return an image's path if it is relative and safe. Raises ValueError if not."""
     parts = str(name).split("/")
     if not (isinstance(name, str) and name.isprintable() and len(name) < 256) or {"", ".."} & {*parts}:
         raise ValueError(f"the image {name!r:.40}")

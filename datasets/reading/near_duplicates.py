@@ -1,26 +1,26 @@
-"""Near-identical images, across the parts of a data set and between a source and a target.
+"""Find near-duplicate images within a data set, and between a source and a target.
 
-An image that is found again, saved anew, resized, a little brighter or mirrored, is a leak. Two steps find
-it: images whose 64-bit perceptual hashes differ in few bits are candidates, and a candidate counts when the
-thumbnails agree too: they correlate, and differ much nowhere once brightness and contrast are equal. Both see
-the whole image squeezed into a grey square, so a recoloured copy counts, and one that is framed, turned or
-cropped by a few per cent is missed. Mirrored copies count where both sets keep the label of a mirror image.
+A near-duplicate of a test image (saved again, resized, a little brighter, or flipped) is a leak. The search
+has two steps. Images whose 64-bit perceptual hashes differ in few bits are candidates. A candidate counts if
+the thumbnails agree too: after normalizing brightness and contrast, they correlate and differ little
+everywhere. Both steps use the whole image resized to a gray square. So a recolored copy is found, and a copy
+that is framed, rotated, or cropped by a few percent is missed. Flipped copies count if both sets allow flips.
 
-The limits were chosen on copies of 600 images a set; the shares that are found, in per cent:
+The limits were chosen on copies of 600 images per set. Percentage of copies found:
 
 | copy | photographs | textures | digits, 28 and 16 px | X-rays, 28 px |
 |---|---|---|---|---|
 | JPEG quality 60; 3 times the size, JPEG 75; contrast 0.8, 1.2 | 100 | 99-100 | 99-100 | 100 |
-| brightness 1.15, light parts burnt out | 98-100 | 98 | 100 | 100 |
+| brightness 1.15, clipped | 98-100 | 98 | 100 | 100 |
 | size 0.75, brightness 1.15, JPEG 60 | 96-100 | 95 | 59, 3 | 98 |
 | brightness 1.3 | 73-76 | 77 | 98-100 | 85 |
 | 2 % cropped off each edge | 7-25 | 11 | 0, - | 0 |
 
-They are photographs of Food-101, Tiny ImageNet and Stanford Cars, digits of MNIST and USPS, and textures of
-DTD but for the 5 % that are plain bands and have no hash. Of the 1.4e9 pairs of images within these sets 42
-pass: by eye the same image or, 15 of them, the same texture in other colours. Small digits hold less: of
-those of 8x8 pixels 7 in 1.6 million pairs pass that are alike and not the same, and so may some of the whole
-of MNIST, which has 165 times the pairs that were looked at.
+The photographs are from Food-101, Tiny ImageNet and Stanford Cars, the digits from MNIST and USPS, and the
+textures from DTD, without the 5 % that are plain bands and have no hash. Of the 1.4e9 image pairs within
+these sets, 42 match. By eye, 27 are the same image, and 15 the same texture in other colors. Small digits
+contain less information: among those of 8x8 pixels, 7 of 1.6 million pairs match that are similar but not
+the same. Some may match in the whole of MNIST too, which has 165 times as many pairs as were checked.
 """
 
 import hashlib
@@ -40,88 +40,79 @@ from ..pixels import Images
 from ..storage import cache
 
 SIDE = 32  # of the thumbnails in pixels
-GREY = np.array([0.299, 0.587, 0.114], np.float32)
-NONE = np.uint64(0)  # in place of the hash of an image that has none
-NOISE = 8.0  # grey levels: frequencies below are as JPEG leaves them, and zero in a symmetric image
-FEWEST = 8  # of the 63 frequencies that stand out from the noise; a flat image or a ramp has fewer
-DISTANCE = 6  # most bits by which the hashes of candidates differ
-LEAST_CORRELATION = 0.95  # for fine patterns, which the means of 2x2 pixels do not show
+GRAY = np.array([0.299, 0.587, 0.114], np.float32)
+NONE = np.uint64(0)  # the hash of an image without one
+NOISE = 8.0  # gray levels: smaller amplitudes are JPEG noise, or zero in a symmetric image
+FEWEST = 8  # of the 63 frequencies above the noise; a flat image or a ramp has fewer
+DISTANCE = 6  # maximum number of different bits between candidates
+LEAST_CORRELATION = 0.95  # for fine patterns, which means of 2x2 pixels hide
 MOST_DIFFERENCE = 0.6  # of the means of 2x2 pixels, in standard deviations
-CROWD = 16  # images of one hash that have all their pairs
+CROWD = 16  # up to this many images of one hash are compared with all others
 BLOCK = 1 << 20  # pairs of hashes compared at once
 PAIRS = 4096  # pairs of thumbnails compared at once
 
-Hashed = tuple[Dataset, str, np.ndarray]  # a part, and the hashes of its images and mirror images [2,N]
+Hashed = tuple[Dataset, str, np.ndarray]  # a part, and the hashes of its images and flipped images [2,N]
 
 
 def overlap(first: Dataset, first_part: str, second: Dataset, second_part: str) -> np.ndarray:
-    """Find the near-identical images of two parts, or within one part.
+    """Find the near-duplicates between two parts, or within one part.
 
     Returns:
-        Sorted pairs of rows [P,2]; within one part each pair once, the smaller row first.
+        Sorted pairs of rows [P,2]; within one part, each pair once with the smaller row first.
     """
-    return _overlap(_hashed(first, first_part), _hashed(second, second_part))
+    return _overlap(hash_part(first, first_part), hash_part(second, second_part))
 
 
 def overlapping_rows(source: Dataset, target: Dataset) -> np.ndarray:
-    """Find the source's training images [M] that any part of the target has too; kept in the cache."""
-    training, parts = _hashed(source, "train"), [_hashed(target, part) for part in target.parts]
+    """Find the source's training images [M] that also occur in any part of the target; cached."""
+    training, parts = hash_part(source, "train"), [hash_part(target, part) for part in target.parts]
     limits = (DISTANCE, LEAST_CORRELATION, MOST_DIFFERENCE)
     digest = hashlib.sha256(repr((source.fingerprint, target.fingerprint, limits)).encode())
     for _, _, content in (training, *parts):
-        digest.update(content.tobytes())  # which images could be read, too
+        digest.update(content.tobytes())  # depends also on which images are readable
     path = cache.folder() / f"{source.name}-{target.name}-overlap-{digest.hexdigest()[:16]}.npy"
     if not path.exists():
-        _keep(path, np.unique(np.concatenate([_overlap(training, part)[:, 0] for part in parts])))
+        _save(path, np.unique(np.concatenate([_overlap(training, part)[:, 0] for part in parts])))
     return np.load(path)
 
 
-def hashes(dataset: Dataset, part: str) -> np.ndarray:
-    """Hash the images of a part, uint64 [N]; kept in the cache if all of them could be read.
-
-    A bit says whether one of the 8x8 lowest frequencies of a thumbnail is positive beyond the noise; that
-    of the mean is set. `NONE` stands for an image that cannot be read, or in which few stand out.
-    """
-    return _hashed(dataset, part)[2][0]
-
-
-def near(first: np.ndarray, second: np.ndarray, distance: int = DISTANCE) -> np.ndarray:
+def near_pairs(first: np.ndarray, second: np.ndarray, distance: int = DISTANCE) -> np.ndarray:
     """Find the pairs of hashes that differ in at most `distance` bits.
 
-    Exact but for crowds: where more than `CROWD` rows of both sides have the same hash, or hashes that
-    are near, the later rows of one are paired with the first `CROWD` of the other alone.
+    Exact, with one exception: if more than `CROWD` rows of both sides have equal or near hashes, the later
+    rows of one side are only paired with the first `CROWD` rows of the other.
 
     Args:
-        first: hashes [N]; `NONE` is near nothing.
+        first: hashes [N]; `NONE` matches nothing.
         second: hashes [M].
-        distance: in bits.
+        distance: maximum number of different bits.
 
     Returns:
         Sorted pairs of rows of both [P,2].
     """
     (all_first, few_first), (all_second, few_second) = _rows(first), _rows(second)
-    found = _near(first, all_first, second, few_second, distance)
+    found = _band_pairs(first, all_first, second, few_second, distance)
     if len(few_second) < len(all_second):
-        found += _near(first, few_first, second, all_second, distance)
+        found += _band_pairs(first, few_first, second, all_second, distance)
     codes = np.sort(np.concatenate(found))
     codes = codes[np.diff(codes, prepend=-1) > 0]  # np.unique takes ten times as long
     return np.stack(np.divmod(codes, max(1, len(second))), axis=1)
 
 
 def _rows(side: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """List the rows that have a hash, and of those the first `CROWD` of each hash."""
+    """Return the rows with a hash, and the first `CROWD` rows of each hash."""
     rows = np.flatnonzero(side != NONE)
     rows = rows[np.argsort(side[rows], kind="stable")]
-    place = np.arange(len(rows)) - np.searchsorted(side[rows], side[rows])  # among those of its hash
+    place = np.arange(len(rows)) - np.searchsorted(side[rows], side[rows])  # among the rows of equal hash
     return rows, rows[place < CROWD]
 
 
-def _near(
+def _band_pairs(
     first: np.ndarray, rows_first: np.ndarray, second: np.ndarray, rows_second: np.ndarray, distance: int
 ) -> list[np.ndarray]:
-    """Compare the rows that agree in one of `distance + 1` bands of bits: near ones do.
+    """Compare the rows that agree in at least one of `distance + 1` bands of bits; near rows always do.
 
-    Gives the pairs as row of the first * M + row of the second, those of each band by themselves.
+    Return the pairs of each band, encoded as row of the first * M + row of the second.
     """
     width = min(63 // (distance + 1), 12)  # in bits; the lowest of the 64 is always set
     found = [np.empty(0, np.int64)]
@@ -146,17 +137,22 @@ def _buckets(side: np.ndarray, rows: np.ndarray, shift: int, width: int) -> list
 
 def _overlap(first: Hashed, second: Hashed) -> np.ndarray:
     same = first[0].fingerprint == second[0].fingerprint and first[1] == second[1]
-    same &= len(first[2][0]) == len(second[2][0])  # a source's part may be drawn larger than a target's
+    same &= len(first[2][0]) == len(second[2][0])  # the drawn parts of a source and a target may differ
     found = []
     for mirrored in (0, 1) if first[0].hflip and second[0].hflip else (0,):
-        candidates = near(first[2][mirrored], second[2][0])
+        candidates = near_pairs(first[2][mirrored], second[2][0])
         if same:
             candidates = candidates[candidates[:, 0] < candidates[:, 1]]
-        found.append(_confirmed((first, second), candidates, bool(mirrored)))
+        found.append(_confirm((first, second), candidates, bool(mirrored)))
     return np.unique(np.concatenate(found), axis=0)
 
 
-def _hashed(dataset: Dataset, part: str) -> Hashed:
+def hash_part(dataset: Dataset, part: str) -> Hashed:
+    """Hash the images of a part and their flipped images; cached if every image is readable.
+
+    A bit says whether one of the 8x8 lowest frequencies of a thumbnail is above the noise; the bit of the
+    mean is always set. An image that cannot be read, or in which few frequencies are above it, has `NONE`.
+    """
     images = dataset.part(part).images
     key = derive_seed(dataset.fingerprint, len(images), SIDE, NOISE, FEWEST)
     path = cache.folder() / f"{dataset.name}-{part}-hashes-{key:016x}.npy"
@@ -167,19 +163,19 @@ def _hashed(dataset: Dataset, part: str) -> Hashed:
         found.append(_hash(thumbnails))
         all_read &= read
     if all_read:
-        _keep(path, np.concatenate(found, axis=1))
+        _save(path, np.concatenate(found, axis=1))
     return dataset, part, np.concatenate(found, axis=1)
 
 
 def _hash(thumbnails: np.ndarray) -> np.ndarray:
-    """Hash thumbnails [n,S,S] and their mirror images, uint64 [2,n]."""
-    from scipy.fft import dctn  # here, for a run that looks for no overlap does without
+    """Hash thumbnails [n,S,S] and their flipped images, uint64 [2,n]."""
+    from scipy.fft import dctn  # imported late: only a search for duplicates needs it
 
     lowest = dctn(thumbnails.astype(np.float32), axes=(1, 2), norm="ortho")[:, :8, :8]
     lowest[:, 0, 0] = 0
     few = (np.abs(lowest) > NOISE).sum(axis=(1, 2)) < FEWEST
     found = []
-    for turned in (lowest, lowest * (-1) ** np.arange(8)):  # a mirror turns the waves with odd numbers
+    for turned in (lowest, lowest * (-1) ** np.arange(8)):  # a flip changes the sign of odd frequencies
         bits = turned.reshape(-1, 64) > NOISE
         bits[:, 0] = True
         packed = np.packbits(bits, axis=1, bitorder="little").view("<u8")[:, 0]
@@ -187,8 +183,8 @@ def _hash(thumbnails: np.ndarray) -> np.ndarray:
     return np.stack(found)
 
 
-def _confirmed(sides: tuple[Hashed, Hashed], candidates: np.ndarray, mirrored: bool) -> np.ndarray:
-    """Keep the pairs of rows [C,2] whose thumbnails agree; `mirrored`: once the first is mirrored."""
+def _confirm(sides: tuple[Hashed, Hashed], candidates: np.ndarray, mirrored: bool) -> np.ndarray:
+    """Keep the pairs of rows [C,2] whose thumbnails agree; with `mirrored`, the first image is flipped."""
     thumbnails, places = [], []
     for (dataset, part, _), rows in zip(sides, candidates.T, strict=True):
         wanted, place = np.unique(rows, return_inverse=True)
@@ -198,45 +194,45 @@ def _confirmed(sides: tuple[Hashed, Hashed], candidates: np.ndarray, mirrored: b
     agree = [np.empty(0, bool)]
     for start in range(0, len(candidates), PAIRS):
         a, b = (t[p[start : start + PAIRS]] for t, p in zip(thumbnails, places, strict=True))
-        agree.append(_agree(a[:, :, ::-1] if mirrored else a, b))
+        agree.append(_thumbnails_agree(a[:, :, ::-1] if mirrored else a, b))
     return candidates[np.concatenate(agree)]
 
 
-def _agree(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Compare thumbnails [n,S,S] pair by pair, brightness and contrast aside."""
-    difference = _standardised(a) - _standardised(b)
+def _thumbnails_agree(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Compare thumbnails [n,S,S] pair by pair, after normalizing brightness and contrast."""
+    difference = _standardize(a) - _standardize(b)
     correlation = 1 - (difference**2).mean(axis=(1, 2)) / 2
     down = difference[:, 1:] + difference[:, :-1]
     largest = np.abs(down[:, :, 1:] + down[:, :, :-1]).max(axis=(1, 2)) / 4
     return (correlation >= LEAST_CORRELATION) & (largest <= MOST_DIFFERENCE)
 
 
-def _standardised(thumbnails: np.ndarray) -> np.ndarray:
+def _standardize(thumbnails: np.ndarray) -> np.ndarray:
     spread = thumbnails.std(axis=(1, 2), keepdims=True, dtype=np.float32)
-    centred = thumbnails - thumbnails.mean(axis=(1, 2), keepdims=True, dtype=np.float32)
-    return centred / np.maximum(spread, 1)
+    centered = thumbnails - thumbnails.mean(axis=(1, 2), keepdims=True, dtype=np.float32)
+    return centered / np.maximum(spread, 1)
 
 
 def _thumbnails(images: Images, rows: Sequence[int], words: str) -> Iterator[tuple[np.ndarray, bool]]:
-    """Decode by threads: the next grey thumbnails uint8 [n,S,S], and whether all of them could be read."""
+    """Yield gray thumbnails uint8 [n,S,S], decoded by threads, and whether all were readable."""
     starts = range(0, len(rows), cache.CHUNK)
     bar = track(starts, words, console=Console(stderr=True), transient=True, disable=len(starts) < 8)
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         for start in bar:
             decoded = list(threads.map(lambda i: _decoded(images, i), rows[start : start + cache.CHUNK]))
-            black = np.zeros((SIDE, SIDE, 3), np.uint8)  # flat, so it has no hash
-            colours = np.stack([black if image is None else image for image in decoded])
-            yield np.rint(colours @ GREY).astype(np.uint8), all(image is not None for image in decoded)
+            black = np.zeros((SIDE, SIDE, 3), np.uint8)  # a flat image has no hash
+            colors = np.stack([black if image is None else image for image in decoded])
+            yield np.rint(colors @ GRAY).astype(np.uint8), all(image is not None for image in decoded)
 
 
 def _decoded(images: Images, i: int) -> np.ndarray | None:
     try:
         return images.decode(i, SIDE)[0]
-    except InputError:  # reported where the pixels are wanted; one image must not stop the scan
+    except InputError:  # reported when the pixels are loaded; one image must not stop the scan
         return None
 
 
-def _keep(path: Path, content: np.ndarray) -> None:
-    """Write into a draft that is renamed when whole."""
-    with cache.writing("thumbnails"), atomic_write(path) as draft, draft.open("wb") as f:
+def _save(path: Path, content: np.ndarray) -> None:
+    """Write an array atomically."""
+    with cache.disk_errors("thumbnails"), atomic_write(path) as draft, draft.open("wb") as f:
         np.save(f, content)

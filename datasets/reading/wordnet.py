@@ -1,4 +1,4 @@
-"""Words for the synsets of WordNet that ImageNet's classes are, from the list that timm ships."""
+"""Class names for WordNet synsets (ImageNet's classes), from the list that timm ships."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,10 +8,10 @@ from pathlib import Path
 LEMMAS = "data/_info/imagenet_synset_to_lemma.txt"  # a line is an id, a tab and the lemmas
 
 
-def words(wnids: Sequence[str]) -> tuple[str, ...]:
-    """Name classes, each by the first of these that no other has: a lemma, two lemmas, lemma and id.
+def class_names(wnids: Sequence[str]) -> tuple[str, ...]:
+    """Return unique class names: each the first unique choice of one lemma, two lemmas, or lemma and id.
 
-    An id that is not in the list, which has all of ImageNet-21k's, names itself.
+    An id that is not in the list keeps its id as name. The list has all ids of ImageNet-21k.
     """
     known = _lemmas()
     lemmas = [known.get(wnid, wnid).split(", ") for wnid in wnids]
@@ -24,7 +24,7 @@ def words(wnids: Sequence[str]) -> tuple[str, ...]:
 
 
 def _lemmas() -> dict[str, str]:
-    """Read timm's file without its import, which takes seconds; without timm there are none."""
+    """Read timm's file without importing timm, which is slow; return nothing if timm is not installed."""
     spec = find_spec("timm")
     for folder in spec.submodule_search_locations or () if spec else ():
         if (file := Path(folder) / LEMMAS).exists():

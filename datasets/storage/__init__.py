@@ -1,1 +1,1 @@
-"""Store pixels and indexes, and read tars."""
+"""The cache of pixels, the index of images, and readers of tars."""

@@ -1,7 +1,7 @@
-"""Decode once: a memory-mapped uint8 file for each part, size and state of the data.
+"""Cache decoded images: a memory-mapped uint8 file for each part, size and state of the data.
 
-The folder is `$TRANSFERBENCH_CACHE` (default `~/.cache/transferbench`); a part that would take more
-than `$TRANSFERBENCH_CACHE_GB` (default 20) is decoded on demand instead.
+The folder is `$TRANSFERBENCH_CACHE` (default `~/.cache/transferbench`). A part that would need more than
+`$TRANSFERBENCH_CACHE_GB` (default 20) is decoded on demand instead.
 """
 
 import errno
@@ -26,21 +26,22 @@ CHUNK = 512  # images decoded between two writes
 
 
 def folder() -> Path:
-    """Give the cache folder, made when missing."""
+    """Return the cache folder; create it if missing."""
     path = Path(os.environ.get("TRANSFERBENCH_CACHE", "~/.cache/transferbench")).expanduser()
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"TRANSFERBENCH_CACHE={path}: cannot be made ({error.strerror}); expected a folder to write to"
+            f"TRANSFERBENCH_CACHE={path}: cannot be created ({error.strerror}); expected a writable folder"
         ) from error
     return path
 
 
 def pixels(dataset: Dataset, part: str, side: int) -> Pixels:
-    """Get the pixels of a part at `side`, decoding them unless the cache has them.
+    """Return the pixels of a part at `side`; decode them unless the cache has them.
 
-    Raises: InputError when an image cannot be read, or the disk is full.
+    Raises:
+        InputError: if an image cannot be read, or the disk is full.
     """
     images = dataset.part(part).images
     if len(images) * side * side * 3 > _budget_bytes():
@@ -49,7 +50,7 @@ def pixels(dataset: Dataset, part: str, side: int) -> Pixels:
     files = (folder() / f"{stem}.pixels.npy", folder() / f"{stem}.aspect.npy")
     if not all(f.exists() for f in files):
         words = f"decoding {dataset.name} {part}"
-        with writing("decoded images"), locked(files[0], f"another process is {words}"):
+        with disk_errors("decoded images"), locked(files[0], f"another process is {words}"):
             if not all(f.exists() for f in files):
                 _decode(images, side, files, words)
     array, aspect = (np.load(f, mmap_mode="c") for f in files)
@@ -61,13 +62,16 @@ def _budget_bytes() -> float:
     try:
         return float(given) * 1e9
     except ValueError:
-        raise InputError(f"TRANSFERBENCH_CACHE_GB={given}: expected a number, as 20") from None
+        raise InputError(f"TRANSFERBENCH_CACHE_GB={given}: expected a number, such as 20") from None
 
 
 def _decode(images: Images, side: int, files: tuple[Path, Path], words: str) -> None:
-    """Write the pixels, then the aspects."""
+    """Write the pixels, then the aspect ratios."""
     aspects = []
-    with atomic_write(files[0]) as draft, draft.open("wb") as f:  # a memory map would die on a full disk
+    with (
+        atomic_write(files[0]) as draft,
+        draft.open("wb") as f,
+    ):  # a write to a memory map would crash on a full disk
         shape = (len(images), 3, side, side)
         np.lib.format.write_array_header_1_0(f, {"descr": "|u1", "fortran_order": False, "shape": shape})
         for pixels, aspect in _chunks(images, side, words):
@@ -78,10 +82,12 @@ def _decode(images: Images, side: int, files: tuple[Path, Path], words: str) -> 
 
 
 @contextmanager
-def writing(what: str) -> Iterator[None]:
-    """Turn what goes wrong on the cache's disk into one line that names the file.
+def disk_errors(what: str) -> Iterator[None]:
+    """Turn an OSError of the cache's disk into a one-line error that names the file.
 
-    Raises: FileNotFoundError as it is: what was to be read is missing.
+    Raises:
+        InputError: if a write fails.
+        FileNotFoundError: unchanged, if a file to read is missing.
     """
     try:
         yield
@@ -93,12 +99,12 @@ def writing(what: str) -> Iterator[None]:
         raise InputError(
             f"{error.filename or folder()}: {reason} for {what}: "
             "free some space or set TRANSFERBENCH_CACHE to another folder, or TRANSFERBENCH_CACHE_GB=0 "
-            "to do without decoded images"
+            "to decode on demand"
         ) from error
 
 
 def _chunks(images: Images, side: int, words: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Decode by threads: pixels uint8 [n,3,S,S] and aspects float32 [n] of the next images."""
+    """Yield pixels uint8 [n,3,S,S] and aspect ratios float32 [n], decoded by threads."""
     starts = range(0, len(images), CHUNK)
     bar = track(starts, words, console=Console(stderr=True), transient=True, disable=len(starts) < 8)
     with ThreadPoolExecutor(os.cpu_count()) as threads:
@@ -110,7 +116,7 @@ def _chunks(images: Images, side: int, words: str) -> Iterator[tuple[np.ndarray,
 
 
 def unreadable(images: Images) -> list[str]:
-    """List the images that cannot be decoded, each as the error that it gives."""
+    """Return the errors of all images that cannot be decoded."""
     errors = []
     for i in range(len(images)):
         try:

@@ -1,7 +1,7 @@
-"""Where images lie, in memory-mapped columns: millions of images open at once and take little memory.
+"""An index of images in memory-mapped columns: millions of images open at once and need little memory.
 
-An index folder holds `images.bin`, a row of IMAGE for each image; `paths.bin`, all paths one behind the
-other; for each part the numbers of its images and their labels; and `index.json` with the rest.
+An index folder holds `images.bin` (a row of IMAGE for each image), `paths.bin` (all paths, concatenated),
+the row numbers and labels of each part, and `index.json` with the rest.
 """
 
 import hashlib
@@ -21,30 +21,30 @@ import numpy as np
 from ... import InputError
 from ..base import Part
 from ..files.atomic import atomic_write, draft_of
-from ..pixels import Unreadable, opened, square
+from ..pixels import Unreadable, open_image, resize_square
 from . import cache
 
-FORMAT = 1  # another one makes kept indexes anew
+FORMAT = 1  # a new format rebuilds cached indexes
 IMAGE = np.dtype([("end", "<i8"), ("offset", "<i8"), ("num_bytes", "<i8"), ("container", "<i4")])
 CHUNK = 65_536  # rows in memory while an index is written
 NUM_OPEN = 64  # containers open at a time
-SAMPLED = 64  # images whose bytes go into a fingerprint
-MOST_BYTES = 1 << 29  # of an encoded image; it is read as a whole
-MEASURED = 32  # images that tell the typical side
+NUM_SAMPLED = 64  # images whose bytes go into a fingerprint
+MOST_BYTES = 1 << 29  # of an encoded image, which is read into memory
+NUM_MEASURED = 32  # images that determine the typical side
 
-Placed = tuple[np.ndarray, np.ndarray]  # numbers of a part's images [n] and their labels [n]
-Found = tuple[tuple[str, ...], dict[str, Part]]  # classes, and parts by name
+PartRows = tuple[np.ndarray, np.ndarray]  # numbers of a part's images [n] and their labels [n]
+Index = tuple[tuple[str, ...], dict[str, Part]]  # classes, and parts by name
 
 
 class Row(NamedTuple):
-    """An image on its way into an index.
+    """An image to add to an index.
 
     Attributes:
-        path: below the root, or inside the container.
-        label: number of its class.
-        container: the tar that holds it, below the root; none for a file of its own.
-        offset: where its bytes begin in the container.
-        num_bytes: how many they are; -1 for a whole file whose size nobody asked for.
+        path: relative to the root, or inside the container.
+        label: its class number.
+        container: the tar that holds it, relative to the root; empty for a separate file.
+        offset: position of its first byte in the container.
+        num_bytes: its size; -1 for a separate file of unknown size.
     """
 
     path: str
@@ -54,8 +54,8 @@ class Row(NamedTuple):
     num_bytes: int = -1
 
 
-class Numbers(dict[str, int]):
-    """Numbers every new key, from 0 on."""
+class Numbering(dict[str, int]):
+    """A dictionary that numbers new keys, starting at 0."""
 
     def __missing__(self, key: str) -> int:
         self[key] = number = len(self)
@@ -66,23 +66,23 @@ class Numbers(dict[str, int]):
 class Table:
     """All images of an index: `images` [N] of IMAGE and their paths as UTF-8 [bytes]."""
 
-    folder: Path | None  # None: held in memory
+    folder: Path | None  # None: in memory
     root: Path
-    containers: Sequence[str]  # number 0 stands for files of their own
+    containers: Sequence[str]  # number 0: separate files
     images: np.ndarray
     paths: np.ndarray
-    token: object = field(default_factory=object)  # an index made anew opens its containers anew
+    token: object = field(default_factory=object)  # a rebuilt index opens its containers again
 
     def __len__(self) -> int:
         return len(self.images)
 
     def path(self, i: int) -> str:
-        """Give the path of image `i` below the root, or inside its container."""
+        """Return the path of image `i`, relative to the root or inside its container."""
         ends = self.images["end"]
         return _text(self.paths[ends[i - 1] if i else 0 : ends[i]].tobytes())
 
     def all_paths(self) -> Iterator[str]:
-        """Go through all paths in order; much faster than one by one."""
+        """Yield all paths in order; much faster than `path` for each."""
         start = 0
         for first in range(0, len(self), CHUNK):
             ends = self.images["end"][first : first + CHUNK].tolist()
@@ -92,27 +92,25 @@ class Table:
                 start = end
 
     def row(self, i: int, label: int) -> Row:
-        """Give image `i` as it came."""
+        """Return the row of image `i`."""
         _, offset, num_bytes, number = self.images[i].item()
         return Row(self.path(i), label, self.containers[number], offset, num_bytes)
 
     def place(self, i: int) -> str:
-        """Say where image `i` lies: its file, or its container and its path in there."""
+        """Return the location of image `i`: its file, or `container:path`."""
         container = self.containers[self.images["container"][i]]
         return f"{self.root / container}:{self.path(i)}" if container else str(self.root / self.path(i))
 
     def read(self, i: int) -> bytes:
-        """Read the encoded bytes of image `i`. Raises: InputError when its file cannot be read."""
+        """Read the encoded bytes of image `i`. Raises InputError if its file cannot be read."""
         _, offset, num_bytes, number = self.images[i].item()
         file = self.root / (self.containers[number] if number else self.path(i))
         try:
             if (size := num_bytes if number else file.stat().st_size) > MOST_BYTES:
-                raise InputError(
-                    f"{self.place(i)}: {size:,} bytes; expected an image of {MOST_BYTES:,} at most"
-                )
+                raise InputError(f"{self.place(i)}: {size:,} bytes; expected at most {MOST_BYTES:,} bytes")
             if number == 0:
                 return file.read_bytes()
-            opened = _opened(file, self.token)  # held, so that no other thread's file closes it
+            opened = _opened(file, self.token)  # a reference keeps it open while other threads evict it
             return os.pread(opened.number, num_bytes, offset)
         except OSError as error:
             raise InputError(f"{file}: cannot be read ({error.strerror})") from error
@@ -128,74 +126,74 @@ class IndexedImages:
         return len(self.rows)
 
     def path(self, i: int) -> str:
-        """Give the path of image `i` below the root, or inside its container."""
+        """Return the path of image `i`, relative to the root or inside its container."""
         return self.table.path(int(self.rows[i]))
 
     def read(self, i: int) -> bytes:
-        """Read the encoded bytes of image `i`. Raises: InputError when its file cannot be read."""
+        """Read the encoded bytes of image `i`. Raises InputError if its file cannot be read."""
         return self.table.read(int(self.rows[i]))
 
     def decode(self, i: int, side: int) -> tuple[np.ndarray, float]:
-        """Give image `i` as uint8 [side,side,3] and its aspect ratio."""
+        """Return image `i` as uint8 [side,side,3] and its aspect ratio."""
         try:
-            with opened(self.read(i)) as image:
-                return square(image, side)
+            with open_image(self.read(i)) as image:
+                return resize_square(image, side)
         except Unreadable as error:
             raise InputError(
-                f"{self.table.place(int(self.rows[i]))}: not a readable image ({error}); replace it or take "
-                "it out (`transferbench data doctor PATH` lists all such images)"
+                f"{self.table.place(int(self.rows[i]))}: not a readable image ({error}); replace it or "
+                "remove it (`transferbench data doctor PATH` lists all such images)"
             ) from error
 
 
 def write_index(folder: Path, root: Path, parts: Mapping[str, Iterable[Row]], classes: Sequence[str]) -> None:
-    """Write an index as its rows come: memory does not grow with them, but for 8 bytes a label.
+    """Write an index row by row; memory grows only by 8 bytes per label.
 
     Args:
-        folder: to be made; one that is there already stays as it is.
-        root: what paths and containers lie below.
+        folder: the folder to create; an existing one is left unchanged.
+        root: folder of all paths and containers.
         parts: the images of each part, in order.
         classes: names by label.
     """
     with _draft(folder) as draft:
         writer = Writer(draft, root)
-        writer.close(classes, _placed(writer, parts))
-        _put(draft, folder)
+        writer.close(classes, _write_parts(writer, parts))
+        _publish(draft, folder)
 
 
-def read_index(folder: Path) -> Found:
-    """Open an index; nothing is read but what is asked for. Labels are int64 [n], as torch wants them."""
+def read_index(folder: Path) -> Index:
+    """Open an index; data are loaded on access. Labels are int64 [n], for torch."""
     about = json.loads((folder / "index.json").read_text())
     return _read(folder, Path(about["root"]))
 
 
-def kept_index(
+def cached_index(
     name: str,
     key: str,
     root: Path,
     make: Callable[[], tuple[Sequence[str], Mapping[str, Iterable[Row]]]],
-) -> Found:
-    """Open the index of a data set in the cache, made when it is not there.
+) -> Index:
+    """Open the index of a data set in the cache; create it if missing.
 
     Args:
         name: of the data set.
-        key: any text that changes when the images do; the root counts too.
-        root: what paths and containers lie below.
-        make: gives classes, and the images of each part.
+        key: a text that changes when the images change; the root is added.
+        root: folder of all paths and containers.
+        make: returns the classes and the images of each part.
     """
 
-    def fill(writer: Writer) -> tuple[Sequence[str], dict[str, Placed]]:
+    def fill(writer: Writer) -> tuple[Sequence[str], dict[str, PartRows]]:
         classes, parts = make()
-        return classes, _placed(writer, parts)
+        return classes, _write_parts(writer, parts)
 
-    return keep(name, key, root, fill)
+    return open_or_fill(name, key, root, fill)
 
 
 class Writer:
-    """Writes the rows of an index as they come; up to `num_held` they stay in memory."""
+    """A writer of index rows; fewer than `num_held` stay in memory."""
 
     def __init__(self, folder: Path, root: Path, num_held: int = 0) -> None:
         self.folder, self.root, self.num_held = folder, root, num_held
-        self._containers = Numbers({"": 0})
+        self._containers = Numbering({"": 0})
         self._size = self._end = 0
         self._held: list[tuple[np.ndarray, bytes]] = []
 
@@ -204,11 +202,11 @@ class Writer:
 
     @property
     def in_memory(self) -> bool:
-        """Whether nothing has been written to disk."""
+        """Return whether all rows are still in memory."""
         return self._size < self.num_held
 
     def extend(self, rows: Iterable[Row]) -> np.ndarray:
-        """Put rows behind those that are there; gives their labels [n]."""
+        """Append rows; return their labels [n]."""
         rows, labels = iter(rows), [np.empty(0, np.int64)]
         while chunk := list(islice(rows, CHUNK)):
             path, label, container, offset, num_bytes = zip(*chunk, strict=True)
@@ -235,15 +233,15 @@ class Writer:
         self._held = []
 
     def table(self) -> Table:
-        """Open what has come."""
+        """Return a table of the rows so far."""
         if not self.in_memory:
             return _table(self.folder, self.root, list(self._containers))
         images = np.concatenate([np.empty(0, IMAGE), *(images for images, _ in self._held)])
         paths = np.frombuffer(b"".join(paths for _, paths in self._held), np.uint8)
         return Table(None, self.root, list(self._containers), images, paths)
 
-    def close(self, classes: Sequence[str], parts: Mapping[str, Placed]) -> None:
-        """Write what is known once all rows have come."""
+    def close(self, classes: Sequence[str], parts: Mapping[str, PartRows]) -> None:
+        """Write the parts, classes and containers, after all rows."""
         for part, (rows, labels) in parts.items():
             np.save(self.folder / f"{part}.rows.npy", rows)
             np.save(self.folder / f"{part}.labels.npy", labels)
@@ -256,14 +254,14 @@ class Writer:
         (self.folder / "index.json").write_text(json.dumps(about))
 
 
-def keep(
+def open_or_fill(
     name: str,
     key: str,
     root: Path,
-    fill: Callable[[Writer], tuple[Sequence[str], Mapping[str, Placed]]],
+    fill: Callable[[Writer], tuple[Sequence[str], Mapping[str, PartRows]]],
     least: int = 0,
-) -> Found:
-    """Open an index in the cache, filled when it is not there; one below `least` images is not kept."""
+) -> Index:
+    """Open an index in the cache; fill it if missing. With fewer than `least` images it is not stored."""
     content = f"{FORMAT} {root.resolve()} {key}".encode("utf-8", "surrogateescape")
     folder = cache.folder() / "index" / f"{name}-{hashlib.sha256(content).hexdigest()[:16]}"
     if not folder.exists():
@@ -273,14 +271,14 @@ def keep(
             if writer.in_memory:
                 return tuple(classes), _parts(writer.table(), placed)
             writer.close(classes, placed)
-            _put(draft, folder)
+            _publish(draft, folder)
     return _read(folder, root)
 
 
 def fingerprint(parts: Mapping[str, Part]) -> str:
-    """Hash all paths, sizes, parts and labels of an index, and the bytes of 64 images spread over it.
+    """Hash all paths, sizes, parts and labels of an index, and the bytes of 64 evenly spaced images.
 
-    In the folder of an index that is kept it is kept too.
+    The fingerprint of a stored index is stored in its folder.
     """
     table = _table_of(parts)
     kept = table.folder and table.folder / "fingerprint"
@@ -295,21 +293,21 @@ def fingerprint(parts: Mapping[str, Part]) -> str:
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(part.images.rows).data)
         digest.update(np.ascontiguousarray(part.labels).data)
-    for i in range(0, len(table), max(1, len(table) // SAMPLED)):
+    for i in range(0, len(table), max(1, len(table) // NUM_SAMPLED)):
         digest.update(table.read(i))
     found = digest.hexdigest()[:16]
     if kept:
-        with cache.writing("a fingerprint"), atomic_write(kept) as draft:
+        with cache.disk_errors("a fingerprint"), atomic_write(kept) as draft:
             draft.write_text(found)
     return found
 
 
 def typical_side(parts: Mapping[str, Part]) -> int:
-    """Find the median shorter side of up to 32 images; those that cannot be read are left out."""
+    """Return the median shorter side of up to 32 images; unreadable images are skipped."""
     table, sides = _table_of(parts), []
-    for i in range(0, len(table), max(1, len(table) // MEASURED)):
+    for i in range(0, len(table), max(1, len(table) // NUM_MEASURED)):
         try:
-            with opened(table.read(i)) as image:
+            with open_image(table.read(i)) as image:
                 sides.append(min(image.size))
         except Unreadable:
             continue
@@ -317,12 +315,12 @@ def typical_side(parts: Mapping[str, Part]) -> int:
 
 
 def _table_of(parts: Mapping[str, Part]) -> Table:
-    """Give the one table that all parts of an index share."""
+    """Return the table that all parts of an index share."""
     (table,) = {part.images.table for part in parts.values() if isinstance(part.images, IndexedImages)}
     return table
 
 
-def _placed(writer: Writer, parts: Mapping[str, Iterable[Row]]) -> dict[str, Placed]:
+def _write_parts(writer: Writer, parts: Mapping[str, Iterable[Row]]) -> dict[str, PartRows]:
     placed = {}
     for part, rows in parts.items():
         first = len(writer)
@@ -331,23 +329,23 @@ def _placed(writer: Writer, parts: Mapping[str, Iterable[Row]]) -> dict[str, Pla
     return placed
 
 
-def _parts(table: Table, placed: Mapping[str, Placed]) -> dict[str, Part]:
+def _parts(table: Table, placed: Mapping[str, PartRows]) -> dict[str, Part]:
     return {part: Part(IndexedImages(table, rows), labels) for part, (rows, labels) in placed.items()}
 
 
 @contextmanager
 def _draft(folder: Path) -> Iterator[Path]:
-    """Name a folder to write into, which is gone afterwards unless it was put into its place."""
+    """Yield a draft folder; it is removed unless `_publish` has renamed it."""
     draft = draft_of(folder)
     try:
-        with cache.writing("an index of the images"):
+        with cache.disk_errors("an index of the images"):
             yield draft
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _put(draft: Path, folder: Path) -> None:
-    """Rename a draft that is whole; another process may have been first."""
+def _publish(draft: Path, folder: Path) -> None:
+    """Rename a complete draft; another process may have been faster."""
     try:
         draft.rename(folder)
     except OSError:
@@ -355,7 +353,7 @@ def _put(draft: Path, folder: Path) -> None:
             raise
 
 
-def _read(folder: Path, root: Path) -> Found:
+def _read(folder: Path, root: Path) -> Index:
     about = json.loads((folder / "index.json").read_text())
     table = _table(folder, root, about["containers"])
     placed = {
@@ -366,7 +364,7 @@ def _read(folder: Path, root: Path) -> Found:
 
 
 def _array(file: Path) -> np.ndarray:
-    return np.load(file, mmap_mode="c").view(np.ndarray)  # torch warns of arrays that are read-only
+    return np.load(file, mmap_mode="c").view(np.ndarray)  # copy on write: torch warns about read-only arrays
 
 
 def _table(folder: Path, root: Path, containers: Sequence[str]) -> Table:
@@ -383,7 +381,7 @@ def _text(path: bytes) -> str:
 
 
 class _Descriptor:
-    """A file open for reading, closed with its last user."""
+    """A file open for reading, closed when its last reference is gone."""
 
     def __init__(self, file: Path) -> None:
         self.number = os.open(file, os.O_RDONLY)

@@ -1,7 +1,6 @@
-"""Images by class, read where they lie: class folders, a tar for each class, or one tar of such tars.
+"""Read images by class, in place: from class folders, a tar for each class, or one tar of such tars.
 
-Nothing is unpacked: of an uncompressed tar only the headers are read, which tell where the bytes of each
-image are.
+Nothing is unpacked. Only the headers of an uncompressed tar are read; they give the position of each image.
 """
 
 import errno
@@ -21,12 +20,12 @@ from . import tar_shards
 from .index import Row
 from .tar_shards import Member, is_image
 
-THREADS = 16  # headers lie far apart: a disk, and more so a network, is waited for
-MANY = 100  # classes from which on progress is shown
+THREADS = 16  # reading headers mostly waits for the disk or the network
+MANY = 100  # progress is shown from this many classes on
 
 
 class Place(NamedTuple):
-    """Where images lie below the root: a folder, or a tar that is a file or lies inside one."""
+    """A location of images below the root: a folder, or a tar (a file, or inside another tar)."""
 
     path: str
     start: int = 0
@@ -34,16 +33,16 @@ class Place(NamedTuple):
 
 
 class Images(NamedTuple):
-    """The images of a folder or tar by name, in arrays: millions of them take little memory."""
+    """The images of a folder or tar, sorted by name, in arrays: millions need little memory."""
 
-    folder: str  # what their paths begin with; may be empty
+    folder: str  # prefix of their paths; may be empty
     container: str
-    names: str  # a line each
+    names: str  # one per line
     offsets: np.ndarray  # int64 [N]
     num_bytes: np.ndarray  # int64 [N]
 
     def rows(self, label: int, chosen: np.ndarray | None = None) -> Iterator[Row]:
-        """Give the rows of all images, or of those chosen [N] bool."""
+        """Yield the rows of all images, or of the chosen ones [N] bool."""
         start = f"{self.folder}/" if self.folder else ""
         names, offsets, sizes = self.names.split("\n"), self.offsets.tolist(), self.num_bytes.tolist()
         for i in range(len(sizes)) if chosen is None else np.flatnonzero(chosen).tolist():
@@ -52,7 +51,7 @@ class Images(NamedTuple):
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows that are made when they are asked for, and as often: making them may take minutes."""
+    """Rows that are created on each iteration, which may take minutes."""
 
     make: Callable[[], Iterator[Row]]
 
@@ -61,17 +60,17 @@ class Rows:
 
 
 def rows(root: Path, places: Mapping[str, Place], label_of: Mapping[str, int], words: str) -> Rows:
-    """Give all images of some classes; `words` stand beside the progress."""
+    """Return the rows of some classes; `words` describes the progress bar."""
 
     def make() -> Iterator[Row]:
-        for name, images in zip(places, listed(root, places, words), strict=True):
+        for name, images in zip(places, list_images(root, places, words), strict=True):
             yield from images.rows(label_of[name])
 
     return Rows(make)
 
 
-def listed(root: Path, places: Mapping[str, Place], words: str) -> Iterator[Images]:
-    """List the images of each class, many classes at a time."""
+def list_images(root: Path, places: Mapping[str, Place], words: str) -> Iterator[Images]:
+    """Yield the images of each class; threads list many classes at a time."""
     with ThreadPoolExecutor(THREADS) as threads:
         yield from track(
             threads.map(lambda name: images_in(root, places[name], name), places),
@@ -84,9 +83,10 @@ def listed(root: Path, places: Mapping[str, Place], words: str) -> Iterator[Imag
 
 
 def images_in(root: Path, place: Place, name: str) -> Images:
-    """List the images right in a folder or in a tar; `name` stands for a tar in their paths.
+    """List the images directly in a folder or in a tar; in a tar, their paths start with `name`.
 
-    Raises: InputError for a tar that is not whole.
+    Raises:
+        InputError: if a tar is incomplete.
     """
     if place.num_bytes < 0:
         folder, container = place.path, ""
@@ -99,15 +99,17 @@ def images_in(root: Path, place: Place, name: str) -> Images:
 
 
 def compact(folder: str, container: str, images: Sequence[Member]) -> Images:
-    """Put a list of images into arrays."""
+    """Convert a list of images to arrays."""
     columns = np.array([image[1:] for image in images], np.int64).reshape(-1, 2)
     return Images(folder, container, "\n".join(image.path for image in images), columns[:, 0], columns[:, 1])
 
 
-def classes(root: Path, path: str) -> dict[str, Place]:
-    """Find the classes in a folder or in a tar of tars, by name; files that are no tar are left out.
+def find_classes(root: Path, path: str) -> dict[str, Place]:
+    """Find the classes in a folder or in a tar of tars, by name; other files are ignored.
 
-    Raises: FileNotFoundError, and InputError for a tar that is not whole.
+    Raises:
+        FileNotFoundError: if there is no such folder or tar.
+        InputError: if a tar is incomplete.
     """
     place = PurePosixPath(path)
     if (root / path).is_file():
@@ -117,18 +119,18 @@ def classes(root: Path, path: str) -> dict[str, Place]:
         entries = [e for e in os.scandir(root / path) if not e.name.startswith(".")]
         tars = [e for e in entries if e.name.endswith(".tar") and e.is_file()]
         found = {e.name: Place(str(place / e.name)) for e in entries if e.is_dir()}
-        # a tar beside a folder of its name is whole, and the folder may not be
+        # prefer a tar to a folder of the same name, which may be incomplete
         found |= {Path(e.name).stem: Place(str(place / e.name), 0, e.stat().st_size) for e in tars}
     return dict(sorted(found.items()))
 
 
 def place_of(root: Path, path: str) -> Place:
-    """Describe a folder, or a tar by its size."""
+    """Return the place of a folder or a tar."""
     return Place(path, 0, (root / path).stat().st_size) if (root / path).is_file() else Place(path)
 
 
-def first_of(root: Path, paths: Sequence[str]) -> str:
-    """Find the first of some paths that is there. Raises: FileNotFoundError that names the first."""
+def first_existing(root: Path, paths: Sequence[str]) -> str:
+    """Return the first existing path. Raises FileNotFoundError, naming the first path, if none exists."""
     for path in paths:
         if (root / path).exists():
             return path
@@ -136,19 +138,20 @@ def first_of(root: Path, paths: Sequence[str]) -> str:
 
 
 def missing(what: Path | str) -> FileNotFoundError:
-    """Make the error that names what a copy lacks."""
+    """Return the error for a file that a copy lacks."""
     return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(what))
 
 
 def members(file: Path, start: int = 0, num_bytes: int = -1) -> list[Member]:
-    """List the files in an uncompressed tar, or in one that lies inside a file, from headers alone.
+    """List the files in an uncompressed tar, possibly inside another file, from headers only.
 
-    Raises: InputError for what is no whole tar.
+    Raises:
+        InputError: if it is not a complete uncompressed tar.
     """
     with file.open("rb") as f:
         try:
             return list(tar_shards.members(f, start, None if num_bytes < 0 else start + num_bytes))
         except ValueError as error:
             raise InputError(
-                f"{file}: no whole uncompressed tar ({error}); get it again, or decompress it"
+                f"{file}: not a complete uncompressed tar ({error}); download it again, or decompress it"
             ) from error

@@ -1,8 +1,8 @@
-"""Images in uncompressed tars: one of them, or many shards, found by their headers alone.
+"""Find images in uncompressed tars (one tar or many shards) by their headers only.
 
-An image's class is the folder that it lies in; or, in webdataset's layout, the number in the `.cls` or
-the `label` in the `.json` of the same name; or, in ImageNet's own archives, the tar's name, with which
-the image's begins.
+An image's class is its folder. In webdataset's layout it is the number in the `.cls` file, or the `label` in
+the `.json` file, of the same name. In ImageNet's own archives it is the tar's name, with which the image's
+name begins.
 """
 
 import json
@@ -33,16 +33,16 @@ PART_NAMES = {
     "test": "test",
 }
 CLASS_FILES = ("classnames.txt", "classes.txt")
-MOST_CLASSES = 1_000_000  # each gets a name
-TOLD_BYTES = 1 << 20  # of a label's file, and of an extended header: they are read into memory
-NUM_THREADS = 16  # waiting for disks or the network, most of the time
+MOST_CLASSES = 1_000_000  # each class gets a name
+MOST_METADATA_BYTES = 1 << 20  # of a label file or an extended header, read into memory
+NUM_THREADS = 16  # they mostly wait for disks or the network
 BLOCK = 512
 ZEROS = bytes(BLOCK)
-WINDOW = 8192  # bytes read at a time: all small files between two images, and the headers about them
-FILES = {b"0", b"\0", b"7"}  # kinds of member
+WINDOW = 8192  # bytes per read: covers the small files and headers between two images
+FILES = {b"0", b"\0", b"7"}  # types of regular files
 HEADER_ONLY = {b"1", b"2", b"3", b"4", b"5", b"6"}  # links, devices, folders
 EXTENDED = {b"L", b"K", b"x", b"X", b"g"}  # long path, long link, pax
-HEADER = struct.Struct("100s24x12s12x8sc100x8s80x155s12x")  # path, size, sum, kind, format, folders before it
+HEADER = struct.Struct("100s24x12s12x8sc100x8s80x155s12x")  # path, size, checksum, type, format, path prefix
 
 
 class Member(NamedTuple):
@@ -54,7 +54,7 @@ class Member(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """An image in a tar: `folder` is split/class, class or empty; when `numbered` its class is a label."""
+    """An image in a tar. `folder` is split/class, class or empty; if `numbered`, the class is a label."""
 
     path: str
     folder: str
@@ -64,15 +64,16 @@ class Sample(NamedTuple):
 
 
 def is_image(path: str) -> bool:
-    """Tell an image by its suffix; hidden files and those in hidden folders are none."""
+    """Return whether a path is an image, by its suffix; hidden files and folders are not."""
     suffix = f".{path.rpartition('.')[2]}".lower()
     return suffix in SUFFIXES and not path.startswith(".") and "/." not in path
 
 
-def tars_in(path: Path) -> list[Path]:
-    """Find the tars: the path itself, those of a folder without image folders, or those of its part folders.
+def find_tars(path: Path) -> list[Path]:
+    """Return the tars: the path itself, those in a folder without image folders, or in its part folders.
 
-    Raises: InputError for a path that is not there, or a compressed tar.
+    Raises:
+        InputError: if the path does not exist, or a tar is compressed.
     """
     if not path.exists():
         raise InputError(f"{path}: no such folder or tar")
@@ -83,12 +84,12 @@ def tars_in(path: Path) -> list[Path]:
         tars = sorted(path.glob("*.tar*")) if not folders else _tars_of_parts(folders)
     if any(tar.suffix != ".tar" for tar in tars):
         found = ", ".join(tar.name for tar in tars[:4])
-        raise InputError(f"{path}: expected one uncompressed .tar, or shards that are, found {found}")
+        raise InputError(f"{path}: expected one uncompressed .tar or uncompressed shards; found {found}")
     return tars
 
 
 def _tars_of_parts(folders: Iterable[Path]) -> list[Path]:
-    """Find shards in folders called train, val, …; a folder in one of them shows a tree of images."""
+    """Return the shards in folders called train, val, …; none if these have subfolders (an image tree)."""
     tars: list[Path] = []
     for folder in folders:
         if folder.name.lower() not in PART_NAMES:
@@ -99,22 +100,23 @@ def _tars_of_parts(folders: Iterable[Path]) -> list[Path]:
     return sorted(tars)
 
 
-def alone(root: Path, tars: Sequence[Path]) -> bool:
-    """Tell a tar that is a whole data set from shards: its name tells no part."""
+def is_single_tar(root: Path, tars: Sequence[Path]) -> bool:
+    """Return whether one tar is the whole data set; its name then gives no part."""
     return len(tars) == 1 and tars[0].parent == root
 
 
-def key(root: Path, tars: Iterable[Path]) -> str:
-    """Sum up the state of tars and class names: what is read of them is as good as long as this stays."""
+def state_key(root: Path, tars: Iterable[Path]) -> str:
+    """Return a text that changes when a tar or the class names change."""
     names = [file for name in CLASS_FILES if (file := root / name).exists()]
     states = ((file.relative_to(root), file.stat()) for file in (*tars, *names))
     return "\n".join(f"{file} {state.st_size} {state.st_mtime_ns}" for file, state in states)
 
 
 def class_names(root: Path, num_classes: int) -> tuple[str, ...]:
-    """Give names by label: the lines of a file beside the shards, or the numbers.
+    """Return class names by label: the lines of a file beside the shards, or the numbers.
 
-    Raises: InputError when there are fewer lines than labels.
+    Raises:
+        InputError: if the file has fewer lines than there are labels.
     """
     for file in (root / name for name in CLASS_FILES):
         if file.exists():
@@ -128,11 +130,12 @@ def class_names(root: Path, num_classes: int) -> tuple[str, ...]:
 
 
 def samples(root: Path, tars: Sequence[Path]) -> Iterator[tuple[str, Iterable[Sample]]]:
-    """Go through tars in order, some read ahead; gives each one's path below the root, and its images.
+    """Yield each tar's path relative to the root, and its images; in order, with read-ahead.
 
-    Raises: InputError for what is not an uncompressed tar.
+    Raises:
+        InputError: if a file is not an uncompressed tar.
     """
-    if alone(root, tars):
+    if is_single_tar(root, tars):
         yield tars[0].name, _samples(tars[0], part="")
         return
     rounds = [tars[i : i + NUM_THREADS] for i in range(0, len(tars), NUM_THREADS)]
@@ -146,19 +149,20 @@ def samples(root: Path, tars: Sequence[Path]) -> Iterator[tuple[str, Iterable[Sa
 
 
 def _part_of(root: Path, tar: Path) -> str:
-    """Read the part off the names of a shard and its folder; empty when they tell none.
+    """Return the part in the names of a shard and its folder; empty if there is none.
 
-    Raises: InputError when they tell two.
+    Raises:
+        InputError: if they name two parts.
     """
     words = re.findall("[a-z]+", str(tar.relative_to(root).with_suffix("")).lower())
     parts = {PART_NAMES[word] for word in words if word in PART_NAMES}
     if len(parts) > 1:
-        raise InputError(f"{tar}: may be {' or '.join(sorted(parts))}; expected one part in a shard's name")
+        raise InputError(f"{tar}: may be {' or '.join(sorted(parts))}; expected one part in the shard's name")
     return "".join(parts)
 
 
 def _samples(tar: Path, part: str) -> Iterator[Sample]:
-    """List the images of a tar; what shares a path up to the first dot of its name belongs together."""
+    """Yield the images of a tar; files with equal paths up to the first dot of the name form one sample."""
     try:
         with tar.open("rb", buffering=WINDOW) as f:
             for stem, group in groupby(members(f), key=_stem):
@@ -192,19 +196,19 @@ def _folder_of(path: str, part: str, tar: str) -> str:
 
 
 def _label(f: BinaryIO, stem: str, files: list[Member]) -> int | None:
-    """Read the label of a sample, if it has one. Raises: InputError for a `.cls` that holds no number."""
+    """Return the label of a sample, or None. Raises InputError if a `.cls` is not a number."""
     beside = {file.path[len(stem) :].lower(): file for file in files} if len(files) > 1 else {}
     if found := beside.get(".cls"):
-        text = _read(f, found.offset, min(found.num_bytes, TOLD_BYTES)).strip()
+        text = _read(f, found.offset, min(found.num_bytes, MOST_METADATA_BYTES)).strip()
         if not (text.isdigit() and len(text) < 20 and int(text) < MOST_CLASSES):
             raise _no_label(f, found, text[:40])
         return int(text)
     if found := beside.get(".json"):
         try:
-            told = json.loads(_read(f, found.offset, min(found.num_bytes, TOLD_BYTES)))
+            content = json.loads(_read(f, found.offset, min(found.num_bytes, MOST_METADATA_BYTES)))
         except (ValueError, RecursionError):
-            told = None
-        label = told.get("label") if isinstance(told, dict) else None
+            content = None
+        label = content.get("label") if isinstance(content, dict) else None
         if type(label) is int and label >= MOST_CLASSES:
             raise _no_label(f, found, label)
         return label if type(label) is int and label >= 0 else None
@@ -213,37 +217,38 @@ def _label(f: BinaryIO, stem: str, files: list[Member]) -> int | None:
 
 def _no_label(f: BinaryIO, member: Member, found: object) -> InputError:
     return InputError(
-        f"{f.name}:{member.path}: no label ({found!r}); expected a number from 0 to {MOST_CLASSES - 1:,}"
+        f"{f.name}:{member.path}: invalid label ({found!r}); expected a number from 0 to {MOST_CLASSES - 1:,}"
     )
 
 
 def members(f: BinaryIO, start: int = 0, end: int | None = None) -> Iterator[Member]:
-    """List the files of an uncompressed tar by its headers: ustar, GNU and pax, but no sparse files.
+    """Yield the files of an uncompressed tar from its headers: ustar, GNU and pax, without sparse files.
 
     Args:
-        f: the tar, or a file in which it lies from `start` to `end`.
-        start: where the tar begins in the file.
-        end: where it ends; None: with the file.
+        f: the tar, or a file that contains it from `start` to `end`.
+        start: position of the tar in the file.
+        end: its end; None: the end of the file.
 
-    Raises: ValueError that says what is wrong with the archive.
+    Raises:
+        ValueError: if the archive is damaged; the message gives the reason.
     """
     end, at = os.fstat(f.fileno()).st_size if end is None else end, start
-    told: dict[str, str] = {}  # by an extended header, of the member behind it
+    extended: dict[str, str] = {}  # fields of an extended header, for the next member
     while (block := _read(f, at, min(BLOCK, end - at))) != ZEROS and (block or at == start):
         kind, path, num_bytes = _header(block)
         at += BLOCK
         if kind in HEADER_ONLY:
             num_bytes = 0
-        elif told and kind not in EXTENDED:
-            path, num_bytes = told.get("path", path), int(told.get("size", num_bytes))
+        elif extended and kind not in EXTENDED:
+            path, num_bytes = extended.get("path", path), int(extended.get("size", num_bytes))
         if not 0 <= num_bytes <= end - at:
             raise ValueError("unexpected end of data")
-        if kind in EXTENDED and num_bytes > TOLD_BYTES:
-            raise ValueError("a header without end")
+        if kind in EXTENDED and num_bytes > MOST_METADATA_BYTES:
+            raise ValueError("a header that is too long")
         if kind in EXTENDED:
-            told |= _told(kind, _read(f, at, num_bytes))
+            extended |= _extended_fields(kind, _read(f, at, num_bytes))
         else:
-            told = {}
+            extended = {}
             if kind in FILES and not path.endswith("/"):
                 yield Member(path.removeprefix("./"), at, num_bytes)
         at += -(-num_bytes // BLOCK) * BLOCK
@@ -255,22 +260,22 @@ def _read(f: BinaryIO, at: int, num_bytes: int) -> bytes:
 
 
 def _header(block: bytes) -> tuple[bytes, str, int]:
-    """Read kind, path and size off a header."""
+    """Return type, path and size from a header."""
     if len(block) < BLOCK:
         raise ValueError("truncated header" if block else "empty file")
-    path, size, told, kind, form, folders = HEADER.unpack(block)
-    # The sum of all bytes, those of the sum itself taken for blanks; Adler-32 has it in its lower half.
+    path, size, checksum, kind, form, prefix = HEADER.unpack(block)
+    # The checksum is the sum of all bytes, with blanks in place of itself: the lower half of Adler-32.
     total = zlib.adler32(block[:148] + b" " * 8 + block[156:]) & 0xFFFF
-    if total != (1 + _number(told)) % 65521:
+    if total != (1 + _number(checksum)) % 65521:
         raise ValueError("invalid header")
     path = path.partition(b"\0")[0]
-    if folders[0] and form == b"ustar\x0000":
-        path = folders.partition(b"\0")[0] + b"/" + path
+    if prefix[0] and form == b"ustar\x0000":
+        path = prefix.partition(b"\0")[0] + b"/" + path
     return kind, path.decode("utf-8", "surrogateescape"), _number(size)
 
 
 def _number(digits: bytes) -> int:
-    """Read a number: octal digits, or binary behind a set bit."""
+    """Return a number: octal digits, or binary if the first byte is 0x80."""
     if digits[0] == 0x80:
         return int.from_bytes(digits[1:])
     try:
@@ -279,16 +284,16 @@ def _number(digits: bytes) -> int:
         raise ValueError("invalid header") from None
 
 
-def _told(kind: bytes, text: bytes) -> dict[str, str]:
-    """Read what an extended header says of the member behind it."""
+def _extended_fields(kind: bytes, text: bytes) -> dict[str, str]:
+    """Return the fields of an extended header, which apply to the next member."""
     if kind == b"L":
         return {"path": text.partition(b"\0")[0].decode("utf-8", "surrogateescape")}
-    told = {}
+    fields = {}
     while kind in (b"x", b"X") and text:
         size = int(text.partition(b" ")[0])
         if not 0 < size <= len(text):
             raise ValueError("invalid header")
         name, _, value = text[:size].partition(b" ")[2].partition(b"=")
-        told[name.decode("utf-8", "replace")] = value[:-1].decode("utf-8", "surrogateescape")
+        fields[name.decode("utf-8", "replace")] = value[:-1].decode("utf-8", "surrogateescape")
         text = text[size:]
-    return told
+    return fields

@@ -92,7 +92,7 @@ def test_a_corrupt_image(says, tmp_path, part):
     wrong.write_bytes(b"not an image" if part == "train" else wrong.read_bytes()[:150])
     error = says("bench", f"target={target}", "methods=scratch")
     assert error.startswith(f"{wrong}: not a readable image (")
-    assert "replace it or take it out" in error
+    assert "replace it or remove it" in error
     picture(wrong, 0)
     given = [f"target={target}", "source=none", "method=scratch", f"results={tmp_path / 'results'}"]
     catalog.load.cache_clear()
@@ -381,8 +381,8 @@ def test_a_cache_that_cannot_be_used(says, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("mine")
     monkeypatch.setenv("TRANSFERBENCH_CACHE", str(tmp_path / "file"))
     assert says("run", "method=scratch").startswith(
-        f"TRANSFERBENCH_CACHE={tmp_path / 'file'}: cannot be made"
+        f"TRANSFERBENCH_CACHE={tmp_path / 'file'}: cannot be created"
     )
     monkeypatch.setenv("TRANSFERBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TRANSFERBENCH_CACHE_GB", "lots")
-    assert says("run", "method=scratch") == "TRANSFERBENCH_CACHE_GB=lots: expected a number, as 20"
+    assert says("run", "method=scratch") == "TRANSFERBENCH_CACHE_GB=lots: expected a number, such as 20"

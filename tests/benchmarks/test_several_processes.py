@@ -121,7 +121,7 @@ def test_what_cannot_be_split_is_refused(config_of, results):
     ((_, reason),) = why_incompatible([config], results, processes=2).values()
     assert reason == "its batches cannot be split over 2 processes"
     with pytest.raises(InputError, match="batch_size=3: cannot be split evenly over 2 processes"):
-        distributed.check_shares(3, 2)
+        distributed.check_divisible(3, 2)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from processes import FORK
 from transferbench.datasets.files import atomic
-from transferbench.datasets.files.atomic import atomic_write, draft_of, named, sweep
+from transferbench.datasets.files.atomic import atomic_write, draft_of, path_in_errors, sweep
 
 
 def test_a_file_is_there_whole_or_not_at_all(tmp_path):
@@ -51,7 +51,7 @@ def test_only_drafts_of_dead_processes_are_swept(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["x.ffffffff-1-1.abc.draft", "x.0123456789abcdef.draft", ".draft"])
-@pytest.mark.parametrize(("age", "stays"), [(3600, True), (2 * atomic.FORGOTTEN_SECONDS, False)])
+@pytest.mark.parametrize(("age", "stays"), [(3600, True), (2 * atomic.STALE_SECONDS, False)])
 def test_a_draft_of_another_machine_stays_until_it_is_forgotten(tmp_path, name, age, stays):
     draft = tmp_path / name
     draft.mkdir()
@@ -83,6 +83,6 @@ def test_errors_name_the_file_and_not_its_draft(tmp_path):
     with pytest.raises(OSError, match="No space left") as caught, atomic_write(path) as draft:
         full(str(draft))
     assert caught.value.filename == str(path)
-    with pytest.raises(FileNotFoundError) as caught, named(path):
+    with pytest.raises(FileNotFoundError) as caught, path_in_errors(path):
         Path(tmp_path / "other").read_text()
     assert caught.value.filename == str(tmp_path / "other")

@@ -304,7 +304,7 @@ def test_a_body_that_is_too_short_is_not_taken(fetch, path):
 def test_a_server_without_end_is_left_at_once(fetch, server, path, monkeypatch, given):
     monkeypatch.setattr(module, "MOST_BYTES", 500_000)
     most = given.get("num_bytes", 500_000)
-    with pytest.raises(DownloadError, match=f"sends more than {most:,} bytes, the most expected"):
+    with pytest.raises(DownloadError, match=f"sends more than {most:,} bytes, the limit"):
         fetch(Fault(endless=True), **given)
     assert beside(path) == []
     assert len(server.requests) == 1
@@ -386,7 +386,7 @@ def test_a_network_lost_on_the_way_is_waited_for(fetch, server, path, monkeypatc
     "url", ["file:///etc/hostname", "ftp://host/set.tar", "data:,x", "set.tar", "http:///set.tar"]
 )
 def test_only_http_addresses_are_fetched(path, url):
-    with pytest.raises(InputError, match="expected an http or https address") as caught:
+    with pytest.raises(InputError, match="expected an http or https URL") as caught:
         download(url, path)
     assert not isinstance(caught.value, DownloadError)
     assert not path.parent.exists()
@@ -489,7 +489,7 @@ def test_a_folder_that_cannot_be_written_to_is_one_line(fetch, path, monkeypatch
     with pytest.raises(InputError) as caught:
         fetch(checksum="")
     assert str(caught.value) == (
-        f"{path.parent}: set.tar cannot be written there ({os.strerror(code)}); expected a folder to write to"
+        f"{path.parent}: set.tar cannot be written ({os.strerror(code)}); expected a writable folder"
     )
     assert not isinstance(caught.value, DownloadError)
 
@@ -499,7 +499,7 @@ def test_two_processes_that_want_one_file_fetch_it_once(server, path, start, gat
     first = start()
     wait_until(lambda: server.requests)
     second = start()
-    assert second.stderr.readline() == "another process is fetching set.tar; waiting\n"
+    assert second.stderr.readline() == "another process is downloading set.tar; waiting\n"
     time.sleep(0.3)  # in which it would ask, if it did not wait
     gate.set()
     assert [p.communicate(timeout=20)[1] for p in (first, second)] == ["", ""]
@@ -572,7 +572,7 @@ def test_a_terminal_shows_the_words_and_how_much_has_come(server, path, monkeypa
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
-    download(f"{server.url}/set.tar", path, words="fetching [pets]")
+    download(f"{server.url}/set.tar", path, description="fetching [pets]")
     assert "fetching [pets]" in terminal.getvalue()
     assert "300.0 kB" in terminal.getvalue()
 

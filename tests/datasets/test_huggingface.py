@@ -21,7 +21,7 @@ from transferbench import InputError
 from transferbench.datasets.about import About, Hub
 from transferbench.datasets.download import huggingface
 from transferbench.datasets.download.http import DownloadError
-from transferbench.datasets.reading import official
+from transferbench.datasets.loading import official
 
 pa = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -134,7 +134,7 @@ def downloads(server: Server) -> list[str]:
 def test_parts_come_with_their_labels(server, tmp_path):
     copy = tmp_path / "a" / "copy"
     huggingface.fetch(HUB, copy)
-    assert huggingface.is_here(copy)
+    assert huggingface.is_copy(copy)
     listing = huggingface.read(copy)
     assert listing.classes == CLASSES
     assert {part: len(rows) for part, rows in listing.parts.items()} == {
@@ -182,7 +182,7 @@ def test_files_that_have_come_are_not_fetched_again(server, tmp_path, monkeypatc
     monkeypatch.setattr(time, "sleep", lambda seconds: None)  # the library waits before each new try
     with pytest.raises(DownloadError, match="peer closed"):
         huggingface.fetch(HUB, tmp_path / "copy")
-    assert not huggingface.is_here(tmp_path / "copy")
+    assert not huggingface.is_copy(tmp_path / "copy")
     assert set(downloads(server)) == {first, second}
     server.cut.clear()
     server.asked.clear()
@@ -268,7 +268,7 @@ def test_a_repository_that_is_not_as_it_should_be(name, content, reason, server,
     server.files[name] = content
     with pytest.raises(DownloadError, match=reason):
         huggingface.fetch(HUB, tmp_path / "copy")
-    assert not huggingface.is_here(tmp_path / "copy")
+    assert not huggingface.is_copy(tmp_path / "copy")
 
 
 @pytest.mark.parametrize(
@@ -289,11 +289,11 @@ def test_a_file_with_another_sum_is_not_kept(server, tmp_path, monkeypatch):
     told = server.info()
     server.files[TRAIN] = good[:-1] + b"X"
     monkeypatch.setattr(server, "info", lambda: told)
-    with pytest.raises(DownloadError, match="has not the sum that the hub tells"):
+    with pytest.raises(DownloadError, match="its checksum differs from the hub's"):
         huggingface.fetch(HUB, tmp_path / "copy")
     server.files[TRAIN] = good
     huggingface.fetch(HUB, tmp_path / "copy")
-    assert huggingface.is_here(tmp_path / "copy")
+    assert huggingface.is_copy(tmp_path / "copy")
 
 
 @pytest.mark.parametrize("folder", ["", "data/", "small/", "data/small/", "small-", "data/small-"])

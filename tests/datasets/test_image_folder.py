@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from transferbench import InputError
 from transferbench.datasets.base import Dataset, derive_seed
-from transferbench.datasets.pixels import SMALL, square
-from transferbench.datasets.reading import image_folder
+from transferbench.datasets.loading import image_folder
+from transferbench.datasets.pixels import SMALL, resize_square
 from transferbench.datasets.storage import cache
 
 SHARED = os.environ.get("TRANSFERBENCH_SHARED")
@@ -226,7 +226,7 @@ def test_modes_become_rgb(tmp_path, mode, suffix):
 @pytest.mark.parametrize("size", [(300, 200), (90, 120), (SMALL + 1, SMALL + 1)])
 def test_large_squares_are_pils_to_one_level(size):
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8))
-    got, aspect = square(image, SMALL + 1)
+    got, aspect = resize_square(image, SMALL + 1)
     pils = image.resize((SMALL + 1, SMALL + 1), Image.Resampling.BICUBIC)
     apart = np.abs(got.astype(int) - np.asarray(pils))
     assert apart.max() <= 1
@@ -271,7 +271,7 @@ def test_the_fingerprint_follows_the_images_and_not_the_place(split, tmp_path):
     ("parts", "classes", "message"),
     [
         ({"val": 1, "test": 1}, ("a", "b"), "no 'train' images; put class folders into .*set/train"),
-        ({"": 2}, ("a", "b"), "class 'a' has 2 images; a drawn split needs 3 or more"),
+        ({"": 2}, ("a", "b"), "class 'a' has 2 images; a random split needs 3 or more"),
         ({"": 2}, ("train", "test"), "expected split/class/image .* found test/000.png"),
         ({"train/deep": 1}, ("a", "b"), "expected split/class/image .* found train/deep/a/000.png"),
         ({"train": 1, "extra": 1}, ("a", "b"), "expected split/class/image .* found extra/a/000.png"),
@@ -299,7 +299,7 @@ def test_what_cannot_be_read_is_named(split, tmp_path):
     with pytest.raises(InputError, match="train/bird: empty class folder; put images into it or remove it"):
         image_folder.load(split)
     (split / "train" / "bird" / "1.png").symlink_to(tmp_path / "gone.png")
-    with pytest.raises(InputError, match="bird/1.png: leads to no file"):
+    with pytest.raises(InputError, match="bird/1.png: a broken link"):
         image_folder.load(split)
 
 

@@ -19,7 +19,7 @@ from transferbench.datasets import base
 from transferbench.datasets.augment import Augment
 from transferbench.datasets.base import Part, Split, _permutation
 from transferbench.datasets.storage import index
-from transferbench.datasets.storage.index import Row, fingerprint, kept_index, read_index, write_index
+from transferbench.datasets.storage.index import Row, cached_index, fingerprint, read_index, write_index
 
 CLASSES = ("ant", "bee")
 
@@ -134,14 +134,14 @@ def test_an_index_is_made_once_for_its_key_and_root(own_cache, tmp_path):
         made.append(1)
         return CLASSES, {"train": rows}
 
-    first = kept_index("toy", "v1", tmp_path / "set", make)
-    again = kept_index("toy", "v1", tmp_path / "set", make)
+    first = cached_index("toy", "v1", tmp_path / "set", make)
+    again = cached_index("toy", "v1", tmp_path / "set", make)
     assert len(made) == 1
     assert paths(first[1]["train"]) == paths(again[1]["train"]) == [row.path for row in rows]
-    kept_index("toy", "v2", tmp_path / "set", make)
+    cached_index("toy", "v2", tmp_path / "set", make)
     assert len(made) == 2
     (tmp_path / "set").rename(tmp_path / "moved")
-    moved = kept_index("toy", "v1", tmp_path / "moved", make)[1]["train"]
+    moved = cached_index("toy", "v1", tmp_path / "moved", make)[1]["train"]
     assert len(made) == 3
     assert moved.images.read(0) == picture(0)
     assert all(f.name.startswith("toy-") for f in (own_cache / "index").iterdir())
@@ -156,9 +156,9 @@ def test_a_failure_leaves_nothing_behind(own_cache, tmp_path, monkeypatch):
         raise InputError("b.png: gone")
 
     with pytest.raises(InputError, match=r"b\.png: gone"):
-        kept_index("toy", "v1", tmp_path, lambda: (CLASSES, {"train": rows()}))
+        cached_index("toy", "v1", tmp_path, lambda: (CLASSES, {"train": rows()}))
     assert list((own_cache / "index").iterdir()) == []
-    assert len(kept_index("toy", "v1", tmp_path, lambda: (CLASSES, {"train": [Row("a.png", 0)]}))[1]) == 1
+    assert len(cached_index("toy", "v1", tmp_path, lambda: (CLASSES, {"train": [Row("a.png", 0)]}))[1]) == 1
 
 
 def test_a_full_disk_is_said_in_one_line(own_cache, tmp_path, monkeypatch):
@@ -169,7 +169,7 @@ def test_a_full_disk_is_said_in_one_line(own_cache, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(InputError, match="own: no space left for an index of the images: free some"):
-        kept_index("toy", "v1", tmp_path, lambda: (CLASSES, {"train": rows()}))
+        cached_index("toy", "v1", tmp_path, lambda: (CLASSES, {"train": rows()}))
     assert list((own_cache / "index").iterdir()) == []
 
 
@@ -181,7 +181,7 @@ def test_two_makers_at_once_do_not_fight(own_cache, tmp_path):
         return CLASSES, {"train": [Row(f"{i}.png", 0) for i in range(5)]}
 
     def keep() -> None:
-        got.append(paths(kept_index("toy", "v1", tmp_path, make)[1]["train"]))
+        got.append(paths(cached_index("toy", "v1", tmp_path, make)[1]["train"]))
 
     threads = [threading.Thread(target=keep) for _ in range(2)]
     for thread in threads:
@@ -235,7 +235,7 @@ def test_what_cannot_be_read_is_named(tmp_path):
     box.write_bytes(box.read_bytes()[: rows[3].offset + 20])
     (tmp_path / "set" / "2.png").unlink()
     for i, message in (
-        (0, r"set/0\.png: not a readable image \(cannot identify image file\); replace it or take it out"),
+        (0, r"set/0\.png: not a readable image \(cannot identify image file\); replace it or remove it"),
         (2, r"set/2\.png: cannot be read \(No such file or directory\)"),
         (3, r"set/box\.tar:in/3\.png: not a readable image"),
     ):

@@ -18,7 +18,7 @@ from PIL import Image
 from transferbench.benchmarks.cli import main
 from transferbench.datasets import catalog
 from transferbench.datasets.download import http, locate
-from transferbench.datasets.reading import print_holdout
+from transferbench.datasets.loading import print_holdout
 
 QUICK = (
     "seeds=1", "workers=1", "device=cpu", "preset=small", "recipe.image_size=16", "recipe.batch_size=8",
@@ -53,7 +53,7 @@ def test_every_set_says_what_a_list_needs():
     for name in catalog.names():
         about = catalog.about(name)
         assert about.title, name
-        assert about.licence, name
+        assert about.license, name
         assert about.homepage.startswith("http"), name
         assert about.num_classes > 1, name
         assert about.sizes["train"] > 0, name
@@ -98,7 +98,7 @@ def test_a_bench_without_images_or_network_says_at_once_what_to_do(tmp_path):
     assert time.perf_counter() - begin < 30  # 5 on a machine at rest
     assert done.returncode == 2
     lines = done.stderr.splitlines()
-    assert lines[0].startswith("transferbench: imagenet: its images are not here")
+    assert lines[0].startswith("transferbench: imagenet: its images are missing")
     assert "ILSVRC2012_img_train.tar" in done.stderr
     assert "TRANSFERBENCH_DATA" in done.stderr
     assert lines[-1].strip().startswith("aircraft: not here")
@@ -109,7 +109,7 @@ def test_a_bench_without_images_or_network_says_at_once_what_to_do(tmp_path):
 def test_a_dry_run_fetches_nothing(root, mirror, capsys):
     serve(mirror, "aircraft")
     assert main(["bench", "--dry-run", "target=aircraft", "source=glyphs"]) == 2
-    assert "aircraft: not here; a bench fetches it" in capsys.readouterr().err
+    assert "aircraft: missing; a bench downloads it" in capsys.readouterr().err
     assert mirror.requests == []
 
 

@@ -14,8 +14,9 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 from transferbench import InputError
 from transferbench.datasets import digits
 from transferbench.datasets.base import Dataset, Part
-from transferbench.datasets.pixels import square
-from transferbench.datasets.reading import image_folder, near_duplicates
+from transferbench.datasets.loading import image_folder
+from transferbench.datasets.pixels import resize_square
+from transferbench.datasets.reading import near_duplicates
 from transferbench.datasets.storage import cache
 
 SHARED = os.environ.get("TRANSFERBENCH_SHARED")
@@ -36,7 +37,11 @@ class Pictures:
         picture = self.pictures[i]
         if picture is None:
             raise InputError(f"{i}: not a readable image")
-        return square(picture, side)
+        return resize_square(picture, side)
+
+
+def hashes(dataset: Dataset, part: str) -> np.ndarray:
+    return near_duplicates.hash_part(dataset, part)[2][0]
 
 
 def dataset(hflip: bool = True, fingerprint: str = "", **parts: Sequence[Picture | None]) -> Dataset:
@@ -116,8 +121,8 @@ def test_images_that_differ_in_a_fine_pattern_alone_are_two():
     squares = 40 * (np.indices((32, 32)).sum(axis=0) % 2)[..., None]
     fine = [Image.fromarray((np.asarray(p) * 0.8 + squares).astype(np.uint8)) for p in plain]
     found = dataset(train=plain, test=fine)
-    hashed = [near_duplicates.hashes(found, part) for part in ("train", "test")]
-    assert len(near_duplicates.near(*hashed)) == len(plain)  # candidates
+    hashed = [hashes(found, part) for part in ("train", "test")]
+    assert len(near_duplicates.near_pairs(*hashed)) == len(plain)  # candidates
     assert not len(near_duplicates.overlap(found, "train", found, "test"))
 
 
@@ -143,7 +148,7 @@ def test_images_that_hold_little_are_not_taken_for_each_other():
         ImageDraw.Draw(speck).ellipse((8 + 12 * k, 30, 13 + 12 * k, 35), fill=255)
     found = dataset(train=[*flat, *nearly, *ramps, *specks])
     assert not len(near_duplicates.overlap(found, "train", found, "train"))
-    assert (near_duplicates.hashes(found, "train")[: len(flat)] == near_duplicates.NONE).all()
+    assert (hashes(found, "train")[: len(flat)] == near_duplicates.NONE).all()
 
 
 def letters(font: str) -> list[Picture]:
@@ -191,26 +196,26 @@ def test_near_finds_what_a_comparison_of_all_pairs_finds(distance, monkeypatch):
     apart[first == near_duplicates.NONE], apart[:, second == near_duplicates.NONE] = 99, 99
     expected = np.argwhere(apart <= distance)
     assert len(expected) > 10
-    assert np.array_equal(near_duplicates.near(first, second, distance), expected)
+    assert np.array_equal(near_duplicates.near_pairs(first, second, distance), expected)
 
 
 def test_near_nothing_is_nothing():
     some, none = clustered(10, seed=1), np.empty(0, np.uint64)
     for first, second in ((some, none), (none, some), (none, none), (some, np.zeros(3, np.uint64))):
-        assert near_duplicates.near(first, second).shape == (0, 2)
+        assert near_duplicates.near_pairs(first, second).shape == (0, 2)
 
 
 def test_a_crowd_of_equal_hashes_is_not_paired_in_full_and_each_row_stays():
     first, second = clustered(4000, seed=3, centres=4000), clustered(3000, seed=4, centres=4000)
     first[1000:], second[500:] = np.uint64(12345), np.uint64(12345 ^ 0b110)
     first[7] = second[9] = np.uint64(54321 << 20)
-    found = near_duplicates.near(first, second)
+    found = near_duplicates.near_pairs(first, second)
     crowd = found[(found[:, 0] >= 1000) & (found[:, 1] >= 500)]
     assert len(crowd) < near_duplicates.CROWD * (3000 + 2500)
     assert set(crowd[:, 0]) == set(range(1000, 4000))
     assert set(crowd[:, 1]) == set(range(500, 3000))
     assert [7, 9] in found.tolist()
-    few = near_duplicates.near(first[:1010], second)  # a crowd on one side alone is paired in full
+    few = near_duplicates.near_pairs(first[:1010], second)  # a crowd on one side alone is paired in full
     assert np.sum((few[:, 0] >= 1000) & (few[:, 1] >= 500)) == 10 * 2500
 
 
@@ -241,7 +246,7 @@ def test_what_was_found_is_kept():
     found = near_duplicates.overlapping_rows(*made())
     source, target = made()
     assert np.array_equal(near_duplicates.overlapping_rows(source, target), found)
-    assert np.array_equal(near_duplicates.hashes(source, "train"), near_duplicates.hashes(made()[0], "train"))
+    assert np.array_equal(hashes(source, "train"), hashes(made()[0], "train"))
     assert num_decoded(source) == num_decoded(target) == 0
     other = dataset(train=textures(8, seed=12))
     near_duplicates.overlapping_rows(other, target)
@@ -251,8 +256,8 @@ def test_what_was_found_is_kept():
 
 def test_parts_of_other_sizes_under_one_fingerprint_are_not_mixed_up():
     train = textures(6, seed=13)
-    assert len(near_duplicates.hashes(dataset(train=train, fingerprint="drawn"), "train")) == 6
-    assert len(near_duplicates.hashes(dataset(train=train[:4], fingerprint="drawn"), "train")) == 4
+    assert len(hashes(dataset(train=train, fingerprint="drawn"), "train")) == 6
+    assert len(hashes(dataset(train=train[:4], fingerprint="drawn"), "train")) == 4
 
 
 def test_an_image_that_cannot_be_read_is_left_out_until_it_can(monkeypatch):
@@ -270,7 +275,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_draft(monkeypatch):
 
     monkeypatch.setattr(np, "save", full)
     with pytest.raises(InputError, match=r"hashes-\w+.npy: no space left for thumbnails: free some space"):
-        near_duplicates.hashes(dataset(train=textures(2, seed=15)), "train")
+        hashes(dataset(train=textures(2, seed=15)), "train")
     assert not list(cache.folder().glob("*.draft"))
 
 

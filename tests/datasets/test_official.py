@@ -62,7 +62,7 @@ def test_the_official_lists_give_the_published_sizes(name, tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_real_copy_has_the_published_sizes(name):
     about = catalog.about(name)
-    if locate.find(name, about) is None and not locate.packed(name, about):
+    if locate.find(name, about) is None and not locate.find_archives(name, about):
         pytest.skip(f"no copy of {name} in {REAL}")
     found = catalog.load(name)
     assert {part: len(content.labels) for part, content in found.parts.items()} == dict(about.sizes)
@@ -153,5 +153,5 @@ def test_what_only_a_person_can_get_is_asked_for_before_anything_is_fetched(root
         catalog.require(["aircraft", "imagenet"])
     lines = str(error.value).splitlines()
     assert lines[0].startswith("imagenet: ")
-    assert lines[-1].startswith("aircraft: not here; a bench fetches it")
+    assert lines[-1].startswith("aircraft: missing; a bench downloads it")
     assert mirror.requests == []

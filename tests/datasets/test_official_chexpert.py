@@ -75,17 +75,17 @@ def test_labels_stay_with_their_images(listing):
 
 def test_who_is_held_out_depends_on_the_patients_alone():
     own = [f"patient{i * i % 701:05}" for i in range(2000)] + [f"single{i}" for i in range(99)]
-    held = chexpert.held_out(own, 500)
+    held = chexpert.draw_patients(own, 500)
     assert sum(p in held for p in own) == 500
-    assert held == chexpert.held_out(sorted(own, reverse=True), 500)
+    assert held == chexpert.draw_patients(sorted(own, reverse=True), 500)
     order = sorted(set(own), key=lambda p: derive_seed(holdout.SEED, p))
     assert set(order[:80]) <= held
 
 
 def test_a_patient_whose_images_do_not_fit_is_passed_over():
     own = ["large"] * 9 + ["a", "b", "c"]
-    assert chexpert.held_out(own, 3) == {"a", "b", "c"}
-    assert chexpert.held_out(own, 0) == set()
+    assert chexpert.draw_patients(own, 3) == {"a", "b", "c"}
+    assert chexpert.draw_patients(own, 0) == set()
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ CUT = f"{TOP}/train/patient00002/stu"
 def test_a_list_that_is_cut_is_named(end, small):
     with (small / "train.csv").open("a") as f:
         f.write(end)
-    with pytest.raises(InputError, match=r"train\.csv: cut, or not the official list"):
+    with pytest.raises(InputError, match=r"train\.csv: cut or not the official list"):
         chexpert.read(small)
 
 

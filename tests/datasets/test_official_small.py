@@ -31,6 +31,8 @@ from transferbench.datasets import (
 from transferbench.datasets.download import locate
 from transferbench.datasets.download.archives import draft, extract
 from transferbench.datasets.pixels import ArrayImages
+from transferbench.datasets.reading import holdout
+from transferbench.datasets.reading.arrays import split_arrays
 from transferbench.datasets.storage.index import Row
 
 
@@ -48,7 +50,7 @@ def arrays(name: str, sizes: dict[str, int], num_classes: int = 10):
     num_train = sizes["train"] + sizes["holdout"]
     train = np.arange(num_train).reshape(-1, 1, 1), np.arange(num_train) * 7 % num_classes
     test = np.zeros((sizes["test"], 1, 1)), np.zeros(sizes["test"], np.int64)
-    return mnist.parts(name, train, test, sizes)
+    return split_arrays(name, train, test, sizes)
 
 
 @pytest.mark.parametrize("module", [svhn, cifar100])
@@ -100,7 +102,7 @@ def test_svhn5_makes_the_digit_5_class_0_and_draws_as_the_released_code(monkeypa
     for part, (file, start, stop) in cuts.items():
         for label, digit in enumerate((5, 1, 2, 3, 4)):
             of_class = found.parts[part].images.array[found.parts[part].labels == label]
-            assert (of_class == svhn.grey(images[file][order[file, digit][start:stop]])).all()
+            assert (of_class == svhn.to_gray(images[file][order[file, digit][start:stop]])).all()
     assert {part: len(content.labels) for part, content in found.parts.items()} == svhn5.ABOUT.sizes
     assert found.classes == ("five", "one", "two", "three", "four")
 
@@ -116,9 +118,9 @@ def test_svhn10_has_60_images_a_digit_in_each_part(tmp_path):
 def test_grey_is_that_of_tensorflow():
     """Worked by hand: 0.2989 x 200 + 0.587 x 100 + 0.114 x 50 = 124.18, times 255.5 / 255 is 124.42."""
     colours = np.array([[200, 100, 50], [255, 255, 255], [0, 0, 0], [255, 0, 0]], np.uint8)
-    assert svhn.grey(colours[None]).tolist() == [[124, 255, 0, 76]]
+    assert svhn.to_gray(colours[None]).tolist() == [[124, 255, 0, 76]]
     ramp = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, 1)
-    assert (svhn.grey(ramp[None])[0] == np.arange(256)).all()
+    assert (svhn.to_gray(ramp[None])[0] == np.arange(256)).all()
 
 
 def test_mnist_is_padded_and_not_resized(tmp_path):
@@ -183,7 +185,7 @@ class Harm:
 )
 def test_a_pickle_that_is_no_file_of_cifar_is_refused(tmp_path, content):
     (tmp_path / "data_batch_1").write_bytes(content)
-    with pytest.raises(InputError, match="data_batch_1: no file of CIFAR"):
+    with pytest.raises(InputError, match="data_batch_1: not a CIFAR file"):
         cifar10.batch(tmp_path / "data_batch_1", b"labels")
 
 
@@ -209,7 +211,7 @@ def test_an_array_forged_in_a_pickle_is_never_made(tmp_path):
 def test_a_batch_of_cifar_that_names_anything_but_arrays_is_refused(tmp_path):
     more = {"more": b"cos\nsystem\n"}
     (tmp_path / "batch").write_bytes(cifar10_layout.batch("train", np.arange(3), **more))
-    with pytest.raises(InputError, match="batch: no file of CIFAR"):
+    with pytest.raises(InputError, match="batch: not a CIFAR file"):
         cifar10.batch(tmp_path / "batch", b"labels")
 
 
@@ -260,8 +262,8 @@ def test_a_copy_of_gtsrb_without_a_class_is_read(tmp_path):
 
 def test_neither_order_nor_place_of_a_copy_changes_a_draw_of_caltech():
     rows = [Row(f"accordion/image_{i:04}.jpg", 0) for i in range(40)]
-    parts = caltech101.few(rows, 3, 27)
-    moved = caltech101.few([Row(f"elsewhere/{r.path}", 0) for r in rows[::-1]], 3, 27)
+    parts = holdout.draw_per_class(rows, 3, 27)
+    moved = holdout.draw_per_class([Row(f"elsewhere/{r.path}", 0) for r in rows[::-1]], 3, 27)
     for part, size in (("train", 27), ("holdout", 3), ("test", 10)):
         assert len(parts[part]) == size
         assert [f"elsewhere/{r.path}" for r in parts[part]] == [r.path for r in moved[part]]

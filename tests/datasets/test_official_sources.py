@@ -61,37 +61,37 @@ def fetched(module, layout, tmp_path: Path) -> Path:
 
 
 def test_words_are_first_lemmas():
-    assert wordnet.words(["n01440764", "n15075141"]) == ("tench", "toilet tissue")
+    assert wordnet.class_names(["n01440764", "n15075141"]) == ("tench", "toilet tissue")
 
 
 def test_classes_that_share_a_word_get_another():
     cranes, maillots = ["n02012849", "n03126707"], ["n03710637", "n03710721"]
-    assert wordnet.words([*cranes, *maillots]) == (
+    assert wordnet.class_names([*cranes, *maillots]) == (
         "crane (n02012849)",
         "crane (n03126707)",
         "maillot",
         "maillot, tank suit",
     )
-    assert wordnet.words(cranes[:1]) == ("crane",)
+    assert wordnet.class_names(cranes[:1]) == ("crane",)
 
 
 @pytest.mark.parametrize("which", ["imagenet", "imagenet22k"])
 def test_no_two_classes_have_one_name(which):
     (folder,) = wordnet.find_spec("timm").submodule_search_locations
     wnids = (Path(folder) / f"data/_info/{which}_synsets.txt").read_text().split()
-    assert len(set(wordnet.words(wnids))) == len(wnids) in (1000, 21_841)
+    assert len(set(wordnet.class_names(wnids))) == len(wnids) in (1000, 21_841)
 
 
 def test_an_unknown_id_names_itself(monkeypatch):
-    assert wordnet.words(["n99999999", "n01440764"]) == ("n99999999", "tench")
+    assert wordnet.class_names(["n99999999", "n01440764"]) == ("n99999999", "tench")
     monkeypatch.setattr(wordnet, "find_spec", lambda name: None)  # without timm
-    assert wordnet.words(["n01440764"]) == ("n01440764",)
+    assert wordnet.class_names(["n01440764"]) == ("n01440764",)
 
 
 def test_words_do_without_the_import_of_timm():
     code = (
         "import sys; from transferbench.datasets.reading import wordnet; "
-        "wordnet.words(['n1']); print('timm' in sys.modules)"
+        "wordnet.class_names(['n1']); print('timm' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
@@ -131,7 +131,7 @@ def test_a_tar_inside_a_tar_is_read_at_its_place(tmp_path):
     inner = {f"n1_{i}.JPEG": bytes([65 + i]) * (700 + i) for i in range(3)}
     outer = {"n0.tar": ilsvrc.tar({"x.JPEG": b"x"}), "n1.tar": ilsvrc.tar(inner), "readme": b"no tar"}
     (tmp_path / "outer.tar").write_bytes(ilsvrc.tar(outer))
-    places = nested_tar.classes(tmp_path, "outer.tar")
+    places = nested_tar.find_classes(tmp_path, "outer.tar")
     assert list(places) == ["n0", "n1"]
     rows = list(nested_tar.rows(tmp_path, {"n1": places["n1"]}, {"n1": 7}, ""))
     assert [(r.path, r.label, content(tmp_path, r)) for r in rows] == [
@@ -142,7 +142,7 @@ def test_a_tar_inside_a_tar_is_read_at_its_place(tmp_path):
 def test_an_inner_tar_ends_where_it_ends_without_a_mark(tmp_path):
     inner = ilsvrc.tar({"x.JPEG": b"x" * 512})[:1024]
     (tmp_path / "outer.tar").write_bytes(ilsvrc.tar({"n0.tar": inner, "n1.tar": inner}))
-    first = nested_tar.classes(tmp_path, "outer.tar")["n0"]
+    first = nested_tar.find_classes(tmp_path, "outer.tar")["n0"]
     assert nested_tar.members(tmp_path / "outer.tar", first.start, first.num_bytes) == [("x.JPEG", 1024, 512)]
 
 
@@ -173,7 +173,7 @@ def test_what_is_no_whole_tar_is_refused_by_name(tmp_path, damage):
             "overwritten": whole[: at + 50] + b"?" + whole[at + 51 :],
         }[damage]
     )
-    with pytest.raises(InputError, match="ILSVRC2012_img_train.tar: no whole uncompressed tar"):
+    with pytest.raises(InputError, match="ILSVRC2012_img_train.tar: not a complete uncompressed tar"):
         list(imagenet.read(tmp_path).parts["train"])
 
 
@@ -290,7 +290,7 @@ def test_a_class_that_only_validation_has_is_named(tmp_path, write):
 def test_a_stray_validation_image_is_named(tmp_path):
     ilsvrc.write_kaggle(tmp_path)
     (tmp_path / "ILSVRC/Data/CLS-LOC/val/mine.JPEG").write_bytes(encoded(0, "holdout"))
-    with pytest.raises(InputError, match="mine.JPEG is no official validation image"):
+    with pytest.raises(InputError, match="mine.JPEG is not an official validation image"):
         imagenet.read(tmp_path)
 
 
@@ -385,22 +385,22 @@ def test_headers_are_read_once_for_both_parts_and_not_before(tmp_path, monkeypat
     [(0, 2, 0), (1, 2, 0), (2, 2, 1), (150, 2, 1), (1000, 2, 2), (1300, 50, 13)],
 )
 def test_the_holdout_is_a_hundredth_of_a_class_within_bounds(num_images, most, size):
-    chosen = imagenet21k.holdout("n01440764", num_images, most)
+    chosen = imagenet21k.choose_holdout("n01440764", num_images, most)
     assert chosen.sum() == size
     assert len(chosen) == num_images
 
 
 def test_the_holdout_is_spread_and_stays_what_it_was():
-    chosen = np.flatnonzero(imagenet21k.holdout("n01440764", 1000, 10))
+    chosen = np.flatnonzero(imagenet21k.choose_holdout("n01440764", 1000, 10))
     assert set(np.diff(chosen)) == {100}
     assert chosen[0] == 70
-    firsts = {np.flatnonzero(imagenet21k.holdout(f"n{i:08}", 1000, 10))[0] for i in range(50)}
+    firsts = {np.flatnonzero(imagenet21k.choose_holdout(f"n{i:08}", 1000, 10))[0] for i in range(50)}
     assert len(firsts) > 25  # not the same place in every class
 
 
 def test_no_more_than_fifty_thousand_are_held_out_of_the_largest_release():
     most = imagenet21k.MOST // 21_841
-    assert 21_841 * imagenet21k.holdout("n01440764", 3000, most).sum() <= 50_000
+    assert 21_841 * imagenet21k.choose_holdout("n01440764", 3000, most).sum() <= 50_000
 
 
 def test_every_table_hears_of_jft():
@@ -420,7 +420,7 @@ def test_labels_go_by_sorted_id_though_the_list_is_not_sorted(tmp_path):
 
 def test_a_tenth_of_each_class_is_held_out():
     rows = [Row(f"train/n{w}/images/n{w}_{i}.JPEG", w) for w, i in itertools.product(range(10), range(500))]
-    parts = holdout.holdout("tiny-imagenet", rows, tiny_imagenet.ABOUT.sizes)
+    parts = holdout.split_off("tiny-imagenet", rows, tiny_imagenet.ABOUT.sizes)
     for part, of_class in (("train", 450), ("holdout", 50)):
         assert Counter(row.label for row in parts[part]) == dict.fromkeys(range(10), of_class)
         assert tiny_imagenet.ABOUT.sizes[part] == 200 * of_class

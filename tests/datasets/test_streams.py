@@ -13,7 +13,7 @@ from torch import Tensor
 from transferbench import InputError
 from transferbench.datasets.augment import Augment
 from transferbench.datasets.base import Dataset, Part, Split, Stream
-from transferbench.datasets.pixels import DemandPixels, JoinedPixels, MemoryPixels, brought, whole
+from transferbench.datasets.pixels import DemandPixels, JoinedPixels, MemoryPixels, as_tensor, batch_to_device
 from transferbench.datasets.storage import cache
 
 SIDE = 8
@@ -189,15 +189,15 @@ def test_large_images_may_lie_where_they_will(image_size):
     rows, side = torch.tensor([4, 0, 5, 5]), 100
     on_demand = DemandPixels(NoisyImages(6), side, 1)
     apart, aspect = on_demand.take(torch.arange(6))()
-    in_memory = MemoryPixels(whole(apart), aspect)
+    in_memory = MemoryPixels(as_tensor(apart), aspect)
     halves = (MemoryPixels(in_memory.pixels[own], aspect[own]) for own in (slice(2), slice(2, 6)))
     augment = Augment(image_size, mean_std="half")
     expected = augment.train(in_memory.pixels[rows], aspect[rows], seed=1)
     for pixels in (on_demand, in_memory, JoinedPixels(*halves)):
         assert torch.equal(augment.train(*pixels.take(rows)(), seed=1), expected)
-        there = brought(pixels.take(rows)(), torch.device("meta"))
+        there = batch_to_device(pixels.take(rows)(), torch.device("meta"))
         assert [part.shape for part in there] == [(4, 3, side, side), (4,)]
-        assert len(whole(pixels.take(rows[:0])()[0])) == 0
+        assert len(as_tensor(pixels.take(rows[:0])()[0])) == 0
 
 
 @pytest.mark.parametrize("index", [[1, 7, 0, 4, 6, 3, 3], [2, 1], [6, 4, 5]])

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from transferbench import InputError
 from transferbench.datasets.base import Dataset
-from transferbench.datasets.reading import image_folder
+from transferbench.datasets.loading import image_folder
 from transferbench.datasets.storage import tar_shards
 from transferbench.datasets.storage.tar_shards import Member
 
@@ -313,7 +313,7 @@ def test_headers_are_read_again_only_when_a_shard_has_changed(tmp_path, monkeypa
             r"train-1\.tar:1\.cls: no label \(b'cat'\); expected a number from 0",
         ),
         ({"1.png": 1, "1.cls": b"-1"}, r"no label \(b'-1'\)"),
-        ({"c/1.png": 1}, r"some images have a \.cls or \.json that tells their label, and others none"),
+        ({"c/1.png": 1}, r"some images have a label in a \.cls or \.json, others do not"),
         ({"c/1.png": 1, "c/1.json": {"caption": "?"}}, "and others none"),
         ({"c/1.png": 1, "c/1.json": b"{"}, "and others none"),
     ],
@@ -347,5 +347,5 @@ def test_shards_of_another_shape_are_refused(tmp_path):
         image_folder.load(tmp_path / "packed")
     for i in range(2):
         tar_of(tmp_path / "few" / f"{i}.tar", labelled(10 * i, [0, 1]))
-    with pytest.raises(InputError, match="few: class '0' has 2 images; a drawn split needs 3 or more"):
+    with pytest.raises(InputError, match="few: class '0' has 2 images; a random split needs 3 or more"):
         image_folder.load(tmp_path / "few")

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from transferbench import InputError
 from transferbench.datasets.augment import Augment
 from transferbench.datasets.base import Split
+from transferbench.datasets.loading import image_folder
 from transferbench.datasets.pixels import DemandPixels
-from transferbench.datasets.reading import image_folder
 from transferbench.methods.networks.encoders import DIGITS_CNNS, SmallEncoder, build_encoder
 from transferbench.methods.networks.network import Network, frozen_statistics
 

@@ -53,7 +53,7 @@ def storm(folder: Path, seed: int, count: int) -> int:
     assert main(command) == 0
     assert main(command) == 0  # nothing is queued twice
     lines = list(submit.latest(results).values())
-    assert len(lines) == len(submit.read(results)) == 13, len(submit.read(results))
+    assert len(lines) == len(submit.read_jobs(results)) == 13, len(submit.read_jobs(results))
     draw = random.Random(seed)
     begin, done, retries = time.time(), 0, 0
     while open_lines := [x for x in submit.latest(results).values() if not record_of(results, x).exists()]:

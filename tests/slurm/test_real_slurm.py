@@ -72,7 +72,7 @@ def bench(tmp_path):
         return results, submit.latest(results)
 
     yield queued
-    if ids := [line.job for line in submit.read(results)]:
+    if ids := [line.job for line in submit.read_jobs(results)]:
         subprocess.run(["scancel", *ids], check=False)
 
 
@@ -135,7 +135,7 @@ def test_a_run_goes_on_after_its_time_limit(bench, unbroken):
 def test_what_is_queued_is_not_queued_twice_and_cancel_takes_it_out(bench, capsys):
     results, lines = bench("sbatch: {begin: now+1hour}\n", "methods=scratch,finetune")
     bench("", "methods=scratch,finetune")
-    assert len(submit.read(results)) == len(lines) == 3
+    assert len(submit.read_jobs(results)) == len(lines) == 3
     assert "0 runs are queued in 0 jobs; 3 were in the queue already" in capsys.readouterr().out
     assert {s.word for s in states(results)} == {"pending"}
     assert main(["cancel", f"results={results}"]) == 0
@@ -143,7 +143,7 @@ def test_what_is_queued_is_not_queued_twice_and_cancel_takes_it_out(bench, capsy
     assert {s.word for s in states(results)} == {"lost"}
     assert all("was cancelled" in s.about for s in states(results))
     assert main(["retry", "--lost", f"results={results}"]) == 0
-    assert len(submit.read(results)) == 6
+    assert len(submit.read_jobs(results)) == 6
 
 
 def test_a_cancelled_run_saves_and_is_not_put_back(bench):
@@ -153,7 +153,7 @@ def test_a_cancelled_run_saves_and_is_not_put_back(bench):
     assert main(["cancel", "scratch", f"results={results}"]) == 0
     faults.until(lambda: line.job not in queue.queued(), "an empty queue")
     time.sleep(3)
-    assert queue.ended([line.job])[line.job].state == "CANCELLED"
+    assert queue.finished([line.job])[line.job].state == "CANCELLED"
     assert (results / line.folder / "checkpoint.pt").exists()
 
 
@@ -221,7 +221,7 @@ def test_a_bench_of_twelve_runs_is_disturbed_and_comes_to_its_report(tmp_path, t
     assert "ZeroDivisionError" in command("logs", "l2sp/seed1")
     command("retry", "--failed")
     again = submit.latest(results)
-    assert len(submit.read(results)) == 13 + 3
+    assert len(submit.read_jobs(results)) == 13 + 3
     for line in again.values():
         record(results, line)
     for name, line in disturbed.items():
@@ -287,7 +287,7 @@ def test_a_retry_asks_for_more_of_what_was_too_little(tmp_path, asked, state, mo
     )
     (first,) = submit.latest(results).values()
     faults.until(lambda: first.job not in queue.queued(), "an empty queue")
-    faults.until(lambda: queue.ended([first.job])[first.job].state == state, state, 30)
+    faults.until(lambda: queue.finished([first.job])[first.job].state == state, state, 30)
     assert [s.word for s in states(results)] == ["lost"]
     (tmp_path / "mended").touch()
     assert main(["retry", f"results={results}"]) == 0

@@ -101,7 +101,7 @@ def test_what_is_in_the_queue_is_not_sent_again(commands, tmp_path):
     sent(tmp_path, tasks(2))
     commands("squeue", "echo '7_0|PENDING|Priority||a'\necho '7_1|RUNNING|None|n1|a|b'")
     assert len(sent(tmp_path, tasks(3))) == 2
-    assert [x.digest for x in submit.read(tmp_path / "results")] == ["d0", "d1", "d2"]
+    assert [x.digest for x in submit.read_jobs(tmp_path / "results")] == ["d0", "d1", "d2"]
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_absent_commands_are_no_error(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     assert queue.queued() is None
     assert queue.jobs(["7"]) is None
-    assert queue.ended(["7"]) == {}
+    assert queue.finished(["7"]) == {}
     assert queue.largest_array() == 1000
 
 
@@ -145,7 +145,7 @@ def test_absent_commands_are_no_error(monkeypatch):
         ("memory_gb: true", "memory_gb=True: expected a number"),
         ("setup: module load", "setup=module load: expected a list of shell lines"),
         ("minutes: 0", "minutes=0: expected more than 0"),
-        ("{runs_per_gpu: 2, nodes: 3}", "runs_per_gpu=2 with 3 processes a run; expected 1 of either"),
+        ("{runs_per_gpu: 2, nodes: 3}", "runs_per_gpu=2 with 3 processes per run; expected 1 of either"),
         ("- gpu", "expected names and values"),
         ("a: [", "not YAML"),
     ],
@@ -229,7 +229,7 @@ def test_a_torn_line_takes_nothing_else_with_it(commands, tmp_path, capsys, num_
         assert list(submit.latest(tmp_path / "results")) == kept
     said = capsys.readouterr().err
     assert said.count("\n") == (num_bytes > 1)
-    assert said.startswith(f"transferbench: left out: {path}: line 3 tells of no job (") or num_bytes == 1
+    assert said.startswith(f"transferbench: skipped: {path}: line 3 is not a job (") or num_bytes == 1
     sent(tmp_path, tasks(5)[3:])
     assert list(submit.latest(tmp_path / "results")) == [*kept, "d3", "d4"]
 
@@ -248,5 +248,5 @@ def test_jobs_that_nobody_wrote_down_are_cancelled_and_sent_once(commands, tmp_p
     scripts = sent(tmp_path, tasks(3))
     assert (tmp_path / "cancelled").read_text() == "7_2\n"
     assert len(scripts) == 2
-    assert [x.digest for x in submit.read(tmp_path / "results")] == ["d0", "d1", "d2"]
-    assert "cancelled 7_2: submitted by a process that ended" in capsys.readouterr().err
+    assert [x.digest for x in submit.read_jobs(tmp_path / "results")] == ["d0", "d1", "d2"]
+    assert "canceled 7_2: the submitting process ended" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from deaths import FORK, start
 from transferbench.benchmarks.training import heartbeat
 from transferbench.benchmarks.training.heartbeat import Claim, Taken, living
 from transferbench.datasets.files import processes as alive
-from transferbench.datasets.files.processes import is_alive, signature
+from transferbench.datasets.files.processes import is_alive, process_name
 
 CLOCKS = "a clock an hour off, forwards or backwards"
 DEAD = "16 processes at one dead run"
@@ -43,7 +43,7 @@ def take(folder: Path) -> bool:
 
 def test_a_process_is_known_until_it_ends(tmp_path):
     def work():
-        (tmp_path / "draft").write_text(signature())
+        (tmp_path / "draft").write_text(process_name())
         (tmp_path / "draft").replace(tmp_path / "name")
         time.sleep(60)
 
@@ -52,7 +52,7 @@ def test_a_process_is_known_until_it_ends(tmp_path):
         time.sleep(0.01)
     name = (tmp_path / "name").read_text()
     assert is_alive(name)
-    assert is_alive(signature())
+    assert is_alive(process_name())
     machine, pid, began = name.split("-")
     assert is_alive(f"{machine}-{pid}-{int(began) + 1}") is False  # its number was given to another process
     assert is_alive(f"{'0' * 8}-{pid}-{began}") is None
@@ -70,7 +70,7 @@ def test_a_process_is_known_until_it_ends(tmp_path):
 def test_without_proc_a_number_has_to_do(monkeypatch, tmp_path):
     monkeypatch.setattr(alive, "PROC", tmp_path)
     alive._machine.cache_clear()
-    assert is_alive(signature())
+    assert is_alive(process_name())
     alive._machine.cache_clear()
 
 
@@ -162,7 +162,7 @@ def test_who_was_taken_over_notices_and_leaves_it(tmp_path):
     mine = Claim(tmp_path, 10)
     assert mine.take()
     mine.check()
-    beat_of(tmp_path, signature())
+    beat_of(tmp_path, process_name())
     with pytest.raises(Taken, match="taken over by another process"):
         mine.check()
     time.sleep(0.2)

@@ -19,11 +19,11 @@ from hostile import damaged, files_below, fuzz, in_time
 from hypothesis import strategies as st
 from PIL import Image
 from transferbench import InputError
-from transferbench.datasets.download import archives
-from transferbench.datasets.pixels import Unreadable, opened, square
-from transferbench.datasets.reading import image_folder
+from transferbench.datasets.loading import image_folder
+from transferbench.datasets.pixels import Unreadable, open_image, resize_square
 from transferbench.methods.networks.encoders import SmallEncoder
 from transferbench.methods.networks.tensor_files import read_tensors
+from unpacking import unpack
 
 GB = 10**9
 KINDS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
@@ -52,8 +52,8 @@ def named(error: Exception, *places: Path) -> None:
 
 def decoded(data: bytes) -> bool:
     try:
-        with opened(data) as image:
-            pixels, aspect = square(image, 8)
+        with open_image(data) as image:
+            pixels, aspect = resize_square(image, 8)
     except Unreadable as error:
         named(error)
         return False
@@ -183,7 +183,7 @@ def unpacked(data: bytes, place: Path) -> None:
     (place / "archive").write_bytes(data)
     before = files_below(place)
     try:
-        archives.unpack(place / "archive", inside, most_bytes=1_000_000)
+        unpack(place / "archive", inside, most_bytes=1_000_000)
         left = files_below(inside)
     except InputError as error:
         named(error, place / "archive")
@@ -247,7 +247,7 @@ def test_an_archive_of_10_gb_of_zeros(tmp_path):
     piece = gzip.compress(bytes(100_000_000), 9)
     (tmp_path / "zeros.gz").write_bytes(piece * 100)  # 10 GB in 10 MB
     with in_time(60), pytest.raises(InputError, match=r"zeros\.gz: more than 50\.0 MB unpacked"):
-        archives.unpack(tmp_path / "zeros.gz", tmp_path / "in", most_bytes=50_000_000)
+        unpack(tmp_path / "zeros.gz", tmp_path / "in", most_bytes=50_000_000)
     assert files_below(tmp_path) == {tmp_path / "zeros.gz"}
 
 

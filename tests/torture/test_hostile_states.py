@@ -11,7 +11,7 @@ from transferbench.analysis.page import run_log
 from transferbench.benchmarks.commands import slurm_jobs, status
 from transferbench.benchmarks.training import heartbeat
 from transferbench.benchmarks.training.heartbeat import Claim
-from transferbench.datasets.files.processes import signature
+from transferbench.datasets.files.processes import process_name
 from transferbench.slurm import queue, submit
 
 BEAT = {
@@ -40,7 +40,7 @@ def run(tmp_path):
 
 def processes() -> st.SearchStrategy[str]:
     """Names of processes: of this machine, and what looks like one."""
-    machine, pid, begun = signature().split("-")
+    machine, pid, begun = process_name().split("-")
     parts = st.sampled_from([machine, pid, begun, "0", "1", "-1", "9" * 30, "9" * 5000, "", "x", "٣", "²"])
     return st.lists(parts, max_size=4).map("-".join)
 
@@ -94,7 +94,7 @@ def test_a_damaged_list_of_jobs(tally, not_yet, monkeypatch, run):
         if not isinstance(content, bytes):
             submit._append(results, [submit.Submitted(**last)])
         submit._append(results, [submit.Submitted(**added)])
-        found = submit.read(results)
+        found = submit.read_jobs(results)
         names = [line.digest for line in found]
         assert names[0] == "first"
         assert names[-1] == "added"

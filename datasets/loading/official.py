@@ -1,4 +1,4 @@
-"""Known data sets: from the file that describes one, and the place where its images are, to a Dataset."""
+"""Load an official data set, from its module and the location of its images."""
 
 import hashlib
 import inspect
@@ -12,29 +12,30 @@ from ..about import About, Listing
 from ..base import Dataset, Part
 from ..download import huggingface, locate
 from ..pixels import ArrayImages
-from ..storage.index import IndexedImages, Row, fingerprint, kept_index, typical_side
+from ..storage.index import IndexedImages, Row, cached_index, fingerprint, typical_side
 from ..storage.tar_shards import SUFFIXES
 
-STAMPED_DEPTH = 2  # folders so far below the root tell by their times that something came or went
+STAMPED_DEPTH = 2  # modification times are checked for folders down to this depth
 
 
 def load(name: str, module: ModuleType) -> Dataset:
-    """Load a known data set, fetched if need be.
+    """Load a known data set; download it if necessary.
 
-    What its lists say is kept as an index in the cache, until a list, or the time of a folder near
-    the root, changes. Listed images that the copy lacks are left out, and a note tells how many.
+    Its index is cached until a list changes, or the modification time of a folder near the root. Listed
+    images that the copy lacks are skipped, and a note gives their number.
 
-    Raises: InputError when the set is neither here nor can be fetched, or a list is missing.
+    Raises:
+        InputError: if the set is missing and cannot be downloaded, or a list is missing.
     """
     about: About = module.ABOUT
     root = locate.locate(name, about)
     try:
         listing = _listing(name, module, root)
     except FileNotFoundError as error:
-        raise InputError(f"{name}: {error.filename} is missing; the copy in {root} is not whole") from error
+        raise InputError(f"{name}: {error.filename} is missing; the copy in {root} is incomplete") from error
     parts: dict[str, Part] = dict(listing.parts)
     if not any(len(part.labels) for part in parts.values()):
-        raise InputError(f"{name}: {root} has the lists, but none of the images")
+        raise InputError(f"{name}: {root} has the lists, but no images")
     return Dataset(
         name=name,
         classes=listing.classes,
@@ -48,7 +49,7 @@ def load(name: str, module: ModuleType) -> Dataset:
 
 
 def departures(about: About, parts: Mapping[str, Part]) -> list[str]:
-    """Say in which parts a copy has not the published number of images."""
+    """Return a note on the parts whose size differs from the published one; none if all agree."""
     sizes = {part: len(content.labels) for part, content in parts.items()}
     other = [
         f"{part} {sizes.get(part, 0):,} of {published:,}"
@@ -59,21 +60,21 @@ def departures(about: About, parts: Mapping[str, Part]) -> list[str]:
 
 
 def _listing(name: str, module: ModuleType, root: Path) -> Listing:
-    """Read the lists, or find what they said in the cache."""
-    copy = huggingface.read(root, module.ABOUT.sizes) if huggingface.is_here(root) else None
+    """Read the lists, or their index from the cache."""
+    copy = huggingface.read(root, module.ABOUT.sizes) if huggingface.is_copy(root) else None
     if module.ABOUT.in_arrays and copy is None:
         return module.read(root)
 
     def make() -> tuple[tuple[str, ...], Mapping[str, Iterable[Row]]]:
         found = copy or module.read(root)
-        return found.classes, {part: _present(root, rows) for part, rows in found.parts.items()}
+        return found.classes, {part: _existing(root, rows) for part, rows in found.parts.items()}
 
-    classes, parts = kept_index(name, _stamp(root, module), root, make)
+    classes, parts = cached_index(name, _state_hash(root, module), root, make)
     return Listing(classes, parts, notes=copy.notes if copy else ())
 
 
-def _present(root: Path, rows: Iterable[Row]) -> Iterator[Row]:
-    """Leave out images that are not in this copy, and note the sizes of the others."""
+def _existing(root: Path, rows: Iterable[Row]) -> Iterator[Row]:
+    """Yield the images that are in this copy, with their sizes."""
     for row in rows:
         if row.container:
             yield row
@@ -84,8 +85,8 @@ def _present(root: Path, rows: Iterable[Row]) -> Iterator[Row]:
             continue
 
 
-def _stamp(root: Path, module: ModuleType) -> str:
-    """Hash what tells that a copy has changed: its reader, its lists, the times of its upper folders."""
+def _state_hash(root: Path, module: ModuleType) -> str:
+    """Hash the state of a copy: the code of its reader, its lists, and the times of its upper folders."""
     digest = hashlib.sha256(inspect.getsource(module).encode())
     for place, folders, files in os.walk(root, followlinks=True):
         folders.sort()
@@ -98,7 +99,7 @@ def _stamp(root: Path, module: ModuleType) -> str:
                 f"{path} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape")
             )
         if len(Path(place).relative_to(root).parts) + 1 >= STAMPED_DEPTH:
-            folders.clear()  # what is below may hold a million files
+            folders.clear()  # deeper folders may hold a million files
     return digest.hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Data sets that a module makes as arrays: made once, then kept in the cache."""
+"""Load data sets that a module generates as arrays; the arrays are cached."""
 
 import hashlib
 import inspect
@@ -16,14 +16,14 @@ from ..storage import cache
 
 
 def load(name: str, module: ModuleType) -> Dataset:
-    """Make a data set of a module's `ABOUT`, `CLASSES` and `images()`."""
-    recipe = inspect.getsource(module) + version("matplotlib")  # its fonts are the source
+    """Build a data set from a module's `ABOUT`, `CLASSES` and `images()`."""
+    recipe = inspect.getsource(module) + version("matplotlib")  # the glyphs come from its fonts
     key = hashlib.sha256(recipe.encode()).hexdigest()[:16]
     kept = cache.folder() / f"{name}-{key}.npz"
     if not kept.exists():
-        with locked(kept), cache.writing("made images"):
+        with locked(kept), cache.disk_errors("generated images"):
             if not kept.exists():
-                _make(module, kept)
+                _generate(module, kept)
     with np.load(kept) as arrays_kept:
         arrays = dict(arrays_kept)
     parts = {
@@ -36,7 +36,7 @@ def load(name: str, module: ModuleType) -> Dataset:
     return Dataset(name, tuple(module.CLASSES), parts, digest, side, module.ABOUT.hflip)
 
 
-def _make(module: ModuleType, kept: Path) -> None:
+def _generate(module: ModuleType, kept: Path) -> None:
     arrays = {
         f"{part}-{what}": array
         for part, pair in module.images().items()

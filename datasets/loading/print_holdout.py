@@ -1,17 +1,17 @@
-"""Print the holdout that was drawn for a data set that is here, as `splits/<name>.txt` holds it.
+"""Print the holdout of a local data set, in the format of `splits/<name>.txt`.
 
-`python -m transferbench.datasets.reading.print_holdout pets > datasets/splits/pets.txt`
+`python -m transferbench.datasets.loading.print_holdout pets > datasets/splits/pets.txt`
 """
 
 import sys
 from importlib import import_module
 
 from ..download import locate
-from .holdout import SEED, key
+from ..reading.holdout import SEED, key
 
 
 def main(name: str) -> None:
-    """Print a line an image, below two that say how it was drawn."""
+    """Print two lines on how the holdout was drawn, then one line per image."""
     module = import_module(f"..{name}", __package__)
     rows = module.read(locate.locate(name, module.ABOUT)).parts["holdout"]
     print(f"# {name}: the {len(rows)} holdout images; the rest of the official training list is train.")

@@ -1,4 +1,4 @@
-"""Images of one's own: `split/class/image` and `class/image` trees, tars of them, and shards of tars."""
+"""Load your own images: `split/class/image` and `class/image` trees, tars of them, and tar shards."""
 
 import hashlib
 import os
@@ -13,60 +13,60 @@ import numpy as np
 from ... import InputError
 from ..base import Dataset, derive_seed
 from ..storage import tar_shards
-from ..storage.index import Numbers, Placed, Row, Table, Writer, fingerprint, keep, typical_side
+from ..storage.index import Numbering, PartRows, Row, Table, Writer, fingerprint, open_or_fill, typical_side
 from ..storage.tar_shards import PART_NAMES, is_image
 
-SPLIT_SEED = 0  # of the drawn split of a plain tree
+SPLIT_SEED = 0  # for the split of a `class/image` tree
 TARGET_SHARES = {"train": 0.6, "holdout": 0.2, "test": 0.2}
 SOURCE_SHARES = {"train": 0.95, "holdout": 0.05}
-MOST_FOLDERS = 8  # above an image: more is a link that leads back
-KEPT_FROM = 200_000  # images of a tree whose index is kept; a smaller one is walked each time
+MOST_FOLDERS = 8  # maximum depth; more means a circular link
+KEPT_FROM = 200_000  # trees with at least this many images are indexed; smaller ones are scanned each time
 
 
 def load(path: Path, as_source: bool = False) -> Dataset:
-    """Read a folder, a tar or shards of images.
+    """Load a folder, a tar or shards of images.
 
-    What the headers of tars say is kept in the cache, until their sizes or times change. A tree is
-    walked each time, so that every change is seen. One of 200,000 images or more is kept too, until
-    the time of a class folder changes: images that are added, removed or renamed are seen, one that
-    is written over in place is not.
+    The index of tars is cached until their sizes or times change. A tree is scanned each time, and every
+    change is detected. The index of a tree of 200,000 images or more is cached until the time of a class
+    folder changes: added, removed and renamed images are detected, an image overwritten in place is not.
 
     Args:
         path: a `split/class/image` or `class/image` tree, a tar of one, a folder with one tar, or
-            with shards: of such a tree, in webdataset's layout, or one tar a class. The part of a
-            shard is told by its name or its folder's.
-        as_source: how images without parts are split: 95/5 into train and holdout, or else 60/20/20
-            with a test part; class by class, in the order of a hash of each path, with seed 0. From
-            shards without a holdout a source gets one of 5 % too; there, a class of one image stays
+            with shards: of such a tree, in webdataset's layout, or one tar per class. The part of a
+            shard is in its name or its folder's name.
+        as_source: split images without parts 95/5 into train and holdout; otherwise 60/20/20 into
+            train, holdout and test. The split is stratified, by a hash of each path, with seed 0. In a
+            source of shards without a holdout, the holdout is 5 % too, and a class of one image stays
             in train.
 
-    Raises: InputError that names what is missing, empty or not an image folder.
+    Raises:
+        InputError: names the path that is missing, empty or not an image folder.
     """
-    tars = tar_shards.tars_in(path)
+    tars = tar_shards.find_tars(path)
     root = path if path.is_dir() else path.parent
-    name = (tars[0] if tar_shards.alone(root, tars) else path.resolve()).stem
+    name = (tars[0] if tar_shards.is_single_tar(root, tars) else path.resolve()).stem
 
-    def fill(writer: Writer) -> tuple[tuple[str, ...], dict[str, Placed]]:
-        walked = _walk_tars(writer, root, tars) if tars else _walk_tree(writer, path)
+    def fill(writer: Writer) -> tuple[tuple[str, ...], dict[str, PartRows]]:
+        walked = _scan_tars(writer, root, tars) if tars else _scan_tree(writer, path)
         if not len(walked.table):
-            raise InputError(f"{path}: no images; expected split/class/image, class/image or a tar of that")
+            raise InputError(f"{path}: no images; expected split/class/image, class/image or a tar of either")
         return _arrange(walked, path, name, as_source)
 
-    key = tar_shards.key(root, tars) if tars else _tree_key(path)
-    classes, parts = keep(name, f"{key}\n{as_source}", root, fill, least=0 if tars else KEPT_FROM)
+    key = tar_shards.state_key(root, tars) if tars else _tree_key(path)
+    classes, parts = open_or_fill(name, f"{key}\n{as_source}", root, fill, least=0 if tars else KEPT_FROM)
     return Dataset(name, classes, parts, fingerprint(parts), typical_side(parts))
 
 
 @dataclass(frozen=True)
-class _Walked:
-    """Images on their way into an index, and the folders that say what they are.
+class _Scan:
+    """The images found, and the folders that give their parts and classes.
 
     Attributes:
         table: all images.
-        folder: number of each image's folder [N].
+        folder: folder number of each image [N].
         folders: the folders, split/class or class, by number.
-        of_shards: whether they lie in more than one tar.
-        numbered: whether the shards tell labels instead of classes.
+        of_shards: whether they are in more than one tar.
+        numbered: whether the shards have labels instead of class names.
     """
 
     table: Table
@@ -76,18 +76,18 @@ class _Walked:
     numbered: bool = False
 
 
-def _walk_tree(writer: Writer, path: Path) -> _Walked:
-    folders = Numbers()
+def _scan_tree(writer: Writer, path: Path) -> _Scan:
+    folders = Numbering()
     folder = writer.extend(
         Row(image, folders[image.rpartition("/")[0]], num_bytes=size)
         for image, size in _images_below(path, "")
     )
-    return _Walked(writer.table(), folder, list(folders))
+    return _Scan(writer.table(), folder, list(folders))
 
 
-def _walk_tars(writer: Writer, root: Path, tars: Sequence[Path]) -> _Walked:
-    """List the images of tars. Raises: InputError when some have a label beside them and others not."""
-    folders, numbered = Numbers(), set()
+def _scan_tars(writer: Writer, root: Path, tars: Sequence[Path]) -> _Scan:
+    """List the images of tars. Raises InputError if only some have a label file."""
+    folders, numbered = Numbering(), set()
 
     def rows() -> Iterator[Row]:
         for tar, samples in tar_shards.samples(root, tars):
@@ -95,17 +95,15 @@ def _walk_tars(writer: Writer, root: Path, tars: Sequence[Path]) -> _Walked:
                 numbered.add(sample.numbered)
                 yield Row(sample.path, folders[sample.folder], tar, sample.offset, sample.num_bytes)
 
-    alone = tar_shards.alone(root, tars)
+    alone = tar_shards.is_single_tar(root, tars)
     folder = writer.extend(_by_path(rows(), folders, writer.folder / "unsorted") if alone else rows())
     if len(numbered) > 1:
-        raise InputError(
-            f"{tars[0].parent}: some images have a .cls or .json that tells their label, and others none"
-        )
-    return _Walked(writer.table(), folder, list(folders), not alone, True in numbered)
+        raise InputError(f"{tars[0].parent}: some images have a label in a .cls or .json, others do not")
+    return _Scan(writer.table(), folder, list(folders), not alone, True in numbered)
 
 
 def _by_path(rows: Iterable[Row], folders: Mapping[str, int], draft: Path) -> Iterator[Row]:
-    """Sort the images of a tar as those of its tree are; of many, one folder at a time is in memory."""
+    """Sort the images of a tar like those of a tree, with one folder at a time in memory."""
     writer = Writer(draft, draft, num_held=KEPT_FROM)
     folder = writer.extend(rows)
     table = writer.table()
@@ -118,12 +116,13 @@ def _by_path(rows: Iterable[Row], folders: Mapping[str, int], draft: Path) -> It
 
 
 def _images_below(place: Path, inner: str) -> Iterator[tuple[str, int]]:
-    """List path and size of the images of a folder, in the order of their paths.
+    """Yield path and size of the images of a folder, sorted by path.
 
-    Raises: InputError for a class folder without images, what is no file, or folders in folders in folders.
+    Raises:
+        InputError: for an empty class folder, a special file, or folders nested too deeply.
     """
     if inner.count("/") > MOST_FOLDERS:
-        raise InputError(f"{place}: folders in folders; expected split/class/image or class/image")
+        raise InputError(f"{place}: folders nested too deeply; expected split/class/image or class/image")
     listed = [entry for entry in _listing(place) if not entry.name.startswith(".")]
     found = sorted(
         (f"{e.name}/", e) if e.is_dir() else (e.name, e) for e in listed if e.is_dir() or is_image(e.name)
@@ -138,11 +137,11 @@ def _images_below(place: Path, inner: str) -> Iterator[tuple[str, int]]:
 
 
 def _size(entry: os.DirEntry[str], file: Path) -> int:
-    """Give the bytes of an image file. Raises: InputError for a link to nothing, a pipe or a device."""
+    """Return the size of an image file. Raises InputError for a broken link, a pipe or a device."""
     try:
         state = entry.stat()
     except OSError as error:
-        raise InputError(f"{file}: leads to no file; put the image there or remove the link") from error
+        raise InputError(f"{file}: a broken link; restore the image or remove the link") from error
     if not stat.S_ISREG(state.st_mode):
         raise InputError(f"{file}: a pipe, socket or device; expected an image file")
     return state.st_size
@@ -157,7 +156,7 @@ def _listing(place: Path) -> list[os.DirEntry[str]]:
 
 
 def _tree_key(path: Path) -> str:
-    """Sum up the state of a tree by its class folders: their names and the times of their last change."""
+    """Hash the names and modification times of the class folders of a tree."""
     digest = hashlib.sha256()
     tops = [e for e in _listing(path) if e.is_dir()]
     if all(e.name.lower() in PART_NAMES for e in tops):
@@ -168,9 +167,9 @@ def _tree_key(path: Path) -> str:
 
 
 def _arrange(
-    walked: _Walked, path: Path, name: str, as_source: bool
-) -> tuple[tuple[str, ...], dict[str, Placed]]:
-    """Give classes, and the rows and labels of each part."""
+    walked: _Scan, path: Path, name: str, as_source: bool
+) -> tuple[tuple[str, ...], dict[str, PartRows]]:
+    """Return the classes, and the rows and labels of each part."""
     is_split = _is_split(walked, path)
     part_of = [PART_NAMES[f.partition("/")[0].lower()] if is_split else "train" for f in walked.folders]
     if "train" not in part_of:
@@ -186,12 +185,12 @@ def _arrange(
         own = labels[rows["train"]]
         if not lenient:
             _check_counts(name, classes, np.bincount(own), len(shares))
-        rows |= _drawn(walked.table, rows["train"], own, shares)
+        rows |= _draw_split(walked.table, rows["train"], own, shares)
     return classes, {part: (own, labels[own]) for part, own in rows.items()}
 
 
-def _is_split(walked: _Walked, path: Path) -> bool:
-    """Tell split/class/image from class/image. Raises: InputError when it is neither."""
+def _is_split(walked: _Scan, path: Path) -> bool:
+    """Return whether the layout is split/class/image, not class/image. Raises InputError if it is neither."""
     depth = {f.count("/") + 1 if f else 0 for f in walked.folders}
     strange = [n for n, f in enumerate(walked.folders) if f.partition("/")[0].lower() not in PART_NAMES]
     if depth == {2} and not strange:
@@ -207,10 +206,11 @@ def _is_split(walked: _Walked, path: Path) -> bool:
     )
 
 
-def _classes(walked: _Walked, part_of: Sequence[str], name: str) -> tuple[tuple[str, ...], list[int]]:
-    """Give the names of the classes, and the label of each folder.
+def _classes(walked: _Scan, part_of: Sequence[str], name: str) -> tuple[tuple[str, ...], list[int]]:
+    """Return the class names, and the label of each folder.
 
-    Raises: InputError for a class that has no training images, where images have no labels.
+    Raises:
+        InputError: if a class without numeric labels has no training images.
     """
     class_of = [f.rpartition("/")[2] for f in walked.folders]
     if walked.numbered:
@@ -228,20 +228,20 @@ def _check_counts(name: str, classes: Sequence[str], count: np.ndarray, least: i
     for of_class in np.flatnonzero((count > 0) & (count < least))[:1]:
         raise InputError(
             f"{name}: class '{classes[of_class]}' has {count[of_class]} images; "
-            f"a drawn split needs {least} or more"
+            f"a random split needs {least} or more"
         )
 
 
-def _drawn(
+def _draw_split(
     table: Table, rows: np.ndarray, labels: np.ndarray, shares: Mapping[str, float]
 ) -> dict[str, np.ndarray]:
-    """Split rows [n] by class; which image falls where depends on the paths in its class alone.
+    """Split rows [n] by class; the split depends only on the paths within each class.
 
     Args:
         table: all images.
-        rows: those to be split.
-        labels: their classes [n].
-        shares: of each part; the first gets what the others leave, one image of a class at least.
+        rows: the rows to split.
+        labels: their labels [n].
+        shares: fraction of each part; the first part gets the rest, at least one image per class.
     """
     mixed = np.fromiter((derive_seed(SPLIT_SEED, path) for path in table.all_paths()), np.int64, len(table))[
         rows

@@ -1,0 +1,1 @@
+"""Load a data set: an official one, a generated one, or a folder of images."""
