@@ -55,7 +55,8 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
     if request.on == "slurm":
         configs = [replace(c, device="cpu") for c in configs]  # here; the job's is another
     configs, _ = fitting(configs, results, console, processes_of(request.on, request.cluster))
-    console.print(f"{configs[0].source_name} -> {configs[0].target_name}: {configs[0].words()}", markup=False)
+    first = configs[0]
+    console.print(f"{first.source_name} -> {first.target_name}: {first.describe()}", markup=False)
     if request.on == "slurm":
         from ..launch.on_slurm import queue_missing
 
