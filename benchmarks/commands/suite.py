@@ -12,7 +12,7 @@ from ..launch.plan import images_of
 from ..launch.suite_plan import Cell, cells, load, write_plan
 from ..training import record
 from .bench import check_place, fitting, processes_of, run_missing, show_runs
-from .class_images import write_pictures
+from .class_images import write_class_images
 
 
 def suite(
@@ -56,7 +56,7 @@ def suite(
     failed = run_missing(left, results, console, int(given.get("workers", 0)))
     for each, of in planned:
         if each.view == "pictures":
-            _write_pictures(of, results)
+            _write_class_images(of, results)
     _show([each.name for each, _ in planned], results, console)
     return 1 if failed else 0
 
@@ -70,14 +70,14 @@ def print_suites() -> int:
     return 0
 
 
-def _write_pictures(planned: Sequence[Cell], results: Path) -> None:
+def _write_class_images(planned: Sequence[Cell], results: Path) -> None:
     """Write images of the classes that weigh most and least, where weights were learned."""
     for cell in planned:
         done = [found for c in cell.configs if (found := record.read(c.folder(results)))]
         weights = [found["class_weights"] for found in done if found["class_weights"]]
         if weights:
             mean = {name: sum(w[name] for w in weights) / len(weights) for name in weights[0]}
-            write_pictures(cell.configs[0].source, cell.target, mean, results)
+            write_class_images(cell.configs[0].source, cell.target, mean, results)
 
 
 def _show(names: Sequence[str], results: Path, console: Console) -> None:
