@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ... import InputError
 from ...slurm import queue, submit
-from .status import State, shell, states
+from ..launch.hint import command_hint
+from .status import State, states
 
 TAIL_LINES = 40
 
@@ -94,7 +95,7 @@ def matching(results: Path, name: str) -> list[State]:
     """
     found = [s for s in states(results) if name.strip("/") in s.name]
     if not found:
-        raise InputError(f"'{name}': no such run; {shell('status', results)} lists all")
+        raise InputError(f"'{name}': no such run; {command_hint('status', results)} lists all")
     return found
 
 

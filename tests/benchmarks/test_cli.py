@@ -12,7 +12,7 @@ from transferbench.benchmarks.cli import main
 from transferbench.benchmarks.config.compose import compose_request, rows, settings_of
 from transferbench.benchmarks.config.resolve import run_config
 from transferbench.benchmarks.config.schema import Request
-from transferbench.benchmarks.launch.plan import in_order, plan
+from transferbench.benchmarks.launch.plan import plan, run_order
 from transferbench.benchmarks.parser import COMMANDS, DATA
 
 TINY = [
@@ -82,7 +82,7 @@ def test_dry_run_prints_runs_with_an_estimate_and_runs_nothing(results, capsys):
 def test_what_others_rest_on_comes_first_then_the_dearest_row_of_each_seed(results):
     overrides = ["methods=finetune,scratch,l2tl,datl", *TINY, "source_recipe.steps=40"]
     request = compose_request(overrides)
-    todo = in_order(plan(request, overrides), results)
+    todo = run_order(plan(request, overrides), results)
     assert [(c.method, c.seed) for c in todo] == [
         ("pretrain", 0),
         ("scratch", 0),
