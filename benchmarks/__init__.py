@@ -1,1 +1,1 @@
-"""How a method is run and measured: configuration, loop, clock, record, command line."""
+"""Run and measure methods: command line, settings, training loop, records."""

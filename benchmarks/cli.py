@@ -1,185 +1,104 @@
-"""The command line: what was asked for, in one line each; all the work is elsewhere."""
+"""The command line: parse the arguments, call the command, turn errors into exit codes."""
 
 import argparse
 import errno
+import gc
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from .. import InputError, RunFailed, __version__, printable
-from .importing import importing
+from .. import InputError, RunFailed, printable
+from .parser import build_parser
 
 EXTRAS = {**dict.fromkeys(("torch", "torchvision", "timm", "sklearn"), "train"), "submitit": "slurm"}
 FULL = (errno.ENOSPC, errno.EDQUOT)
-DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE)  # what may fail in any file
+DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE)  # possible with any file
 EXAMPLE = {
     "results": "results=PATH",
     "target": "target=NAME",
     "seconds": "seconds=60",
     "prints": "prints=true",
 }
-EXAMPLES = """examples:
-  transferbench bench                                    the embedded pair: all methods, five seeds
-  transferbench bench target=../my/images source=../photos seeds=3 shots=10
-  transferbench bench target=../my/images source=none pretrained=true backbone=resnet18
-  transferbench bench methods=finetune,l2tl method.num_actions=21 --dry-run
-  transferbench run target=digits method=l2tl seed=0 recipe.steps=500
-  transferbench suite small                              the paper's tables and figures, in minutes
-  transferbench suite table2 source=../photos targets=../birds,../cars recipe.steps=500
-  transferbench recommend target=digits seconds=60       which method, by the records that there are
-  transferbench compare results results-newer            exit code 1 where scores are told apart
-  transferbench reproduce results/glyphs-digits/l2tl/seed0-0123456789
-  transferbench status results=results
-  transferbench bench on=slurm cluster=mycluster.yaml    queue the runs, and return
-  transferbench watch results=results                    until all have ended
-  transferbench retry --failed results=results
-  transferbench logs l2tl/seed0 results=results
-  transferbench bench target=aircraft source=imagenet data.root=/datasets drop_overlap=true
-  transferbench data doctor ../my/images
-  transferbench report results=results prints=true
-  transferbench methods results=results                  and what a step costs, as measured in these records
-
-names of overrides: target source methods method seed seeds results shots backbone pretrained
-  checkpoint protocol (holdout|trainval) tune (off|paper_grid) bn (split|shared) on_nan (stop|skip) score
-  preset device threads workers on (local|slurm) cluster data.root data.mirror drop_overlap recipe.<setting>
-  source_recipe.<setting> method.<setting>
-exit codes: 0 done, 1 some run failed or scores differ, 2 the request was wrong"""
-
-METHODS = "the methods with paper and needs, and how long their steps took in the records of results=PATH"
-DATA_EXAMPLES = """examples:
-  transferbench data list
-  transferbench data prepare aircraft                    fetch it, if need be, and decode it
-  transferbench data doctor aircraft data.root=/datasets
-  transferbench data doctor ../my/images ../photos       a target, and what its source has of the same images
-
-images are looked for in TRANSFERBENCH_DATA (data.root) first; what is fetched goes to TRANSFERBENCH_CACHE"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; gives the exit code."""
+    """Run a command and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    words[1:] = sorted(words[1:], key=lambda word: not word.startswith("-"))  # options may stand anywhere
-    arguments = _parser().parse_args(words)
+    words[1:] = sorted(words[1:], key=lambda word: not word.startswith("-"))  # options may be anywhere
+    arguments = build_parser().parse_args(words)
     try:
-        return arguments.function(arguments)
+        return COMMANDS[arguments.command](arguments)
     except InputError as error:
-        return _say(str(error))
+        return _print_error(str(error))
     except RunFailed as error:
-        return _say(str(error), code=1)
+        return _print_error(str(error), code=1)
     except ModuleNotFoundError as error:
         if error.name not in EXTRAS:
             raise
-        return _say(f"this command needs {error.name}: pip install 'transferbench[{EXTRAS[error.name]}]'")
+        extra = EXTRAS[error.name]
+        return _print_error(f"this command needs {error.name}: pip install 'transferbench[{extra}]'")
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends already
-        print("\nstopped; the same command goes on where this one ended", file=sys.stderr)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the exit short
+        print("\nstopped; the same command resumes", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader has seen enough, as `| head` has
+    except BrokenPipeError:  # the reader has closed the pipe, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
         if error.errno not in (*DISK, *FULL) and error.filename is None:
             raise
-        return _say(_of_disk(error))
+        return _print_error(_disk_message(error))
 
 
-def _of_disk(error: OSError) -> str:
-    """Say what the disk refused."""
+def _disk_message(error: OSError) -> str:
+    """Return one line for an error of the disk: the file, the cause, and what to do."""
     if error.errno in FULL:
         return f"{error.filename or 'disk'}: no space left; free some, or set results=PATH"
     if error.errno not in DISK:
         return f"{error.filename}: {error.strerror}"
     return (
-        f"{error.filename or 'disk'}: cannot be read or written ({error.strerror}); once mended, the "
-        "same command goes on, or choose another place with results=PATH"
+        f"{error.filename or 'disk'}: cannot be read or written ({error.strerror}); fix that and repeat "
+        "the command, or choose another place with results=PATH"
     )
 
 
-def _say(message: str, code: int = 2) -> int:
-    """Print an error: one line; where it has more, the first stands for itself."""
+def _print_error(message: str, code: int = 2) -> int:
+    """Print an error to stderr and return the exit code; the first line is complete by itself."""
     lines = [" ".join(printable(line).split()) for line in message.splitlines()]
     print("\n  ".join((f"transferbench: {lines[0]}", *lines[1:])), file=sys.stderr)
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="transferbench",
-        description="Which transfer method should I use, what does it gain, and what does it cost?",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(required=True, metavar="command")
-    for name, function, words in (
-        ("bench", _bench, "compare methods on a target, over seeds; runs only what has no record"),
-        ("run", _run, "one run of one method"),
-        ("suite", _suite, "all runs of a table or figure of the paper, then the table or figure itself"),
-        ("status", _status, "what is done, running, pending, failed or lost"),
-        ("watch", _watch, "status, until nothing waits or runs"),
-        ("retry", _retry, "give SLURM what failed or was lost once more, with the code as it is now"),
-        ("cancel", _cancel, "take runs out of SLURM's queue: all, or those named"),
-        ("logs", _logs, "the end of what a run's job wrote"),
-        (
-            "report",
-            _report,
-            "tables and one HTML page from the records; with prints=true figures as files too",
-        ),
-        ("reproduce", _reproduce, "one run again from its record: equal, or what differs and by how much"),
-        ("recommend", _recommend, "which method for a target and a budget, by the evidence in the records"),
-        ("compare", _compare, "what changed between two results folders, by paired statistics"),
-        ("methods", _methods, METHODS),
-    ):
-        command = commands.add_parser(
-            name,
-            help=words,
-            description=words,
-            epilog=EXAMPLES,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        first = {"suite": "[suite] ", "cancel": "[run] ", "logs": "run ", "reproduce": "run "}.get(name, "")
-        command.add_argument("overrides", nargs="*", metavar=f"{first}name=value")
-        command.set_defaults(function=function)
-        if name in ("bench", "suite"):
-            command.add_argument(
-                "--dry-run", action="store_true", help="print the runs and what they may cost"
-            )
-        if name == "retry":
-            for word in ("failed", "lost"):
-                command.add_argument(f"--{word}", action="append_const", dest="words", const=word)
-    data = commands.add_parser(
-        "data",
-        help="data sets: list them, fetch and prepare one, check one",
-        description="what there is and whether it is here; fetch and decode; check sizes, images, overlap",
-        epilog=DATA_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    data.add_argument("action", choices=("list", "prepare", "doctor"))
-    data.add_argument(
-        "names", nargs="*", metavar="name", help="a known name, a folder or a tar; data.root=PATH"
-    )
-    data.set_defaults(function=_data)
-    return parser
+@contextmanager
+def _fast_imports() -> Iterator[None]:
+    """Disable garbage collection during imports, then freeze: modules stay until the end."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _bench(arguments: argparse.Namespace) -> int:
-    with importing():
+    with _fast_imports():
         from .commands.bench import bench
 
     return bench(arguments.overrides, dry_run=arguments.dry_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    with importing():
+    with _fast_imports():
         from .commands.bench import single
 
     return single(arguments.overrides)
 
 
 def _suite(arguments: argparse.Namespace) -> int:
-    with importing():
+    with _fast_imports():
         from .commands.suite import print_suites, suite
 
     if not arguments.overrides:
@@ -203,23 +122,24 @@ def _watch(arguments: argparse.Namespace) -> int:
 def _retry(arguments: argparse.Namespace) -> int:
     from .commands.slurm_jobs import retry
 
-    return retry(_results_of(arguments.overrides), arguments.words or ("failed", "lost"))
+    words = [word for word in ("failed", "lost") if getattr(arguments, word)]
+    return retry(_results_of(arguments.overrides), words or ("failed", "lost"))
 
 
 def _cancel(arguments: argparse.Namespace) -> int:
     from .commands.slurm_jobs import cancel
 
-    names = [word for word in arguments.overrides if "=" not in word]
-    return cancel(_results_of([w for w in arguments.overrides if "=" in w]), names)
+    names, overrides = _names_and_overrides(arguments.overrides)
+    return cancel(_results_of(overrides), names)
 
 
 def _logs(arguments: argparse.Namespace) -> int:
     from .commands.slurm_jobs import logs
 
-    names = [word for word in arguments.overrides if "=" not in word]
+    names, overrides = _names_and_overrides(arguments.overrides)
     if len(names) != 1:
-        raise InputError("logs: of which run? give one name, as `transferbench logs l2tl/seed0`")
-    return logs(_results_of([w for w in arguments.overrides if "=" in w]), names[0])
+        raise InputError(f"logs: {len(names)} runs; expected one, as `transferbench logs l2tl/seed0`")
+    return logs(_results_of(overrides), names[0])
 
 
 def _report(arguments: argparse.Namespace) -> int:
@@ -237,12 +157,12 @@ def _report(arguments: argparse.Namespace) -> int:
 def _reproduce(arguments: argparse.Namespace) -> int:
     from .commands.reproduce import reproduce
 
-    runs = [word for word in arguments.overrides if "=" not in word]
+    runs, overrides = _names_and_overrides(arguments.overrides)
     if len(runs) != 1:
         raise InputError(
             f"reproduce: {len(runs)} runs; expected one folder, as results/glyphs-digits/l2tl/seed0-*"
         )
-    given = dict(word.split("=", 1) for word in arguments.overrides if "=" in word)
+    given = dict(word.split("=", 1) for word in overrides)
     results = given.pop("results", None)
     return reproduce(Path(runs[0]), given, Path(results) if results else None)
 
@@ -252,7 +172,9 @@ def _recommend(arguments: argparse.Namespace) -> int:
 
     given = _named(arguments.overrides, ("results", "target", "seconds"))
     if "target" not in given:
-        raise InputError("target: not given; as in `transferbench recommend target=digits seconds=60`")
+        raise InputError(
+            "target: not given; expected target=NAME, as `transferbench recommend target=digits`"
+        )
     try:
         seconds = float(given["seconds"]) if "seconds" in given else None
     except ValueError:
@@ -292,7 +214,7 @@ def _data(arguments: argparse.Namespace) -> int:
     if arguments.action == "list":
         return listing.print_datasets()
     if not names:
-        raise InputError(f"data {arguments.action}: which data set? give a name or a path")
+        raise InputError(f"data {arguments.action}: no data set; expected a name or a path")
     if arguments.action == "prepare":
         return listing.prepare(names)
     if len(names) > 2:
@@ -302,13 +224,36 @@ def _data(arguments: argparse.Namespace) -> int:
     return doctor.doctor(*names)
 
 
+COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "bench": _bench,
+    "run": _run,
+    "suite": _suite,
+    "status": _status,
+    "watch": _watch,
+    "retry": _retry,
+    "cancel": _cancel,
+    "logs": _logs,
+    "report": _report,
+    "reproduce": _reproduce,
+    "recommend": _recommend,
+    "compare": _compare,
+    "methods": _methods,
+    "data": _data,
+}
+
+
+def _names_and_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split words into names and `name=value` pairs."""
+    return [w for w in words if "=" not in w], [w for w in words if "=" in w]
+
+
 def _results_of(overrides: Sequence[str]) -> Path:
-    """Read `results=PATH`, the only override of commands that train nothing."""
+    """Return the folder of `results=PATH`, the only override that is allowed here."""
     return Path(_named(overrides, ("results",)).get("results", "results"))
 
 
 def _named(overrides: Sequence[str], known: Sequence[str]) -> dict[str, str]:
-    """Read name=value pairs of commands that train nothing. Raises: InputError for another name."""
+    """Parse `name=value` pairs of commands that train nothing. Raises InputError for an unknown name."""
     given = dict(o.partition("=")[::2] for o in overrides)
     for name, value in given.items():
         if name not in known or not value:

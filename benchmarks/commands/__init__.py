@@ -1,1 +1,1 @@
-"""One file is one command."""
+"""The commands of the command line, one per file."""

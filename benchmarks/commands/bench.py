@@ -1,4 +1,4 @@
-"""`bench` and `run`: plan, run what has no record, and show the table."""
+"""`bench` and `run`: plan the runs, do those without a record, and print the table."""
 
 import os
 from collections.abc import Container, Sequence
@@ -19,14 +19,14 @@ from ..config.resolve import run_config
 from ..config.schema import Request, RunConfig
 from ..launch import pool
 from ..launch.plan import (
+    data_sets_of,
     estimate_seconds,
-    images_of,
-    in_order,
     missing,
     plan_runnable,
     prepare_data,
+    run_order,
     why_incompatible,
-    without,
+    without_rows,
 )
 from ..launch.progress import Progress, name_of
 from ..training.problem import device_of
@@ -34,12 +34,18 @@ from ..training.record import open_results, write_json
 
 
 def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] | None = None) -> int:
-    """Compare methods; gives the exit code. Raises: InputError before anything is run.
+    """Compare methods.
 
     Args:
-        overrides: what was asked for.
-        dry_run: tell what would be run.
-        only: digests to which a submission to SLURM is limited.
+        overrides: the settings, as `name=value`.
+        dry_run: print the runs and do none.
+        only: digests of the runs that may be submitted to SLURM; None: all.
+
+    Returns:
+        The exit code: 1 if a run failed.
+
+    Raises:
+        InputError: the request is invalid; no run is started.
     """
     console = Console(highlight=False, soft_wrap=True)
     request = compose_request([o for o in overrides if not o.startswith("method.")])
@@ -48,14 +54,15 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
     results = Path(request.results)
     configs, left_out = plan_runnable(request, overrides)
     if left_out:
-        console.print(f"without source images not run: {', '.join(left_out)} (give source=PATH)")
+        console.print(f"not run without source images: {', '.join(left_out)} (give source=PATH)")
     if dry_run:
         return show_runs(configs, results, console)
-    open_results(results, images_of(configs))
+    open_results(results, data_sets_of(configs))
     if request.on == "slurm":
-        configs = [replace(c, device="cpu") for c in configs]  # here; the job's is another
-    configs, _ = fitting(configs, results, console, processes_of(request.on, request.cluster))
-    console.print(f"{configs[0].source_name} -> {configs[0].target_name}: {configs[0].words()}", markup=False)
+        configs = [replace(c, device="cpu") for c in configs]  # for the checks here; jobs use request.device
+    configs, _ = drop_incompatible(configs, results, console, processes_of(request.on, request.cluster))
+    first = configs[0]
+    console.print(f"{first.source_name} -> {first.target_name}: {first.describe()}", markup=False)
     if request.on == "slurm":
         from ..launch.on_slurm import queue_missing
 
@@ -69,9 +76,16 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
 
 
 def single(overrides: Sequence[str]) -> int:
-    """Run one method once, in this process, or in all that torchrun has started.
+    """Run one method with one seed, in this process or in all processes that torchrun has started.
 
-    Raises: InputError before anything is run.
+    Args:
+        overrides: the settings, as `name=value`.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        InputError: the request is invalid; no run is started.
     """
     from ...datasets import distributed
 
@@ -88,19 +102,24 @@ def _single(overrides: Sequence[str]) -> int:
     given = dict(o.partition("=")[::2] for o in overrides)
     method = given.get("method")
     if method is None:
-        raise InputError("method: not given; as in `transferbench run target=digits method=l2tl seed=0`")
+        raise InputError(
+            "method: not given; expected method=NAME, as `transferbench run target=digits method=l2tl`"
+        )
     if method == "pretrain":
-        raise InputError("method=pretrain: it is run by the methods that start from it, as method=finetune")
+        raise InputError(
+            "method=pretrain: source pre-training runs when a method needs it; expected another method, "
+            "as method=finetune"
+        )
     request = compose_request([o for o in overrides if not o.startswith("method.")])
     check_place(request.on, request.cluster, request.device)
     if request.on != "local":
         raise InputError(
-            f"on={request.on}: `run` is for this process; `bench methods={method}` can go elsewhere"
+            f"on={request.on}: `run` uses this process; expected on=local, or `bench methods={method}`"
         )
     _check_data(request)
     config = run_config(request, method, settings_of(method, overrides), request.seed)
     results = Path(request.results)
-    distributed.on_first(open_results, results, images_of([config]))
+    distributed.on_first(open_results, results, data_sets_of([config]))
     prepare_data([config])
     for _, reason in why_incompatible([config], results, distributed.size()).values():
         raise InputError(f"method={method}: cannot run here: {reason}")
@@ -116,29 +135,37 @@ def _single(overrides: Sequence[str]) -> int:
 
 
 def processes_of(on: str, cluster: str | None) -> int:
-    """Count the processes that share each run. Raises: InputError for several without SLURM."""
+    """Return the number of processes that share each run.
+
+    Raises:
+        InputError: torchrun started several processes, which only `run` supports.
+    """
     if on == "slurm":
         return load_cluster(cluster).processes
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise InputError("torchrun: its processes share one run; expected `transferbench run method=NAME …`")
+        raise InputError("torchrun: its processes share one run; expected `transferbench run method=NAME`")
     return 1
 
 
 def check_place(on: str, cluster: str | None, device: str) -> str:
-    """See that there is such a place to run; gives `on`. Raises: InputError in one line."""
+    """Check the place of the runs and return `on`.
+
+    Raises:
+        InputError: the place, cluster or device is not known or not here.
+    """
     if on not in ("local", "slurm"):
         raise InputError(f"on={on}: not known; known: local, slurm")
     if on == "slurm":
         load_cluster(cluster)
     elif cluster:
-        raise InputError(f"cluster={cluster}: only with on=slurm")
+        raise InputError(f"cluster={cluster}: not used here; expected on=slurm with it")
     else:
         device_of(device)
     return on
 
 
 def _check_data(request: Request, fetch: bool = True) -> None:
-    """See that target and source are here, or fetch them, before anything else is done."""
+    """Check that target and source are here, or download them."""
     locate.set_places(request.data.root, request.data.mirror)
     about = datasets.about(request.target)
     source = request.source or (about.source if about else None)
@@ -146,27 +173,37 @@ def _check_data(request: Request, fetch: bool = True) -> None:
 
 
 def show_runs(configs: Sequence[RunConfig], results: Path, console: Console) -> int:
-    """Print every run with its state and a guess of its cost."""
-    waiting = in_order(configs, results)
+    """Print every run with its folder, and whether it is done or its estimated time; return the exit code."""
+    waiting = run_order(configs, results)
     workers = pool.num_workers(0, "auto")
     threads = pool.num_threads(configs[0].threads, configs[0].device, workers)
     guess = estimate_seconds(waiting, threads)
     for config in {c.digest: c for c in [*waiting, *configs]}.values():
-        words = f"about {duration(guess[config.digest])}" if config.digest in guess else "done"
-        console.print(f"{name_of(config):40} {config.folder(results)}  {words}", markup=False)
+        state = f"about {duration(guess[config.digest])}" if config.digest in guess else "done"
+        console.print(f"{name_of(config):40} {config.folder(results)}  {state}", markup=False)
     console.print(
         f"{len(waiting)} runs to do, about {duration(sum(guess.values()) / workers)} with {workers} workers "
-        "(from the time of one forward pass)"
+        "(estimated from one forward pass)"
     )
     return 0
 
 
-def fitting(
+def drop_incompatible(
     configs: Sequence[RunConfig], results: Path, console: Console, processes: int = 1
 ) -> tuple[list[RunConfig], dict[str, str]]:
-    """Leave out the rows whose method cannot run on its problem; says why, and leaves it for the tables.
+    """Leave out rows whose method cannot run on the problem; print the reason, and write it for the tables.
 
-    Returns: the runs that are left, and the reason of each row left out, by `plan.row_of`.
+    Args:
+        configs: the runs.
+        results: the results folder.
+        console: where to print.
+        processes: number of processes that share each run.
+
+    Returns:
+        The runs that are left; the reason of each row that is left out, by `plan.row_of`.
+
+    Raises:
+        InputError: no run is left.
     """
     reasons = why_incompatible(configs, results, processes)
     for config, reason in reasons.values():
@@ -182,7 +219,7 @@ def fitting(
         write_json(
             folder / f"skipped-{config.comparison_id}.json", {**names, "label": label, "reason": reason}
         )
-    if not (left := without(configs, reasons)):
+    if not (left := without_rows(configs, reasons)):
         raise InputError(f"methods: none can run here: {'; '.join(reason for _, reason in reasons.values())}")
     return left, {row: reason for row, (_, reason) in reasons.items()}
 
@@ -190,8 +227,8 @@ def fitting(
 def run_missing(
     configs: Sequence[RunConfig], results: Path, console: Console, workers: int = 0
 ) -> dict[str, str]:
-    """Run all that has no record, pre-trainings first; gives what failed."""
-    todo = in_order(configs, results)
+    """Do all runs without a record, pre-trainings first; return the errors of failed runs, by digest."""
+    todo = run_order(configs, results)
     if not todo:
         console.print(f"all {len(configs)} runs are done")
         return {}
@@ -203,7 +240,7 @@ def run_missing(
 
 
 def _show(configs: Sequence[RunConfig], results: Path, console: Console) -> None:
-    """Write the report, and print this comparison's table."""
+    """Write the report and print the table of this comparison."""
     from ...analysis.report import find_comparison, write_prints, write_report
     from ...analysis.tables.comparison_table import markdown
 

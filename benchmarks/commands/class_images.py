@@ -1,4 +1,4 @@
-"""Images of the source classes that weigh most and least, beside images of the target, for the report."""
+"""Images of the source classes with the largest and smallest weights, and of the target, for the report."""
 
 import base64
 import io
@@ -17,14 +17,17 @@ NUM_CLASSES, PER_CLASS, NUM_TARGET = 5, 4, 8
 SIDE = 96  # pixels
 
 
-def write_pictures(source: str, target: str, weights: Mapping[str, float], results: Path) -> Path:
-    """Write images of the top and bottom classes as PNG in base64, the same ones at every call.
+def write_class_images(source: str, target: str, weights: Mapping[str, float], results: Path) -> Path:
+    """Write images of the top and bottom classes as PNG in base64; the choice of images is deterministic.
 
     Args:
         source: name or path of the source.
         target: name or path of the target.
-        weights: of each source class.
+        weights: weight of each source class.
         results: the results folder.
+
+    Returns:
+        The JSON file.
     """
     names = sorted(weights, key=lambda name: (-weights[name], name))
     shown = [*names[:NUM_CLASSES], *names[NUM_CLASSES:][-NUM_CLASSES:]]
@@ -43,13 +46,13 @@ def write_pictures(source: str, target: str, weights: Mapping[str, float], resul
 
 
 def _of_class(part: Part, label: int) -> list[str]:
-    """Take the first images of a class."""
+    """Return the first images of a class."""
     has = part.labels == label if part.labels.ndim == 1 else part.labels[:, label] > 0
     return [_png(part, int(i)) for i in np.flatnonzero(has)[:PER_CLASS]]
 
 
 def _across(part: Part, count: int) -> list[str]:
-    """Take images from all over a part, in equal steps of its labels' order."""
+    """Return images of a part, at equal distances in the order of labels."""
     order = np.argsort(part.labels, kind="stable") if part.labels.ndim == 1 else np.arange(len(part.labels))
     return [
         _png(part, int(i)) for i in order[np.linspace(0, len(order) - 1, min(count, len(order)), dtype=int)]
@@ -57,6 +60,7 @@ def _across(part: Part, count: int) -> list[str]:
 
 
 def _png(part: Part, i: int) -> str:
+    """Return image i as PNG in base64, with its original aspect ratio."""
     pixels, aspect = part.images.decode(i, SIDE)
     wide, high = (SIDE, round(SIDE / aspect)) if aspect > 1 else (round(SIDE * aspect), SIDE)
     packed = io.BytesIO()

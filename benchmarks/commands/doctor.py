@@ -1,4 +1,4 @@
-"""`data doctor`: whether a data set is sound, and what its parts and a source have of the same images."""
+"""`data doctor`: check a data set, and find near-identical images in its parts and in a source."""
 
 from itertools import combinations
 
@@ -14,9 +14,13 @@ PARTS = ("train", "holdout", "test")
 
 
 def doctor(name: str, source: str | None = None) -> int:
-    """Check sizes, classes and images of a data set; gives 1 if something is wrong.
+    """Check sizes, classes and images of a data set; return 1 if there is a fault.
 
-    Near-identical images in two parts are told, and are no fault: several published sets have some.
+    Near-identical images in two parts are printed as a note, not a fault: several published sets have some.
+
+    Args:
+        name: name or path of the data set.
+        source: name or path of a source to compare with.
     """
     found = catalog.load(name)
     parts = [part for part in PARTS if part in found.parts]
@@ -28,10 +32,10 @@ def doctor(name: str, source: str | None = None) -> int:
     for part in parts:
         wrong += cache.unreadable(found.parts[part].images)
     for first, second in combinations(parts, 2):
-        _tell_twins(found, first, second)
+        _print_duplicates(found, first, second)
     for line in wrong:
-        print(f"  wrong: {line}")
-    print("  sound" if not wrong else f"  {len(wrong)} faults")
+        print(f"  fault: {line}")
+    print("  no faults" if not wrong else f"  {len(wrong)} faults")
     if source:
         other = catalog.load(source, as_source=True)
         rows = near_duplicates.overlapping_rows(other, found)
@@ -43,13 +47,13 @@ def doctor(name: str, source: str | None = None) -> int:
 
 
 def _class_faults(found: Dataset) -> list[str]:
-    """Print how many images the classes have; gives a line for what is wrong with them."""
+    """Print how many images the classes have; return one line per fault."""
     about = catalog.about(found.name) if found.name in catalog.names() else None
     faults = []
     if len(found.classes) < 2:
         faults.append(f"only one class, '{found.classes[0]}'")
     elif about and about.num_classes != len(found.classes):
-        faults.append(f"{len(found.classes)} classes, where {about.num_classes} are published")
+        faults.append(f"{len(found.classes)} classes; the published set has {about.num_classes}")
     for part, content in found.parts.items():
         labels = content.labels
         count = labels.sum(0) if labels.ndim > 1 else np.bincount(labels, minlength=len(found.classes))
@@ -59,15 +63,15 @@ def _class_faults(found: Dataset) -> list[str]:
     return faults
 
 
-def _tell_twins(found: Dataset, first: str, second: str) -> None:
-    """Print how many near-identical images two parts have, and the first of them."""
+def _print_duplicates(found: Dataset, first: str, second: str) -> None:
+    """Print how many near-identical images two parts have, and the first pair."""
     pairs = near_duplicates.overlap(found, first, found, second)
     if not len(pairs):
         return
     labels = [found.parts[part].labels[rows] for part, rows in ((first, pairs[:, 0]), (second, pairs[:, 1]))]
     differ = int((labels[0] != labels[1]).reshape(len(pairs), -1).any(1).sum())
-    under = f", {differ} under different labels" if differ else ""
-    print(f"  note: {first} and {second} have {len(pairs)} near-identical pairs{under}, as")
+    under = f", {differ} with different labels" if differ else ""
+    print(f"  note: {first} and {second} have {len(pairs)} near-identical pairs{under}, such as")
     print(f"    {_name(found, first, pairs[0, 0])} and {_name(found, second, pairs[0, 1])}")
 
 

@@ -1,4 +1,4 @@
-"""`methods`, `data list` and `data prepare`: what there is, and where it is."""
+"""`methods`, `data list` and `data prepare`: list methods and data sets; download and decode data sets."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,12 +15,12 @@ from ...datasets.storage import cache
 from ...methods import catalog as methods
 from ..config.compose import named_rows, suite_rows
 
-STEP = "a step, × fine-tuning"
-WIDTH = 240  # of what goes into a file or a pipe
+STEP = "step cost, × fine-tuning"
+WIDTH = 240  # characters, when the output goes into a file or a pipe
 
 
 def print_methods(costs: Mapping[str, str]) -> int:
-    """List the methods, and by title what a step of theirs cost where it was measured."""
+    """Print the methods; `costs` holds the measured cost of a step by the method's title."""
     table = Table(box=None)
     for heading in ("method", "title", "kind", "paper", "needs", STEP):
         table.add_column(heading)
@@ -31,16 +31,17 @@ def print_methods(costs: Mapping[str, str]) -> int:
         table.add_row(name, cls.title, cls.kind, cls.paper, needs, costs.get(cls.title, ""))
     _console().print(table)
     print(f"rows of `bench`: {', '.join(suite_rows())}")
-    print(f"by name also: {', '.join(named_rows())}, and any method")
+    print(f"more rows, by name: {', '.join(named_rows())}, and any method")
     if costs:
         print(
-            f"{STEP}: median of runs with default settings, over fine-tuning's in the same bench and machine"
+            f"{STEP}: median over runs with default settings, relative to fine-tuning in the same bench "
+            "on the same machine"
         )
     return 0
 
 
 def print_datasets() -> int:
-    """List the known data sets with what is published of each, and whether it is here."""
+    """Print the known data sets: published sizes, and whether the images are here."""
     table = Table(box=None)
     for heading in ("data set", "classes", "train", "holdout", "test", "size", "here", "title", "license"):
         right = heading in ("classes", "train", "holdout", "test", "size")
@@ -72,9 +73,9 @@ def _gigabytes(about: About) -> str:
 
 
 def _where(name: str, about: About) -> str:
-    """Say where a data set is, or where it would come from."""
+    """Return where a data set is, or where it would be downloaded from."""
     if not about.probes:
-        return "yes, made here"
+        return "yes, built in"
     if found := locate.find(name, about):
         return f"yes, {found}"
     if files := locate.find_archives(name, about):
@@ -84,11 +85,11 @@ def _where(name: str, about: About) -> str:
         *([f"hub {about.hub.repo}"] if about.hub else []),
         *(sorted({urlsplit(a.url).netloc for a in about.archives})),
     ]
-    return f"no; from {', '.join(ways)}" if ways else "no; by hand"
+    return f"no; download from {', '.join(ways)}" if ways else "no; download by hand"
 
 
 def prepare(names: Sequence[str]) -> int:
-    """Fetch data sets if need be, and decode them into the cache, at their own size or 256 px."""
+    """Download data sets if needed, and decode them into the cache at their own size or 256 px."""
     for name in names:
         found = catalog.load(name)
         side = min(found.side, 256)
@@ -97,12 +98,12 @@ def prepare(names: Sequence[str]) -> int:
             kept = (
                 f"in {cache.folder()}"
                 if isinstance(pixels, MemoryPixels)
-                else "too many to keep: decoded on demand"
+                else "too many for the cache: decoded on demand"
             )
             print(f"{found.name} {part}: {len(pixels)} images at {side} px, {kept}")
     return 0
 
 
 def _console() -> Console:
-    """Make a console that is as wide as the terminal, and wide enough for a row where there is none."""
+    """Return a console as wide as the terminal, or wide enough for a row without one."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)

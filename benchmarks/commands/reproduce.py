@@ -1,4 +1,4 @@
-"""Make a run again from its record, and say whether it is the same."""
+"""`reproduce`: repeat a run from its record, and compare the results."""
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,19 +27,20 @@ UNEQUAL = (
     "peak_memory_bytes",
     "peak_memory_of",
     "environment",
-)  # from run to run
+)  # differ from run to run
 PLACES = ("target", "source", "checkpoint", "device", "data.root", "data.mirror")  # not in a record
 
 
 def reproduce(run: Path, given: Mapping[str, str], results: Path | None = None) -> int:
-    """Make a run again; gives 0 where all figures but times are equal, 1 where not.
+    """Repeat a run; return 0 if all numbers except times and memory are equal, else 1.
 
     Args:
-        run: the run's folder, or its record.
-        given: where target, source and checkpoint are on this machine, if not known by their names.
-        results: a new folder for what is made.
+        run: folder of the run, or its record.
+        given: places of target, source and checkpoint on this machine, unless their names are known.
+        results: a new results folder; None: `reproduced-<digest>`.
 
-    Raises: InputError where data, code or settings are not those of the record: it says which.
+    Raises:
+        InputError: data, code or settings differ from the record.
     """
     console = Console(highlight=False, soft_wrap=True)
     old = _record_of(run)
@@ -48,30 +49,32 @@ def reproduce(run: Path, given: Mapping[str, str], results: Path | None = None) 
     _check_config(old["config"], config.resolved())
     folder = results or Path(f"reproduced-{config.digest}")
     if record.read(config.folder(folder)) is not None:
-        raise InputError(f"results={folder}: has this run already; remove that folder, or give a new one")
+        raise InputError(
+            f"results={folder}: this run is there already; remove that folder, or name a new one"
+        )
     record.open_results(folder)
     prepare_data([config])
     torch.set_num_threads(old["environment"].get("threads") or num_threads(0, config.device, 1))
     new = run_one(config, folder)
     found = list(differences(old, new))
     if not found:
-        console.print(f"equal in every figure but times: {config.folder(folder)}", markup=False)
+        console.print(f"equal in all numbers except times and memory: {config.folder(folder)}", markup=False)
         return 0
     for line in [*found, *_causes(old["environment"], new["environment"])]:
         console.print(line, markup=False)
     return 1
 
 
-def figures(content: Any) -> Any:
-    """Leave out of a record what differs from run to run: times, memory, the machine."""
+def reproducible(content: Any) -> Any:
+    """Return a record without what differs from run to run: times, memory, the machine."""
     if isinstance(content, dict):
-        return {k: figures(v) for k, v in content.items() if k not in UNEQUAL}
-    return [figures(v) for v in content] if isinstance(content, list) else content
+        return {k: reproducible(v) for k, v in content.items() if k not in UNEQUAL}
+    return [reproducible(v) for v in content] if isinstance(content, list) else content
 
 
 def differences(old: Any, new: Any, name: str = "") -> Iterator[str]:
-    """Yield a line for every figure that differs: where, both values, and by how much."""
-    old, new = (figures(old), figures(new)) if not name else (old, new)
+    """Yield a line for every value that differs: its place, both values, and the difference."""
+    old, new = (reproducible(old), reproducible(new)) if not name else (old, new)
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted(old.keys() | new.keys()):
             yield from differences(old.get(key), new.get(key), f"{name}.{key}" if name else key)
@@ -80,7 +83,7 @@ def differences(old: Any, new: Any, name: str = "") -> Iterator[str]:
             yield from differences(a, b, f"{name}[{i}]")
     elif old != new and name == "correct" and old and new:
         bits = [np.unpackbits(np.frombuffer(base64.b64decode(c), np.uint8)) for c in (old, new)]
-        yield f"correct: {(bits[0] != bits[1]).sum()} test images are judged otherwise"
+        yield f"correct: differs for {(bits[0] != bits[1]).sum()} test images"
     elif old != new:
         by = f" ({new - old:+.3g})" if isinstance(old, float) and isinstance(new, float) else ""
         yield f"{name}: {old} in the record, {new} now{by}"
@@ -89,18 +92,20 @@ def differences(old: Any, new: Any, name: str = "") -> Iterator[str]:
 def _record_of(run: Path) -> dict[str, Any]:
     path = record_path(run) if run.is_dir() else run
     if not path.is_file():
-        raise InputError(f"{run}: no record there; expected the folder of a finished run")
+        raise InputError(f"{run}: no record; expected the folder of a finished run")
     old = read_record(path)
     if old["role"] != Role.run:
-        raise InputError(f"{path}: of a {old['role']}; it is made again with a run that rests on it")
+        raise InputError(
+            f"{path}: record of a {old['role']}; expected a run that uses it, which repeats both"
+        )
     missing = {"config", "overrides", "environment", "method", "seed"} - old.keys()
     if missing:
-        raise InputError(f"{path}: tells no {', '.join(sorted(missing))}; a newer record is needed")
+        raise InputError(f"{path}: no {', '.join(sorted(missing))}; expected a record of a newer version")
     return old
 
 
 def _check_code(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    """See that the code is the same: by its content where the record tells it, else by its commit."""
+    """Check that the code is the same: by its hash if the record has it, else by its commit."""
     if old.get("code", new["code"]) == new["code"] and ("code" in old or _commit(old) == _commit(new)):
         return
     raise InputError(
@@ -115,10 +120,10 @@ def _commit(environment: Mapping[str, Any]) -> str:
 
 
 def _config_of(old: Mapping[str, Any], given: Mapping[str, str]) -> RunConfig:
-    """Ask for the run that a record tells of. Raises: InputError for data that are not here."""
+    """Return the settings of the run of a record. Raises InputError if its data are not here."""
     for name in given:
         if name not in PLACES:
-            raise InputError(f"{name}={given[name]}: the record tells that; expected {', '.join(PLACES)}")
+            raise InputError(f"{name}={given[name]}: fixed by the record; expected {', '.join(PLACES)}")
     locate.set_places(given.get("data.root"), given.get("data.mirror"))
     names = {"target": old["target"], "source": old["source"]}
     own = dict(word.split("=", 1) for word in old["overrides"])
@@ -128,7 +133,7 @@ def _config_of(old: Mapping[str, Any], given: Mapping[str, str]) -> RunConfig:
 
 
 def _check_config(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    """See that data and settings are those of the record. Raises: InputError that names what is not."""
+    """Check that data and settings equal those of the record. Raises InputError with the first difference."""
     found = list(differences(old, new, "config"))
     if data := [line for line in found if line.startswith("config.data.")]:
         raise InputError(f"data: {data[0].removeprefix('config.data.')}; expected the same images")
@@ -137,7 +142,7 @@ def _check_config(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
 
 
 def _causes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Sequence[str]:
-    """Say what else differs and may be why."""
+    """Return lines for differences of the machine that may be the cause."""
     names = ("device", "threads", "world_size", "versions")
     found = [line for name in names for line in differences(old.get(name), new.get(name), name)]
-    return [f"perhaps for: {line}" for line in found]
+    return [f"possible cause: {line}" for line in found]

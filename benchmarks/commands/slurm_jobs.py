@@ -1,4 +1,4 @@
-"""`retry`, `cancel` and `logs`: for runs that were given to SLURM."""
+"""`retry`, `cancel` and `logs`: for runs that were submitted to SLURM."""
 
 import json
 import sys
@@ -7,15 +7,24 @@ from pathlib import Path
 
 from ... import InputError
 from ...slurm import queue, submit
-from .status import State, shell, states
+from ..launch.hint import command_hint
+from .status import State, states
 
 TAIL_LINES = 40
 
 
 def retry(results: Path, words: Collection[str] = ("failed", "lost")) -> int:
-    """Queue anew what failed or was lost, with the code as it is now; gives the exit code.
+    """Resubmit failed or lost runs with the current code.
 
-    Raises: InputError where nothing was submitted.
+    Args:
+        results: the results folder.
+        words: the states to resubmit: `failed`, `lost`.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        InputError: nothing was submitted from this results folder.
     """
     from .bench import bench
     from .suite import suite
@@ -23,7 +32,7 @@ def retry(results: Path, words: Collection[str] = ("failed", "lost")) -> int:
     _submitted(results)
     wanted = {s.digest for s in states(results) if s.word in words}
     if not wanted:
-        print(f"nothing is {' or '.join(words)}")
+        print(f"no run is {' or '.join(words)}")
         return 0
     code = 0
     done: list[list[str]] = []
@@ -44,24 +53,28 @@ def retry(results: Path, words: Collection[str] = ("failed", "lost")) -> int:
 
 
 def cancel(results: Path, names: Sequence[str]) -> int:
-    """Take runs out of the queue, or end them: all, or those named. Raises: InputError for a wrong name."""
+    """Cancel the jobs of all runs, or of the named ones; return the exit code.
+
+    Raises:
+        InputError: no run has that name, or SLURM does not answer.
+    """
     lines = _submitted(results)
     chosen = {s.digest for name in names for s in matching(results, name)} if names else set(lines)
     jobs = queue.queued()
     if jobs is None:
-        raise InputError("cancel: squeue does not answer here; cancel where SLURM's commands are")
+        raise InputError("cancel: squeue does not answer; run this command where SLURM's commands work")
     ids = sorted({lines[d].job for d in chosen if d in lines and lines[d].job in jobs})
     queue.cancel(ids)
-    print(f"{len(ids)} jobs are cancelled; what they saved stays")
+    print(f"{len(ids)} jobs cancelled; their checkpoints are kept")
     return 0
 
 
 def logs(results: Path, name: str) -> int:
-    """Print the end of what the last job of a run wrote. Raises: InputError for a wrong name."""
+    """Print the last lines of a run's last job; return the exit code. Raises InputError for a wrong name."""
     lines = _submitted(results)
     for state in matching(results, name):
         if state.digest not in lines:
-            raise InputError(f"logs {name}: {state.name} was not given to SLURM; see its error.json")
+            raise InputError(f"logs {name}: {state.name} was not submitted to SLURM; see its error.json")
         line = lines[state.digest]
         files = sorted((results / "slurm" / line.sweep).glob(f"{line.job}_*_log.*"))
         print(f"{state.name}: {state.word} {state.about}")
@@ -75,13 +88,14 @@ def logs(results: Path, name: str) -> int:
 
 
 def matching(results: Path, name: str) -> list[State]:
-    """Find runs by a part of their folder's name, as `l2tl/seed0` or a digest.
+    """Return the runs whose folder contains a name, such as `l2tl/seed0` or a digest.
 
-    Raises: InputError where none has it.
+    Raises:
+        InputError: there is none.
     """
     found = [s for s in states(results) if name.strip("/") in s.name]
     if not found:
-        raise InputError(f"'{name}': no run is called so; {shell('status', results)} lists all")
+        raise InputError(f"'{name}': no such run; {command_hint('status', results)} lists all")
     return found
 
 
@@ -89,7 +103,7 @@ def _submitted(results: Path) -> dict[str, submit.Submitted]:
     lines = submit.latest(results)
     if not lines:
         raise InputError(
-            f"results={results}: nothing was given to SLURM from here; "
-            "without SLURM, the same bench command goes on with what is missing"
+            f"results={results}: nothing was submitted to SLURM from here; "
+            "without SLURM, repeat the bench command to run what is missing"
         )
     return lines

@@ -1,7 +1,6 @@
-"""What became of every run: its folder's word first, then SLURM's."""
+"""`status` and `watch`: the state of every run, from its folder first, then from SLURM."""
 
 import json
-import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,20 +16,21 @@ from ...analysis.records.schema import is_done, read_record, record_path
 from ...analysis.wording import duration
 from ...slurm import queue, submit
 from ...slurm.job import DISK_FULL
+from ..launch.hint import command_hint
 from ..training import heartbeat
 
 WATCH_SECONDS = 3.0
-REASONS = {  # SLURM's words for why a job waits, where they need a translation
-    "Dependency": "for what it rests on",
+REASONS = {  # plain words for SLURM's reasons why a job is pending
+    "Dependency": "for runs that it requires",
     "Priority": "behind jobs of higher priority",
     "Resources": "for a free node",
-    "BeginTime": "to be started again",
-    "JobArrayTaskLimit": "for others of its array",
-    "None": "to be looked at",
+    "BeginTime": "for its next start",
+    "JobArrayTaskLimit": "for other jobs of its array",
+    "None": "for the scheduler",
 }
 ENDS = {
-    "TIMEOUT": "ran into its time limit before it could save; retry asks for more",
-    "OUT_OF_MEMORY": "took more memory than it asked for; retry asks for more",
+    "TIMEOUT": "reached its time limit before it could save; retry requests more time",
+    "OUT_OF_MEMORY": "used more memory than it requested; retry requests more",
     "CANCELLED": "was cancelled",
     "NODE_FAIL": "lost its node",
     "PREEMPTED": "was preempted",
@@ -39,27 +39,24 @@ ENDS = {
 
 @dataclass(frozen=True)
 class State:
-    """One run: done, running, pending, failed or lost, with a few words on it."""
+    """The state of one run: done, running, pending, failed or lost; and a short explanation."""
 
-    name: str  # its folder, below the results folder
+    name: str  # folder of the run, below the results folder
     digest: str
     word: str
     about: str
 
 
-def shell(name: str, results: Path) -> str:
-    """Write a command for a person to copy."""
-    return f"`{shlex.join(['transferbench', name, f'results={results}'])}`"
-
-
 def states(results: Path) -> list[State]:
-    """List every run that has a folder or was submitted. Raises: InputError where there is none."""
+    """Return the state of every run that has a folder or was submitted. Raises InputError if none has."""
     lines = submit.latest(results)
     folders = {str(p.parent.relative_to(results)) for p in results.glob("*/*/*/config.json")}
     digests = {line.folder: line.digest for line in lines.values()}
     digests |= {name: name.rpartition("-")[2] for name in folders}
     if not digests:
-        raise InputError(f"results={results}: no runs there; {shell('bench', results)} makes some")
+        raise InputError(
+            f"results={results}: no runs there; start some with {command_hint('bench', results)}"
+        )
     open_ids = [line.job for line in lines.values() if not is_done(results / line.folder)]
     jobs = (queue.jobs(open_ids) if open_ids else None) or {}
     found = []
@@ -70,7 +67,12 @@ def states(results: Path) -> list[State]:
 
 
 def state_of(folder: Path, job: queue.Job | None = None) -> tuple[str, str]:
-    """Tell a run's state, and a few words on it; `job` is what SLURM says of its last job."""
+    """Return the state of a run and a short explanation.
+
+    Args:
+        folder: folder of the run.
+        job: its last job, as SLURM reports it.
+    """
     if is_done(folder):
         try:
             done = read_record(record_path(folder))
@@ -85,21 +87,21 @@ def state_of(folder: Path, job: queue.Job | None = None) -> tuple[str, str]:
         left = "" if beat["seconds_left"] is None else f", {duration(beat['seconds_left'])} left"
         return "running", f"step {beat['step']} of {beat['steps']}{left}"
     if job and job.waits:
-        at = f", goes on at step {beat['step']}" if beat else ""
+        at = f", resumes at step {beat['step']}" if beat else ""
         return "pending", f"job {job.id} waits {REASONS.get(job.reason, f'({job.reason})')}{at}"
     if job and job.in_queue:
-        return "running", f"job {job.id} on {job.node}: starts"
+        return "running", f"job {job.id} on {job.node}: starting"
     if (folder / "error.json").exists():
         return "failed", _last_line(folder / "error.json")
     if job:
         if job.reason == f"exit code {DISK_FULL}:0":
-            return "lost", f"job {job.id} found no space left in {folder}; free some, then retry"
+            return "lost", f"job {job.id}: no space left in {folder}; free some, then retry"
         return "lost", f"job {job.id} {ENDS.get(job.state, f'ended as {job.state} ({job.reason})')}"
-    return "lost", "its process is gone; the same command goes on with it"
+    return "lost", "its process is gone; repeat the command to resume"
 
 
 def _last_line(path: Path) -> str:
-    """Give the last line of what a run left as its error."""
+    """Return the last line of a run's error."""
     try:
         text = str(json.loads(path.read_text())["error"])
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
@@ -108,27 +110,27 @@ def _last_line(path: Path) -> str:
 
 
 def status(results: Path) -> int:
-    """Print the state of every run. Raises: InputError for a folder without runs."""
+    """Print the state of every run; return the exit code. Raises InputError for a folder without runs."""
     console = Console(highlight=False, soft_wrap=True)
     found = states(results)
     console.print(_table(found))
-    console.print(_sum(found))
+    console.print(_summary(found))
     return 0
 
 
 def watch(results: Path, sleep: Callable[[float], None] = time.sleep) -> int:
-    """Show the state of every run until none waits or runs; gives 1 when one failed or is lost."""
+    """Show the state of every run until none is pending or running; return 1 if one failed or was lost."""
     console = Console(highlight=False, soft_wrap=True)
     shown = ""
     with Live(console=console, auto_refresh=False) as live:
         while True:
             found = states(results)
-            words = _sum(found)
+            summary = _summary(found)
             if console.is_terminal:
-                live.update(_table(found, words), refresh=True)
-            elif words != shown:
-                console.print(words)
-            shown = words
+                live.update(_table(found, summary), refresh=True)
+            elif summary != shown:
+                console.print(summary)
+            shown = summary
             if not any(s.word in ("pending", "running") for s in found):
                 return int(any(s.word != "done" for s in found))
             sleep(WATCH_SECONDS)
@@ -139,10 +141,10 @@ def _table(found: Sequence[State], caption: str | None = None) -> Table:
     for heading in ("run", "state", ""):
         table.add_column(heading)
     for state in found:
-        table.add_row(*map(Text, (state.name, state.word, state.about)))  # as it is: no markup
+        table.add_row(*map(Text, (state.name, state.word, state.about)))  # without markup
     return table
 
 
-def _sum(found: Sequence[State]) -> str:
+def _summary(found: Sequence[State]) -> str:
     words = [s.word for s in found]
     return ", ".join(f"{words.count(word)} {word}" for word in sorted(set(words)))

@@ -1,4 +1,4 @@
-"""`suite`: run what is missing of the paper's tables and figures, then draw them."""
+"""`suite`: do the missing runs of the paper's tables and figures, then print them."""
 
 from collections.abc import Container, Sequence
 from dataclasses import replace
@@ -8,23 +8,29 @@ from rich.console import Console
 
 from ... import InputError
 from ..config.compose import read_suite, suites
-from ..launch.plan import images_of
+from ..launch.plan import data_sets_of
 from ..launch.suite_plan import Cell, cells, load, write_plan
 from ..training import record
-from .bench import check_place, fitting, processes_of, run_missing, show_runs
-from .class_images import write_pictures
+from .bench import check_place, drop_incompatible, processes_of, run_missing, show_runs
+from .class_images import write_class_images
 
 
 def suite(
     name: str, overrides: Sequence[str], dry_run: bool = False, only: Container[str] | None = None
 ) -> int:
-    """Run a suite; gives the exit code. Raises: InputError before anything is run.
+    """Run a suite.
 
     Args:
-        name: of the suite.
-        overrides: what was asked for.
-        dry_run: tell what would be run.
-        only: digests to which a submission to SLURM is limited.
+        name: name of the suite.
+        overrides: the settings, as `name=value`.
+        dry_run: print the runs and do none.
+        only: digests of the runs that may be submitted to SLURM; None: all.
+
+    Returns:
+        The exit code: 1 if a run failed.
+
+    Raises:
+        InputError: the request is invalid; no run is started.
     """
     console = Console(highlight=False, soft_wrap=True)
     given = dict(o.partition("=")[::2] for o in overrides)
@@ -35,15 +41,13 @@ def suite(
     for reason in dict.fromkeys(cell.reason for _, of in planned for cell in of if cell.reason):
         console.print(f"left out: {reason}", markup=False)
     if not configs:
-        raise InputError(
-            f"suite {name}: none of its images are here; `transferbench data list` tells of each"
-        )
+        raise InputError(f"suite {name}: none of its images are here; see `transferbench data list`")
     if dry_run:
         return show_runs(configs, results, console)
-    record.open_results(results, images_of(configs))
+    record.open_results(results, data_sets_of(configs))
     if on == "slurm":
-        configs = [replace(c, device="cpu") for c in configs]  # here; the job's is another
-    left, incompatible = fitting(configs, results, console, processes_of(on, given.get("cluster")))
+        configs = [replace(c, device="cpu") for c in configs]  # for the checks here; jobs use the given one
+    left, incompatible = drop_incompatible(configs, results, console, processes_of(on, given.get("cluster")))
     for each, of in planned:
         write_plan(each, of, incompatible, results)
     if on == "slurm":
@@ -56,32 +60,32 @@ def suite(
     failed = run_missing(left, results, console, int(given.get("workers", 0)))
     for each, of in planned:
         if each.view == "pictures":
-            _write_pictures(of, results)
+            _write_class_images(of, results)
     _show([each.name for each, _ in planned], results, console)
     return 1 if failed else 0
 
 
 def print_suites() -> int:
-    """List the suites with what they show."""
+    """Print the suites with their titles; return the exit code."""
     for name in suites():
         found = read_suite(name)
-        words = ": ".join(filter(None, (found.get("element"), found.get("title"))))
-        print(f"{name:10} {words}")
+        title = ": ".join(filter(None, (found.get("element"), found.get("title"))))
+        print(f"{name:10} {title}")
     return 0
 
 
-def _write_pictures(planned: Sequence[Cell], results: Path) -> None:
-    """Write images of the classes that weigh most and least, where weights were learned."""
+def _write_class_images(planned: Sequence[Cell], results: Path) -> None:
+    """Write images of the classes with the largest and smallest weights, for methods that learn weights."""
     for cell in planned:
         done = [found for c in cell.configs if (found := record.read(c.folder(results)))]
         weights = [found["class_weights"] for found in done if found["class_weights"]]
         if weights:
             mean = {name: sum(w[name] for w in weights) / len(weights) for name in weights[0]}
-            write_pictures(cell.configs[0].source, cell.target, mean, results)
+            write_class_images(cell.configs[0].source, cell.target, mean, results)
 
 
 def _show(names: Sequence[str], results: Path, console: Console) -> None:
-    """Write the report, and print the tables of these suites."""
+    """Write the report and print the tables of these suites."""
     from ...analysis.records.load import load as load_runs
     from ...analysis.records.suites import load_suites
     from ...analysis.report import write_report

@@ -1,1 +1,1 @@
-"""Turn what was asked for into run configurations."""
+"""Turn a request into run configurations."""

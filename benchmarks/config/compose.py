@@ -1,4 +1,4 @@
-"""From overrides to run configurations: Hydra composes, once a row, and then leaves the room."""
+"""Compose requests from overrides with Hydra, once per row. No other module imports Hydra."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -23,7 +23,7 @@ from ...plain_yaml import read_yaml
 from .schema import SMALL_SIDE, DataPlaces, Request, SourceRecipe, check_numbers
 
 HERE = Path(__file__).parents[1]
-OPEN = ("backbone_options", "method_defaults")  # hold names that no schema knows
+OPEN = ("backbone_options", "method_defaults")  # hold names that are not in the schema
 QUOTED = (
     "target",
     "source",
@@ -33,8 +33,8 @@ QUOTED = (
     "data.root",
     "data.mirror",
     "cluster",
-)  # may hold what Hydra's grammar does not
-SUITE: dict[str, Callable[[Any], bool]] = {  # the form of a suite's file
+)  # may hold characters that Hydra's grammar does not allow
+SUITE: dict[str, Callable[[Any], bool]] = {  # valid values of a suite file
     **dict.fromkeys(("element", "title", "view", "source", "stands_for"), lambda v: isinstance(v, str)),
     "targets": lambda v: isinstance(v, list) and all(isinstance(target, str) for target in v),
     "settings": lambda v: isinstance(v, list) and all(isinstance(s, str) and "=" in s for s in v),
@@ -54,7 +54,7 @@ def _are_rows(v: Any) -> bool:
 
 @cache
 def _store(method: str | None) -> None:
-    """Tell Hydra the schema and a method's settings."""
+    """Register the schema and a method's settings with Hydra."""
     store = ConfigStore.instance()
     store.store(name="request", node=Request)
     if method:
@@ -62,14 +62,19 @@ def _store(method: str | None) -> None:
 
 
 def presets() -> list[str]:
-    """List the presets."""
+    """Return the names of the presets."""
     return sorted(p.stem for p in (HERE / "presets").glob("*.yaml"))
 
 
 def compose_request(overrides: Iterable[str], method: str | None = None) -> Request:
-    """Compose a request; the preset follows from the target unless it is given.
+    """Compose a request; the target determines the preset unless one is given.
 
-    Raises: InputError in one line for a wrong name, type or value.
+    Args:
+        overrides: the settings, as `name=value`.
+        method: name of the method whose settings belong to the request, or None.
+
+    Raises:
+        InputError: a name, type or value is wrong.
     """
     words = [_quoted(o) for o in overrides]
     given = {o.split("=", 1)[0].lstrip("+~"): o.split("=", 1)[1] for o in overrides if "=" in o}
@@ -78,7 +83,7 @@ def compose_request(overrides: Iterable[str], method: str | None = None) -> Requ
         raise InputError(
             f"preset={preset}: not known{suggest(preset, presets())} Known: {', '.join(presets())}"
         )
-    read_yaml(HERE / "presets" / f"{preset}.yaml")  # Hydra would not say what is wrong with it
+    read_yaml(HERE / "presets" / f"{preset}.yaml")  # names the error, which Hydra would not
     words = [w for w in words if not w.startswith(("preset=", "method="))]
     _store(method)
     try:
@@ -88,7 +93,7 @@ def compose_request(overrides: Iterable[str], method: str | None = None) -> Requ
         request = OmegaConf.to_object(config)
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(_one_line(error, words, _names(method))) from error
-    except ValueError as error:  # of Hydra, about the lines that begin with # @
+    except ValueError as error:  # Hydra, on a line that begins with # @
         raise InputError(f"{HERE / 'presets' / preset}.yaml: not readable ({error!s:.100})") from error
     assert isinstance(request, Request)
     check_numbers(request)
@@ -96,11 +101,11 @@ def compose_request(overrides: Iterable[str], method: str | None = None) -> Requ
 
 
 def _quoted(override: str) -> str:
-    """Quote a value that may hold commas or blanks, which Hydra's grammar gives a meaning."""
+    """Quote a value that may hold commas or blanks, which have a meaning in Hydra's grammar."""
     key, equals, value = override.partition("=")
     if not equals or not re.fullmatch(r"\w+(\.\w+)*", key):
         raise InputError(f"'{override}': expected name=value, as recipe.steps=500")
-    if "${" in value:  # the grammar would look it up, in the environment too
+    if "${" in value:  # the grammar would interpolate it, even from the environment
         raise InputError(f"{key}={value}: expected a plain value, without ${{")
     if key in QUOTED and value not in ("null", ""):
         value = "'" + value.strip("'\"").replace("'", "\\'") + "'"
@@ -108,7 +113,7 @@ def _quoted(override: str) -> str:
 
 
 def _preset_of(target: str) -> str:
-    """Take the preset that a known target names; by the size of its images for a path."""
+    """Return the preset of a known target; for a path, choose by the size of the images."""
     name = target.strip("'\"")
     if about := datasets.about(name):
         return about.preset
@@ -116,7 +121,7 @@ def _preset_of(target: str) -> str:
 
 
 def _one_line(error: Exception, overrides: Iterable[str], names: list[str]) -> str:
-    """Turn Hydra's answer into one line: the setting, its value, and what would be right."""
+    """Turn an error of Hydra into one line: the setting, its value, and what is expected."""
     text = f"{error.__cause__ or ''}\n{error}".strip()
     given = dict(o.lstrip("+").partition("=")[::2] for o in overrides)
     found = re.search(r"full_key: ([\w.]+)|argument '([\w.]+)|override '?\+*([\w.]+)", text)
@@ -124,7 +129,7 @@ def _one_line(error: Exception, overrides: Iterable[str], names: list[str]) -> s
     name = next((n for n in given if n == where or n.startswith(f"{where}.") and where), where)
     if "Could not override" in text:
         return _unknown(name, names)
-    if not name or "mbiguous value" in text:  # Hydra's grammar does not say which override it means
+    if not name or "mbiguous value" in text:  # Hydra's error does not name the override
         wrong = next((f"{n}={v}" for n, v in given.items() if n == name or not _readable(f"{n}={v}")), "")
         return f"{wrong}: not readable; expected one value, in quotes if it holds any of {{}}[],'"
     return f"{name}={given.get(name, '')}: expected {_expected(text)}"
@@ -139,7 +144,7 @@ def _readable(override: str) -> bool:
 
 
 def _expected(text: str) -> str:
-    """Say what type or choice OmegaConf missed."""
+    """Return the type or the choices that OmegaConf expected."""
     if choices := re.search(r"expected one of \[(.*?)\]", text):
         return f"one of {choices.group(1)}"
     words = {
@@ -156,9 +161,9 @@ def _expected(text: str) -> str:
 
 
 def _unknown(name: str, names: list[str]) -> str:
-    """Say that there is no such setting, with the nearest one, or else all of its kind."""
+    """Return the message for an unknown setting, with the nearest one, or else all of its group."""
     if name in RENAMED:
-        return f"no setting '{name}': it is called '{RENAMED[name]}' now"
+        return f"no setting '{name}'; its new name is '{RENAMED[name]}'"
     prefix, _, last = name.rpartition(".")
     family = {n.rpartition(".")[2]: n for n in names if n.rpartition(".")[0] == prefix}
     elsewhere = [n for n in names if n.rpartition(".")[2] == last]
@@ -169,7 +174,7 @@ def _unknown(name: str, names: list[str]) -> str:
 
 
 def _names(method: str | None) -> list[str]:
-    """List every name that can be overridden, with the method's own settings."""
+    """Return every name that can be overridden, with the settings of the method."""
     kinds: dict[str, type] = {"recipe": Recipe, "source_recipe": SourceRecipe, "data": DataPlaces}
     if method:
         kinds["method"] = methods.load(method).Config
@@ -181,41 +186,44 @@ def _names(method: str | None) -> list[str]:
 
 
 def suites() -> list[str]:
-    """List the suites."""
+    """Return the names of the suites."""
     return sorted(p.stem for p in (HERE / "suites").glob("*.yaml"))
 
 
 def read_suite(name: str) -> dict[str, Any]:
-    """Read a suite. Raises: InputError for an unknown name, with the nearest known one."""
+    """Read a suite file. Raises InputError for an unknown suite or an invalid file."""
     if name not in suites():
         raise InputError(f"no suite '{name}'{suggest(name, suites())} Known: {', '.join(suites())}")
     path = HERE / "suites" / f"{name}.yaml"
     suite = read_yaml(path)
     if wrong := [key for key, right in SUITE.items() if key in suite and not right(suite[key])]:
-        raise InputError(
-            f"{path}: {wrong[0]}={suite[wrong[0]]!r:.60}: not of the form that a suite has it in"
-        )
+        raise InputError(f"{path}: {wrong[0]}={suite[wrong[0]]!r:.60}: invalid value for a suite file")
     if "parts" not in suite and (lacking := [key for key in ("rows", "title", "view") if key not in suite]):
-        raise InputError(f"{path}: no {lacking[0]}; a suite has rows, title, view, source and targets")
+        raise InputError(f"{path}: no {lacking[0]}; expected rows, title, view, source and targets")
     return suite
 
 
 def suite_rows() -> dict[str, dict[str, Any]]:
-    """Read the rows of the default comparison."""
+    """Return the rows of the default comparison."""
     return read_suite("compare")["rows"]
 
 
 def named_rows() -> dict[str, dict[str, Any]]:
-    """Read the rows that a comparison has when it is asked for them by name."""
+    """Return the rows that a comparison has only if `methods=` names them."""
     return read_suite("compare")["more"]
 
 
 def rows(request: Request, overrides: Iterable[str]) -> list[tuple[str, Any]]:
-    """List the rows of a comparison: methods with their settings.
+    """Return the rows of a comparison: method names and their settings.
 
-    A `method.<setting>` goes to every row whose method has it.
+    A `method.<setting>` applies to every row whose method has it.
 
-    Raises: InputError for an unknown row, or a setting that no row has.
+    Args:
+        request: the request.
+        overrides: the settings it was composed from.
+
+    Raises:
+        InputError: a row is unknown, or no row has a setting.
     """
     wanted = request.methods.split(",") if request.methods else list(suite_rows())
     known = {**suite_rows(), **named_rows()}
@@ -240,13 +248,13 @@ def rows(request: Request, overrides: Iterable[str]) -> list[tuple[str, Any]]:
 
 
 def settings_of(method: str, overrides: Iterable[str]) -> Any:
-    """Compose a method's settings: its defaults, the preset's, then the given ones."""
+    """Compose a method's settings: its defaults, those of the preset, then the overrides."""
     return request_for(method, tuple(overrides))[1]
 
 
 @lru_cache(maxsize=256)
 def request_for(method: str, given: tuple[str, ...]) -> tuple[Request, Any]:
-    """Compose the request of one row, and its method's settings: defaults, the preset's, the given ones."""
+    """Compose the request of one row and its method's settings: defaults, preset, then overrides."""
     methods.load(method)
     request = compose_request(given, method)
     own = {o.split("=")[0] for o in given}

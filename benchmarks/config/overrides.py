@@ -1,4 +1,4 @@
-"""The overrides that ask for a run again: all in which it differs from what its target and method give."""
+"""The overrides that reproduce a run: all settings that differ from the defaults of its target and method."""
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
@@ -14,7 +14,7 @@ SAME = ("shots", "backbone", "pretrained", "protocol", "tune", "bn", "on_nan", "
 
 
 def overrides(config: RunConfig) -> list[str]:
-    """List a run's overrides, but for target, source, method and seed; a file by its name, not its place."""
+    """List a run's overrides, without target, source, method and seed; a file by name, without its folder."""
     usual, settings = request_for(config.method, (f"target={config.target}",))
     recipe = preprocessed(usual.recipe, config.backbone, datasets.load(config.target).side)
     found = [word for name in SAME for word in _changes(name, getattr(config, name), getattr(usual, name))]
@@ -27,7 +27,7 @@ def overrides(config: RunConfig) -> list[str]:
 
 
 def _changes(name: str, own: Any, usual: Any) -> Iterator[str]:
-    """Yield a setting, or those of a group, where it is not the usual one."""
+    """Yield an override for a setting, or each setting of a group, that differs from the default."""
     if is_dataclass(own):
         for f in fields(own):
             yield from _changes(f"{name}.{f.name}", getattr(own, f.name), getattr(usual, f.name))
@@ -36,7 +36,7 @@ def _changes(name: str, own: Any, usual: Any) -> Iterator[str]:
 
 
 def _written(value: Any) -> str:
-    """Write a value as an override has it."""
+    """Return a value in the syntax of an override."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return f"[{','.join(map(_written, value))}]" if isinstance(value, list) else str(value)

@@ -1,4 +1,4 @@
-"""From a request to one run: data found, needs checked, nothing left open."""
+"""Resolve a request into the settings of one run: find the data, check needs, fill in defaults."""
 
 import hashlib
 from dataclasses import replace
@@ -15,9 +15,17 @@ from .schema import SMALL_SIDE, Request, Role, RunConfig, Score
 
 
 def run_config(request: Request, method: str, settings: Any, seed: int) -> RunConfig:
-    """Resolve a request into one run.
+    """Resolve a request into the settings of one run.
 
-    Raises: InputError when the method needs what the request does not give.
+    Args:
+        request: the request.
+        method: name of the method.
+        settings: its settings.
+        seed: seed of the run.
+
+    Raises:
+        InputError: the method needs source images or weights that the request does not give, or a
+            setting does not fit the data.
     """
     target = datasets.load(request.target)
     source = source_of(request, method)
@@ -59,7 +67,16 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
 
 
 def preprocessed(recipe: Recipe, backbone: str, side: int) -> Recipe:
-    """Fill in the preprocessing that is left to the backbone; images of a small `side` are not enlarged."""
+    """Fill in the preprocessing that the recipe leaves to the backbone.
+
+    Args:
+        recipe: the recipe.
+        backbone: name of the backbone.
+        side: typical side of the target's images in pixels; small images are not enlarged.
+
+    Raises:
+        InputError: the backbone's mean and standard deviation are not among the known ones.
+    """
     if recipe.image_size and recipe.crop_pct and recipe.mean_std is not MeanStd.backbone:
         return recipe
     own = 64 if side > 40 else 32
@@ -71,7 +88,7 @@ def preprocessed(recipe: Recipe, backbone: str, side: int) -> Recipe:
     if mean_std is None:
         known = ", ".join(n for n in MeanStd if n is not MeanStd.backbone)
         raise InputError(
-            f"recipe.mean_std=backbone: {backbone} was trained with another mean and deviation; "
+            f"recipe.mean_std=backbone: {backbone} was trained with another mean and standard deviation; "
             f"expected one of {known}"
         )
     return replace(
@@ -83,13 +100,17 @@ def preprocessed(recipe: Recipe, backbone: str, side: int) -> Recipe:
 
 
 def score_of(request: Request) -> str:
-    """Give the score: what was asked for, or what the target is judged by."""
+    """Return the score of the request, or else that of the target."""
     about = datasets.about(request.target)
     return str(request.score or (about.score if about else Score.top1))
 
 
 def source_of(request: Request, method: str) -> str:
-    """Give the source: what was asked for, or the one that a known target names."""
+    """Return the source of the request, or else the usual source of a known target.
+
+    Raises:
+        InputError: neither is given.
+    """
     if request.source is not None:
         return request.source
     if about := datasets.about(request.target):
@@ -102,6 +123,7 @@ def source_of(request: Request, method: str) -> str:
 
 
 def _check(request: Request, method: str, source: str) -> None:
+    """Check that the method has source images or pre-trained weights if it needs them."""
     cls = methods.load(method)
     has_weights = request.pretrained or request.checkpoint is not None
     if source == "none" and cls.needs_source:

@@ -1,9 +1,9 @@
-"""What can be asked for (Request), and what a run is once all is resolved (RunConfig)."""
+"""The settings: of a request (`Request`), and of one resolved run (`RunConfig`)."""
 
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
-from enum import StrEnum
+from enum import StrEnum, auto
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ from ...analysis.records.schema import RENAMED, renamed_config
 from ...datasets import planted
 from ...methods.recipe import Recipe
 
-TINY, MOST = 1e-300, 1e300  # not 0, not infinite
-LIMITS = (  # least and most: beyond, no machine comes to an end
+TINY, MOST = 1e-300, 1e300  # bounds that exclude 0 and infinity
+LIMITS = (  # minimum and maximum of each number
     ("seeds", 1, 10_000),
     ("shots", 1, 10**9),
     *((name, 0, 2**53) for name in ("seed", "source_recipe.seed")),
@@ -28,113 +28,113 @@ LIMITS = (  # least and most: beyond, no machine comes to an end
     ("recipe.evaluations", 1, 10**6),
     ("recipe.head_init_std", 0, MOST),
 )
-SMALL_SIDE = 96  # images of up to so many pixels are met with the preset `small`, and are not enlarged
-NO_EFFECT = ("device", "threads", "checkpoint_minutes")  # on a result: not in the digest
+SMALL_SIDE = 96  # pixels; smaller images get the preset `small` and are not enlarged
+NO_EFFECT = ("device", "threads", "checkpoint_minutes")  # do not change a result: not in the digest
 
 
 class Protocol(StrEnum):
-    """What is trained on, and what may be looked at before the end."""
+    """Images that a final model is trained on."""
 
-    holdout = "holdout"
-    trainval = "trainval"
+    holdout = auto()  # train on `train`; choices and rewards use `holdout`
+    trainval = auto()  # then train on `train` and `holdout`, with all choices fixed
 
 
 class Tune(StrEnum):
-    """Whether the learning rate and weight decay are searched for, equally for every method."""
+    """Search for the learning rate and weight decay, with the same number of trials for every method."""
 
-    off = "off"
-    paper_grid = "paper_grid"
+    off = auto()
+    paper_grid = auto()  # the grids `recipe.lr_grid` and `recipe.weight_decay_grid`
 
 
 class Norms(StrEnum):
-    """Whether source and target share running statistics."""
+    """Running statistics of batch norms for source and target."""
 
-    split = "split"  # type: ignore[assignment]  # hides str.split, which nothing here needs
-    shared = "shared"
+    split = auto()  # type: ignore[assignment]  # hides str.split, which is not used here
+    shared = auto()
 
 
 class OnNan(StrEnum):
-    """What is done at a loss, reward or weight that is not finite."""
+    """Reaction to a loss, reward or weight that is not finite."""
 
-    stop = "stop"
-    skip = "skip"
+    stop = auto()
+    skip = auto()  # undo the step and continue
 
 
 class Role(StrEnum):
-    """What a run is for."""
+    """Purpose of a run."""
 
-    run = "run"
-    pretraining = "pretraining"
-    trial = "trial"
-    first_stage = "first_stage"
+    run = auto()
+    pretraining = auto()  # on the source, shared by runs
+    trial = auto()  # of the hyper-parameter search
+    first_stage = auto()  # learns on `train` what `protocol=trainval` then replays
 
 
 class Score(StrEnum):
-    """What methods are compared by."""
+    """Score that methods are compared by."""
 
-    top1 = "top1"
-    mean_per_class = "mean_per_class"
-    auroc = "auroc"
+    top1 = auto()
+    mean_per_class = auto()
+    auroc = auto()
 
 
 @dataclass
 class SourceRecipe:
-    """Where source pre-training departs from the recipe."""
+    """Settings of source pre-training that differ from the recipe."""
 
-    steps: int = 213_000
-    batch_size: int = 256
-    lr: float = 0.1
-    weight_decay: float = 4e-5
-    milestones: list[int] = field(default_factory=list)
-    seed: int | None = 0  # one source model for all seeds, as the paper has it; null: one for each
+    steps: int = 213_000  # training steps
+    batch_size: int = 256  # images per step
+    lr: float = 0.1  # learning rate at its peak
+    weight_decay: float = 4e-5  # L2 penalty on kernels
+    milestones: list[int] = field(default_factory=list)  # steps at which the rate is divided by 10
+    seed: int | None = 0  # seed of the source model, shared by all runs; null: the seed of the run
 
 
 @dataclass
 class DataPlaces:
-    """Where images are looked for before the official addresses."""
+    """Places where images are looked for before the official addresses."""
 
-    root: str | None = None  # a folder with data sets in it, as $TRANSFERBENCH_DATA
-    mirror: str | None = None  # an address with <name>/<archive> below it, as $TRANSFERBENCH_MIRROR
+    root: str | None = None  # folder with one folder or archive per data set; null: $TRANSFERBENCH_DATA
+    mirror: str | None = None  # URL with <name>/<archive> below it; null: $TRANSFERBENCH_MIRROR
 
 
 @dataclass
 class Request:
-    """All that can be overridden, with its defaults."""
+    """All settings that an override can change, with their defaults."""
 
-    target: str = "digits"
-    source: str | None = None
-    methods: str | None = None
-    method: Any = None
-    seed: int = 0
-    seeds: int = 5
-    shots: int | None = None
-    backbone: str = "small"
-    backbone_options: dict[str, Any] = field(default_factory=dict)
-    pretrained: bool = False
-    checkpoint: str | None = None
-    protocol: Protocol = Protocol.holdout
-    tune: Tune = Tune.off
-    bn: Norms = Norms.split
-    score: Score | None = None  # null: what the target is judged by
-    on_nan: OnNan = OnNan.stop  # or skip: undo a step whose figures are not finite, and go on
-    drop_overlap: bool = False  # leave out source images that are near-identical with target images
-    data: DataPlaces = field(default_factory=DataPlaces)
-    recipe: Recipe = field(default_factory=Recipe)
-    source_recipe: SourceRecipe = field(default_factory=SourceRecipe)
-    method_defaults: dict[str, Any] = field(default_factory=dict)
-    device: str = "auto"
-    threads: int = 0  # of one run; 0: one on a CPU, where others give other last digits
-    workers: int = 0  # runs at a time; 0: one a GPU, or one a core
-    checkpoint_minutes: float = 10.0  # between two checkpoints, at most
-    on: str = "local"  # or slurm
-    cluster: str | None = None  # of slurm: a name, or a path that ends in .yaml
-    results: str = "results"
-    preset: str = "given by the target"
+    target: str = "digits"  # target data set: a known name, a folder or a tar
+    source: str | None = None  # source data set, or none; null: the usual source of the target
+    methods: str | None = None  # names of methods or rows, with commas; null: the rows of compare.yaml
+    method: Any = None  # the method of `run`; method.<setting> changes its settings
+    seed: int = 0  # seed of `run`
+    seeds: int = 5  # number of seeds of `bench`: 0, 1, ...
+    shots: int | None = None  # training images per class; null: all
+    backbone: str = "small"  # small, tiny, digits_cnn, or any model name of timm
+    backbone_options: dict[str, Any] = field(default_factory=dict)  # arguments of its constructor
+    pretrained: bool = False  # start from published weights of timm
+    checkpoint: str | None = None  # file with a state dict to start from; null: none
+    protocol: Protocol = Protocol.holdout  # images that the final model is trained on
+    tune: Tune = Tune.off  # search for learning rate and weight decay
+    bn: Norms = Norms.split  # separate or shared norm statistics of source and target
+    score: Score | None = None  # score that is compared; null: the score of the target
+    on_nan: OnNan = OnNan.stop  # at a NaN or Inf: stop the run, or undo the step
+    drop_overlap: bool = False  # leave out source images that are near-identical to target images
+    data: DataPlaces = field(default_factory=DataPlaces)  # places of the images
+    recipe: Recipe = field(default_factory=Recipe)  # training settings that all methods share
+    source_recipe: SourceRecipe = field(default_factory=SourceRecipe)  # source pre-training
+    method_defaults: dict[str, Any] = field(default_factory=dict)  # method -> its settings, of a preset
+    device: str = "auto"  # auto, cpu, cuda or cuda:<index>
+    threads: int = 0  # CPU threads of one run; 0: one on a CPU, a share of the cores on a GPU
+    workers: int = 0  # runs at a time; 0: one per GPU, or one per core
+    checkpoint_minutes: float = 10.0  # longest time between two checkpoints, in minutes
+    on: str = "local"  # where runs go: local or slurm
+    cluster: str | None = None  # cluster of on=slurm: a name, or a path that ends in .yaml
+    results: str = "results"  # folder of the records
+    preset: str = "given by the target"  # name of a file in benchmarks/presets
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One run, resolved: equal configurations give equal results."""
+    """The resolved settings of one run: equal settings give equal results."""
 
     role: Role
     source: str
@@ -151,20 +151,20 @@ class RunConfig:
     tune: Tune
     bn: Norms
     score: str
-    drop_overlap: str  # the target whose images are left out of the source; empty: none are
+    drop_overlap: str  # target whose images are left out of the source; empty: none
     recipe: Recipe
     source_recipe: SourceRecipe
-    data: dict[str, str]  # fingerprints: other images are another run
+    data: dict[str, str]  # fingerprint of each data set: other images make another run
     on_nan: OnNan = OnNan.stop
     device: str = "auto"
     threads: int = 0
     checkpoint_minutes: float = 10.0
 
     def resolved(self) -> dict[str, Any]:
-        """Give all that may change a result, as plain JSON; files by name, not by place."""
+        """Return everything that can change a result, as plain JSON; files by name, without their folder."""
         plain = {k: v for k, v in asdict(self).items() if k not in NO_EFFECT}
         plain["settings"] = digested(self.settings)
-        if self.on_nan is OnNan.stop:  # has no effect on a run that ends
+        if self.on_nan is OnNan.stop:  # no effect on a run that finishes
             del plain["on_nan"]
         places = {"source": self.source_name, "target": self.target_name}
         places["drop_overlap"] = planted.short_name(self.drop_overlap) if self.drop_overlap else ""
@@ -174,45 +174,45 @@ class RunConfig:
 
     @property
     def source_name(self) -> str:
-        """Name of the source data set, `none` without one."""
+        """Return the name of the source data set, `none` without one."""
         return planted.short_name(self.source)
 
     @property
     def target_name(self) -> str:
-        """Name of the target data set, `none` for a pre-training."""
+        """Return the name of the target data set, `none` for a pre-training."""
         return planted.short_name(self.target)
 
     @property
     def digest(self) -> str:
-        """Name the run by its content."""
+        """Return the hash that identifies the run."""
         return _digest(self._first_names())
 
     @property
     def comparison_id(self) -> str:
-        """Name what is equal in all runs that may be compared."""
+        """Return the hash of what is equal in a comparison: all but method, its settings and seed."""
         own = ("method", "settings", "seed")
         return _digest({k: v for k, v in self._first_names().items() if k not in own})
 
     def _first_names(self) -> dict[str, Any]:
-        """Return the resolved configuration by the settings' first names: a digest outlives a new name."""
+        """Return the resolved settings by their first names: renaming a setting keeps every digest."""
         return renamed_config(self.resolved(), {new: old for old, new in RENAMED.items()})
 
     def folder(self, results: Path) -> Path:
-        """Give the run's folder: results/<source>-<target>/<method>/seed<k>-<digest>."""
+        """Return the run's folder: results/<source>-<target>/<method>/seed<k>-<digest>."""
         pair = self.source_name if self.role is Role.pretraining else f"{self.source_name}-{self.target_name}"
         return results / pair / self.method / f"seed{self.seed}-{self.digest}"
 
-    def words(self) -> str:
-        """Say what a reader has to know of the setting."""
+    def describe(self) -> str:
+        """Return the settings that a reader of a table needs, in one line."""
         recipe = self.recipe
-        words = [f"shots={self.shots}"] if self.shots else []
-        words += [f"protocol={self.protocol}", f"tune={self.tune}", f"backbone={self.backbone}"]
-        words += [f"recipe.steps={recipe.steps}", f"recipe.batch_size={recipe.batch_size}"]
-        words += [f"recipe.lr={recipe.lr:g}", f"recipe.image_size={recipe.image_size}", f"bn={self.bn}"]
-        words += ["on_nan=skip"] if self.on_nan is OnNan.skip else []
-        words += ["drop_overlap=true"] if self.drop_overlap else []
-        words += [f"checkpoint={Path(self.checkpoint).name}"] if self.checkpoint else []
-        return ", ".join(words + (["pretrained=true"] if self.pretrained else []))
+        shown = [f"shots={self.shots}"] if self.shots else []
+        shown += [f"protocol={self.protocol}", f"tune={self.tune}", f"backbone={self.backbone}"]
+        shown += [f"recipe.steps={recipe.steps}", f"recipe.batch_size={recipe.batch_size}"]
+        shown += [f"recipe.lr={recipe.lr:g}", f"recipe.image_size={recipe.image_size}", f"bn={self.bn}"]
+        shown += ["on_nan=skip"] if self.on_nan is OnNan.skip else []
+        shown += ["drop_overlap=true"] if self.drop_overlap else []
+        shown += [f"checkpoint={Path(self.checkpoint).name}"] if self.checkpoint else []
+        return ", ".join(shown + (["pretrained=true"] if self.pretrained else []))
 
 
 def _digest(plain: dict[str, Any]) -> str:
@@ -220,20 +220,23 @@ def _digest(plain: dict[str, Any]) -> str:
 
 
 def digested(settings: Any) -> dict[str, Any]:
-    """Give a method's settings, without those that came later and have the value that was meant before."""
+    """Return a method's settings for the digest.
+
+    A setting that was added later is left out while it has the value that means the earlier behavior.
+    """
     later = {f.name: f.metadata["undigested"] for f in fields(settings) if "undigested" in f.metadata}
     return {k: v for k, v in asdict(settings).items() if k not in later or v != later[k]}
 
 
 def check_numbers(request: Request) -> None:
-    """Refuse numbers that no run can have. Raises: InputError with the range."""
+    """Check that every number of a request is within `LIMITS`. Raises InputError with the range."""
     for key, low, high in LIMITS:
         holder, _, name = key.rpartition(".")
         value = getattr(getattr(request, holder) if holder else request, name)
         if value is not None and not low <= value <= high:
-            what = "a whole number" if isinstance(value, int) else "a number"
+            kind = "a whole number" if isinstance(value, int) else "a number"
             least = {TINY: "above 0", 0: "of 0 or more"}.get(low, f"of {low} or more")
             is_long = isinstance(value, int) and abs(value) >= 10**15
             shown = "a number of many digits" if is_long else f"{value:g}"
             most = "" if high == MOST else f", up to {high:,}"
-            raise InputError(f"{key}={shown}: expected {what} {least}{most}")
+            raise InputError(f"{key}={shown}: expected {kind} {least}{most}")

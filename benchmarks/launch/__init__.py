@@ -1,1 +1,1 @@
-"""Decide what runs where."""
+"""Decide which runs to do, in which order, and where; then start them."""

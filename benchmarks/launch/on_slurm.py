@@ -1,4 +1,4 @@
-"""`on=slurm`: runs become jobs, and jobs leave records as any run does."""
+"""`on=slurm`: submit runs as SLURM jobs; a job writes the same record as a local run."""
 
 import errno
 import math
@@ -24,17 +24,17 @@ from ...slurm.cluster import Cluster
 from ...slurm.cluster import load as load_cluster
 from ...slurm.job import DISK_FULL, RESUME
 from ...slurm.snapshot import snapshot
-from ..commands.status import shell
 from ..config.schema import RunConfig
 from ..training import interrupt
 from ..training.record import write_json
 from ..training.run import requirements, run_one
-from .plan import in_order, prepare_data
+from .hint import command_hint
+from .plan import prepare_data, run_order
 from .stage_data import stage
 
-START_MINUTES = 10  # of a job besides its steps: loading, evaluating, writing
-SPARE = 1.5  # times what an earlier run took
-ORDER_SECONDS = 1800.0  # that a saved run waits for SLURM to end it
+START_MINUTES = 10  # time of a job for loading, evaluation and writing
+SPARE = 1.5  # requested time and memory, relative to an earlier run
+ORDER_SECONDS = 1800.0  # longest time that a saved run waits for SLURM to end its job
 
 
 def queue_missing(
@@ -46,25 +46,26 @@ def queue_missing(
     console: Console,
     only: Container[str] | None = None,
 ) -> int:
-    """Submit all that has no record and is not in the queue; returns at once, with the exit code.
+    """Submit all runs that have no record and are not in the queue; return the exit code at once.
 
     Args:
-        configs: the runs asked for.
+        configs: the requested runs.
         results: the results folder.
-        cluster: its name, or the path of its file.
-        device: of the jobs.
-        command: what was typed, for `retry`.
-        console: where to say what was done.
-        only: digests, where not all are meant.
+        cluster: name of the cluster, or path of its file.
+        device: device of the jobs.
+        command: the command line, which `retry` repeats.
+        console: where to print.
+        only: digests of the runs that may be submitted; None: all.
+
+    Raises:
+        InputError: the path of the results folder has characters that cannot be printed.
     """
     chosen = load_cluster(cluster)
-    if not str(results.resolve()).isprintable():  # it stands in the lines of the job's script
+    if not str(results.resolve()).isprintable():  # it is part of a line of the job script
         raise InputError(f"results={str(results)!r}: expected a path of one line for on=slurm")
-    todo = [c for c in in_order(configs, results) if only is None or c.digest in only]
+    todo = [c for c in run_order(configs, results) if only is None or c.digest in only]
     if not todo:
-        console.print(
-            f"all {len(configs)} runs are done" if only is None else "nothing of this is to be done"
-        )
+        console.print(f"all {len(configs)} runs are done" if only is None else "no run to resubmit")
         return 0
     prepare_data(configs)
     sweep = submit.new_sweep(results)
@@ -78,32 +79,38 @@ def queue_missing(
         sweep.rmdir()
     queued = f"{len(new)} runs are queued in {len({line.job.partition('_')[0] for line in new})} jobs"
     console.print(f"{queued}; {before} were in the queue already" if before else queued)
-    console.print(f"see: {shell('status', results)}", markup=False)
+    console.print(f"see: {command_hint('status', results)}", markup=False)
     return 0
 
 
 def _tasks(configs: Sequence[RunConfig], results: Path, cluster: Cluster) -> list[submit.Task]:
-    earlier = list(_earlier(results))
+    earlier = list(_earlier_records(results))
     here = {c.digest for c in configs}
     tasks = []
     for c in {c.digest: c for c in configs}.values():
-        minutes, memory_gb = _asked(c, earlier, cluster)
+        minutes, memory_gb = _resources(c, earlier, cluster)
         after = tuple(sorted(r.digest for r in requirements(c) if r.digest in here))
         folder = str(c.folder(results).relative_to(results))
-        call = partial(work, c, results, _places())
+        call = partial(work, c, results, _environment())
         tasks.append(submit.Task(c.digest, folder, call, minutes, memory_gb, after))
     return tasks
 
 
-def _places() -> dict[str, str]:
-    """Note where images are looked for: a job may start in another environment."""
+def _environment() -> dict[str, str]:
+    """Return the variables that name the places of images: a job may start in another environment."""
     return {name: value for name, value in os.environ.items() if name.startswith("TRANSFERBENCH_")}
 
 
 def work(config: RunConfig, results: Path, environment: dict[str, str]) -> None:
     """Do one run inside a job.
 
-    Raises: SystemExit with `RESUME` where it was told to stop and has saved; with `FULL` on a full disk.
+    Args:
+        config: the run.
+        results: the results folder.
+        environment: variables to set.
+
+    Raises:
+        SystemExit: with `RESUME` if it stopped on request and saved a checkpoint; with `FULL` on a full disk.
     """
     import torch
 
@@ -121,11 +128,11 @@ def work(config: RunConfig, results: Path, environment: dict[str, str]) -> None:
     torch.set_num_threads(config.threads or int(os.environ.get("SLURM_CPUS_PER_TASK", "1")))
     try:
         with distributed.process_group():
-            if not distributed.on_first(_left_failed, config.folder(results)):
+            if not distributed.on_first(_failed_before, config.folder(results)):
                 run_one(config, results)
     except interrupt.Interrupted as stopped:
         print(stopped, file=sys.stderr, flush=True)
-        if ordered:  # SLURM ends the job, or puts it back: not this process's to say
+        if ordered:  # SLURM will end the job or requeue it
             time.sleep(ORDER_SECONDS)
         sys.exit(RESUME)
     except OSError as error:
@@ -134,38 +141,41 @@ def work(config: RunConfig, results: Path, environment: dict[str, str]) -> None:
         sys.exit(DISK_FULL)
 
 
-def _left_failed(folder: Path) -> bool:
-    """Tell whether a run failed in an earlier turn of this job: then only its neighbours go on."""
+def _failed_before(folder: Path) -> bool:
+    """Return whether the run failed before this job was requeued; then only other runs of the job go on."""
     return os.environ.get("SLURM_RESTART_COUNT", "0") != "0" and (folder / "error.json").exists()
 
 
-def _earlier(results: Path) -> Iterable[dict[str, Any]]:
+def _earlier_records(results: Path) -> Iterable[dict[str, Any]]:
     for path in results.glob("*/*/*/record.json"):
-        with suppress(InputError):  # the report names it
+        with suppress(InputError):  # the report names an unreadable record
             yield read_record(path)
 
 
-def _scale(config: dict[str, Any], method: str) -> tuple[Any, ...]:
-    """Name what decides on the cost of a run."""
+def _cost_key(config: dict[str, Any], method: str) -> tuple[Any, ...]:
+    """Return the settings that determine the cost of a run."""
     recipe = config["recipe"]
     of = [recipe[name] for name in ("steps", "batch_size", "image_size")]
     return (method, config["backbone"], config["source"], config["target"], *of)
 
 
-def _asked(config: RunConfig, earlier: Sequence[dict[str, Any]], cluster: Cluster) -> tuple[int, float]:
-    """Decide on minutes and GB from like runs, or by the cluster's file; rounded, so that arrays are few."""
-    own = _scale(config.resolved(), config.method)
-    like = [r for r in earlier if _scale(r["config"], r["method"]) == own]
+def _resources(config: RunConfig, earlier: Sequence[dict[str, Any]], cluster: Cluster) -> tuple[int, float]:
+    """Return minutes and GB to request: from similar runs, or else from the cluster's file.
+
+    Both are rounded up to powers of two, because runs with equal requests share a job array.
+    """
+    own = _cost_key(config.resolved(), config.method)
+    like = [r for r in earlier if _cost_key(r["config"], r["method"]) == own]
     seconds = max((r["seconds"]["prepare"] + r["seconds"]["step"] for r in like), default=None)
     of_cpu = [r for r in like if r["environment"]["device"].startswith("cpu")]
     on_cpu = [r["peak_memory_bytes"] for r in of_cpu if r["peak_memory_bytes"] is not None]
     minutes = cluster.minutes
     if seconds is not None:
-        minutes = min(minutes, _doubled(START_MINUTES + SPARE * seconds / 60, START_MINUTES))
-    memory_gb = cluster.memory_gb if not on_cpu else _doubled(SPARE * max(on_cpu) / 2**30, 1)
+        minutes = min(minutes, _round_up(START_MINUTES + SPARE * seconds / 60, START_MINUTES))
+    memory_gb = cluster.memory_gb if not on_cpu else _round_up(SPARE * max(on_cpu) / 2**30, 1)
     return minutes, float(memory_gb)
 
 
-def _doubled(least: float, start: int) -> int:
+def _round_up(least: float, start: int) -> int:
     """Round up to start x 2^n."""
     return start * 2 ** max(0, math.ceil(math.log2(least / start)))

@@ -1,4 +1,4 @@
-"""What a comparison consists of: rows x seeds, the runs they rest on first, and what it may cost."""
+"""Plan a comparison: its runs (rows x seeds), their order, and an estimate of their cost."""
 
 import time
 from collections.abc import Container, Sequence
@@ -19,9 +19,14 @@ from ..training.run import requirements
 
 
 def plan(request: Request, overrides: Sequence[str]) -> list[RunConfig]:
-    """List the runs of a comparison, seed by seed.
+    """Return the runs of a comparison, seed by seed.
 
-    Raises: InputError for anything in the request that cannot be run.
+    Args:
+        request: the request.
+        overrides: the settings it was composed from.
+
+    Raises:
+        InputError: the target cannot be classified, or a method lacks source images or weights.
     """
     check_target(datasets.load(request.target))
     chosen = rows(request, overrides)
@@ -33,7 +38,11 @@ def plan(request: Request, overrides: Sequence[str]) -> list[RunConfig]:
 
 
 def plan_runnable(request: Request, overrides: Sequence[str]) -> tuple[list[RunConfig], list[str]]:
-    """Plan, but without a source leave out of the default rows what needs one; gives their names too."""
+    """Plan a comparison; with `source=none`, leave out default rows that need a source.
+
+    Returns:
+        The runs, and the names of the rows that are left out.
+    """
     if request.methods or request.source != "none":
         return plan(request, overrides), []
     has_weights = request.pretrained or request.checkpoint is not None
@@ -49,53 +58,59 @@ def plan_runnable(request: Request, overrides: Sequence[str]) -> tuple[list[RunC
 def why_incompatible(
     configs: Sequence[RunConfig], results: Path, processes: int = 1
 ) -> dict[str, tuple[RunConfig, str]]:
-    """Ask each method that has something to do whether it can run on the problem, by so many processes.
+    """Find the rows whose method cannot run on its problem; rows that are done are not checked.
 
-    Returns: the first run and the reason of every row that cannot, by `row_of`.
+    Args:
+        configs: the runs.
+        results: the results folder.
+        processes: number of processes that share each run.
+
+    Returns:
+        The first run and the reason of every incompatible row, by `row_of`.
     """
     reasons = {}
     for config in {row_of(c): c for c in reversed(missing(configs, results))}.values():
         built = build_problem(config)
-        if reason := _unsplit(config, processes) or methods.load(config.method).why_incompatible(
-            built.problem
-        ):
+        method = methods.load(config.method)
+        if reason := _why_not_data_parallel(config, processes) or method.why_incompatible(built.problem):
             reasons[row_of(config)] = (config, reason)
     return reasons
 
 
-def _unsplit(config: RunConfig, processes: int) -> str:
-    """Say why the batches of a run cannot be split among processes; empty where they can."""
+def _why_not_data_parallel(config: RunConfig, processes: int) -> str:
+    """Return why the batches of a run cannot be split among processes; empty if they can."""
     if processes > 1 and not methods.load(config.method).can_be_data_parallel(config.settings):
         return f"its batches cannot be split over {processes} processes"
     if processes > 1 and config.recipe.compile:
-        return f"recipe.compile=true is for one process, and here are {processes}"
+        return f"recipe.compile=true supports one process; there are {processes}"
     for name in ("recipe", "source_recipe"):
         size = getattr(config, name).batch_size
         if size % processes:
-            return f"{name}.batch_size={size} is no multiple of {processes} processes"
+            return f"{name}.batch_size={size} is not a multiple of {processes} processes"
     return ""
 
 
-def images_of(configs: Sequence[RunConfig]) -> set[str]:
-    """Give the names or places of all data sets that runs read."""
+def data_sets_of(configs: Sequence[RunConfig]) -> set[str]:
+    """Return the names or paths of all data sets that runs read."""
     return {place for c in configs for place in (c.source, c.target)}
 
 
-def without(configs: Sequence[RunConfig], rows_out: Container[str]) -> list[RunConfig]:
-    """Leave out the runs of some rows."""
+def without_rows(configs: Sequence[RunConfig], rows_out: Container[str]) -> list[RunConfig]:
+    """Return the runs that belong to none of some rows, each named by `row_of`."""
     return [c for c in configs if row_of(c) not in rows_out]
 
 
 def row_of(config: RunConfig) -> str:
-    """Name what is equal in the runs of one row of one comparison."""
+    """Return a key that is equal for all runs of one row of one comparison."""
     return f"{config.comparison_id} {config.method} {config.settings}"
 
 
-def in_order(configs: Sequence[RunConfig], results: Path) -> list[RunConfig]:
-    """List what has no record yet: shared pre-trainings, what needs none, trials, the others seed by seed.
+def run_order(configs: Sequence[RunConfig], results: Path) -> list[RunConfig]:
+    """Return all runs without a record, in the order in which they should start.
 
-    The dearest row of a seed comes first, so that no worker has long to do when the others have ended. A run
-    that is begun before what it rests on has ended waits for it.
+    Order: shared pre-trainings, runs that require no other run, trials, all others seed by seed. Within a
+    seed the most expensive row comes first, to keep all workers busy until the end. A run that starts
+    before its requirements are done waits for them.
     """
     waiting = missing(configs, results)
     needed = [r for c in waiting for r in requirements(c)]
@@ -106,16 +121,17 @@ def in_order(configs: Sequence[RunConfig], results: Path) -> list[RunConfig]:
 
 
 def missing(configs: Sequence[RunConfig], results: Path) -> list[RunConfig]:
-    """Keep each configuration that has no record, once."""
+    """Return the runs without a record, each once."""
     unique = {c.digest: c for c in configs}
     return [c for c in unique.values() if not is_done(c.folder(results))]
 
 
 def prepare_data(configs: Sequence[RunConfig]) -> None:
-    """Decode what the runs will read, before they fight over it, and build the network once.
+    """Decode the images of all runs into the cache, and build the network once to check it.
 
-    Raises: InputError for an image that cannot be read, too few images for the shots, an unknown
-        backbone, or weights that do not fit.
+    Raises:
+        InputError: an image cannot be read, a class has fewer images than the shots, the backbone is
+            unknown, or its weights do not fit.
     """
     by_problem = {(c.comparison_id, c.seed): c for c in configs}
     for config in by_problem.values():
@@ -124,7 +140,7 @@ def prepare_data(configs: Sequence[RunConfig]) -> None:
 
 
 def estimate_seconds(configs: Sequence[RunConfig], threads: int) -> dict[str, float]:
-    """Guess the seconds of each run: a forward pass is timed."""
+    """Return the estimated seconds of each run by digest, from the time of one forward pass."""
     torch.set_num_threads(threads)
     per_image: dict[tuple[str, int], float] = {}
     guess = {}
@@ -137,7 +153,7 @@ def estimate_seconds(configs: Sequence[RunConfig], threads: int) -> dict[str, fl
 
 
 def _num_passes(config: RunConfig) -> int:
-    """Count the forward passes of images in a run: a trained image counts three."""
+    """Return the number of forward passes of single images in a run; a trained image counts as three."""
     method, source = methods.load(config.method), config.source_recipe
     trained, judged = method.images_per_step(config.settings, config.recipe.batch_size)
     before = 3 * source.batch_size * source.steps if method.pretrains else 0
@@ -145,14 +161,14 @@ def _num_passes(config: RunConfig) -> int:
 
 
 def _forward_seconds(config: RunConfig) -> float:
-    """Time the forward pass of one batch, an image."""
+    """Return the seconds of a forward pass per image, timed on one batch."""
     built = build_problem(config)
     net = built.problem.network(pretrained=False)
     count = min(config.recipe.batch_size, 64)
     size = config.recipe.image_size
     x = torch.randn(count, 3, size, size, device=built.problem.device)
     with torch.no_grad():
-        return min(_seconds(net, x) for _ in range(5)) / count  # the first warms up, others may be disturbed
+        return min(_seconds(net, x) for _ in range(5)) / count  # the minimum leaves out the warm-up
 
 
 def _seconds(net: Network, x: torch.Tensor) -> float:

@@ -1,4 +1,4 @@
-"""Run many configurations on this machine: one worker a GPU, or the cores shared out on a CPU."""
+"""Run many configurations on this machine: one worker per GPU, or one per core."""
 
 import errno
 import multiprocessing
@@ -15,18 +15,18 @@ from ... import InputError, RunFailed
 from ..config.schema import RunConfig
 from ..training import interrupt
 
-PATIENCE_SECONDS = 10.0  # for a step in a worker to end
-Report = Callable[[RunConfig, str | None], None]  # a run ended, with its error or None
-_runs = threading.Event()  # in a worker, while it has a run
+PATIENCE_SECONDS = 10.0  # time for a worker to end its step
+Report = Callable[[RunConfig, str | None], None]  # called when a run ended, with its error or None
+_runs = threading.Event()  # set in a worker while it has a run
 
 
 def num_cores() -> int:
-    """Count the cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def num_workers(asked: int, device: str) -> int:
-    """Decide how many runs go at a time."""
+    """Return the number of runs at a time: `asked`, or one per GPU, or one per core."""
     import torch
 
     if asked:
@@ -36,7 +36,7 @@ def num_workers(asked: int, device: str) -> int:
 
 
 def num_threads(asked: int, device: str, workers: int) -> int:
-    """Decide the threads of one run: on a CPU always one, for the last digits depend on their number."""
+    """Return the threads of one run: `asked`, or one on a CPU, since their number changes the last digits."""
     from ..training.problem import device_of
 
     on_cpu = device_of(device).type == "cpu"
@@ -46,17 +46,17 @@ def num_threads(asked: int, device: str, workers: int) -> int:
 def run_all(
     configs: Sequence[RunConfig], results: Path, workers: int, report: Report, tick: Callable[[], None]
 ) -> None:
-    """Run all; a run that fails does not stop the others, nor does one whose process is killed.
+    """Run all configurations; a run that fails or whose process is killed does not stop the others.
 
-    A killed worker takes its whole pool with it. Runs begin in their order, so it had one of the first that
-    are left: these are tried once more, one at a time, and then the others as many at a time as before.
+    A killed worker breaks its whole pool. Runs start in order, so the killed one is among the first
+    `workers` unfinished runs. Those are repeated one at a time; then the others run as before.
 
     Args:
-        configs: what to run.
+        configs: the runs.
         results: the results folder.
         workers: runs at a time.
-        report: told of each run that ended.
-        tick: called twice a second while runs go on.
+        report: called for each run that ended.
+        tick: called twice a second while runs are active.
     """
     context = multiprocessing.get_context("spawn")
     threads = num_threads(configs[0].threads, configs[0].device, workers)
@@ -76,7 +76,7 @@ def run_all(
             try:
                 broken = _gather(jobs, report, tick)
             except KeyboardInterrupt:
-                signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends already: a second one would cut that
+                signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the exit short
                 _end(pool)
                 raise
             except OSError:
@@ -89,7 +89,7 @@ def run_all(
 
 
 def _end(pool: ProcessPoolExecutor) -> None:
-    """Let all workers save and leave; one whose step takes too long is killed."""
+    """Let all workers save and exit; kill those whose step takes too long."""
     processes = list(pool._processes.values())  # shutdown forgets them
     pool.shutdown(wait=False, cancel_futures=True)
     for process in processes:
@@ -101,7 +101,7 @@ def _end(pool: ProcessPoolExecutor) -> None:
 
 
 def _gather(jobs: dict[Future[None], RunConfig], report: Report, tick: Callable[[], None]) -> list[RunConfig]:
-    """Wait for all jobs; gives those that a killed process left undone, in the order of the jobs."""
+    """Wait for all jobs; return the runs that a killed process left unfinished, in their order."""
     broken = set()
     pending = set(jobs)
     while pending:
@@ -110,23 +110,23 @@ def _gather(jobs: dict[Future[None], RunConfig], report: Report, tick: Callable[
         for job in done:
             error = job.exception()
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise error  # every other run would fail too
+                raise error  # every other run would fail, too
             if isinstance(error, BrokenProcessPool):
                 broken.add(job)
             else:
-                report(jobs[job], None if error is None else _words(error))
+                report(jobs[job], None if error is None else _message(error))
     return [config for job, config in jobs.items() if job in broken]
 
 
-def _words(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     return str(error) if isinstance(error, InputError | RunFailed) else f"{type(error).__name__}: {error}"
 
 
 def _start_worker(places: "multiprocessing.Queue[int]", threads: int) -> None:
-    """Give a worker its GPU, or its share of the cores."""
+    """Prepare a worker: its signals, its GPU, its threads."""
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     signal.signal(signal.SIGTERM, _leave)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     place = places.get()
@@ -136,7 +136,7 @@ def _start_worker(places: "multiprocessing.Queue[int]", threads: int) -> None:
 
 
 def _leave_with_parent() -> None:
-    """Leave when the parent was killed: nobody else would tell."""
+    """Exit when the parent was killed."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
@@ -144,7 +144,7 @@ def _leave_with_parent() -> None:
 
 
 def _leave(*_: object) -> None:
-    """Ask the run to save and stop; without one, end the process."""
+    """Ask the run to save and stop; without a run, exit."""
     interrupt.request()
     if not _runs.is_set():
         os._exit(0)

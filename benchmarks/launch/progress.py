@@ -1,4 +1,4 @@
-"""What a person sees while runs go on: a live table on a terminal, plain lines elsewhere."""
+"""Show the progress of runs: a live table on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from ...methods import catalog as methods
 from ..config.schema import RunConfig
 from ..training import heartbeat, record
 
-QUIET_SECONDS = 30.0  # between two plain lines about runs that go on
+QUIET_SECONDS = 30.0  # time between two plain lines about active runs
 
 
 class Progress:
-    """Shows runs by their heartbeats; knows nothing of how they are executed."""
+    """The display of runs, from their heartbeats; independent of how they are executed."""
 
     def __init__(self, configs: Sequence[RunConfig], results: Path, console: Console) -> None:
         self.configs = {c.digest: c for c in configs}
@@ -43,7 +43,7 @@ class Progress:
             self._live.stop()
 
     def report(self, config: RunConfig, error: str | None) -> None:
-        """Say that a run ended."""
+        """Print that a run ended, with its score or its error."""
         self.num_done += 1
         count = f"[{self.num_done}/{len(self.configs)}]"
         if error is not None:
@@ -58,13 +58,13 @@ class Progress:
         self.console.print(f"{count} {name_of(config)}: {score}, {took:.0f} s{self._left()}", markup=False)
 
     def tick(self) -> None:
-        """Refresh what is shown of the runs that go on."""
+        """Refresh the display of the active runs."""
         if self._live:
             self._live.update(self._table())
         elif time.time() - self._spoke > QUIET_SECONDS:
             self._spoke = time.time()
-            for words in self._running():
-                self.console.print("  running: " + ", ".join(filter(None, words)), markup=False)
+            for cells in self._running():
+                self.console.print("  running: " + ", ".join(filter(None, cells)), markup=False)
 
     def _left(self) -> str:
         rest = len(self.configs) - self.num_done
@@ -97,12 +97,12 @@ class Progress:
         for heading in ("run", "step", "time", "so far"):
             table.add_column(heading, min_width=8)
         for row in self._running():
-            table.add_row(*map(Text, row))  # as it is: no markup
+            table.add_row(*map(Text, row))  # without markup
         return table
 
 
 def name_of(config: RunConfig) -> str:
-    """Name a run for a person."""
+    """Return a readable name of a run: method, seed and role."""
     label = methods.load(config.method).label(config.settings)
     role = "" if config.role in ("run", "pretraining") else f" ({str(config.role).replace('_', ' ')})"
     return f"{label}, seed {config.seed}{role}"

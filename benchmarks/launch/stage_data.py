@@ -1,4 +1,4 @@
-"""Images copied to a node's own disk, before the runs there read them."""
+"""Copy cached images to the local disk of a node before its runs read them."""
 
 import os
 import shutil
@@ -10,9 +10,13 @@ from ...datasets.storage import cache
 
 
 def stage(names: Collection[str], scratch: Path) -> None:
-    """Copy what the cache has of some data sets to a folder, once a node, and let the cache be there.
+    """Copy the cached files of some data sets to a folder, once per node, and use that folder as the cache.
 
-    What the cache does not have is made in the new folder.
+    Files that the shared cache lacks are made in the new folder.
+
+    Args:
+        names: names of the data sets.
+        scratch: folder on the local disk.
     """
     shared = cache.folder()
     for path in [
@@ -27,7 +31,7 @@ def stage(names: Collection[str], scratch: Path) -> None:
 
 
 def _same(path: Path, copy: Path) -> bool:
-    """Tell whether a file was copied already, by size and time."""
+    """Return whether a file is copied already, by size and modification time."""
     if not copy.exists():
         return False
     ours, theirs = path.stat(), copy.stat()

@@ -1,1 +1,1 @@
-"""Measure speed, by pytest-benchmark."""
+"""Measure speed with pytest-benchmark."""

@@ -1,4 +1,4 @@
-"""The one clock: it sees `prepare` and `step` and nothing else, and waits for the device."""
+"""The clock of a run: it times `prepare` and `step` alone, and synchronizes with the device."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,24 +12,24 @@ from ...methods.base import measured_by
 
 
 class Clock:
-    """Adds up seconds of preparation and of steps, and of the parts of steps."""
+    """The sums of seconds in `prepare`, in `step`, and in the parts of steps."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.prepare = 0.0
         self.step = 0.0
-        self.per_step: list[float] = []  # mean of every interval
+        self.per_step: list[float] = []  # mean seconds of a step in each interval
         self.parts: dict[str, float] = {}
         self._pairs: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
-        self._begin = 0.0  # of the preparation that has not been added yet
+        self._begin = 0.0  # start of the preparation time that is not added yet
 
     def state_dict(self) -> dict[str, Any]:
-        """Give what has been added up."""
+        """Return the sums."""
         names = ("prepare", "step", "per_step", "parts")
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from saved sums."""
         for name, value in state.items():
             setattr(self, name, value)
 
@@ -41,14 +41,14 @@ class Clock:
         self.add_preparation()
 
     def add_preparation(self) -> None:
-        """Add the preparation up to now: it is saved from the middle."""
+        """Add the preparation time up to now, for a checkpoint in the middle of it."""
         now = self._now()
         self.prepare += now - self._begin
         self._begin = now
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave out what has a clock and a record of its own."""
+        """Exclude work from the timing, such as another run that has its own clock."""
         begin = self._now()
         with measured_by(lambda name: _untimed()):
             yield
@@ -56,7 +56,7 @@ class Clock:
 
     @contextmanager
     def stepping(self, count: Callable[[], int]) -> Iterator[None]:
-        """Time an interval of steps and their parts; `count` tells how many have been taken in all."""
+        """Time an interval of steps and their parts; `count` returns the number of steps so far."""
         begin, first = self._now(), count()
         with measured_by(self._measure_cuda if self.device.type == "cuda" else self._measure):
             yield
@@ -69,7 +69,7 @@ class Clock:
 
     @property
     def per_step_median(self) -> float:
-        """Give the median over intervals of seconds a step."""
+        """Return the median over intervals of the seconds per step."""
         return median(self.per_step) if self.per_step else 0.0
 
     def _now(self) -> float:
@@ -85,7 +85,7 @@ class Clock:
 
     @contextmanager
     def _measure_cuda(self, name: str) -> Iterator[None]:
-        """Put events around a part; nothing waits until the interval ends."""
+        """Record CUDA events around a part; the device is synchronized at the end of the interval only."""
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
         yield

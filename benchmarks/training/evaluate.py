@@ -1,4 +1,4 @@
-"""The one evaluator: every score of a method on a split, and what it said of each image."""
+"""Evaluate a method on a split: all scores, and the prediction for each image."""
 
 import base64
 import math
@@ -24,14 +24,21 @@ def evaluate(
     crops: TestCrops = TestCrops.central,
     by_class: bool = False,
 ) -> tuple[dict[str, float], np.ndarray]:
-    """Judge a method on all images of a split, the last partial batch too.
+    """Evaluate a method on all images of a split, including the last partial batch.
 
-    The logits of an image are the mean over its crops. With `by_class` the AUROC of each class against
-    the rest is there too.
+    The logits of an image are the mean over its crops.
 
-    Returns: scores in [0,1] with `loss` and `num_images`, and which images were right [N]. Where
-    images have several labels: AUROC alone, in the mean and as `auroc:<label>` of each scored label
-    that has a curve, and the logits of the scored labels [N,S] in float16.
+    Args:
+        method: the method.
+        split: the images.
+        batch_size: images per forward pass.
+        crops: crops of each image.
+        by_class: add the AUROC of each class against the rest.
+
+    Returns:
+        The scores in [0,1], `loss` and `num_images`; and which images are correct [N] (bool). For
+        multi-label images: the mean AUROC, `auroc:<label>` of each scored label that has a curve, and
+        the logits of the scored labels [N,S] (float16).
     """
     logits, labels = [], []
     with evaluation_mode(method.net), torch.no_grad():
@@ -49,7 +56,7 @@ def evaluate(
 
 
 def _areas(z: Tensor, y: Tensor, split: Split) -> dict[str, float]:
-    """Give the mean AUROC of the scored labels or of the classes, and each that there is."""
+    """Return the mean AUROC of the scored labels or classes, and that of each, where it is defined."""
     names = [split.classes[label] for label in split.scored_labels]
     each = {
         f"auroc:{name}": area
@@ -59,22 +66,22 @@ def _areas(z: Tensor, y: Tensor, split: Split) -> dict[str, float]:
     return {"auroc": auroc(z, y).item(), **each}
 
 
-def by_image(said: np.ndarray, split: Split) -> dict[str, Any]:
-    """Give the fields of the record that tell what `evaluate` found for each image.
+def by_image(predicted: np.ndarray, split: Split) -> dict[str, Any]:
+    """Return the record's fields that hold the predictions of `evaluate`, image by image.
 
-    `correct` is bits [N]; or, where images have several labels, `scores` is the logits in float16
-    [N,num_scores] row by row, and `labels` the same in bits: AUROC can be resampled from them.
+    `correct` is packed bits [N]. For multi-label images `scores` is the logits [N,num_scores] in float16
+    and `labels` the labels [N,num_scores] in packed bits; AUROC can be resampled from the two.
     """
     if not split.multi_label:
-        return {"correct": packed(said)}
+        return {"correct": packed(predicted)}
     labels = split.labels[:, split.scored_labels].cpu().numpy().astype(bool)
-    scores = base64.b64encode(said.astype("<f2").tobytes()).decode()
-    return {"correct": None, "scores": scores, "num_scores": said.shape[1], "labels": packed(labels)}
+    scores = base64.b64encode(predicted.astype("<f2").tobytes()).decode()
+    return {"correct": None, "scores": scores, "num_scores": predicted.shape[1], "labels": packed(labels)}
 
 
 @contextmanager
 def evaluation_mode(net: nn.Module) -> Iterator[None]:
-    """Put every module into evaluation mode, and each back as it was."""
+    """Put every module into evaluation mode; restore the mode of each at the end."""
     training = [m for m in net.modules() if m.training]
     net.eval()
     try:

@@ -1,8 +1,8 @@
-"""A heartbeat says that a process works in a run's folder; a dead one is taken over.
+"""Heartbeats: a file in a run's folder shows that a process works on the run.
 
-Whether the process lives is asked of the system where it runs on this machine, and told by the age of the
-beat elsewhere. Ages are differences of two times that the folder's file system gave: no machine's own
-clock counts.
+If the process is on this machine, the operating system knows whether it lives. Otherwise the age of the
+file decides. Ages are differences between two times of the folder's file system, because the clocks of
+machines differ.
 """
 
 import contextlib
@@ -22,20 +22,20 @@ from ...datasets.files.lock import locked
 from ...datasets.files.processes import is_alive, process_name
 
 PERIOD_SECONDS = 2.0
-DEAD_AFTER_SECONDS = 120.0  # without a beat, where the process cannot be asked
-MOST_SECONDS = 1e9  # of a run
+DEAD_AFTER_SECONDS = 120.0  # age of a stale heartbeat of a process on another machine
+MOST_SECONDS = 1e9  # longest plausible remaining time
 TEXTS, COUNTS = ("token", "process"), ("step", "steps")
-WATCHED_PERIODS = 3  # so long such a beat is then looked at, for the file system's clock may have been set
+WATCHED_PERIODS = 3  # a stale heartbeat is watched for three periods before another process takes over
 
 
 class Taken(Exception):
-    """Another process has taken the folder over, for this one seemed dead: the run is the other's now."""
+    """Another process has taken over the folder, because this one seemed dead."""
 
 
 class Claim:
-    """Holds a run's folder while its process lives.
+    """The claim of a process on a run's folder, while the process lives.
 
-    `beat` is called at every step and costs nothing; a thread writes the file.
+    `beat` is called at every step and is cheap; a thread writes the file every `PERIOD_SECONDS`.
     """
 
     def __init__(self, folder: Path, steps: int) -> None:
@@ -48,19 +48,27 @@ class Claim:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def take(self) -> bool:
-        """Take the folder, unless a living process has it."""
+        """Claim the folder; return whether that worked. It fails while a living process has the folder."""
         with locked(self.path), self._draft() as draft:
             try:
                 os.link(draft, self.path)
             except FileExistsError:
-                if living(self.path) or _beats(self.path):
+                if living(self.path) or _changes(self.path):
                     return False
                 draft.replace(self.path)
         self._thread.start()
         return True
 
     def beat(self, step: int, point: dict[str, Any] | None) -> None:
-        """Tell where the run is; `point` is a new point of the curve. Raises: Taken."""
+        """Note the progress of the run.
+
+        Args:
+            step: number of steps done.
+            point: a new point of the curve, or None.
+
+        Raises:
+            Taken: another process has taken over.
+        """
         if self._lost:
             raise Taken(f"{self.path.parent}: taken over by another process")
         if self.state["first"] is None:
@@ -70,16 +78,16 @@ class Claim:
             self.state["holdout"] = point["holdout"]
 
     def check(self) -> None:
-        """See that the folder is still this process's. Raises: Taken."""
+        """Check that this process still has the folder. Raises Taken if not."""
         if not self._is_ours():
             raise Taken(f"{self.path.parent}: taken over by another process")
 
     def release(self) -> None:
-        """Stop beating and leave the folder."""
+        """Stop the heartbeat and remove it."""
         self._stop.set()
         self._thread.join()
         if self._is_ours():
-            with contextlib.suppress(OSError):  # a dead heartbeat is taken over
+            with contextlib.suppress(OSError):  # if it stays, another process finds it stale
                 self.path.unlink()
 
     def _is_ours(self) -> bool:
@@ -94,7 +102,7 @@ class Claim:
             try:
                 with self._draft() as draft:
                     draft.replace(self.path)
-            except OSError:  # a full disk is the run's to report; that it lives needs no space
+            except OSError:  # the run reports a full disk; a new time stamp needs no space
                 with contextlib.suppress(OSError):
                     os.utime(self.path)
 
@@ -123,19 +131,19 @@ class Claim:
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """Read a heartbeat; None where there is none. What is not as it should be in it counts as not told."""
+    """Read a heartbeat; return None if there is none. A field with an invalid value counts as missing."""
     try:
         state = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(state, dict):
         return None
-    told = {name: state.get(name) for name in (*TEXTS, *COUNTS)}
+    found = {name: state.get(name) for name in (*TEXTS, *COUNTS)}
     scores = state["holdout"] if isinstance(state.get("holdout"), dict) else {}
     left = state.get("seconds_left")
     return {
-        **{name: told[name] if isinstance(told[name], str) else "" for name in TEXTS},
-        **{name: told[name] if type(told[name]) is int else 0 for name in COUNTS},
+        **{name: found[name] if isinstance(found[name], str) else "" for name in TEXTS},
+        **{name: found[name] if type(found[name]) is int else 0 for name in COUNTS},
         "seconds_left": left if _is_number(left) and left >= 0 else None,
         "holdout": {name: score for name, score in scores.items() if _is_number(score)},
     }
@@ -146,7 +154,7 @@ def _is_number(value: Any) -> TypeGuard[float]:
 
 
 def living(path: Path) -> bool:
-    """Tell whether the process behind a heartbeat lives: by asking it here, by its age elsewhere."""
+    """Return whether the process of a heartbeat lives: by its id on this machine, else by the file's age."""
     state = read(path)
     if state is None:
         return False
@@ -155,23 +163,23 @@ def living(path: Path) -> bool:
         return lives
     try:
         return abs(_now(path.parent) - path.stat().st_mtime) < DEAD_AFTER_SECONDS
-    except FileNotFoundError:  # left meanwhile
+    except FileNotFoundError:  # removed meanwhile
         return False
 
 
 def _now(folder: Path) -> float:
-    """Ask the file system for the time; its own clock gives it to the beats, too."""
+    """Return the time of the file system, which also dates the heartbeats."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"now")
             file.flush()
             return os.fstat(file.fileno()).st_mtime
-    except OSError:  # read-only: nothing is taken over here
+    except OSError:  # read-only: nothing can be taken over here
         return time.time()
 
 
-def _beats(path: Path) -> bool:
-    """Tell whether a heartbeat changes while one looks, where its process cannot be asked."""
+def _changes(path: Path) -> bool:
+    """Watch the heartbeat of a process on another machine; return whether it changes."""
     state = read(path)
     if state is None or is_alive(state["process"]) is not None:
         return False

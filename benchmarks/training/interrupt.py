@@ -1,4 +1,4 @@
-"""A request to stop: the loop saves at its next step and leaves, so that the run goes on elsewhere."""
+"""A request to stop: the loop saves a checkpoint after its next step and exits; the run can resume."""
 
 import signal
 import threading
@@ -7,11 +7,11 @@ _requested = threading.Event()
 
 
 class Interrupted(BaseException):
-    """A run was asked to stop, has saved where it is, and has no record yet."""
+    """A run has stopped on request: its checkpoint is saved, and it has no record yet."""
 
 
 def requested() -> bool:
-    """Tell whether this process was asked to stop."""
+    """Return whether this process is asked to stop."""
     return _requested.is_set()
 
 
@@ -21,10 +21,10 @@ def request() -> None:
 
 
 def withdraw() -> None:
-    """Take the request back."""
+    """Withdraw the request."""
     _requested.clear()
 
 
 def on_signal(number: signal.Signals) -> None:
-    """Let a signal ask this process to stop."""
+    """Make a signal request the stop."""
     signal.signal(number, lambda *_: request())

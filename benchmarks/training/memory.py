@@ -1,4 +1,4 @@
-"""The most memory that a run uses: of the GPU, or on a CPU of the process."""
+"""The peak memory of a run: of the GPU, or of the process on a CPU."""
 
 import gc
 import resource
@@ -11,45 +11,45 @@ from typing import Any
 import torch
 
 CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
-CLEAR_PEAK = "5"  # proc(5): sets VmHWM back to the memory that is resident now
+CLEAR_PEAK = "5"  # proc(5): resets VmHWM to the resident memory
 
 
 class PeakMemory:
-    """Measures from its making on, in a worker that may have had other runs before.
+    """The peak memory since this object was made; earlier runs of the same worker do not count.
 
     Attributes:
-        of: what is measured: `gpu` (its tensors), `process` (all of it, libraries and images too), or,
-            where the system keeps one mark for good, `process since its start`.
+        of: the measured memory: `gpu` (tensors), `process` (including libraries and images), or
+            `process since its start` if the system cannot reset the peak.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.before = 0
-        gc.collect()  # or what another run left behind would count
+        gc.collect()  # objects of an earlier run must not count
         self.of = self._reset()
 
     @property
     def bytes(self) -> int:
-        """Give the most so far."""
+        """Return the peak so far, in bytes."""
         return max(self.before, self._read())
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the most so far."""
+        """Return the peak so far."""
         return {"bytes": self.bytes}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from a saved peak."""
         self.before = state["bytes"]
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave out what has a record of its own."""
+        """Exclude another run, which has its own record."""
         self.before = self.bytes
         yield
         self._reset()
 
     def _reset(self) -> str:
-        """Forget what was before, if the system can; gives what is measured from here on."""
+        """Reset the peak if the system can; return the kind of memory that is measured from now on."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
             return "gpu"

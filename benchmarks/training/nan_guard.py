@@ -1,6 +1,6 @@
-"""Whether a run's figures stay finite, and where its loss jumps; the device is not waited for.
+"""Detect NaN, Inf and loss spikes without a device sync.
 
-Several processes that share a run stop together, at the first step that was not finite in one of them.
+Processes that share a run stop together, at the first step that is not finite in any of them.
 """
 
 import copy
@@ -18,25 +18,25 @@ from ...methods.base import Method, Metrics
 from ...methods.networks.tensor_files import tensors_in
 from ..config.schema import OnNan
 
-EVERY = 100  # steps between two looks
-RECENT = 100  # losses that tell what is usual
-SPIKE = 5.0  # times the usual loss; and no less than half of where the run began
-MOST_SKIPPED = 20  # steps in a row that `on_nan=skip` leaves out
+EVERY = 100  # steps between two checks
+RECENT = 100  # losses whose median is the usual loss
+SPIKE = 5.0  # a spike is this many times the usual loss, and at least half the first losses
+MOST_SKIPPED = 20  # steps in a row that `on_nan=skip` may undo
 
 
 class NanGuard:
-    """Looks at the figures of every step, some steps late, and at the weights before they are saved.
+    """A check of the metrics of every step, some steps later, and of the weights before each checkpoint.
 
     Args:
-        method: what is trained.
-        folder: of the run, for the error.
-        on_nan: stop at the first figure that is not finite, or undo its step and go on. The latter waits
-            for the device in every step.
+        method: the method that is trained.
+        folder: the run's folder, for the error message.
+        on_nan: stop at the first value that is not finite, or undo its step and continue. The latter
+            synchronizes with the device in every step.
     """
 
     def __init__(self, method: Method, folder: Path, on_nan: OnNan) -> None:
         self.method, self.folder, self.on_nan = method, folder, on_nan
-        self.saved_at: int | None = None  # steps in the last checkpoint
+        self.saved_at: int | None = None  # step of the last checkpoint
         self.skipped: list[int] = []
         self.num_spikes = 0
         self._last = -1
@@ -47,19 +47,20 @@ class NanGuard:
         self._sent: _Sent | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Give what has been seen; `check` comes first."""
+        """Return the state. Call `check` first."""
         names = ("skipped", "num_spikes", "_first", "_recent", "_spikes")
         return {name: copy.copy(getattr(self, name)) for name in names}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from a saved state."""
         for name, value in state.items():
             setattr(self, name, value)
 
     def step(self, t: int) -> Metrics:
-        """Let the method take step t.
+        """Take step t of the method.
 
-        Raises: RunFailed when figures of an earlier step are not finite.
+        Raises:
+            RunFailed: a metric of an earlier step is not finite.
         """
         if self.on_nan is OnNan.skip:
             return self._undoable(t)
@@ -68,9 +69,10 @@ class NanGuard:
         return metrics
 
     def check(self) -> None:
-        """Look at all figures so far and at what would be saved; waits for the device.
+        """Check all metrics so far and the state of the method; synchronize with the device.
 
-        Raises: RunFailed.
+        Raises:
+            RunFailed: a value is not finite.
         """
         self._send()
         self._read()
@@ -78,12 +80,12 @@ class NanGuard:
         self._stop_at((self._last, f"{name} is not finite after step {self._last + 1:,}") if name else None)
 
     def check_scores(self, scores: Mapping[str, float] | None, part: str, step: int) -> None:
-        """See that a method can be judged. Raises: RunFailed."""
+        """Check that the loss of an evaluation is finite. Raises RunFailed if not."""
         if scores is not None and not math.isfinite(scores["loss"]):
             self._fail(f"the loss on {part} is {scores['loss']} after step {step:,}")
 
     def spikes(self) -> list[dict[str, float]]:
-        """Give the jumps of the loss since this was asked last."""
+        """Return the loss spikes since the last call."""
         new, self._spikes = self._spikes, []
         return new
 
@@ -94,7 +96,7 @@ class NanGuard:
             self._send()
 
     def _send(self) -> None:
-        """Read the figures that were sent last, and send those held since on their way to the CPU."""
+        """Read the metrics that were sent last; start the copy of those held since to the CPU."""
         self._read()
         if self._held:
             self._sent, self._held = _Sent(self._held), []
@@ -104,7 +106,7 @@ class NanGuard:
             return
         sent, self._sent = self._sent, None
         wrong = None
-        for t, name, value in sent.figures():
+        for t, name, value in sent.values_of_steps():
             if not math.isfinite(value):
                 wrong = t, f"{name} is {value} at step {t + 1:,}"
                 break
@@ -113,7 +115,7 @@ class NanGuard:
         self._stop_at(wrong)
 
     def _judge(self, t: int, loss: float) -> None:
-        """Note a loss that is far above the usual."""
+        """Note a loss far above the usual one."""
         if len(self._recent) >= RECENT // 10:
             usual = median(self._recent)
             if loss > max(SPIKE * usual, median(self._first) / 2):
@@ -124,7 +126,7 @@ class NanGuard:
         self._recent = [*self._recent[1 - RECENT :], loss]
 
     def _undoable(self, t: int) -> Metrics:
-        """Take a step, and take it back when something is not finite; the streams go on."""
+        """Take a step; undo it if a value is not finite. The streams of batches do not go back."""
         before = copy.deepcopy(self.method.state_dict())
         metrics = self.method.step(t)
         if not distributed.any_rank(bool(not_finite(metrics) or not_finite(self.method.state_dict()))):
@@ -139,22 +141,22 @@ class NanGuard:
         return metrics
 
     def _stop_at(self, wrong: tuple[int, str] | None) -> None:
-        """Stop where this or another process has met a step that was not finite."""
+        """Stop at the first step that is not finite in any process."""
         if first := min(filter(None, distributed.all_gather(wrong)), default=None):
             self._fail(first[1])
 
-    def _fail(self, what: str) -> None:
+    def _fail(self, problem: str) -> None:
         kept = (
             "there is no checkpoint before it"
             if self.saved_at is None
             else f"{self.folder / 'checkpoint.pt'}, of step {self.saved_at:,}, is the last good checkpoint"
         )
-        hint = "" if self.on_nan is OnNan.skip else ", or set on_nan=skip to leave such steps out"
-        raise RunFailed(f"{what}; {kept}. Lower recipe.lr{hint}")
+        hint = "" if self.on_nan is OnNan.skip else ", or set on_nan=skip to undo such steps"
+        raise RunFailed(f"{problem}; {kept}. Lower recipe.lr{hint}")
 
 
 class _Sent:
-    """Figures of some steps on their way from the device."""
+    """Metrics of some steps, in an asynchronous copy from the device."""
 
     def __init__(self, held: list[tuple[int, Metrics]]) -> None:
         self.keys = [(t, name) for t, metrics in held for name in metrics]
@@ -170,8 +172,8 @@ class _Sent:
         else:
             self.values = stacked
 
-    def figures(self) -> Iterator[tuple[int, str, float]]:
-        """Give step, name and value, in the order in which they came."""
+    def values_of_steps(self) -> Iterator[tuple[int, str, float]]:
+        """Yield step, name and value in their order; wait for the copy."""
         if self.event is not None:
             self.event.synchronize()
         for (t, name), value in zip(self.keys, self.values.tolist(), strict=True):
@@ -179,7 +181,7 @@ class _Sent:
 
 
 def not_finite(state: Mapping[str, Any]) -> str:
-    """Name the first tensor of a state that holds NaN or infinity; empty where none does."""
+    """Return the name of the first tensor of a state that holds NaN or Inf; empty if there is none."""
     found = {name: tensor for name, tensor in tensors_in(state) if tensor.is_floating_point()}
     flags = [torch.isfinite(tensor).all() for tensor in found.values()]
     device = next((f.device for f in flags if f.device.type == "cuda"), torch.device("cpu"))

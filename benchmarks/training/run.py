@@ -229,7 +229,7 @@ def _record(config: RunConfig, built: BuiltProblem, training: Training, started:
         "seed": config.seed,
         "digest": config.digest,
         "comparison_id": config.comparison_id,
-        "setting": config.words(),
+        "setting": config.describe(),
         "notes": list(built.notes),
         "config": config.resolved(),
         "overrides": overrides(config) if config.role is Role.run else [],

@@ -4,13 +4,16 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from transferbench.benchmarks.cli import main
 from transferbench.benchmarks.config.compose import compose_request, rows, settings_of
 from transferbench.benchmarks.config.resolve import run_config
-from transferbench.benchmarks.launch.plan import in_order, plan
+from transferbench.benchmarks.config.schema import Request
+from transferbench.benchmarks.launch.plan import plan, run_order
+from transferbench.benchmarks.parser import COMMANDS, DATA
 
 TINY = [
     "backbone=tiny",
@@ -23,6 +26,7 @@ TINY = [
     "source_recipe.batch_size=8",
     "threads=1",
 ]
+LAUNCH_ONLY = {"methods", "seeds", "workers", "on", "cluster"}  # settings of `bench`, not of `run`
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +82,7 @@ def test_dry_run_prints_runs_with_an_estimate_and_runs_nothing(results, capsys):
 def test_what_others_rest_on_comes_first_then_the_dearest_row_of_each_seed(results):
     overrides = ["methods=finetune,scratch,l2tl,datl", *TINY, "source_recipe.steps=40"]
     request = compose_request(overrides)
-    todo = in_order(plan(request, overrides), results)
+    todo = run_order(plan(request, overrides), results)
     assert [(c.method, c.seed) for c in todo] == [
         ("pretrain", 0),
         ("scratch", 0),
@@ -150,10 +154,29 @@ def test_a_failed_run_is_exit_one_and_stops_no_other(results, capsys, monkeypatc
     assert "| From scratch" in out
 
 
-def test_help_shows_examples(capsys):
+@pytest.mark.parametrize("command", [c.name for c in (*COMMANDS, DATA)])
+def test_help_shows_examples_of_the_command_alone(command, capsys):
     with pytest.raises(SystemExit):
-        main(["bench", "--help"])
-    assert "transferbench bench target=" in capsys.readouterr().out
+        main([command, "--help"])
+    text = capsys.readouterr().out
+    examples = [line.split() for line in text.splitlines() if line.startswith("  transferbench ")]
+    assert {words[1] for words in examples} == {command}
+
+
+@pytest.mark.parametrize(("command", "others"), [("bench", {"seed"}), ("run", LAUNCH_ONLY)])
+def test_help_names_every_setting(command, others, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    text = capsys.readouterr().out
+    assert {f.name for f in fields(Request) if not re.search(rf"^  {f.name}[=.]", text, re.M)} == others
+
+
+def test_the_first_help_lists_commands_and_exit_codes(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert all(command.summary in " ".join(text.split()) for command in (*COMMANDS, DATA))
+    assert re.findall(r"^  (\d+) ", text, re.M) == ["0", "1", "2", "130"]
 
 
 def test_the_command_line_answers_without_torch():

@@ -150,7 +150,7 @@ def test_ctrl_c_twice_says_one_line_and_saves(tmp_path):
             time.sleep(0.05)
         _, error = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert error.strip() == "stopped; the same command goes on where this one ended"
+    assert error.strip() == "stopped; the same command resumes"
     assert not list(tmp_path.glob("*/*/*/heartbeat"))  # the worker has left by itself
     assert list(tmp_path.glob("*/*/*/checkpoint.pt"))
 

@@ -111,7 +111,7 @@ def test_between_two_looks_steps_go_on_and_the_step_is_still_named(config_of, re
 @pytest.mark.parametrize("name", ["scratch", "l2tl"])
 def test_skipping_undoes_the_step_and_the_record_shows_it(config_of, results, monkeypatch, name):
     config = config_of(name, *LONG, "on_nan=skip")
-    assert "on_nan=skip" in config.words()
+    assert "on_nan=skip" in config.describe()
     assert config.digest != config_of(name, *LONG).digest
     poisoned(monkeypatch, name, {0: "loss", 7: "weights", 19: "loss"})
     done = run_one(config, results)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from transferbench.benchmarks.cli import main
-from transferbench.benchmarks.commands.reproduce import differences, figures
+from transferbench.benchmarks.commands.reproduce import differences, reproducible
 from transferbench.benchmarks.config.compose import request_for
 from transferbench.benchmarks.config.resolve import run_config
 from transferbench.benchmarks.launch import pool
@@ -58,15 +58,15 @@ def test_a_run_made_again_is_equal(place, capsys, method):
     run = run_of(place, method)
     before = (run / "record.json").read_bytes()
     assert again(place, run) == 0
-    assert capsys.readouterr().out.startswith("equal in every figure but times: reproduced-")
+    assert capsys.readouterr().out.startswith("equal in all numbers except times and memory: reproduced-")
     assert (run / "record.json").read_bytes() == before
     made = next(place.glob("reproduced-*"))
     old, new = (json.loads(next(r.glob(f"photos-pets/{method}/*/record.json")).read_text())
                 for r in (place / "results", made))  # fmt: skip
     assert old["started"] <= new["started"]
-    assert figures(old) == figures(new)
+    assert reproducible(old) == reproducible(new)
     assert again(place, run / "record.json") == 2  # what was made is not taken for what is to be made
-    assert "has this run already" in capsys.readouterr().err
+    assert "this run is there already" in capsys.readouterr().err
 
 
 def test_it_says_what_differs_and_by_how_much(place, capsys):
@@ -117,9 +117,9 @@ def test_other_settings_are_refused(place, capsys):
     ("given", "expected"),
     [
         ((), "reproduce: 0 runs; expected one folder"),
-        (("nowhere",), "nowhere: no record there; expected the folder of a finished run"),
-        (("RUN", "recipe.steps=3"), "recipe.steps=3: the record tells that; expected target, source"),
-        (("PRETRAINING",), "of a pretraining; it is made again with a run that rests on it"),
+        (("nowhere",), "nowhere: no record; expected the folder of a finished run"),
+        (("RUN", "recipe.steps=3"), "recipe.steps=3: fixed by the record; expected target, source"),
+        (("PRETRAINING",), "record of a pretraining; expected a run that uses it"),
     ],
 )
 def test_a_wrong_request(place, capsys, given, expected):
@@ -133,7 +133,7 @@ def test_differences_are_told_by_place():
         "a[1].b: 0.5 in the record, 0.75 now (+0.25)"
     ]
     old, new = {"correct": "/w=="}, {"correct": "8A=="}
-    assert list(differences(old, new)) == ["correct: 4 test images are judged otherwise"]
+    assert list(differences(old, new)) == ["correct: differs for 4 test images"]
     assert list(differences({"a": [1]}, {"a": [1, 2]})) == ["a: [1] in the record, [1, 2] now"]
 
 
@@ -161,7 +161,10 @@ def test_a_pool_makes_the_same_as_one_process(made, tmp_path):
     pool.run_all(configs, tmp_path, 2, lambda config, error: failed.append(error), lambda: None)
     assert failed == [None, None]
     alone, pooled = (
-        {path.parent.name: figures(json.loads(path.read_text())) for path in root.glob("*/*/*/record.json")}
+        {
+            path.parent.name: reproducible(json.loads(path.read_text()))
+            for path in root.glob("*/*/*/record.json")
+        }
         for root in (made / "results", tmp_path)
     )
     assert len(alone) == 3

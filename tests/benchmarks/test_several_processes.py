@@ -113,10 +113,10 @@ def test_a_method_that_cannot_be_split_says_so(config_of, results, name):
 def test_what_cannot_be_split_is_refused(config_of, results):
     config = config_of("finetune", "recipe.batch_size=10")
     ((_, reason),) = why_incompatible([config], results, processes=4).values()
-    assert reason == "recipe.batch_size=10 is no multiple of 4 processes"
+    assert reason == "recipe.batch_size=10 is not a multiple of 4 processes"
     config = config_of("finetune", "recipe.compile=true")
     ((_, reason),) = why_incompatible([config], results, processes=2).values()
-    assert reason == "recipe.compile=true is for one process, and here are 2"
+    assert reason == "recipe.compile=true supports one process; there are 2"
     config = config_of("l2tl", "method.preset=first_order")  # it judges single images
     ((_, reason),) = why_incompatible([config], results, processes=2).values()
     assert reason == "its batches cannot be split over 2 processes"

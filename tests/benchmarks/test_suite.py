@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from transferbench import InputError
-from transferbench.benchmarks.commands.class_images import NUM_CLASSES, PER_CLASS, write_pictures
+from transferbench.benchmarks.commands.class_images import NUM_CLASSES, PER_CLASS, write_class_images
 from transferbench.benchmarks.config.compose import suites
 from transferbench.benchmarks.launch.plan import row_of
 from transferbench.benchmarks.launch.suite_plan import cells, load, write_plan
@@ -153,7 +153,7 @@ def test_a_stand_in_is_named_until_the_user_names_a_source(root):
 def test_pictures_are_of_the_classes_that_weigh_most_and_least(results):
     classes = catalog.load("glyphs").classes
     weights = {name: i / 100 for i, name in enumerate(classes)}
-    path = write_pictures("glyphs", "digits", weights, results)
+    path = write_class_images("glyphs", "digits", weights, results)
     found = json.loads(path.read_text())
     assert path == results / "suites" / "pictures" / "glyphs-digits.json"
     assert set(found["classes"]) == {*classes[-NUM_CLASSES:], *classes[:NUM_CLASSES]}
@@ -166,5 +166,5 @@ def test_pictures_are_of_the_classes_that_weigh_most_and_least(results):
 
 def test_pictures_of_few_classes_show_each_once(results):
     weights = dict.fromkeys(catalog.load("glyphs").classes[:5], 1.0)
-    found = json.loads(write_pictures("glyphs", "digits", weights, results).read_text())
+    found = json.loads(write_class_images("glyphs", "digits", weights, results).read_text())
     assert len(found["classes"]) == 5

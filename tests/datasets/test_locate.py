@@ -35,8 +35,8 @@ def test_the_list_names_every_set_with_sizes_and_where_it_is(root, tmp_path, cap
     assert "3,334" in lines["aircraft"]
     assert "yes" in lines["aircraft"]
     assert "2.75 GB" in lines["aircraft"]
-    assert "no; by hand" in lines["imagenet"]
-    assert "yes, made here" in lines["digits"]
+    assert "no; download by hand" in lines["imagenet"]
+    assert "yes, built in" in lines["digits"]
 
 
 def test_a_drawn_holdout_is_printed_as_it_is_kept(root, tmp_path, capsys):
@@ -167,7 +167,7 @@ def test_the_doctor_tells_twins_of_two_parts(shared_images, capsys):
     shutil.copy(target / "test/cat/0.jpg", target / "train/dog/copy.jpg")
     assert main(["data", "doctor", str(target)]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "train and test have 1 near-identical pairs, 1 under different labels" in out
+    assert "train and test have 1 near-identical pairs, 1 with different labels" in out
     assert "train/dog/copy.jpg and test/cat/0.jpg" in out
 
 

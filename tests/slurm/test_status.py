@@ -8,7 +8,7 @@ import time
 import pytest
 from transferbench.benchmarks.commands.status import state_of, watch
 from transferbench.benchmarks.launch import stage_data as staging
-from transferbench.benchmarks.launch.on_slurm import _asked
+from transferbench.benchmarks.launch.on_slurm import _resources
 from transferbench.slurm.cluster import Cluster
 from transferbench.slurm.queue import Job
 
@@ -23,13 +23,13 @@ def write(folder, name, content):
 @pytest.mark.parametrize(
     ("job", "state"),
     [
-        (None, ("lost", "its process is gone; the same command goes on with it")),
-        (Job("7", "PENDING", "Dependency"), ("pending", "job 7 waits for what it rests on")),
+        (None, ("lost", "its process is gone; repeat the command to resume")),
+        (Job("7", "PENDING", "Dependency"), ("pending", "job 7 waits for runs that it requires")),
         (Job("7", "PENDING", "QOSMaxJobs"), ("pending", "job 7 waits (QOSMaxJobs)")),
-        (Job("7", "RUNNING", "None", "n1"), ("running", "job 7 on n1: starts")),
+        (Job("7", "RUNNING", "None", "n1"), ("running", "job 7 on n1: starting")),
         (
             Job("7", "TIMEOUT", in_queue=False),
-            ("lost", "job 7 ran into its time limit before it could save; retry asks for more"),
+            ("lost", "job 7 reached its time limit before it could save; retry requests more time"),
         ),
         (
             Job("7", "FAILED", "exit code 0:9", in_queue=False),
@@ -45,7 +45,7 @@ def test_a_living_run_tells_of_itself_and_a_waiting_one_where_it_goes_on(tmp_pat
     write(tmp_path, "heartbeat", {**BEAT, "time": time.time()})
     assert state_of(tmp_path, Job("7", "RUNNING", "None", "n1")) == ("running", "step 7 of 20, 3 s left")
     waits = Job("7", "PENDING", "BeginTime")
-    assert state_of(tmp_path, waits) == ("pending", "job 7 waits to be started again, goes on at step 7")
+    assert state_of(tmp_path, waits) == ("pending", "job 7 waits for its next start, resumes at step 7")
 
 
 def test_an_error_is_told_by_its_last_line_unless_the_run_is_queued_again(tmp_path):
@@ -73,7 +73,7 @@ def test_watch_ends_when_nothing_goes_on(tmp_path, capsys):
 def test_time_and_memory_come_from_like_runs(config_of):
     config = config_of("finetune")
     asks = Cluster("mine", memory_gb=8, minutes=240)
-    assert _asked(config, [], asks) == (240, 8.0)
+    assert _resources(config, [], asks) == (240, 8.0)
     like = {
         "method": "finetune",
         "config": config.resolved(),
@@ -81,10 +81,10 @@ def test_time_and_memory_come_from_like_runs(config_of):
         "peak_memory_bytes": 2**30,
         "environment": {"device": "cpu (x86_64)"},
     }
-    assert _asked(config, [like], asks) == (40, 2.0)
-    assert _asked(config, [like | {"environment": {"device": "NVIDIA"}}], asks) == (40, 8.0)
-    assert _asked(config, [like | {"seconds": {"prepare": 0.0, "step": 1e6}}], asks)[0] == 240
-    assert _asked(config_of("finetune", "recipe.steps=77"), [like], asks) == (240, 8.0)
+    assert _resources(config, [like], asks) == (40, 2.0)
+    assert _resources(config, [like | {"environment": {"device": "NVIDIA"}}], asks) == (40, 8.0)
+    assert _resources(config, [like | {"seconds": {"prepare": 0.0, "step": 1e6}}], asks)[0] == 240
+    assert _resources(config_of("finetune", "recipe.steps=77"), [like], asks) == (240, 8.0)
 
 
 def test_images_are_copied_to_a_nodes_disk_once(tmp_path, monkeypatch):
