@@ -35,6 +35,7 @@ QUOTED = (
     "data.mirror",
     "cluster",
 )  # may hold what Hydra's grammar does not
+MOVED = dict.fromkeys((("method.preset", "first_order"), ("method.credit", "first_order")), "l2tl_gradients")
 SUITE: dict[str, Callable[[Any], bool]] = {  # the form of a suite's file
     **dict.fromkeys(("element", "title", "view", "source", "stands_for"), lambda v: isinstance(v, str)),
     "targets": lambda v: isinstance(v, list) and all(isinstance(target, str) for target in v),
@@ -128,6 +129,8 @@ def _one_line(error: Exception, overrides: Iterable[str], names: list[str]) -> s
     if not name or "mbiguous value" in text:  # Hydra's grammar does not say which override it means
         wrong = next((f"{n}={v}" for n, v in given.items() if n == name or not _readable(f"{n}={v}")), "")
         return f"{wrong}: not readable; expected one value, in quotes if it holds any of {{}}[],'"
+    if right := MOVED.get((name, given.get(name, ""))):
+        return f"{name}={given[name]}: credit by gradients is a method now; expected method={right}"
     return f"{name}={given.get(name, '')}: expected {_expected(text)}"
 
 

@@ -64,7 +64,7 @@ def why_incompatible(
 
 def _unsplit(config: RunConfig, processes: int) -> str:
     """Say why the batches of a run cannot be split among processes; empty where they can."""
-    if processes > 1 and not methods.load(config.method).can_be_data_parallel(config.settings):
+    if processes > 1 and not methods.load(config.method).data_parallel:
         return f"its batches cannot be split over {processes} processes"
     if processes > 1 and config.recipe.compile:
         return f"recipe.compile=true is for one process, and here are {processes}"
