@@ -107,11 +107,6 @@ class Method(ABC):
         return self.net.target(x)
 
     @classmethod
-    def can_be_data_parallel(cls, config: Any) -> bool:
-        """Tell whether several processes may share a run of these settings."""
-        return cls.data_parallel
-
-    @classmethod
     def why_incompatible(cls, problem: Problem) -> str:
         """Say why it cannot run on a problem; empty where it can."""
         return ""

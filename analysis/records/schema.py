@@ -132,6 +132,31 @@ def _renamed_override(word: str) -> str:
     return f"{RENAMED.get(name, name)}{equals}{value}"
 
 
+OF_REWARDS = frozenset(  # settings of L2TL that credit by gradients never used, or that its preset fixed
+    [
+        "preset",
+        "weights",
+        "credit",
+        "reward",
+        "replay",
+        "first_policy_step",
+        "reward_augmented",
+        "lambda_denominator",
+        "normalizer",
+        "reduction",
+        "logp_mean",
+        "reward_train_mode",
+        "baseline_momentum",
+        "baseline_first",
+        "baseline_debiased",
+        "policy_lr",
+        "policy_lr_decay_step",
+        "decay_biases",
+        "ties",
+    ]
+)
+
+
 def _as_l2tl_gradients(record: dict[str, Any]) -> dict[str, Any]:
     """Return an early record of `method=l2tl method.preset=first_order` as one of `method=l2tl_gradients`."""
     settings = record["config"].get("settings")
@@ -139,7 +164,7 @@ def _as_l2tl_gradients(record: dict[str, Any]) -> dict[str, Any]:
         return record
     if settings.get("preset") != "first_order" or settings.get("weights", "learned") != "learned":
         return record
-    own = {name: value for name, value in settings.items() if name not in ("preset", "weights", "credit")}
+    own = {name: value for name, value in settings.items() if name not in OF_REWARDS}
     return record | {
         "method": "l2tl_gradients",
         "label": record["label"].replace("L2TL, first_order", "L2TL by gradients"),

@@ -34,6 +34,7 @@ QUOTED = (
     "data.mirror",
     "cluster",
 )  # may hold characters that Hydra's grammar does not allow
+MOVED = dict.fromkeys((("method.preset", "first_order"), ("method.credit", "first_order")), "l2tl_gradients")
 SUITE: dict[str, Callable[[Any], bool]] = {  # valid values of a suite file
     **dict.fromkeys(("element", "title", "view", "source", "stands_for"), lambda v: isinstance(v, str)),
     "targets": lambda v: isinstance(v, list) and all(isinstance(target, str) for target in v),
@@ -132,6 +133,8 @@ def _one_line(error: Exception, overrides: Iterable[str], names: list[str]) -> s
     if not name or "mbiguous value" in text:  # Hydra's error does not name the override
         wrong = next((f"{n}={v}" for n, v in given.items() if n == name or not _readable(f"{n}={v}")), "")
         return f"{wrong}: not readable; expected one value, in quotes if it holds any of {{}}[],'"
+    if right := MOVED.get((name, given.get(name, ""))):
+        return f"{name}={given[name]}: credit by gradients is a method now; expected method={right}"
     return f"{name}={given.get(name, '')}: expected {_expected(text)}"
 
 

@@ -79,7 +79,7 @@ def why_incompatible(
 
 def _why_not_data_parallel(config: RunConfig, processes: int) -> str:
     """Return why the batches of a run cannot be split among processes; empty if they can."""
-    if processes > 1 and not methods.load(config.method).can_be_data_parallel(config.settings):
+    if processes > 1 and not methods.load(config.method).data_parallel:
         return f"its batches cannot be split over {processes} processes"
     if processes > 1 and config.recipe.compile:
         return f"recipe.compile=true supports one process; there are {processes}"

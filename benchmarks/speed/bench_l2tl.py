@@ -27,10 +27,9 @@ def bench_l2tl_step(benchmark: Any, size: str) -> None:
 @pytest.mark.parametrize("size", ON_CPU)  # in fp32 alone
 def bench_credit_by_gradients(benchmark: Any, size: str) -> None:
     """Take the same step where gradients judge the source (docs/learned-weights.md), batch for batch."""
-    own = {"l2tl": (), "gradients": ("method.preset=first_order",)}
-    built = {name: build("l2tl", *SIZES[size], *given) for name, given in own.items()}
+    built = {name: build(name, *SIZES[size]) for name in ("l2tl", "l2tl_gradients")}
     clock = device_clock(built["l2tl"][1].problem.device)
     rivals = {name: stepper(method) for name, (method, _) in built.items()}
     times = race(benchmark, Rounds(rivals, clock), count=10, warmup=2)
-    ratio = times.ratios("gradients", "l2tl")
+    ratio = times.ratios("l2tl_gradients", "l2tl")
     show(benchmark, f"L2TL step by gradients / by rewards: {size}", ratio, most=BY_GRADIENTS)

@@ -1,82 +1,185 @@
-"""L2TL's credit by gradients: what each class's images do for the holdout's loss, to first order.
+"""First-order credit: how much training on each source image lowers the holdout's loss.
 
-Not in the paper, whose policy sees one reward for all classes; tried in docs/learned-weights.md.
-Shape letters: M candidates, B a batch, S source classes, F features.
+One step of learning rate r on image j with weight w changes the holdout's loss by
+-r w <gradient of j, gradient of the holdout> to first order (Ren et al., arXiv 1803.09050; Wang et al., DDS,
+arXiv 1911.10088). This inner product is the derivative of the image's loss along one direction. A finite
+difference gives it for a whole batch by one forward pass with moved weights. The gradients of single images
+would take one backward pass each.
+
+Shape letters: B images of a batch, S source classes.
 """
 
-import math
+import copy
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ... import InputError
-from ..base import Problem, classed_source, restore, saved
-from ..networks.network import Network
-from ..recipe import Precision
-from .credit import ClassCredit, Judge, shared_parameters, unit
+from ..base import restore, saved
+from ..metrics import classification_loss
+from ..networks.network import Network, frozen_statistics
+
+DISTANCE = 1e-4  # norm of the move of the weights; in float32 the two losses still differ
+SOFTENING = 0.5  # nats; added to the loss by which a relative credit is divided
 
 
-class GradientCredit:
-    """Follows the holdout's gradient, judges source images along it, and says how the policy should lean.
+def shared_parameters(net: Network) -> list[Tensor]:
+    """Return the parameters that source and target share: the trainable ones of the encoder."""
+    return [p for p in net.encoder.parameters() if p.requires_grad]
+
+
+class Judge:
+    """A source head and a target head that only measure credit; each learns from a batch after it was used.
+
+    The target head learns from the holdout. The network's target head has learned its few training images by
+    heart, and a class that the encoder needs may look harmful through it. The source head learns from every
+    image that is judged. In the network's source head a class of weight zero is pushed away by all other
+    classes, and would look harmful forever.
 
     Args:
-        problem: with a source of classes.
-        net: whose shared parameters the gradient is taken in.
-        config: the settings of L2TL.
-
-    Raises: InputError for a precision that rounds away what is measured.
+        net: gives the shapes. The target head starts at zero, the source head as a copy.
+        rate: Adam's learning rate; 0: the network's own heads are used.
+        layerwise: scale the gradient of each tensor to the norm of its weights, as in LARS (You et al., arXiv
+            1708.03888), for else a few layers dominate.
     """
 
-    def __init__(self, problem: Problem, net: Network, config: Any) -> None:
-        precision = problem.recipe.precision
-        if precision is not Precision.fp32:
-            raise InputError(
-                f"method.credit={config.credit}: takes small differences of losses, which "
-                f"recipe.precision={precision} rounds away; expected fp32"
-            )
-        self.config = config
-        self.classes = ClassCredit(classed_source(problem).num_classes, problem.device)
-        self.heads = Judge(net, config.judge_lr, config.layerwise)
-        num_shared = sum(p.numel() for p in shared_parameters(net))
-        self.direction = torch.zeros(num_shared, device=problem.device)
+    def __init__(self, net: Network, rate: float, layerwise: bool = False) -> None:
+        self.layerwise = layerwise
+        self.heads = copy.deepcopy(nn.ModuleDict({"source": net.source_head, "target": net.target_head}))
+        for parameter in self.heads["target"].parameters():
+            nn.init.zeros_(parameter)
+        self.optimizer = torch.optim.Adam(self.heads.parameters(), lr=rate) if rate else None
 
     def state_dict(self) -> dict[str, Any]:
-        """Give all that changes."""
+        """Return the state of the heads and their optimizer."""
         return saved(self)
 
     def load_state_dict(self, state: Any) -> None:
-        """Take it back."""
+        """Restore a state."""
         restore(self, state)
 
-    def judged_least(self, y_M: Tensor, kept: Tensor, most: int) -> Tensor:
-        """Give the places of so many candidates at most, not kept, whose classes were judged least."""
-        count_M = self.classes.count_S[y_M].index_fill(0, kept, math.inf)
-        return torch.argsort(count_M, stable=True)[: min(most, len(y_M) - len(kept))]
+    def direction(self, net: Network, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gradient of the holdout's loss, flat and of unit length, and the loss [].
 
-    def follow(self, net: Network, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Add a holdout batch's gradient to the fading sum of those before.
-
-        Returns: the sum's direction, flat and of unit length, and the batch's loss [].
+        The gradient is that of the shared parameters. Norms use batch statistics; running ones do not change.
         """
-        newest, loss = self.heads.direction(net, x, y)
-        self.direction = self.config.direction_memory * self.direction + newest
-        return unit(self.direction), loss
+        head = net.target_head if self.optimizer is None else self.heads["target"]
+        with frozen_statistics(net):
+            feature_BF = net.features(x)
+        loss = classification_loss(head(feature_BF).float(), y)
+        wanted = shared_parameters(net)
+        shared = torch.autograd.grad(loss, wanted)
+        self._learn("target", feature_BF.detach(), y)
+        if self.layerwise:
+            shared = tuple(unit(g) * p.detach().norm() for g, p in zip(shared, wanted, strict=True))
+        return unit(torch.cat([g.flatten() for g in shared])), loss.detach()
 
-    def judge(
-        self, net: Network, along: Tensor, x: Tensor, y: Tensor, feature_BF: Tensor | None = None
-    ) -> None:
-        """Take in what source images of classes y [B] are worth along a direction."""
-        credit_B = self.heads.credit(net, x, y, feature_BF, along, self.config.relative_credit)
-        self.classes.add(credit_B, y)
+    def credit(
+        self,
+        net: Network,
+        x: Tensor,
+        y: Tensor,
+        feature_BF: Tensor | None,
+        direction: Tensor,
+        relative: bool,
+    ) -> Tensor:
+        """Return the credit [B] of source images x with labels y [B]; see `image_credit`."""
+        head = net.source_head if self.optimizer is None else self.heads["source"]
+        if feature_BF is None:
+            with torch.no_grad(), frozen_statistics(net):
+                feature_BF = net.features(x)
+        credit_B = image_credit(net, head, x, y, feature_BF, direction, relative)
+        self._learn("source", feature_BF, y)
+        return credit_B
 
-    def slopes(self, weight_S: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Give the slopes of the policy's logits, of classes [S] and scale [], and the mixture's worth [].
+    def _learn(self, domain: str, feature_BF: Tensor, y: Tensor) -> None:
+        if self.optimizer is not None:
+            classification_loss(self.heads[domain](feature_BF).float(), y).backward()
+            self.optimizer.step()
+            self.optimizer.zero_grad()
 
-        A class leans by how many standard errors it is above a share of what the source is worth as
-        weights [S] mix it; the scale by how many the mixture is above zero.
-        """
-        worth, error = self.classes.mixture(weight_S)
-        evidence_S = self.classes.evidence(self.config.credit_bar * worth.clamp(min=0))
-        sharp = self.config.credit_sharpness
-        return sharp * evidence_S, sharp * worth / error.clamp(min=1e-12), worth
+
+def unit(vector: Tensor) -> Tensor:
+    """Return the vector scaled to length one; zero stays zero."""
+    return vector / vector.norm().clamp(min=1e-12)
+
+
+def image_credit(
+    net: Network,
+    head: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    feature_BF: Tensor,
+    direction: Tensor,
+    relative: bool = False,
+) -> Tensor:
+    """Return the derivative of each image's source loss [B] along a direction of the shared parameters.
+
+    Args:
+        net: in training mode; it does not change.
+        head: from features to source classes.
+        x: source images [B,3,H,W].
+        y: their labels [B].
+        feature_BF: their features, at the network's present weights.
+        direction: flat, of unit length.
+        relative: divide by the loss. Images with a large loss have large gradients of either sign, and a few
+            of them would dominate the mean of a class.
+    """
+    parameters = shared_parameters(net)
+    with torch.no_grad(), frozen_statistics(net):
+        loss_B = classification_loss(head(feature_BF).float(), y, reduction="none")
+        before = [p.clone() for p in parameters]
+        for p, v in zip(parameters, direction.split([p.numel() for p in parameters]), strict=True):
+            p.add_(v.view(p.shape), alpha=DISTANCE)
+        moved_B = classification_loss(head(net.features(x)).float(), y, reduction="none")
+        for p, old in zip(parameters, before, strict=True):
+            p.copy_(old)
+    credit_B = (moved_B - loss_B) / DISTANCE
+    return credit_B / (loss_B + SOFTENING) if relative else credit_B
+
+
+class ClassCredit:
+    """Mean and spread of the credit of each class, over all its images so far.
+
+    Args:
+        num_classes: S.
+        device: device of the sums.
+    """
+
+    def __init__(self, num_classes: int, device: torch.device) -> None:
+        self.total_S, self.square_S, self.count_S = torch.zeros(3, num_classes, device=device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sums."""
+        return saved(self)
+
+    def load_state_dict(self, state: Any) -> None:
+        """Restore a state."""
+        restore(self, state)
+
+    def add(self, credit_B: Tensor, y: Tensor) -> None:
+        """Add the credit of a batch's images [B] with labels y [B]."""
+        self.total_S = self.total_S.index_add(0, y, credit_B)
+        self.square_S = self.square_S.index_add(0, y, credit_B**2)
+        self.count_S = self.count_S.index_add(0, y, torch.ones_like(credit_B))
+
+    def mean(self) -> Tensor:
+        """Return the mean credit of each class [S]; zero for a class without images."""
+        return self.total_S / self.count_S.where(self.count_S > 0, 1)
+
+    def deviation(self) -> Tensor:
+        """Return the standard deviation [] of the images' credit around the means of their classes."""
+        within = self.square_S.sum() - (self.count_S * self.mean() ** 2).sum()
+        return (within / self.count_S.sum().clamp(min=1)).clamp(min=1e-12).sqrt()
+
+    def mixture(self, weight_S: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean credit [] of the source, weighted by class [S], and its standard error []."""
+        share_S = weight_S * self.count_S
+        total = share_S.sum().clamp(min=1e-8)
+        return (share_S * self.mean()).sum() / total, self.deviation() * (
+            weight_S * share_S
+        ).sum().sqrt() / total
+
+    def evidence(self, baseline: Tensor) -> Tensor:
+        """Return by how many standard errors each class exceeds a bar [S]; 0 for a class without images."""
+        return (self.mean() - baseline) * self.count_S.sqrt() / self.deviation()

@@ -1,4 +1,4 @@
-"""A policy without input over class weights and the scale of the source loss, learned by REINFORCE.
+"""A policy over the class weights and the scale of the source loss, learned by REINFORCE. It has no input.
 
 Source: Zhu, Arik, Yang, Pfister: Learning to Transfer Learn (arXiv 1908.11406), section 4;
 Williams 1992 for the gradient. Shape letters: C source classes, n weight actions, m scale actions.
@@ -20,28 +20,28 @@ Actions = tuple[Tensor, Tensor]  # of each class [C], and of the scale [1]
 
 @dataclass(frozen=True)
 class PolicyConfig:
-    """The constants of a policy; their meaning stands with `L2TL.Config`."""
+    """The levels of a policy, and the constants of REINFORCE as in `L2TL.Config`."""
 
     weight_levels: tuple[float, ...]
     scale_levels: tuple[float, ...]
-    lr: float
-    lr_decay_step: int
-    logp_mean: bool
-    baseline_momentum: float
-    baseline_first: bool
-    baseline_debiased: bool
     learns_weights: bool = True
     learns_scale: bool = True
+    lr: float = 1e-4
+    lr_decay_step: int = 0
+    logp_mean: bool = False
+    baseline_momentum: float = 0.95
+    baseline_first: bool = False
+    baseline_debiased: bool = True
 
 
 class Policy:
-    """A categorical for each source class and one for the scale; all start uniform.
+    """A categorical distribution for each source class and one for the scale; all start uniform.
 
     Args:
         num_classes: C.
         config: levels and constants.
-        seed: with the count of samples it fixes every sample.
-        device: where the logits lie.
+        seed: sample k depends on the seed and on k only.
+        device: device of the logits.
     """
 
     def __init__(self, num_classes: int, config: PolicyConfig, seed: int, device: torch.device) -> None:
@@ -67,15 +67,15 @@ class Policy:
         self.reward_share = torch.zeros((), device=device)  # D
 
     def state_dict(self) -> dict[str, Any]:
-        """Give all that changes."""
+        """Return the state: logits, optimizer, baseline and counts."""
         return saved(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take it back."""
+        """Restore a state."""
         restore(self, state)
 
     def sample(self) -> tuple[Tensor, Tensor, Actions]:
-        """Draw weights [C] and a scale [], and give the actions too."""
+        """Sample weights [C] and a scale []; return the actions too."""
         seed = derive_seed(self.seed, "policy", int(self.num_samples))
         u = torch.rand(len(self.weight_logits) + 1, generator=torch.Generator().manual_seed(seed))
         u = moved(u, self.device)
@@ -84,15 +84,15 @@ class Policy:
         action = _inverse_cdf(self.scale_logits[None], u[-1:])
         return (
             self.weight_levels[action_C],
-            self.scale_levels[action][0],  # a number as an index would be read by the host
+            self.scale_levels[action][0],  # indexing by a number would wait for the device
             (action_C, action),
         )
 
     def log_prob(self, actions: Actions, judged_C: Tensor | None = None) -> Tensor:
-        """Add up the log-probabilities [] that are learned: the classes' sum or mean, and the scale's.
+        """Return the log-probability [] of actions: sum or mean over the classes, plus that of the scale.
 
         Args:
-            actions: as `sample` gives them.
+            actions: from `sample`.
             judged_C: which classes count [C]; None: all.
         """
         action_C, action = actions
@@ -106,10 +106,10 @@ class Policy:
         return total
 
     def advantage(self, reward: Tensor) -> Tensor:
-        """Give the reward less its moving average, and move the average.
+        """Return the reward minus its moving average, and update the average.
 
-        With `baseline_first` the average takes in the reward before it is subtracted (the
-        released code), else after (paper, section 4); a first reward has no advantage.
+        With `baseline_first` the average is updated before it is subtracted (released code), else after
+        (paper, section 4). The advantage of the first reward is zero.
         """
         m = self.config.baseline_momentum
         new_sum = m * self.reward_sum + (1 - m) * reward
@@ -125,7 +125,7 @@ class Policy:
         return reward - (new_sum / new_share if self.config.baseline_first else old)
 
     def reinforce(self, log_prob: Tensor, reward: Tensor) -> Tensor:
-        """Take one step of Adam up the policy gradient; gives the advantage []."""
+        """Take one step of Adam along the policy gradient; return the advantage []."""
         advantage = self.advantage(reward.detach())
         if self.optimizer is not None:
             decays = self.config.lr_decay_step
@@ -138,7 +138,7 @@ class Policy:
         return advantage
 
     def tilt(self, slope_C: Tensor, scale_slope: Tensor) -> None:
-        """Let log-probabilities rise with the levels, from the lowest to the highest by so much [C], []."""
+        """Set logits that rise linearly with the levels: slopes [C], [] from level 0 to the highest."""
         with torch.no_grad():
             if self.config.learns_weights:
                 top = self.weight_levels.max().clamp(min=1e-12)
@@ -149,20 +149,27 @@ class Policy:
         self.num_updates += 1
 
     def freeze(self, controls: Mapping[str, Tensor]) -> None:
-        """Take learned logits over and learn no more; sampling goes on."""
+        """Load learned logits and stop learning; sampling goes on."""
         with torch.no_grad():
             self.weight_logits.copy_(controls["weight_logits"])
             self.scale_logits.copy_(controls["scale_logits"])
         self.optimizer = None
 
+    def controls(self) -> dict[str, Tensor]:
+        """Return the logits, for `freeze` in a second stage."""
+        return {
+            "weight_logits": self.weight_logits.detach().cpu(),
+            "scale_logits": self.scale_logits.detach().cpu(),
+        }
+
     def expected(self) -> tuple[Tensor, Tensor]:
-        """Give the mean weights [C] and the mean scale []."""
+        """Return the mean weights [C] and the mean scale []."""
         with torch.no_grad():
             weight_C = self.weight_logits.softmax(1) @ self.weight_levels
             return weight_C, self.scale_logits.softmax(0) @ self.scale_levels
 
     def mean_weights(self, num_samples: int = 10_000) -> Tensor:
-        """Average the weights [C] of many samples (paper, section 5.1: 10,000)."""
+        """Return the weights [C], averaged over many samples (paper, section 5.1: 10,000)."""
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "mean weights"))
         with torch.no_grad():
             logits = self.weight_logits.cpu()
@@ -171,7 +178,7 @@ class Policy:
 
 
 def _inverse_cdf(logits: Tensor, u: Tensor) -> Tensor:
-    """Turn uniform numbers [C] into actions [C] of the categoricals [C,n]."""
+    """Return the actions [C] of categorical distributions [C,n] at uniform numbers [C]."""
     with torch.no_grad():
         cumulative = logits.softmax(1).cumsum(1)
         return torch.searchsorted(cumulative, u[:, None])[:, 0].clamp(max=logits.shape[1] - 1)

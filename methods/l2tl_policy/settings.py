@@ -1,11 +1,11 @@
-"""The settings of L2TL: every difference between the paper and its released code has a name.
+"""The settings of L2TL: every difference between the paper and its released code is a setting.
 
 Source: Zhu et al.: Learning to Transfer Learn (arXiv 1908.11406), section 4 and appendix A; the
 released code of 2020 (`code_svhn`) and of 2019 (`code_svhn_2019`).
 """
 
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
+from enum import StrEnum, auto
 from math import inf
 from typing import Any
 
@@ -16,94 +16,83 @@ from .reinforce import PolicyConfig
 
 
 class Preset(StrEnum):
-    """Whose constants fill the settings that are not given."""
+    """The constants of the settings that are not given."""
 
-    paper = "paper"
-    first_order = "first_order"  # ours: docs/learned-weights.md
-    code_svhn = "code_svhn"
-    code_svhn_2019 = "code_svhn_2019"
+    paper = auto()
+    code_svhn = auto()  # released code of 2020
+    code_svhn_2019 = auto()  # released code of 2019
 
 
 class Weights(StrEnum):
-    """Where class weights come from."""
+    """The class weights."""
 
-    learned = "learned"
-    uniform = "uniform"  # 1 for every class: the paper's ablation
-    random = "random"  # drawn from the untrained policy: the paper's ablation
-    oracle = "oracle"  # what a planted source is known to be worth
-    uniform_code = "uniform_code"  # the released code's flag: 1 after a selection by learned weights
+    learned = auto()
+    uniform = auto()  # 1 for every class; the paper's ablation
+    random = auto()  # sampled from a policy that does not learn; the paper's ablation
+    oracle = auto()  # the known worth of each class; for a planted source only
+    uniform_code = auto()  # the released code's flag: selection by learned weights, then 1 in the loss
 
 
 class Alpha(StrEnum):
-    """Where the scale of the source loss comes from."""
+    """The scale of the source loss."""
 
-    learned = "learned"
-    fixed = "fixed"  # `alpha_max`
-    walk = "walk"  # an additive walk from 1, clipped to [0, 1], in `num_alpha_actions` sizes of step
+    learned = auto()  # by the policy
+    fixed = auto()  # `alpha_max`
+    walk = auto()  # starts at 1; the policy's action is added in each step, and the sum clipped to [0, 1]
 
 
 class Denominator(StrEnum):
-    """Weight k of n is k/(n-1) in the paper, k/n in the code."""
+    """The divisor of the weight levels k = 0 ... n-1."""
 
-    n = "n"
-    n_minus_1 = "n_minus_1"
+    n = auto()  # released code
+    n_minus_1 = auto()  # paper
 
 
 class Normalizer(StrEnum):
-    """What is done to the weights of the images that were kept."""
+    """The normalization of the weights of a batch."""
 
-    none = "none"
-    unit_mean = "unit_mean"
-    softmax = "softmax"
+    none = auto()
+    unit_mean = auto()  # divide by their mean
+    softmax = auto()  # exponentiate, then divide by their mean
 
 
 class Reduction(StrEnum):
-    """What the weighted losses' sum is divided by."""
+    """The divisor of the sum of weighted losses."""
 
-    batch = "batch"
-    nonzero = "nonzero"  # images whose weight is not zero
+    batch = auto()  # number of images
+    nonzero = auto()  # number of images with a weight above zero
 
 
 class Ties(StrEnum):
-    """Which of equally weighted candidates are kept."""
+    """The order of candidates with equal weights."""
 
-    random = "random"
-    first = "first"
+    random = auto()
+    first = auto()  # as they were drawn
 
 
 class Credit(StrEnum):
-    """What each class is judged by."""
+    """The classes and the reward of an update of the policy."""
 
-    reward = "reward"  # one number for all: REINFORCE, as the paper and the code have it
-    present = "present"  # the same, but only classes with an image in the step's batch are judged
-    gain = "gain"  # as present, by what the step adds to the reward on the same holdout images
-    first_order = (
-        "first_order"  # its images' gradients times the holdout's (methods/l2tl_policy/gradient_credit.py)
-    )
-
-
-class Action(StrEnum):
-    """What class weights a step takes from the policy."""
-
-    sampled = "sampled"  # levels drawn at random, as the paper has it
-    expected = "expected"  # mean weights: exploring is left to candidates that are judged, not trained on
+    reward = auto()  # all classes, by the reward after the step; paper and released code
+    present = auto()  # only classes with an image in the batch
+    gain = auto()  # as `present`, by the reward after the step minus the reward before it
 
 
 class Replay(StrEnum):
-    """How `protocol=trainval` uses what was learned."""
+    """The use of a learned policy in the second stage of `protocol=trainval`."""
 
-    sampled = "sampled"  # frozen logits that are still sampled
-    expected = "expected"  # mean weights and mean scale
+    sampled = auto()  # weights and scale are sampled from it
+    expected = auto()  # its mean weights and mean scale
 
 
 class Reward(StrEnum):
-    """What guides the policy."""
+    """The score on holdout images that the policy maximizes."""
 
-    score = "score"  # the score that is reported
-    top1 = "top1"
-    mean_per_class = "mean_per_class"
-    auroc = "auroc"
-    negative_loss = "negative_loss"
+    score = auto()  # the score of the comparison
+    top1 = auto()
+    mean_per_class = auto()
+    auroc = auto()
+    negative_loss = auto()
 
 
 RANGES = {
@@ -116,24 +105,9 @@ RANGES = {
     "baseline_momentum": (0, 1),
     "policy_lr": (0, inf),
     "policy_lr_decay_step": (0, inf),
-    "judge_lr": (0, inf),
-    "explored": (0, inf),
-    "direction_memory": (0, 1),
-    "credit_sharpness": (0, inf),
-    "credit_bar": (0, inf),
-}
-BY_REWARD: dict[str, Any] = {
-    "credit": Credit.reward,
-    "judge_lr": 0.0,
-    "layerwise": False,
-    "relative_credit": False,
-    "action": Action.sampled,
-    "explored": 0,
-    "direction_memory": 0.0,
 }
 PRESETS: dict[Preset, dict[str, Any]] = {
     Preset.paper: {
-        **BY_REWARD,
         "num_actions": 11,  # the paper tries 6, 11, 21, 101 and does not say which its tables use
         "lambda_denominator": Denominator.n_minus_1,
         "num_alpha_actions": 100,
@@ -152,7 +126,6 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "ties": Ties.random,
     },
     Preset.code_svhn: {
-        **BY_REWARD,
         "num_actions": 100,
         "lambda_denominator": Denominator.n,
         "num_alpha_actions": 100,
@@ -171,7 +144,6 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "ties": Ties.first,
     },
     Preset.code_svhn_2019: {
-        **BY_REWARD,
         "num_actions": 10,
         "lambda_denominator": Denominator.n,
         "num_alpha_actions": 100,
@@ -190,20 +162,6 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "ties": Ties.first,
     },
 }
-# The paper's, with credit by gradients, as docs/learned-weights.md tried it. A holdout batch costs three
-# times as much, so it is a quarter as large; two levels, for more than whether a class helps is not known.
-PRESETS[Preset.first_order] = {
-    **PRESETS[Preset.paper],
-    "credit": Credit.first_order,
-    "judge_lr": 0.003,
-    "layerwise": True,
-    "relative_credit": True,
-    "action": Action.expected,
-    "explored": 1,
-    "direction_memory": 0.9,
-    "num_actions": 2,
-    "reward_multiplier": 1,
-}
 TITLES = {
     Weights.learned: "L2TL",
     Weights.uniform: "Uniform weights",
@@ -215,49 +173,37 @@ TITLES = {
 
 @dataclass
 class Settings:
-    """Settings of L2TL; what is None is taken from the preset."""
+    """Settings of L2TL. None: the value of the preset."""
 
-    preset: Preset = Preset.paper
-    weights: Weights = Weights.learned
-    alpha: Alpha = Alpha.learned
-    reward: Reward = Reward.score
-    replay: Replay = Replay.sampled
-    first_policy_step: int = 0  # before it the source loss is off and the policy does not learn
-    reward_augmented: bool = False  # training crops for rewards, as the first code had it
-    num_actions: int | None = None  # n, weight levels a class
-    lambda_denominator: Denominator | None = None
-    num_alpha_actions: int | None = None  # n', levels of the scale
-    alpha_max: float | None = None  # beta, the largest scale
-    multiplier: int | None = None  # M_S: candidates drawn for each image kept
-    normalizer: Normalizer | None = None
-    reduction: Reduction | None = None
-    logp_mean: bool | None = None  # log-probability: mean over classes, or else their sum
-    reward_train_mode: bool | None = None  # rewards with batch statistics
-    reward_multiplier: int | None = None  # B_P / B_T
-    baseline_momentum: float | None = None  # 1 - gamma
-    baseline_first: bool | None = None  # the baseline takes in a reward before it is subtracted
-    baseline_debiased: bool = True
-    policy_lr: float | None = None  # Adam's; 0: 2 / steps, which is the paper's 1e-4 at 20,000
-    policy_lr_decay_step: int | None = None  # a tenth of the rate from here on; 0: never
-    decay_biases: bool | None = None
-    ties: Ties | None = None
-    # Later than the first runs: where they have this value they are not in a run's digest. What follows
-    # `credit` is of `first_order` alone.
-    credit: Credit | None = field(default=None, metadata={"undigested": Credit.reward})
-    # Of Adam, for a head that judges and learns from the holdout alone; 0: the target head judges
-    judge_lr: float | None = field(default=None, metadata={"undigested": 0.0})
-    layerwise: bool | None = field(
-        default=None, metadata={"undigested": False}
-    )  # gradient as long as weights
-    relative_credit: bool | None = field(default=None, metadata={"undigested": False})  # to an image's loss
-    action: Action | None = field(default=None, metadata={"undigested": Action.sampled})
-    explored: int | None = field(default=None, metadata={"undigested": 0})  # batches judged, not trained on
-    direction_memory: float | None = field(default=None, metadata={"undigested": 0.0})  # of the gradient
-    credit_sharpness: float = field(default=2.0, metadata={"undigested": 2.0})  # of weights, a standard error
-    credit_bar: float = field(default=0.1, metadata={"undigested": 0.1})  # to pass, of the mixture's credit
+    preset: Preset = Preset.paper  # values of the settings that are None: those of the paper or of its code
+    weights: Weights = Weights.learned  # class weights: learned, or one of the ablations
+    alpha: Alpha = Alpha.learned  # scale of the source loss: learned, fixed at alpha_max, or a walk
+    reward: Reward = Reward.score  # score on the holdout that the policy maximizes
+    replay: Replay = Replay.sampled  # how the second stage of protocol=trainval uses the policy
+    first_policy_step: int = 0  # first step with a source loss and an update of the policy
+    reward_augmented: bool = False  # training crops for rewards, as in the first released code
+    num_actions: int | None = None  # n, number of weight levels of a class
+    lambda_denominator: Denominator | None = None  # weight level k is k / n or k / (n - 1)
+    num_alpha_actions: int | None = None  # n', number of levels of the scale
+    alpha_max: float | None = None  # beta, largest scale of the source loss
+    multiplier: int | None = None  # M_S, source candidates drawn for each image that is kept
+    normalizer: Normalizer | None = None  # normalization of the weights of a batch
+    reduction: Reduction | None = None  # divide the weighted loss by all images, or by those of weight > 0
+    logp_mean: bool | None = None  # average the log-probabilities of the classes; False: add them
+    reward_train_mode: bool | None = None  # batch statistics in the norms during rewards
+    reward_multiplier: int | None = None  # B_P / B_T, holdout images in a step, in target batches
+    baseline_momentum: float | None = None  # 1 - gamma, of the moving average of rewards, 0 to 1
+    baseline_first: bool | None = None  # update the moving average before it is subtracted
+    baseline_debiased: bool = True  # divide the moving average by the sum of its weights
+    policy_lr: float | None = None  # Adam's learning rate of the policy; 0: 2 / steps (1e-4 at 20,000)
+    policy_lr_decay_step: int | None = None  # step from which policy_lr is a tenth; 0: never
+    decay_biases: bool | None = None  # weight decay on biases too
+    ties: Ties | None = None  # order of candidates with equal weights: random, or as drawn
+    # Classes and reward of an update of the policy; at `reward` not part of the digest, as in earlier runs
+    credit: Credit = field(default=Credit.reward, metadata={"undigested": Credit.reward})
 
     def resolved(self) -> "Settings":
-        """Fill what is None from the preset."""
+        """Return the settings with the preset's values in place of None. Raises: InputError."""
         given = {k: v for k, v in asdict(self).items() if v is not None}
         settings = type(self)(**{**PRESETS[self.preset], **given})
         check_ranges(settings, RANGES)
@@ -265,7 +211,7 @@ class Settings:
 
 
 def policy_config(config: Any, steps: int) -> PolicyConfig:
-    """Turn the settings into the policy's levels and constants."""
+    """Return the policy's levels and constants."""
     n = config.num_actions
     top = 1.0 if config.lambda_denominator is Denominator.n_minus_1 else (n - 1) / n
     scales = np.linspace(0, config.alpha_max, config.num_alpha_actions)

@@ -229,7 +229,7 @@ def test_a_setting_reaches_every_row_that_has_it():
 
 def test_rows_that_are_there_by_name_are_no_default():
     (first, gradients), (second, code) = rows(compose_request(["methods=l2tl_gradients,l2tl_code"]), [])
-    assert (first, gradients) == ("l2tl", settings_of("l2tl", ["method.preset=first_order"]))
+    assert (first, gradients) == ("l2tl_gradients", settings_of("l2tl_gradients", []))
     assert (second, code) == ("l2tl", settings_of("l2tl", ["method.preset=code_svhn"]))
     by_default = [settings for _, settings in rows(compose_request([]), [])]
     assert gradients not in by_default

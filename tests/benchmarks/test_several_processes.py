@@ -117,7 +117,7 @@ def test_what_cannot_be_split_is_refused(config_of, results):
     config = config_of("finetune", "recipe.compile=true")
     ((_, reason),) = why_incompatible([config], results, processes=2).values()
     assert reason == "recipe.compile=true supports one process; there are 2"
-    config = config_of("l2tl", "method.preset=first_order")  # it judges single images
+    config = config_of("l2tl_gradients")  # it judges single images
     ((_, reason),) = why_incompatible([config], results, processes=2).values()
     assert reason == "its batches cannot be split over 2 processes"
     with pytest.raises(InputError, match="batch_size=3: cannot be split evenly over 2 processes"):

@@ -26,7 +26,7 @@ VARIANTS = [
     ("l2tl", "method.weights=uniform_code", "method.preset=code_svhn"),
     ("l2tl", "method.alpha=walk", "method.reward=auroc"),
     ("l2tl", "method.credit=gain"),
-    ("l2tl", "method.preset=first_order"),
+    ("l2tl_gradients", "method.action=sampled"),
     ("linear_probe", "method.taps=3"),
     ("finetune", "bn=shared"),
 ]

@@ -6,9 +6,21 @@ from types import SimpleNamespace
 import pytest
 import torch
 from toy import toy_problem, toy_split
-from transferbench.methods.l2tl import L2TL, select
+from transferbench import InputError
+from transferbench.benchmarks.config.compose import compose_request, rows
+from transferbench.benchmarks.config.resolve import run_config
+from transferbench.benchmarks.config.schema import digested
+from transferbench.methods.l2tl import L2TL
+from transferbench.methods.l2tl_policy.candidates import select
 from transferbench.methods.l2tl_policy.reinforce import Policy, _inverse_cdf
-from transferbench.methods.l2tl_policy.settings import PRESETS, Preset, Settings, Weights, policy_config
+from transferbench.methods.l2tl_policy.settings import (
+    PRESETS,
+    Credit,
+    Preset,
+    Settings,
+    Weights,
+    policy_config,
+)
 from transferbench.methods.metrics import top1
 
 CPU = torch.device("cpu")
@@ -152,3 +164,46 @@ def test_ablations_learn_the_scale_alone():
             policy.reinforce(policy.log_prob(policy.sample()[2]), torch.tensor(reward))
         assert policy.weight_logits.abs().sum() == 0
         assert policy.scale_logits.abs().sum() > 0
+
+
+def test_only_classes_of_the_batch_are_judged():
+    policy = Policy(3, policy_config(settings(policy_lr=0.1), 10), 0, CPU)
+    for reward in (0.1, 0.9):
+        actions = policy.sample()[2]
+        policy.reinforce(policy.log_prob(actions, torch.tensor([True, False, True])), torch.tensor(reward))
+    moved_C = policy.weight_logits.abs().sum(1) > 0
+    assert moved_C.tolist() == [True, False, True]
+
+
+def test_a_gain_is_measured_on_the_same_images(build):
+    """Without learning rate nothing is gained."""
+    method = build("l2tl", "method.credit=gain", "method.reward=negative_loss", "recipe.lr=1e-30")
+    assert method.step(0)["reward"].item() == pytest.approx(0, abs=1e-6)
+
+
+def test_an_oracle_needs_a_known_truth(build):
+    with pytest.raises(InputError, match="worth is not known; expected source=planted"):
+        build("l2tl", "method.weights=oracle")
+
+
+def test_credit_by_rewards_is_not_in_the_digest():
+    assert "credit" not in digested(settings())
+    assert digested(settings(credit=Credit.gain))["credit"] == "gain"
+
+
+@pytest.mark.parametrize(
+    ("row", "digest"),
+    [
+        ("finetune", "cebbf3b576"),
+        ("uniform", "0dabf540ef"),
+        ("random", "784e2aa006"),
+        ("l2tl", "0bbe3440e2"),
+        ("l2tl_code", "e428efab67"),
+        ("oracle", "9fa762fc26"),
+    ],
+)
+def test_digests_of_earlier_runs_do_not_change(row, digest):
+    overrides = ["target=digits", f"methods={row}"]
+    request = compose_request(overrides)
+    ((method, own),) = rows(request, overrides)
+    assert run_config(request, method, own, seed=0).digest == digest

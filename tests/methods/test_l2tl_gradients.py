@@ -1,18 +1,20 @@
 """Credit by gradients: against the gradient of each image, and a policy that follows it."""
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
 from near_pair import build_near, in_float64
 from torch.nn import functional as F
 from transferbench import InputError
-from transferbench.benchmarks.config.schema import digested
-from transferbench.methods.l2tl import L2TL
-from transferbench.methods.l2tl_policy.credit import ClassCredit, Judge, image_credit, shared_parameters
-from transferbench.methods.l2tl_policy.reinforce import Policy
-from transferbench.methods.l2tl_policy.settings import Alpha, Credit, Preset, Settings, Weights, policy_config
+from transferbench.methods.l2tl_gradients import Alpha, L2TLGradients, policy_config
+from transferbench.methods.l2tl_policy.gradient_credit import (
+    ClassCredit,
+    Judge,
+    image_credit,
+    shared_parameters,
+)
+from transferbench.methods.l2tl_policy.reinforce import Policy, PolicyConfig
 from transferbench.methods.networks.network import frozen_statistics
 
 CPU = torch.device("cpu")
@@ -152,7 +154,7 @@ def test_the_mixtures_error_is_what_many_draws_show():
 
 
 def test_a_tilted_policy_by_hand():
-    config = policy_config(Settings(num_actions=3, num_alpha_actions=2).resolved(), 100)
+    config = policy_config(L2TLGradients.Config(num_actions=3, num_alpha_actions=2))
     policy = Policy(2, config, 0, CPU)
     policy.tilt(torch.tensor([2 * math.log(2), 0.0]), torch.tensor(-math.log(3)))
     weight_C, scale = policy.expected()
@@ -162,43 +164,20 @@ def test_a_tilted_policy_by_hand():
 
 
 def test_a_tilt_leaves_alone_what_is_not_learned():
-    config = policy_config(Settings(weights=Weights.uniform, alpha=Alpha.fixed).resolved(), 100)
+    config = PolicyConfig(weight_levels=(0, 1), scale_levels=(0.5,), learns_weights=False, learns_scale=False)
+    assert not policy_config(L2TLGradients.Config(alpha=Alpha.fixed)).learns_scale
     policy = Policy(2, config, 0, CPU)
     policy.tilt(torch.ones(2), torch.ones(()))
     assert policy.weight_logits.abs().sum() == 0
     assert policy.scale_logits.abs().sum() == 0
 
 
-def test_only_classes_of_the_batch_are_judged():
-    policy = Policy(3, policy_config(Settings(policy_lr=0.1).resolved(), 10), 0, CPU)
-    for reward in (0.1, 0.9):
-        actions = policy.sample()[2]
-        policy.reinforce(policy.log_prob(actions, torch.tensor([True, False, True])), torch.tensor(reward))
-    moved_C = policy.weight_logits.abs().sum(1) > 0
-    assert moved_C.tolist() == [True, False, True]
-
-
-def test_a_gain_is_measured_on_the_same_images(build):
-    """Without learning rate nothing is gained."""
-    method = build("l2tl", "method.credit=gain", "method.reward=negative_loss", "recipe.lr=1e-30")
-    assert method.step(0)["reward"].item() == pytest.approx(0, abs=1e-6)
-
-
-def test_what_came_later_is_in_no_digest_of_before():
-    plain = Settings().resolved()
-    assert "credit" not in digested(plain)
-    later = {"judge_lr", "layerwise", "relative_credit", "explored", "direction_memory", "credit_bar"}
-    assert not later & digested(plain).keys()
-    assert digested(replace(plain, credit=Credit.gain))["credit"] == "gain"
-    assert digested(Settings(preset=Preset.first_order).resolved())["credit"] == "first_order"
-
-
-def test_the_preset_finds_the_classes_under_conflicting_labels(config_of, built_of):
+def test_it_finds_the_classes_under_conflicting_labels(config_of, built_of):
     """The planted truth, from random weights and in few steps."""
     given = ("source=planted:conflicting:0.5:glyphs:digits", "backbone=tiny", "recipe.steps=200", "shots=2")
-    config = config_of("l2tl", *given, "recipe.lr=0.05", "method.preset=first_order")
+    config = config_of("l2tl_gradients", *given, "recipe.lr=0.05")
     problem = built_of(config).problem
-    method = L2TL(problem, config.settings)
+    method = L2TLGradients(problem, config.settings)
     for t in range(200):
         method.step(t)
     weight_S, truth_S = method.policy.expected()[0], torch.tensor(problem.source.truth)
@@ -207,19 +186,12 @@ def test_the_preset_finds_the_classes_under_conflicting_labels(config_of, built_
     assert weight_S[truth_S == 0].mean() < 0.1
 
 
-def test_an_oracle_needs_a_truth_and_differences_need_digits(build):
-    with pytest.raises(InputError, match="worth is not known; expected source=planted"):
-        build("l2tl", "method.weights=oracle")
-    with pytest.raises(InputError, match="expected fp32"):
-        build("l2tl", "method.preset=first_order", "recipe.precision=bf16")
-
-
 @pytest.mark.parametrize("explored", [0, 2])
 def test_candidates_are_judged_that_are_not_trained_on(build, explored):
-    given = ("method.preset=first_order", f"method.explored={explored}", "shots=2", "source=glyphs")
-    method = build("l2tl", *given)
+    given = (f"method.explored={explored}", "shots=2", "source=glyphs")
+    method = build("l2tl_gradients", *given)
     method.step(0)
-    assert method.gradients.classes.count_S.sum() == 16 * (1 + explored)
+    assert method.credit.count_S.sum() == 16 * (1 + explored)
     assert method.source.num_images == 16 * (1 + explored)
     plain = build("l2tl", "shots=2")  # the paper's looks at no more than it trains on
     plain.step(0)
@@ -227,12 +199,25 @@ def test_candidates_are_judged_that_are_not_trained_on(build, explored):
 
 
 def test_an_earlier_gradient_of_the_holdout_counts_less(build):
-    method = build("l2tl", "method.preset=first_order", "method.direction_memory=0.5", "shots=2")
+    method = build("l2tl_gradients", "method.direction_memory=0.5", "shots=2")
     method.step(0)  # a judge that knows nothing gives no direction
-    assert method.gradients.direction.norm() == 0
+    assert method.direction.norm() == 0
     method.step(1)
-    first = method.gradients.direction.clone()
+    first = method.direction.clone()
     assert first.norm().item() == pytest.approx(1, rel=1e-4)
     method.step(2)
-    newest = method.gradients.direction - 0.5 * first
+    newest = method.direction - 0.5 * first
     assert newest.norm().item() == pytest.approx(1, rel=1e-4)
+
+
+def test_it_needs_fp32_and_settings_in_their_ranges(build):
+    with pytest.raises(InputError, match="recipe.precision=bf16: .* expected fp32"):
+        build("l2tl_gradients", "recipe.precision=bf16")
+    with pytest.raises(InputError, match="method.direction_memory=2.0: expected 0 to 1"):
+        build("l2tl_gradients", "method.direction_memory=2")
+
+
+@pytest.mark.parametrize("setting", ["method.preset=first_order", "method.credit=first_order"])
+def test_its_first_name_is_refused_by_one_line_with_the_present_one(config_of, setting):
+    with pytest.raises(InputError, match=f"^{setting}: .* expected method=l2tl_gradients$"):
+        config_of("l2tl", setting)
