@@ -35,29 +35,32 @@ NO_EFFECT = ("device", "threads", "checkpoint_minutes")  # on a result: not in t
 class Protocol(StrEnum):
     """What is trained on, and what may be looked at before the end."""
 
-    holdout = "holdout"
+    holdout = "holdout"  # train on the training images; the holdout gives rewards and curves
+    # The final run trains on training and holdout images, as for the paper's final scores
     trainval = "trainval"
 
 
 class Tune(StrEnum):
     """Whether the learning rate and weight decay are searched for, equally for every method."""
 
-    off = "off"
+    off = "off"  # use recipe.lr and recipe.weight_decay
+    # Try every pair of recipe.lr_grid and recipe.weight_decay_grid; keep the best holdout score
     paper_grid = "paper_grid"
 
 
 class Norms(StrEnum):
     """Whether source and target share running statistics."""
 
+    # One set of running statistics for the source, another for the target
     split = "split"  # type: ignore[assignment]  # hides str.split, which nothing here needs
-    shared = "shared"
+    shared = "shared"  # one set for both
 
 
 class OnNan(StrEnum):
     """What is done at a loss, reward or weight that is not finite."""
 
-    stop = "stop"
-    skip = "skip"
+    stop = "stop"  # end the run with an error
+    skip = "skip"  # undo the step and continue with the next images
 
 
 class Role(StrEnum):
@@ -72,63 +75,75 @@ class Role(StrEnum):
 class Score(StrEnum):
     """What methods are compared by."""
 
-    top1 = "top1"
-    mean_per_class = "mean_per_class"
-    auroc = "auroc"
+    top1 = "top1"  # accuracy
+    mean_per_class = "mean_per_class"  # mean of the accuracies of the classes
+    auroc = "auroc"  # mean area under the ROC curve over labels
 
 
 @dataclass
 class SourceRecipe:
     """Where source pre-training departs from the recipe."""
 
-    steps: int = 213_000
-    batch_size: int = 256
-    lr: float = 0.1
-    weight_decay: float = 4e-5
+    steps: int = 213_000  # training steps of source pre-training
+    batch_size: int = 256  # images per step
+    lr: float = 0.1  # peak learning rate
+    weight_decay: float = 4e-5  # L2 penalty on convolution and linear kernels
+    # With recipe.schedule=milestones: steps at which the learning rate drops to a tenth
     milestones: list[int] = field(default_factory=list)
-    seed: int | None = 0  # one source model for all seeds, as the paper has it; null: one for each
+    # Seed of the one source model that all seeds share, as in the paper; null: one source model per seed
+    seed: int | None = 0
 
 
 @dataclass
 class DataPlaces:
     """Where images are looked for before the official addresses."""
 
-    root: str | None = None  # a folder with data sets in it, as $TRANSFERBENCH_DATA
-    mirror: str | None = None  # an address with <name>/<archive> below it, as $TRANSFERBENCH_MIRROR
+    root: str | None = None  # folder that holds data sets; read only; the same as $TRANSFERBENCH_DATA
+    # URL with <name>/<archive> below it, tried before the official URLs; the same as $TRANSFERBENCH_MIRROR
+    mirror: str | None = None
 
 
 @dataclass
 class Request:
     """All that can be overridden, with its defaults."""
 
-    target: str = "digits"
+    target: str = "digits"  # target data set: a known name, a folder or an uncompressed tar
+    # Source data set: as target, or none for no source images; null: the source that the target names
     source: str | None = None
+    # Rows to compare, separated by commas: rows of suites/compare.yaml or names of methods; null: the default
+    # rows
     methods: str | None = None
-    method: Any = None
-    seed: int = 0
-    seeds: int = 5
-    shots: int | None = None
-    backbone: str = "small"
+    method: Any = None  # the method of `run`; its own settings are method.<setting>
+    seed: int = 0  # seed of `run`; `bench` takes seeds 0 to seeds-1
+    seeds: int = 5  # number of seeds that `bench` and `suite` run
+    shots: int | None = None  # target training images per class, drawn at random by the seed; null: all
+    backbone: str = "small"  # tiny, small, digits_cnn, digits_cnn_2019, or any timm model name
+    # Keyword arguments for the backbone's constructor in timm, as backbone_options.drop_path_rate=0.1
     backbone_options: dict[str, Any] = field(default_factory=dict)
-    pretrained: bool = False
+    pretrained: bool = False  # start from timm's published weights of the backbone
+    # File with a state dict of the backbone to start from (.pth or .safetensors)
     checkpoint: str | None = None
-    protocol: Protocol = Protocol.holdout
+    protocol: Protocol = Protocol.holdout  # which target images are trained on
+    # Search for the learning rate and weight decay, with the same grid for every method
     tune: Tune = Tune.off
-    bn: Norms = Norms.split
-    score: Score | None = None  # null: what the target is judged by
-    on_nan: OnNan = OnNan.stop  # or skip: undo a step whose figures are not finite, and go on
-    drop_overlap: bool = False  # leave out source images that are near-identical with target images
+    bn: Norms = Norms.split  # batch-norm statistics of source and target images in joint training
+    score: Score | None = None  # metric that methods are compared by; null: the target's usual metric
+    on_nan: OnNan = OnNan.stop  # what to do if a loss, reward or weight is NaN or infinite
+    drop_overlap: bool = False  # leave out source images that are near-duplicates of target images
     data: DataPlaces = field(default_factory=DataPlaces)
     recipe: Recipe = field(default_factory=Recipe)
     source_recipe: SourceRecipe = field(default_factory=SourceRecipe)
+    # Defaults of methods' own settings, as method_defaults.l2tl.num_actions=21; used by presets
     method_defaults: dict[str, Any] = field(default_factory=dict)
-    device: str = "auto"
-    threads: int = 0  # of one run; 0: one on a CPU, where others give other last digits
-    workers: int = 0  # runs at a time; 0: one a GPU, or one a core
-    checkpoint_minutes: float = 10.0  # between two checkpoints, at most
-    on: str = "local"  # or slurm
-    cluster: str | None = None  # of slurm: a name, or a path that ends in .yaml
-    results: str = "results"
+    device: str = "auto"  # auto, cpu, cuda or cuda:<number>; auto takes a GPU if there is one
+    # CPU threads per run; 0: one on a CPU; another number changes the last digits of results
+    threads: int = 0
+    workers: int = 0  # runs at a time; 0: one per GPU, or one per CPU core
+    checkpoint_minutes: float = 10.0  # longest time between two checkpoints of a run, in minutes
+    on: str = "local"  # where runs are executed: local or slurm
+    cluster: str | None = None  # with on=slurm: a name in slurm/clusters/, or a path that ends in .yaml
+    results: str = "results"  # folder for runs and the report
+    # File of benchmarks/presets/ that sets recipe, backbone and shots; default: the target's
     preset: str = "given by the target"
 
 
