@@ -8,7 +8,7 @@ import argparse
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from settings_source import Setting, sentence, settings, value_text
