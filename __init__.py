@@ -1,6 +1,6 @@
 """transferbench: which transfer method should I use, what does it gain, what does it cost?"""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 class InputError(ValueError):
