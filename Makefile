@@ -6,7 +6,7 @@ RUN := .venv/bin/transferbench
 SPEC = $(if $(TARGET),target=$(TARGET)) $(if $(SOURCE),source=$(SOURCE)) $(if $(METHODS),methods=$(METHODS)) \
        $(if $(SEEDS),seeds=$(SEEDS)) $(if $(ON),on=$(ON)) $(if $(CLUSTER),cluster=$(CLUSTER)) $(ARGS)
 .DEFAULT_GOAL := help
-.PHONY: bench paper test torture slurm-test check speed speed-report report data clean help
+.PHONY: bench paper test torture slurm-test check speed speed-report report data docs clean help
 
 bench: $(STAMP)  ## compare the methods: make bench [TARGET= SOURCE= METHODS= SEEDS= ARGS=]
 	@$(RUN) bench $(SPEC)
@@ -19,7 +19,7 @@ test: $(STAMP)  ## run the tests (no network, CPU)
 
 torture: $(STAMP)  ## faults at full length, in about half an hour; goes on where it was stopped; then the table
 	@OMP_NUM_THREADS=1 .venv/bin/pytest tests/torture --torture=torture.jsonl $(ARGS)
-	@.venv/bin/python tests/torture/table.py torture.jsonl docs/reliability.md
+	@.venv/bin/python tests/torture/table.py torture.jsonl docs/explanation/reliability.md
 
 slurm-test: $(STAMP)  ## run the tests on a real SLURM, which is started here (root, Debian; a quarter of an hour)
 	@TRANSFERBENCH_SLURM_TESTS=1 OMP_NUM_THREADS=1 .venv/bin/pytest -rs tests/slurm $(ARGS)
@@ -44,8 +44,12 @@ report: $(STAMP)  ## tables, figures and one HTML page from the results
 data: $(STAMP)  ## the data sets that are known, and where they are
 	@$(RUN) data list $(ARGS)
 
+docs: $(STAMP)  ## build the documentation into docs/_build/html; a warning or a broken link is an error
+	@.venv/bin/sphinx-build -b html -W -n -E -q --keep-going docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 clean:  ## remove .venv, caches and figures; results stay
-	rm -rf .venv build *.egg-info figures .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv build docs/_build *.egg-info figures .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: $(STAMP)  ## this text

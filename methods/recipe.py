@@ -11,9 +11,9 @@ from torch import nn
 class Schedule(StrEnum):
     """How the learning rate goes."""
 
-    warmup_cosine = "warmup_cosine"
-    milestones = "milestones"
-    constant = "constant"
+    warmup_cosine = "warmup_cosine"  # linear warm-up, then cosine decay to zero
+    milestones = "milestones"  # drops to a tenth at recipe.milestones
+    constant = "constant"  # no change
 
 
 class OptimizerName(StrEnum):
@@ -33,17 +33,17 @@ class Precision(StrEnum):
 class MeanStd(StrEnum):
     """Mean and deviation that pixels are normalised by."""
 
-    imagenet = "imagenet"
-    half = "half"
-    none = "none"
-    backbone = "backbone"  # what timm has for the backbone; `half` for one that is not timm's
+    imagenet = "imagenet"  # mean and deviation of ImageNet
+    half = "half"  # 0.5 and 0.5, for pixels from -1 to 1
+    none = "none"  # pixels from 0 to 1, unchanged
+    backbone = "backbone"  # timm's values for the backbone; half for backbones that are not timm's
 
 
 class TestCrops(StrEnum):
     """The crops of an image that its test logits are averaged over."""
 
-    central = "central"
-    ten = "ten"  # corners, centre and their mirror images; five where a mirror image loses its label
+    central = "central"  # the central crop
+    ten = "ten"  # corners and center, and their mirror images; five crops if flips change a label
 
 
 @dataclass
@@ -53,30 +53,38 @@ class Recipe:
     Defaults: the L2TL paper, appendix A (Inception-V3).
     """
 
-    steps: int = 20_000
-    batch_size: int = 256
-    optimizer: OptimizerName = OptimizerName.sgd
-    lr: float = 0.05
-    momentum: float = 0.9
-    nesterov: bool = False
-    weight_decay: float = 4e-5
-    decay_biases: bool = False  # False: kernels only; norms are never decayed
-    schedule: Schedule = Schedule.warmup_cosine
-    warmup_fraction: float = 0.1  # 2,000 of 20,000 steps
-    milestones: list[int] = field(default_factory=list)  # steps at which the rate falls to a tenth
-    head_init_std: float = 0.01
-    image_size: int = 299  # 0: as the backbone has it in timm; else 64 or 32, by the target's images
+    steps: int = 20_000  # training steps on the target
+    batch_size: int = 256  # target images per step; joint training adds as many source images
+    optimizer: OptimizerName = OptimizerName.sgd  # optimizer of the network
+    lr: float = 0.05  # peak learning rate
+    momentum: float = 0.9  # momentum of SGD
+    nesterov: bool = False  # use Nesterov momentum
+    weight_decay: float = 4e-5  # L2 penalty on convolution and linear kernels; norm layers are never decayed
+    decay_biases: bool = False  # apply weight decay to biases as well
+    schedule: Schedule = Schedule.warmup_cosine  # schedule of the learning rate
+    warmup_fraction: float = 0.1  # fraction of the steps with linear warm-up, with schedule=warmup_cosine
+    # Steps at which the learning rate drops to a tenth, with schedule=milestones
+    milestones: list[int] = field(default_factory=list)
+    head_init_std: float = 0.01  # standard deviation of the normal initialization of new heads
+    # Side of the network's input in pixels; 0: timm's value for the backbone, else 64 or 32 by the images'
+    # size
+    image_size: int = 299
+    # Smallest fraction of the image area that a random training crop keeps; 1: no random crop
     crop_scale: float = 0.08
-    hflip: bool = True  # where the data sets allow it
-    crop_pct: float = 0.875  # 0: as the backbone has it in timm; else 1
-    mean_std: MeanStd = MeanStd.half
-    test_crops: TestCrops = TestCrops.central  # of the test alone; rewards and curves take the central one
-    precision: Precision = Precision.fp32
-    channels_last: bool = False
-    compile: bool = False
-    evaluations: int = 10  # points of the curve, and checkpoints
+    hflip: bool = True  # random horizontal flips in training, if the data sets allow them
+    # Fraction of the shorter side that the central test crop keeps; 0: timm's value for the backbone, else 1
+    crop_pct: float = 0.875
+    mean_std: MeanStd = MeanStd.half  # mean and standard deviation that normalize pixels
+    # Crops whose logits are averaged in the final test; rewards and curves use the central crop
+    test_crops: TestCrops = TestCrops.central
+    precision: Precision = Precision.fp32  # number format of forward passes; weights stay in float32
+    channels_last: bool = False  # use the channels_last memory format
+    compile: bool = False  # run the encoder through torch.compile
+    evaluations: int = 10  # number of holdout evaluations, and of checkpoints, in a run
+    # Learning rates that tune=paper_grid tries
     lr_grid: list[float] = field(default_factory=lambda: [0.001, 0.005, 0.01, 0.05, 0.1, 0.15, 0.2, 0.4])
-    weight_decay_grid: list[float] = field(default_factory=lambda: [0.0, 4e-5])  # both: `tune=paper_grid`
+    # Weight decays that tune=paper_grid tries
+    weight_decay_grid: list[float] = field(default_factory=lambda: [0.0, 4e-5])
 
     def lr_at(self, t: int) -> float:
         """Give the learning rate of step t."""

@@ -35,29 +35,32 @@ NO_EFFECT = ("device", "threads", "checkpoint_minutes")  # do not change a resul
 class Protocol(StrEnum):
     """Images that a final model is trained on."""
 
-    holdout = auto()  # train on `train`; choices and rewards use `holdout`
-    trainval = auto()  # then train on `train` and `holdout`, with all choices fixed
+    holdout = auto()  # train on the training images; the holdout gives rewards and curves
+    # The final run trains on training and holdout images, as for the paper's final scores
+    trainval = auto()
 
 
 class Tune(StrEnum):
     """Search for the learning rate and weight decay, with the same number of trials for every method."""
 
-    off = auto()
-    paper_grid = auto()  # the grids `recipe.lr_grid` and `recipe.weight_decay_grid`
+    off = auto()  # use recipe.lr and recipe.weight_decay
+    # Try every pair of recipe.lr_grid and recipe.weight_decay_grid; keep the best holdout score
+    paper_grid = auto()
 
 
 class Norms(StrEnum):
     """Running statistics of batch norms for source and target."""
 
-    split = auto()  # type: ignore[assignment]  # hides str.split, which is not used here
-    shared = auto()
+    # One set of running statistics for the source, another for the target
+    split = auto()  # type: ignore[assignment]  # hides str.split, which nothing here needs
+    shared = auto()  # one set for both
 
 
 class OnNan(StrEnum):
     """Reaction to a loss, reward or weight that is not finite."""
 
-    stop = auto()
-    skip = auto()  # undo the step and continue
+    stop = auto()  # end the run with an error
+    skip = auto()  # undo the step and continue with the next images
 
 
 class Role(StrEnum):
@@ -72,64 +75,76 @@ class Role(StrEnum):
 class Score(StrEnum):
     """Score that methods are compared by."""
 
-    top1 = auto()
-    mean_per_class = auto()
-    auroc = auto()
+    top1 = auto()  # accuracy
+    mean_per_class = auto()  # mean of the accuracies of the classes
+    auroc = auto()  # mean area under the ROC curve over labels
 
 
 @dataclass
 class SourceRecipe:
     """Settings of source pre-training that differ from the recipe."""
 
-    steps: int = 213_000  # training steps
+    steps: int = 213_000  # training steps of source pre-training
     batch_size: int = 256  # images per step
-    lr: float = 0.1  # learning rate at its peak
-    weight_decay: float = 4e-5  # L2 penalty on kernels
-    milestones: list[int] = field(default_factory=list)  # steps at which the rate is divided by 10
-    seed: int | None = 0  # seed of the source model, shared by all runs; null: the seed of the run
+    lr: float = 0.1  # peak learning rate
+    weight_decay: float = 4e-5  # L2 penalty on convolution and linear kernels
+    # With recipe.schedule=milestones: steps at which the learning rate drops to a tenth
+    milestones: list[int] = field(default_factory=list)
+    # Seed of the one source model that all seeds share, as in the paper; null: one source model per seed
+    seed: int | None = 0
 
 
 @dataclass
 class DataPlaces:
     """Places where images are looked for before the official addresses."""
 
-    root: str | None = None  # folder with one folder or archive per data set; null: $TRANSFERBENCH_DATA
-    mirror: str | None = None  # URL with <name>/<archive> below it; null: $TRANSFERBENCH_MIRROR
+    root: str | None = None  # folder that holds data sets; read only; the same as $TRANSFERBENCH_DATA
+    # URL with <name>/<archive> below it, tried before the official URLs; the same as $TRANSFERBENCH_MIRROR
+    mirror: str | None = None
 
 
 @dataclass
 class Request:
     """All settings that an override can change, with their defaults."""
 
-    target: str = "digits"  # target data set: a known name, a folder or a tar
-    source: str | None = None  # source data set, or none; null: the usual source of the target
-    methods: str | None = None  # names of methods or rows, with commas; null: the rows of compare.yaml
-    method: Any = None  # the method of `run`; method.<setting> changes its settings
-    seed: int = 0  # seed of `run`
-    seeds: int = 5  # number of seeds of `bench`: 0, 1, ...
-    shots: int | None = None  # training images per class; null: all
-    backbone: str = "small"  # small, tiny, digits_cnn, or any model name of timm
-    backbone_options: dict[str, Any] = field(default_factory=dict)  # arguments of its constructor
-    pretrained: bool = False  # start from published weights of timm
-    checkpoint: str | None = None  # file with a state dict to start from; null: none
-    protocol: Protocol = Protocol.holdout  # images that the final model is trained on
-    tune: Tune = Tune.off  # search for learning rate and weight decay
-    bn: Norms = Norms.split  # separate or shared norm statistics of source and target
-    score: Score | None = None  # score that is compared; null: the score of the target
-    on_nan: OnNan = OnNan.stop  # at a NaN or Inf: stop the run, or undo the step
-    drop_overlap: bool = False  # leave out source images that are near-identical to target images
-    data: DataPlaces = field(default_factory=DataPlaces)  # places of the images
-    recipe: Recipe = field(default_factory=Recipe)  # training settings that all methods share
-    source_recipe: SourceRecipe = field(default_factory=SourceRecipe)  # source pre-training
-    method_defaults: dict[str, Any] = field(default_factory=dict)  # method -> its settings, of a preset
-    device: str = "auto"  # auto, cpu, cuda or cuda:<index>
-    threads: int = 0  # CPU threads of one run; 0: one on a CPU, a share of the cores on a GPU
-    workers: int = 0  # runs at a time; 0: one per GPU, or one per core
-    checkpoint_minutes: float = 10.0  # longest time between two checkpoints, in minutes
-    on: str = "local"  # where runs go: local or slurm
-    cluster: str | None = None  # cluster of on=slurm: a name, or a path that ends in .yaml
-    results: str = "results"  # folder of the records
-    preset: str = "given by the target"  # name of a file in benchmarks/presets
+    target: str = "digits"  # target data set: a known name, a folder or an uncompressed tar
+    # Source data set: as target, or none for no source images; null: the source that the target names
+    source: str | None = None
+    # Rows to compare, separated by commas: rows of suites/compare.yaml or names of methods; null: the default
+    # rows
+    methods: str | None = None
+    method: Any = None  # the method of `run`; its own settings are method.<setting>
+    seed: int = 0  # seed of `run`; `bench` takes seeds 0 to seeds-1
+    seeds: int = 5  # number of seeds that `bench` and `suite` run
+    shots: int | None = None  # target training images per class, drawn at random by the seed; null: all
+    backbone: str = "small"  # tiny, small, digits_cnn, digits_cnn_2019, or any timm model name
+    # Keyword arguments for the backbone's constructor in timm, as backbone_options.drop_path_rate=0.1
+    backbone_options: dict[str, Any] = field(default_factory=dict)
+    pretrained: bool = False  # start from timm's published weights of the backbone
+    # File with a state dict of the backbone to start from (.pth or .safetensors)
+    checkpoint: str | None = None
+    protocol: Protocol = Protocol.holdout  # which target images are trained on
+    # Search for the learning rate and weight decay, with the same grid for every method
+    tune: Tune = Tune.off
+    bn: Norms = Norms.split  # batch-norm statistics of source and target images in joint training
+    score: Score | None = None  # metric that methods are compared by; null: the target's usual metric
+    on_nan: OnNan = OnNan.stop  # what to do if a loss, reward or weight is NaN or infinite
+    drop_overlap: bool = False  # leave out source images that are near-duplicates of target images
+    data: DataPlaces = field(default_factory=DataPlaces)
+    recipe: Recipe = field(default_factory=Recipe)
+    source_recipe: SourceRecipe = field(default_factory=SourceRecipe)
+    # Defaults of methods' own settings, as method_defaults.l2tl.num_actions=21; used by presets
+    method_defaults: dict[str, Any] = field(default_factory=dict)
+    device: str = "auto"  # auto, cpu, cuda or cuda:<number>; auto takes a GPU if there is one
+    # CPU threads per run; 0: one on a CPU; another number changes the last digits of results
+    threads: int = 0
+    workers: int = 0  # runs at a time; 0: one per GPU, or one per CPU core
+    checkpoint_minutes: float = 10.0  # longest time between two checkpoints of a run, in minutes
+    on: str = "local"  # where runs are executed: local or slurm
+    cluster: str | None = None  # with on=slurm: a name in slurm/clusters/, or a path that ends in .yaml
+    results: str = "results"  # folder for runs and the report
+    # File of benchmarks/presets/ that sets recipe, backbone and shots; default: the target's
+    preset: str = "given by the target"
 
 
 @dataclass(frozen=True)
