@@ -82,6 +82,11 @@ def p_value(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {float(f'{value:.2g}'):g}"
 
 
+def counted(number: int, name: str, plural: str = "") -> str:
+    """Return "1 seed" or "3 seeds"."""
+    return f"{number} {name if number == 1 else plural or name + 's'}"
+
+
 def listing(items: Sequence[str]) -> str:
     """Return "a", "a and b", "a, b and c"."""
     return " and ".join(part for part in (", ".join(items[:-1]), *items[-1:]) if part)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from .. import wording
 from ..records.comparison import Comparison
-from ..records.load import METRICS, Run, curve_frame
+from ..records.load import Run, curve_frame, score_name
 from ..tables import comparison_table
 from ..tables.paper_tables import PaperTable
 from . import run_log, svg_charts
@@ -45,8 +45,6 @@ def comparison_section(
     comparison: Comparison, table: pd.DataFrame, place: str, found: Sequence[Finding], look: dict[str, str]
 ) -> dict[str, Any]:
     """Return what the page shows of one comparison."""
-    score_name = METRICS[comparison.metric]
-    score_name = score_name[0].upper() + score_name[1:]
     return {
         "slug": comparison.slug,
         "place": place,
@@ -56,7 +54,7 @@ def comparison_section(
         "grid": comparison_grid(comparison, table, {item.label: item.verdict for item in found}),
         "sentences": [item.sentence for item in _in_order(table, found)],
         "notes": comparison.notes,
-        "pictures": _pictures(comparison, table, look, score_name),
+        "pictures": _pictures(comparison, table, look, score_name(comparison.metric)),
     }
 
 
@@ -66,16 +64,14 @@ def _in_order(table: pd.DataFrame, found: Sequence[Finding]) -> list[Finding]:
     return sorted(found, key=lambda item: place[item.label])
 
 
-def _pictures(
-    comparison: Comparison, table: pd.DataFrame, look: dict[str, str], score_name: str
-) -> list[Picture]:
+def _pictures(comparison: Comparison, table: pd.DataFrame, look: dict[str, str], name: str) -> list[Picture]:
     """Return the curves and the cost of one comparison, where there is something to draw."""
     drawn = []
     curve = curve_frame(comparison.runs)
     if not curve.empty:
         drawn.append(
             Picture(
-                svg_charts.curves(curve, look, score_name),
+                svg_charts.curves(curve, look, name),
                 "Holdout score while training. Thin lines are seeds, thick lines their mean; what lies far"
                 " below the best is cut off.",
                 csv_address(curve.round({"seconds": 3, "score": 6})),
@@ -86,7 +82,7 @@ def _pictures(
     if len(spent) > 1 and (spent["seconds"] > 0).all():
         drawn.append(
             Picture(
-                svg_charts.cost(spent, look, score_name),
+                svg_charts.cost(spent, look, name),
                 "Test score against the time that a method takes beyond the shared pre-training. Along the"
                 " broken line no other method is better and as quick.",
                 csv_address(spent[["label", "score", "score_low", "score_high", "seconds"]]),

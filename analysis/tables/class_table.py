@@ -9,7 +9,7 @@ from .. import wording
 from ..records.published import Published, of_element
 from ..records.suites import Cell, Suite
 from ..statistics.ranking import TOP, Stability, ranking, stability, weights_frame
-from .formats import Entry, Table
+from .formats import Entry, SuiteTables, Table
 
 NOTE = (
     "Weights are means over seeds of what a run learned for each source class, with the least and the"
@@ -49,8 +49,8 @@ def sentence(label: str, found: Stability) -> str:
     return f"{label}: {verdict}: {shared}; {ranked}."
 
 
-def class_tables(suite: Suite, title: str) -> tuple[list[Table], list[str]]:
-    """Return the first classes beside the published, how stable each ranking is, and that in words."""
+def suite_tables(suite: Suite, title: str) -> SuiteTables:
+    """Return the first classes next to the published ones, and how stable each ranking is."""
     head = ["for", "rank", "class", "weight", "over seeds", "published class", "published weight"]
     is_printed = any(printed_classes(suite, cell) for cell in suite.cells)
     head = head if is_printed else head[:5]
@@ -59,7 +59,7 @@ def class_tables(suite: Suite, title: str) -> tuple[list[Table], list[str]]:
     first = Table(title, head, lines, pd.concat(numbers, ignore_index=True) if numbers else pd.DataFrame())
     found = [(cell, stability(weights_frame(cell.runs))) for cell in suite.cells if cell.runs]
     claims = [sentence(name_of(suite, cell), item) for cell, item in found]
-    return [first, *([_stability_table(suite, found)] if found else [])], claims
+    return SuiteTables([first, *([_stability_table(suite, found)] if found else [])], claims, [NOTE])
 
 
 def name_of(suite: Suite, cell: Cell) -> str:

@@ -12,7 +12,7 @@ from ..records.comparison import REFERENCE
 from ..records.load import Run
 from ..records.published import of_element
 from ..records.suites import Cell, Suite, unique
-from .formats import Entry, Table
+from .formats import Entry, SuiteTables, Table
 
 PASSES_TRAINED, PASSES_JUDGED = 3, 1  # forward and, at twice its work, backward; forward alone
 STREAMS = ("target", "source", "holdout")
@@ -122,6 +122,11 @@ def _work(images: dict[str, float]) -> float:
 def _ratio(value: float, base: float) -> float:
     """Return value over base; nan where the base is nothing."""
     return value / base if base else math.nan
+
+
+def suite_tables(suite: Suite, title: str) -> SuiteTables:
+    """Return the cost of each method, with one sentence per method about its step."""
+    return SuiteTables(cost_tables(suite, title), sentences(suite), [NOTE])
 
 
 def cost_tables(suite: Suite, title: str) -> list[Table]:

@@ -60,6 +60,15 @@ class Table:
         return any(not math.isnan(row[column].value) for row in self.rows)
 
 
+@dataclass(frozen=True)
+class SuiteTables:
+    """The tables of a suite, the sentences that they support, and notes on how to read them."""
+
+    tables: list[Table]  # the first is the paper's own
+    sentences: list[str]
+    notes: list[str]
+
+
 def markdown_text(text: str) -> str:
     """Return `text` so that Markdown shows it as it is."""
     return MARKDOWN.sub(r"\\\g<0>", printable(text))

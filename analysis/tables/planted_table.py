@@ -18,7 +18,7 @@ from ..records.suites import Cell, Suite
 from ..statistics.paired import TAIL, mean_interval, paired_difference
 from ..statistics.ranking import stability, weights_frame
 from .cost_table import step_seconds
-from .formats import Entry, Table
+from .formats import Entry, SuiteTables, Table
 from .score_table import digests, score_entry
 from .scores import results
 
@@ -128,8 +128,8 @@ def _difference(runs: Sequence[Run], others: Sequence[Run]) -> tuple[float, floa
     return found.points, found.low, found.high
 
 
-def planted_tables(suite: Suite, title: str) -> tuple[list[Table], list[str]]:
-    """Return one line a method and target, and whether the truth matters there at all."""
+def suite_tables(suite: Suite, title: str) -> SuiteTables:
+    """Return one line per method and target, and whether the planted truth matters there at all."""
     head = ["method", "accuracy, %", "from uniform, points", "share of the oracle's gap", "AUC"]
     head += ["rank correlation", "steps until found", "seeds", "step, ratio to fine-tuning"]
     lines, numbers = [], []
@@ -141,7 +141,7 @@ def planted_tables(suite: Suite, title: str) -> tuple[list[Table], list[str]]:
                 {"row": result.row, "target": result.column, "score": result.score[0], **_numbers(found)}
             )
     sentences = [_sentence(suite, cell) for cell in suite.cells if weights_setting(cell) == "oracle"]
-    return [Table(title, head, lines, pd.DataFrame(numbers))], sentences
+    return SuiteTables([Table(title, head, lines, pd.DataFrame(numbers))], sentences, [NOTE])
 
 
 def weights_setting(cell: Cell) -> str:

@@ -7,10 +7,43 @@ import pandas as pd
 
 from .. import wording
 from ..records.load import METRICS
-from ..records.suites import unique
+from ..records.suites import Suite, unique
 from ..statistics.paired import Difference
-from .formats import Entry, Table
-from .scores import Result
+from .formats import Entry, SuiteTables, Table
+from .scores import Result, across_sentences, label_results, results, sentences, shots_results
+
+SCORE_NOTE = (
+    "Ours are means over seeds on the test part, in percent, with 95 % t-intervals. Differences from"
+    " fine-tuning are paired by seed and, for accuracy, by test image. Claims are corrected by Holm for the"
+    " number of comparisons in this table."
+)
+PUBLISHED_NOTE = (
+    "The paper's own figures are means of three runs whose spread is not printed, so a difference from them"
+    " has no interval."
+)
+
+
+def suite_tables(suite: Suite, title: str) -> SuiteTables:
+    """Return the scores by method and target, with sentences about each score and about all targets."""
+    found = results(suite)
+    made = _made(found, title)
+    return replace(made, sentences=[*made.sentences, *across_sentences(found)])
+
+
+def shots_tables(suite: Suite, title: str) -> SuiteTables:
+    """Return the scores by method and number of images per class, one table per target."""
+    return _made(shots_results(suite), title)
+
+
+def label_tables(suite: Suite, title: str) -> SuiteTables:
+    """Return the scores by method and label of a multi-label target."""
+    return _made(label_results(suite), title)
+
+
+def _made(found: list[Result], title: str) -> SuiteTables:
+    """Return tables, sentences and notes of some scores."""
+    notes = [SCORE_NOTE, *([PUBLISHED_NOTE] if any(result.printed for result in found) else [])]
+    return SuiteTables(score_tables(found, title), sentences(found), notes)
 
 
 def score_tables(found: list[Result], title: str) -> list[Table]:

@@ -42,25 +42,36 @@ class Result:
 
 
 def results(suite: Suite) -> list[Result]:
-    """Return every score of a suite: first what stands in the paper alone, then the plan's cells."""
-    measured = [result for cell in suite.cells for result in _of_cell(suite, cell)]
-    return [*_printed_alone(suite, measured), *corrected(measured)]
+    """Return every score of a suite, one per method and target: published scores without runs come first."""
+    return _completed(suite, [_cell_result(suite, cell, "", cell.column) for cell in suite.cells])
 
 
-def _of_cell(suite: Suite, cell: Cell) -> list[Result]:
-    """Return the scores of one cell: one, or one a label."""
-    if suite.view == "labels":
-        return [_label_result(suite, cell, name) for name in label_names(suite)]
+def shots_results(suite: Suite) -> list[Result]:
+    """Return every score of a suite, one per method, target and number of images per class."""
+    return _completed(suite, [_cell_result(suite, cell, cell.column, f"{cell.at}") for cell in suite.cells])
+
+
+def label_results(suite: Suite) -> list[Result]:
+    """Return every score of a suite, one per method and label of a multi-label target."""
+    names = label_names(suite)
+    measured = [_label_result(suite, cell, name) for cell in suite.cells for name in names]
+    return _completed(suite, measured, by_label=True)
+
+
+def _completed(suite: Suite, measured: list[Result], by_label: bool = False) -> list[Result]:
+    """Return the scores with Holm's correction, after the published scores that no cell stands for."""
+    return [*_printed_alone(suite, measured, by_label), *corrected(measured)]
+
+
+def _cell_result(suite: Suite, cell: Cell, panel: str, column: str) -> Result:
+    """Return the score of one cell."""
     metric = cell.runs[0].metric if cell.runs else "top1"
     printed = find(suite.element, cell.row, cell.source, cell.target, metric)
-    if suite.view == "shots":
-        images = (
-            "all images" if cell.at in (None, "all") else f"{cell.at} image{'s' * (cell.at != 1)} a class"
-        )
-        where = f"{cell.row} on {cell.column} with {images}"
-        return [_result(cell, cell.column, f"{cell.at}", where, printed, cell.runs, cell.reference)]
     where = f"{cell.row} on {cell.column}"
-    return [_result(cell, "", cell.column, where, printed, cell.runs, cell.reference)]
+    if panel:
+        is_all = cell.at in (None, "all")
+        where += " with all images" if is_all else f" with {cell.at} image{'s' * (cell.at != 1)} a class"
+    return _result(cell, panel, column, where, printed, cell.runs, cell.reference)
 
 
 def label_names(suite: Suite) -> list[str]:
@@ -108,7 +119,7 @@ def _result(
     return Result(panel, cell.row, column, where, printed, cell, runs, difference)
 
 
-def _printed_alone(suite: Suite, measured: list[Result]) -> list[Result]:
+def _printed_alone(suite: Suite, measured: list[Result], by_label: bool) -> list[Result]:
     """Return what the paper prints in the suite's columns and no cell of the plan stands for."""
     joined = {result.printed for result in measured}
     sources = {cell.source for cell in suite.cells}
@@ -118,7 +129,7 @@ def _printed_alone(suite: Suite, measured: list[Result]) -> list[Result]:
     for item in alone:
         row = item.row if item.source in sources else f"{item.row}, from {item.source}"
         column = headings[item.target]
-        if suite.view == "labels":
+        if by_label:
             column = item.quantity.removeprefix("auroc:") if ":" in item.quantity else MEAN
         found.append(Result("", row, column, row, item, None, []))
     return found

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from transferbench.analysis import wording
-from transferbench.analysis.figures import style
+from transferbench.analysis.figures import accuracy, curves, style
 from transferbench.analysis.records.comparison import comparisons
 from transferbench.analysis.records.load import parse_run
 from transferbench.analysis.records.schema import upgraded
@@ -182,7 +182,7 @@ def test_a_label_looks_the_same_everywhere_and_no_two_look_alike():
 
 def test_accuracy_figure_draws_every_seed_mean_and_interval():
     runs = pd.DataFrame({"label": ["A"] * 3 + ["B"], "seed": [0, 1, 2, 0], "score": [0.81, 0.82, 0.83, 0.5]})
-    figure = style.accuracy_figure(runs, style.styles("AB"), "Accuracy")
+    figure = accuracy.accuracy_figure(runs, style.styles("AB"), "Accuracy")
     (axes,) = figure.axes
     points = [collection.get_offsets() for collection in axes.collections]
     assert [len(group) for group in points] == [3, 1]
@@ -195,6 +195,6 @@ def test_accuracy_figure_draws_every_seed_mean_and_interval():
 def test_curve_figure_draws_a_line_a_seed_and_a_mean():
     rows = [("A", seed, step, step / 100 + 0.1 * seed) for seed in (0, 1) for step in (10, 20)]
     curve = pd.DataFrame(rows, columns=["label", "seed", "step", "score"])
-    figure = style.curve_figure(curve, style.styles("A"), "Accuracy")
+    figure = curves.curve_figure(curve, style.styles("A"), "Accuracy")
     lines = [list(line.get_ydata()) for line in figure.axes[0].lines]
     assert np.allclose(sorted(lines), [[10, 20], [15, 25], [20, 30]])

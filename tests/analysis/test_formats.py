@@ -14,7 +14,8 @@ from transferbench.analysis.tables.formats import (
     to_markdown,
     write_numbers,
 )
-from transferbench.analysis.tables.paper_tables import suite_section, to_text, write_suite_tables
+from transferbench.analysis.tables.paper_tables import to_text, write_section
+from transferbench.analysis.views import suite_section
 
 HOSTILE = [
     r"a_b & 50% of $x$ #1 {c} ~d ^e \f",
@@ -127,5 +128,5 @@ def test_hostile_names_pass_through_a_whole_section(results, tmp_path):
     spans = re.sub(r"(`+) .*? \1", "", text)  # in a span of code nothing is read as HTML
     assert not re.search(r"(?<!\\)<[a-z]", spans)
     assert f"``` {evil} ```" in text
-    write_suite_tables(suite, tmp_path)
+    write_section(suite_section(suite), tmp_path)
     assert (tmp_path / "mine.tex").read_text().count(r"\begin{tabular}") == 2

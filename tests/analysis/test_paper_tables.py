@@ -11,11 +11,11 @@ from paper_records import answers, cell, read, suite_of, write_plan, write_run
 from transferbench.analysis.records.published import find, of_element
 from transferbench.analysis.tables.paper_tables import (
     missing_line,
-    suite_section,
     to_text,
-    write_suite_tables,
+    write_section,
 )
 from transferbench.analysis.tables.scores import results as results_of
+from transferbench.analysis.views import VIEWS, suite_section
 
 SCORES = {"Table 2": "top1", "Table 3": "top1", "Table 6": "top1"}
 
@@ -315,7 +315,7 @@ def test_low_shot_has_one_table_a_target_and_one_column_a_number_of_images(resul
                 cells.append(cell(row, target, runs, bench=bench, at=at))
     suite = one_suite(results, cells, name="figure3", view="shots", element="Figure 3")
     section = suite_section(suite)
-    write_suite_tables(suite, tmp_path / "out")
+    write_section(suite_section(suite), tmp_path / "out")
     written = {path.name for path in (tmp_path / "out").glob("*.csv")}
     assert written == {"figure3.csv", "figure3-pets.csv"}
     assert [table.title for table in section.tables] == ["Figure 3: Mine, birds", "Figure 3: Mine, pets"]
@@ -327,7 +327,7 @@ def test_low_shot_has_one_table_a_target_and_one_column_a_number_of_images(resul
 def test_files_hold_text_and_numbers_and_are_the_same_each_time(results, tmp_path):
     suite = suite_of(results, "Table 4")
     for name in ("a", "b"):
-        write_suite_tables(suite, tmp_path / name)
+        write_section(suite_section(suite), tmp_path / name)
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert names == [
         "table4-stability.csv", "table4-stability.parquet",
@@ -344,18 +344,18 @@ def test_files_hold_text_and_numbers_and_are_the_same_each_time(results, tmp_pat
 
 def test_every_view_of_an_empty_plan_is_a_section(results, tmp_path):
     write_run(results)
-    for view in ("scores", "labels", "classes", "pictures", "cost", "shots", "curves"):
+    for view in VIEWS:
         suite = one_suite(results, [], name=view, view=view)
-        write_suite_tables(suite, tmp_path)
+        write_section(suite_section(suite), tmp_path)
         assert suite_section(suite).sentences == []
 
 
 def test_a_suites_name_is_a_safe_file_name(results, tmp_path):
     write_run(results)
-    write_suite_tables(one_suite(results, [], name="x"), tmp_path / "out")
+    write_section(suite_section(one_suite(results, [], name="x")), tmp_path / "out")
     path = results / "suites" / "x.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"name": "../../x y"}))
-    write_suite_tables(read(results)["../../x y"], tmp_path / "out")
+    write_section(suite_section(read(results)["../../x y"]), tmp_path / "out")
     assert {path.name for path in tmp_path.iterdir()} == {"results", "out"}
     assert (tmp_path / "out" / "x-y.md").exists()
 
