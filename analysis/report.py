@@ -136,7 +136,7 @@ def differences_frame(known: list[Comparison]) -> "pd.DataFrame":
             "points": item.difference.points,
             "low": item.difference.low,
             "high": item.difference.high,
-            "claimed": item.verdict in ("above", "below"),
+            "significant": item.difference.is_significant and item.difference.is_tested,
         }
         for item in found
         if not math.isnan(item.difference.points)

@@ -20,6 +20,7 @@ from ..records.load import runs_frame, score_name
 from .drawing import Drawing
 from .style import BAR, INK, NARROWEST, PAPER, Style, WIDTH, new_figure, style_axes, wrap_label, add_legend, legend_height, lowest_shown, mark_off_scale, freeze_layout
 from ..statistics.paired import mean_interval
+from ..statistics.pareto import pareto_front
 
 PLACES = ((1, 1), (-1, 1), (1, -1), (-1, -1), (0, 1.4), (0, -1.4))  # of a name about its point
 NEAR = 4  # points between a name and its point that need no line
@@ -81,20 +82,6 @@ def cost_means(runs: pd.DataFrame) -> pd.DataFrame:
         )
     means = pd.DataFrame(rows).sort_values(["seconds", "label"], ignore_index=True)
     return means.assign(on_front=means.index.isin(pareto_front(means).index))
-
-
-def pareto_front(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that no other row beats, the cheapest first.
-
-    A row beats another one if it takes no more `seconds` and has no lower `score`, and is better in one of
-    the two: equal rows stay both. Rows without seconds or score are not on the front.
-    """
-    known = frame.dropna(subset=["seconds", "score"]).astype({"score": float})
-    best = known.groupby("seconds")["score"].max()
-    for_less = best.cummax().shift(fill_value=-math.inf)
-    seconds, score = known["seconds"], known["score"]
-    on_front = (score == seconds.map(best)) & (score > seconds.map(for_less))
-    return known[on_front].sort_values("seconds", kind="stable")
 
 
 def _whose(runs: pd.DataFrame) -> str:

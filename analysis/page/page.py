@@ -51,7 +51,7 @@ def comparison_section(
         "title": comparison_table.title(comparison),
         "comparison_id": comparison.comparison_id,
         "setting": comparison.setting or "all settings at their defaults",
-        "grid": comparison_grid(comparison, table, {item.label: item.verdict for item in found}),
+        "grid": comparison_grid(comparison, table, {item.label: item.outcome for item in found}),
         "sentences": [item.sentence for item in _in_order(table, found)],
         "notes": comparison.notes,
         "pictures": _pictures(comparison, table, look, score_name(comparison.metric)),

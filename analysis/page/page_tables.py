@@ -195,7 +195,7 @@ def overview(found: Sequence[Finding], places: Mapping[str, str]) -> Grid | None
         rows.append([Cell(label), *(_difference_cell(item) for item in row)])
     frame = pd.DataFrame(
         {"comparison": item.place, "method": item.label, **asdict(item.difference),
-         "p_after_holm": item.adjusted, "verdict": item.verdict}
+         "verdict": item.outcome}
         for item in found
     )  # fmt: skip
     return Grid(
@@ -220,7 +220,7 @@ def _difference_cell(item: Finding | None) -> Cell:
     runs = [*item.comparison.by_label[item.label], *item.comparison.reference]
     found = item.difference
     text = wording.estimate(found.points, found.low, found.high, sign=True)
-    return Cell(text, found.points, [run.digest for run in runs], item.verdict)
+    return Cell(text, found.points, [run.digest for run in runs], item.outcome)
 
 
 def across_grid(known: Sequence[Comparison]) -> Grid | None:

@@ -9,7 +9,7 @@ import pandas as pd
 from .. import wording
 from ..records.comparison import REFERENCE, Comparison
 from ..records.load import METRICS, Run, runs_frame
-from ..statistics.aggregate import holm
+from ..statistics.aggregate import holm_corrected
 from ..statistics.paired import Difference, mean_interval, paired_difference
 from .csv_text import csv_text
 
@@ -112,29 +112,25 @@ def _pretraining(shared_seconds: float, own_seconds: float) -> str:
 
 
 def sentences(table: pd.DataFrame) -> list[str]:
-    """Return one sentence a method about its difference from fine-tuning; none without fine-tuning."""
+    """Return one sentence per method about its difference from fine-tuning; none without fine-tuning."""
     if REFERENCE not in set(table["label"]):
         return []
     others = [row for row in _rows(table) if row["label"] != REFERENCE]
-    many = [row["difference_p_value"] if row["difference_num_seeds"] > 1 else math.nan for row in others]
-    num_claims = sum(not math.isnan(p) for p in many)
-    return [
-        wording.sentence(
-            row["label"],
-            Difference(
-                row["difference"],
-                row["difference_low"],
-                row["difference_high"],
-                row["difference_num_seeds"],
-                row["difference_note"],
-                row["difference_p_value"],
-                row["difference_detectable"],
-            ),
-            adjusted,
-            num_claims,
-        )
-        for row, adjusted in zip(others, holm(many), strict=True)
-    ]
+    found = holm_corrected([_difference(row) for row in others])
+    return [wording.sentence(row["label"], item) for row, item in zip(others, found, strict=True)]
+
+
+def _difference(row: dict[str, Any]) -> Difference:
+    """Return the difference in a row of the table."""
+    return Difference(
+        row["difference"],
+        row["difference_low"],
+        row["difference_high"],
+        row["difference_num_seeds"],
+        row["difference_note"],
+        row["difference_p_value"],
+        row["difference_detectable"],
+    )
 
 
 def title(comparison: Comparison) -> str:

@@ -181,7 +181,7 @@ def _numbers(result: Result) -> dict[str, object]:
         "difference_num_seeds": difference.num_seeds,
         "difference_note": difference.note,
         "p_value": difference.p_value,
-        "p_value_holm": result.adjusted,
+        "p_value_holm": difference.p_value_holm,
         "detectable": difference.detectable,
         "runs": " ".join(digests(result)),
     }

@@ -8,7 +8,7 @@ from .. import wording
 from ..records.load import Run
 from ..records.published import Published, find, of_element
 from ..records.suites import Cell, Suite, unique
-from ..statistics.aggregate import holm, iqm, probability_of_improvement
+from ..statistics.aggregate import holm_corrected, iqm, probability_of_improvement
 from ..statistics.paired import Difference, mean_interval, paired_difference
 
 NO_REFERENCE = Difference(math.nan, math.nan, math.nan, 0, "no run of fine-tuning with the same settings")
@@ -27,8 +27,6 @@ class Result:
     cell: Cell | None  # None where the paper alone has a number
     runs: list[Run]
     difference: Difference | None = None  # from fine-tuning; None for fine-tuning itself, and without runs
-    adjusted: float = math.nan  # its p-value after Holm's correction
-    num_claims: int = 1
 
     @property
     def score(self) -> tuple[float, float, float]:
@@ -136,28 +134,14 @@ def _printed_alone(suite: Suite, measured: list[Result], by_label: bool) -> list
 
 
 def corrected(measured: list[Result]) -> list[Result]:
-    """Return the results with Holm's correction over every difference that could be claimed."""
-    tested = [i for i, result in enumerate(measured) if not math.isnan(_p_value(result))]
-    adjusted = dict(zip(tested, holm([_p_value(measured[i]) for i in tested]), strict=True))
-    return [
-        replace(result, adjusted=float(adjusted[i]), num_claims=len(tested)) if i in adjusted else result
-        for i, result in enumerate(measured)
-    ]
-
-
-def _p_value(result: Result) -> float:
-    """Return the p-value of the difference from fine-tuning; nan where one seed or none allows no claim."""
-    is_claimable = result.difference is not None and result.difference.num_seeds > 1
-    return result.difference.p_value if result.difference and is_claimable else math.nan
+    """Return the results with Holm correction over all their differences."""
+    differences = holm_corrected([result.difference for result in measured])
+    return [replace(result, difference=item) for result, item in zip(measured, differences, strict=True)]
 
 
 def sentences(found: list[Result]) -> list[str]:
-    """Return one sentence for every score that was measured, but those of fine-tuning."""
-    return [
-        wording.sentence(result.where, result.difference, result.adjusted, result.num_claims)
-        for result in found
-        if result.difference
-    ]
+    """Return one sentence for every score that was measured, except those of fine-tuning."""
+    return [wording.sentence(result.where, result.difference) for result in found if result.difference]
 
 
 def across_sentences(found: list[Result]) -> list[str]:
@@ -174,10 +158,10 @@ def _across(row: str, found: list[Result]) -> str:
     ours = [[100 * run.score for run in result.runs] for result in found]
     base = [[100 * run.score for run in result.cell.reference] for result in found if result.cell]
     share, low, high = probability_of_improvement(ours, base)
-    chance = f"{wording.ratio(share)} (95 % interval {wording.interval(low, high, 2)})"
-    verdict = ", so over the targets no difference is found" if low <= 0.5 <= high else ""
+    chance = f"{wording.ratio(share)} (95 % CI {wording.interval(low, high, 2)})"
+    verdict = "; inconclusive over these targets" if low <= 0.5 <= high else ""
     return (
         f"{row} over {len(found)} targets: interquartile mean {wording.estimate(*iqm(ours))} %, fine-tuning"
-        f" {wording.estimate(*iqm(base))} %; a run of it scores above one of fine-tuning with probability"
+        f" {wording.estimate(*iqm(base))} %; a run of it scores above a run of fine-tuning with probability"
         f" {chance}{verdict}."
     )

@@ -16,8 +16,7 @@ from transferbench.analysis.tables.step_costs import step_costs
 
 NAN = math.nan
 ABOVE, BELOW = "X is above fine-tuning by ", "X is below fine-tuning by "
-ONE_SEED = " points from fine-tuning on 1 seed; another seed may say otherwise, so nothing is claimed (why)."
-NONE = "X: no difference from fine-tuning found: "
+NONE = "X: inconclusive: "
 
 
 def make_run(label="Fine-tuning", seed=0, score=0.8, **changed):
@@ -139,12 +138,31 @@ def test_file_names_are_safe():
 @pytest.mark.parametrize(
     ("difference", "text"),
     [
-        (Difference(1.2, 0.3, 2.1, 5), ABOVE + "1.2 points, 95 % interval 0.3 to 2.1, on 5 seeds."),
-        (Difference(-1.2, -2.1, -0.3, 5), BELOW + "1.2 points, 95 % interval 0.3 to 2.1, on 5 seeds."),
-        (Difference(0.0, -1.0, 0.8, 5), NONE + "0.0 points, 95 % interval −1.0 to +0.8, on 5 seeds."),
-        (Difference(0.9, 0.0, 1.8, 3), NONE + "+0.9 points, 95 % interval 0.0 to +1.8, on 3 seeds."),
-        (Difference(2, 1, 3, 1, "why"), "X: +2.0 (+1.0 to +3.0)" + ONE_SEED),
-        (Difference(2, NAN, NAN, 1), "X: +2.0 points on 1 seed, without an interval, so nothing is claimed."),
+        (Difference(1.2, 0.3, 2.1, 5), ABOVE + "1.2 points (95 % CI 0.3 to 2.1)."),
+        (Difference(-1.2, -2.1, -0.3, 5, "", 0.03), BELOW + "1.2 points (95 % CI 0.3 to 2.1), p = 0.03."),
+        (
+            Difference(1.2, 0.3, 2.1, 5, "", 0.001, 1.0, 0.006, 6),
+            ABOVE + "1.2 points (95 % CI 0.3 to 2.1), p = 0.006 after Holm correction for 6 comparisons.",
+        ),
+        (
+            Difference(-3.8, -6.4, -1.2, 5, "", 0.015, 1.0, 0.09, 6),
+            "X: −3.8 points (95 % CI −6.4 to −1.2), not significant after Holm correction (p = 0.09).",
+        ),
+        (Difference(0.0, -1.0, 0.8, 5), NONE + "0.0 points (95 % CI −1.0 to +0.8)."),
+        (
+            Difference(0.3, -1.1, 1.6, 3, "why", 0.4, 1.8),
+            NONE + "+0.3 points (95 % CI −1.1 to +1.6); 80 % power to detect 1.8 points (why).",
+        ),
+        (Difference(0.9, 0.0, 1.8, 3), NONE + "+0.9 points (95 % CI 0.0 to +1.8)."),
+        (
+            Difference(2, 1, 3, 1, "why"),
+            "X: +2.0 points (95 % CI +1.0 to +3.0) from fine-tuning on 1 seed; one seed allows no conclusion"
+            " (why).",
+        ),
+        (
+            Difference(2, NAN, NAN, 2),
+            "X: +2.0 points from fine-tuning on 2 seeds; no confidence interval.",
+        ),
         (Difference(NAN, NAN, NAN, 0, "no seed"), "X: not compared with fine-tuning (no seed)."),
     ],
 )  # fmt: skip

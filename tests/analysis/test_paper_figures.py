@@ -14,6 +14,7 @@ from matplotlib.text import Annotation, Text
 from transferbench.analysis.figures import accuracy, cost, curves, differences, shots, style
 from transferbench.analysis.figures.inline_svg import inline_svg
 from transferbench.analysis.statistics.paired import mean_interval
+from transferbench.analysis.statistics.pareto import pareto_front
 
 NAN = math.nan
 TARGETS = ["birds", "pets", "cars", "aircraft", "food"]
@@ -28,7 +29,7 @@ def differences_of(labels=MANY[1:], targets=TARGETS):
     for target, label in itertools.product(targets, labels):
         points = random.normal(0, 1)
         rows.append((target, label, points, points - 1, points + 1, abs(points) > 1))
-    return pd.DataFrame(rows, columns=["target", "label", "points", "low", "high", "claimed"])
+    return pd.DataFrame(rows, columns=["target", "label", "points", "low", "high", "significant"])
 
 
 def shots_of(labels=("Fine-tuning", "L2TL"), targets=("birds", "pets"), shots=("all", 10, 1, 5)):
@@ -245,7 +246,7 @@ FRONTS = {
 @pytest.mark.parametrize("case", FRONTS)
 def test_pareto_front(case):
     points, front = FRONTS[case]
-    found = cost.pareto_front(pd.DataFrame(points, columns=["seconds", "score"]))
+    found = pareto_front(pd.DataFrame(points, columns=["seconds", "score"]))
     assert list(found.index) == front
 
 
@@ -258,7 +259,7 @@ def test_pareto_front_is_what_no_other_point_beats():
         for i, (seconds, score) in enumerate(points)
         if not any(s <= seconds and c >= score and (s, c) != (seconds, score) for s, c in points)
     }
-    assert set(cost.pareto_front(frame).index) == kept
+    assert set(pareto_front(frame).index) == kept
 
 
 def test_costs_count_the_pre_training_of_the_method_itself():
