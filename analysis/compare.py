@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from .. import InputError
 from . import wording
@@ -18,10 +17,21 @@ from .records.load import Run, load
 from .statistics.aggregate import holm_corrected
 from .statistics.difference import Difference
 from .statistics.paired import mean_interval, paired_difference
-from .tables.comparison_table import markdown_table
+from .tables.formats import to_markdown
+from .tables.table import Cell, Table
 
 Key = tuple[str, str, str]  # source, target, and bench or setting
 Folder = Mapping[Key, Comparison]
+COLUMNS = [
+    "target",
+    "method",
+    "seeds",
+    "A, %",
+    "B, %",
+    "B from A, points",
+    "same answers",
+    "step, B / A",
+]
 
 
 class Compared(NamedTuple):
@@ -88,7 +98,7 @@ def compare_results(a: Path, b: Path) -> Compared:
         " same source, target, setting, method and seed."
     )
     notes = [*_versions(in_a, in_b), *by_words, *_only("A", of_a, in_a), *_only("B", of_b, in_b)]
-    parts = [head, markdown_table(_table(changes)).rstrip(), _list(_found(changes)), _list(notes)]
+    parts = [head, to_markdown(_table(changes)).rstrip(), _list(_found(changes)), _list(notes)]
     return Compared("\n\n".join(filter(None, parts)) + "\n", any(change.differs for change in changes))
 
 
@@ -142,26 +152,26 @@ def corrected(changes: Sequence[Change]) -> list[Change]:
     return [replace(change, difference=item) for change, item in zip(changes, differences, strict=True)]
 
 
-def _table(changes: Sequence[Change]) -> pd.DataFrame:
-    """Return one row a method: scores, their difference, and the ratio of the times of a step."""
-    rows = []
-    for change in changes:
-        found = change.difference
-        ratio, low, high = change.step_ratio
-        spread = "" if math.isnan(low) else f" ({wording.interval(low, high, 2)})"
-        rows.append(
-            {
-                "target": change.place,
-                "method": change.label,
-                "seeds": wording.seeds([run.seed for run in change.a]),
-                "A, %": wording.number(100 * float(np.mean([run.score for run in change.a]))),
-                "B, %": wording.number(100 * float(np.mean([run.score for run in change.b]))),
-                "B from A, points": wording.estimate(found.points, found.low, found.high, sign=True),
-                "same answers": f"{change.num_alike} of {len(change.a)}",
-                "step, B / A": f"{wording.number(ratio, 2)}{spread}",
-            }
-        )
-    return pd.DataFrame(rows)
+def _table(changes: Sequence[Change]) -> Table:
+    """Return one row per method: scores, their difference, and the ratio of the times per step."""
+    return Table("Changes", COLUMNS, [[Cell(text) for text in _row(change)] for change in changes])
+
+
+def _row(change: Change) -> list[str]:
+    """Return the cells of one method."""
+    found = change.difference
+    ratio, low, high = change.step_ratio
+    spread = "" if math.isnan(low) else f" ({wording.interval(low, high, 2)})"
+    return [
+        change.place,
+        change.label,
+        wording.seeds([run.seed for run in change.a]),
+        wording.number(100 * float(np.mean([run.score for run in change.a]))),
+        wording.number(100 * float(np.mean([run.score for run in change.b]))),
+        wording.estimate(found.points, found.low, found.high, sign=True),
+        f"{change.num_alike} of {len(change.a)}",
+        f"{wording.number(ratio, 2)}{spread}",
+    ]
 
 
 def _found(changes: Sequence[Change]) -> list[str]:

@@ -9,7 +9,7 @@ from . import speed
 from .page import page, run_log
 from .page.headline import findings, places
 from .records.comparison import Comparison, comparisons
-from .records.load import Run, Unread, load, load_skipped, nothing, read_all
+from .records.load import Run, Unread, load, load_skipped, nothing, read_all, runs_frame
 from .records.suites import load_suite, plans
 from .tables import comparison_table
 from .tables.paper_tables import file_name, write_section
@@ -32,6 +32,7 @@ def write_report(results: Path, out: Path, prints: bool = False) -> Path:
     compared = [(item, comparison_table.comparison_table(item)) for item in comparisons(runs, skipped)]
     for comparison, _ in compared:
         comparison_table.write_table(comparison, out / "tables")
+    runs_frame(runs).to_parquet(out / "tables" / "runs.parquet", index=False)
     if prints:
         write_prints([comparison for comparison, _ in compared], out / "figures")
     suites = suite_parts(results, runs, out, prints, found.unread)

@@ -14,7 +14,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Cell:
+class SuiteCell:
     """One cell of a table or one line of a figure: what was planned for it, and what is there."""
 
     row: str
@@ -47,7 +47,7 @@ class Suite:
     view: str  # the name of its tables and figures in analysis/views.py
     command: str
     notes: list[str]
-    cells: list[Cell]
+    cells: list[SuiteCell]
 
     @property
     def rows(self) -> list[str]:
@@ -140,12 +140,12 @@ def _cell(
     results: Path,
     by_path: dict[Path, Run],
     references: dict[tuple[str, str, str], list[Run]],
-) -> Cell:
+) -> SuiteCell:
     """Return one cell with its runs that are done."""
     paths = [results / run["record"] for run in plan["runs"]]
     done = sorted({path: by_path[path] for path in paths if path in by_path}.values(), key=_seed)
     texts = {name: str(plan[name]) for name in ("row", "column", "source", "target", "command", "reason")}
-    cell = Cell(
+    cell = SuiteCell(
         **texts,
         at=plan["at"],
         comparison_id=plan.get("comparison_id") or plan.get("bench") or "",

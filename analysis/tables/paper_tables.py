@@ -9,7 +9,8 @@ from ..records.comparison import compare
 from ..records.load import Run
 from ..records.published import of_element
 from ..records.suites import Suite, unique
-from .formats import SuiteTables, Table, markdown_text, to_latex, to_markdown, write_numbers
+from .formats import markdown_text, to_latex, to_markdown, write_numbers
+from .table import SuiteTables, Table
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def write_section(section: PaperTable, folder: Path) -> None:
     stem = file_name(section.name)
     latex = "\n".join(to_latex(table, f"{stem} {table.slug}".strip()) for table in section.tables)
     (folder / f"{stem}.md").write_text(to_text(section), encoding="utf-8")
-    (folder / f"{stem}.tex").write_text(f"% \\usepackage{{booktabs}}\n{latex}", encoding="utf-8")
+    (folder / f"{stem}.tex").write_text(latex, encoding="utf-8")
     for table in section.tables:
         write_numbers(table, folder / "-".join(filter(None, (stem, file_name(table.slug)))))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from .. import wording
 from ..records.load import Run
 from ..records.published import Published, find, of_element
-from ..records.suites import Cell, Suite, unique
+from ..records.suites import Suite, SuiteCell, unique
 from ..statistics.aggregate import holm_corrected, iqm, probability_of_improvement
 from ..statistics.paired import Difference, mean_interval, paired_difference
 
@@ -24,7 +24,7 @@ class Result:
     column: str
     where: str  # "L2TL on birds", to begin a sentence
     printed: Published | None
-    cell: Cell | None  # None where the paper alone has a number
+    cell: SuiteCell | None  # None where the paper alone has a number
     runs: list[Run]
     difference: Difference | None = None  # from fine-tuning; None for fine-tuning itself, and without runs
 
@@ -61,7 +61,7 @@ def _completed(suite: Suite, measured: list[Result], by_label: bool = False) -> 
     return [*_printed_alone(suite, measured, by_label), *corrected(measured)]
 
 
-def _cell_result(suite: Suite, cell: Cell, panel: str, column: str) -> Result:
+def _cell_result(suite: Suite, cell: SuiteCell, panel: str, column: str) -> Result:
     """Return the score of one cell."""
     metric = cell.runs[0].metric if cell.runs else "top1"
     printed = find(suite.element, cell.row, cell.source, cell.target, metric)
@@ -81,7 +81,7 @@ def label_names(suite: Suite) -> list[str]:
     return [*unique(names), "auroc"]
 
 
-def _label_result(suite: Suite, cell: Cell, name: str) -> Result:
+def _label_result(suite: Suite, cell: SuiteCell, name: str) -> Result:
     """Return the score of one label, paired by seed alone: the test images are not kept by label."""
     heading = name.removeprefix("auroc:") if ":" in name else MEAN
     printed = find(suite.element, cell.row, cell.source, cell.target, name)
@@ -102,7 +102,7 @@ def _of_label(runs: Sequence[Run], name: str) -> list[Run]:
 
 
 def _result(
-    cell: Cell,
+    cell: SuiteCell,
     panel: str,
     column: str,
     where: str,

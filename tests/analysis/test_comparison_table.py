@@ -12,7 +12,9 @@ from transferbench.analysis.records.load import parse_run
 from transferbench.analysis.records.schema import upgraded
 from transferbench.analysis.statistics.paired import Difference
 from transferbench.analysis.tables import comparison_table
+from transferbench.analysis.tables.formats import to_markdown
 from transferbench.analysis.tables.step_costs import step_costs
+from transferbench.analysis.tables.table import Cell, Table
 
 NAN = math.nan
 ABOVE, BELOW = "X is above fine-tuning by ", "X is below fine-tuning by "
@@ -94,11 +96,14 @@ def test_memory_is_the_most_of_any_run_and_no_column_where_it_is_not_known():
     (comparison,) = comparisons([old, *new])
     table = comparison_table.comparison_table(comparison).set_index("label", drop=False)
     assert table.loc["L2TL", "peak_memory_bytes"] == 1_250_000_001
-    assert dict(zip(table["label"], comparison_table.readable(table)["memory"], strict=True)) == {
+    shown = comparison_table.method_table(comparison, table)
+    memory = shown.columns.index("memory")
+    assert {row[0].text: row[memory].text for row in shown.rows} == {
         "Fine-tuning": "–", "L2TL": "1.25 GB",
     }  # fmt: skip
     (comparison,) = comparisons([old])
-    assert "memory" not in comparison_table.readable(comparison_table.comparison_table(comparison))
+    numbers = comparison_table.comparison_table(comparison)
+    assert "memory" not in comparison_table.method_table(comparison, numbers).columns
 
 
 def step_run(label="Fine-tuning", seconds=0.04, seed=0, host="desk", threads=1, **changed):
@@ -186,7 +191,7 @@ def test_numbers_as_words():
 
 
 def test_markdown_cells_cannot_break_the_table():
-    text = comparison_table.markdown_table(pd.DataFrame([{"method": "a|b\nc", "seeds": "1"}]))
+    text = to_markdown(Table("T", ["method", "seeds"], [[Cell("a|b\nc"), Cell("1")]]))
     assert text.splitlines()[2] == "| a\\|b c |     1 |"
 
 

@@ -6,8 +6,6 @@ import pandas as pd
 import pytest
 from paper_records import cell, read, write_plan, write_run
 from transferbench.analysis.tables.formats import (
-    Entry,
-    Table,
     latex_text,
     markdown_text,
     to_latex,
@@ -15,6 +13,7 @@ from transferbench.analysis.tables.formats import (
     write_numbers,
 )
 from transferbench.analysis.tables.paper_tables import to_text, write_section
+from transferbench.analysis.tables.table import Cell, Table
 from transferbench.analysis.views import suite_section
 
 HOSTILE = [
@@ -48,7 +47,7 @@ def printed_by_latex(source):
 
 
 def table_of(names):
-    rows = [[Entry(name), Entry("−1.5", ("d",), -1.5)] for name in names]
+    rows = [[Cell(name), Cell("−1.5", -1.5, ("d",))] for name in names]
     numbers = pd.DataFrame({"class": names, "weight": [-1.5] * len(names)})
     return Table("Title with 100 % & more_", ["class_<b>", "weight, %"], rows, numbers)
 
@@ -65,7 +64,8 @@ def test_latex_prints_the_name_itself(name):
 def test_latex_is_a_booktabs_table():
     text = to_latex(table_of(["b", "[a]"]), "table 4/x")
     assert text == (
-        r"""\begin{table}
+        r"""% \usepackage{booktabs}
+\begin{table}
   \centering
   \caption{Title with 100 \% \& more\_}
   \label{tab:table-4-x}

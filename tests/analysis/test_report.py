@@ -13,7 +13,7 @@ from simulated_results import HOSTILE, METHODS, make_record, save
 from transferbench import InputError
 from transferbench.analysis.page import run_log, svg_charts
 from transferbench.analysis.page.headline import Finding, findings, headline, places
-from transferbench.analysis.page.page_tables import Anchors, Cell, across_grid
+from transferbench.analysis.page.page_tables import Anchors, across_grid
 from transferbench.analysis.records.comparison import comparisons
 from transferbench.analysis.records.load import load, parse_run
 from transferbench.analysis.report import find_comparison, write_report
@@ -21,6 +21,7 @@ from transferbench.analysis.statistics.difference import Difference
 from transferbench.analysis.statistics.pareto import pareto_front
 from transferbench.analysis.tables import comparison_table as tables
 from transferbench.analysis.tables.comparison_table import comparison_table
+from transferbench.analysis.tables.table import Cell
 
 FEW = {label: METHODS[label] for label in ("Scratch", "Fine-tuning", "DATL", "Uniform weights", "L2TL")}
 BENCH = simulated_results.digest("bench", "digits")
@@ -46,7 +47,12 @@ def test_report_is_whole_and_needs_nothing_from_outside(results, tmp_path):
     assert all(label in page for label in FEW)
     assert "Scratch is below fine-tuning by" in page  # a negative result is printed as it is
     tables = sorted(path.suffix for path in (tmp_path / "report" / "tables").iterdir())
-    assert tables == [".csv", ".md"]
+    assert tables == [".csv", ".md", ".parquet", ".tex"]
+    runs = pd.read_parquet(tmp_path / "report" / "tables" / "runs.parquet")
+    assert runs["label"].value_counts().to_dict() == dict.fromkeys(FEW, 5)
+    latex = next((tmp_path / "report" / "tables").glob("*.tex")).read_text()
+    assert latex.count(r" \\") == 1 + len(FEW)
+    assert r"\caption{Methods compared: glyphs $\rightarrow$ digits; shots=5" in latex
     assert not (tmp_path / "report" / "figures").exists()
 
 
