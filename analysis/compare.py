@@ -1,4 +1,4 @@
-"""What changed between two folders of results: the same runs in both, paired; for an upgrade or a change."""
+"""Compares two folders of results run by run, for example before and after an upgrade."""
 
 import math
 from collections import defaultdict
@@ -8,23 +8,34 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from .. import InputError
 from . import wording
 from .page.headline import places
 from .records.comparison import Comparison, comparisons
 from .records.load import Run, load
-from .statistics.aggregate import holm
-from .statistics.paired import CONFIDENCE, Difference, mean_interval, paired_difference
-from .tables.comparison_table import markdown_table
+from .statistics.aggregate import holm_corrected
+from .statistics.difference import Difference
+from .statistics.paired import mean_interval, paired_difference
+from .tables.formats import to_markdown
+from .tables.table import Cell, Table
 
 Key = tuple[str, str, str]  # source, target, and bench or setting
 Folder = Mapping[Key, Comparison]
+COLUMNS = [
+    "target",
+    "method",
+    "seeds",
+    "A, %",
+    "B, %",
+    "B from A, points",
+    "same answers",
+    "step, B / A",
+]
 
 
 class Compared(NamedTuple):
-    """The comparison in Markdown, and whether a score was told apart: the exit code is 1 where it was."""
+    """The comparison in Markdown, and whether any score differs significantly: then the exit code is 1."""
 
     text: str
     differs: bool
@@ -38,8 +49,7 @@ class Change:
     label: str
     a: list[Run]
     b: list[Run]
-    difference: Difference  # b above a
-    p_value: float = math.nan  # after Holm's correction
+    difference: Difference  # of b from a, Holm-corrected over all changes
 
     @property
     def name(self) -> str:
@@ -48,8 +58,8 @@ class Change:
 
     @property
     def differs(self) -> bool:
-        """Whether the scores were told apart: over several seeds, or, for one, over the test images."""
-        return self.p_value <= 1 - CONFIDENCE
+        """Whether the scores differ significantly: over seeds or, for one seed, over the test images."""
+        return self.difference.is_significant
 
     @property
     def num_alike(self) -> int:
@@ -84,11 +94,11 @@ def compare_results(a: Path, b: Path) -> Compared:
     in_a = [run for change in changes for run in change.a]
     in_b = [run for change in changes for run in change.b]
     head = (
-        f"A: {a}, {_num_runs(of_a)}. B: {b}, {_num_runs(of_b)}. {_counted(len(in_a), 'pair')} of the same"
-        " source, target, setting, method and seed."
+        f"A: {a}, {_num_runs(of_a)}. B: {b}, {_num_runs(of_b)}. {wording.counted(len(in_a), 'pair')} of the"
+        " same source, target, setting, method and seed."
     )
     notes = [*_versions(in_a, in_b), *by_words, *_only("A", of_a, in_a), *_only("B", of_b, in_b)]
-    parts = [head, markdown_table(_table(changes)).rstrip(), _list(_found(changes)), _list(notes)]
+    parts = [head, to_markdown(_table(changes)).rstrip(), _list(_found(changes)), _list(notes)]
     return Compared("\n\n".join(filter(None, parts)) + "\n", any(change.differs for change in changes))
 
 
@@ -137,62 +147,58 @@ def _changes(place: str, a: Comparison, b: Comparison) -> list[Change]:
 
 
 def corrected(changes: Sequence[Change]) -> list[Change]:
-    """Return the changes with p-values corrected by Holm for their number."""
-    values = holm([change.difference.p_value for change in changes])
-    return [replace(change, p_value=float(value)) for change, value in zip(changes, values, strict=True)]
+    """Return the changes with Holm correction over all of them."""
+    differences = holm_corrected([change.difference for change in changes], min_seeds=1)
+    return [replace(change, difference=item) for change, item in zip(changes, differences, strict=True)]
 
 
-def _table(changes: Sequence[Change]) -> pd.DataFrame:
-    """Return one row a method: scores, their difference, and the ratio of the times of a step."""
-    rows = []
-    for change in changes:
-        found = change.difference
-        ratio, low, high = change.step_ratio
-        spread = "" if math.isnan(low) else f" ({wording.interval(low, high, 2)})"
-        rows.append(
-            {
-                "target": change.place,
-                "method": change.label,
-                "seeds": wording.seeds([run.seed for run in change.a]),
-                "A, %": wording.number(100 * float(np.mean([run.score for run in change.a]))),
-                "B, %": wording.number(100 * float(np.mean([run.score for run in change.b]))),
-                "B from A, points": wording.estimate(found.points, found.low, found.high, sign=True),
-                "same answers": f"{change.num_alike} of {len(change.a)}",
-                "step, B / A": f"{wording.number(ratio, 2)}{spread}",
-            }
-        )
-    return pd.DataFrame(rows)
+def _table(changes: Sequence[Change]) -> Table:
+    """Return one row per method: scores, their difference, and the ratio of the times per step."""
+    return Table("Changes", COLUMNS, [[Cell(text) for text in _row(change)] for change in changes])
+
+
+def _row(change: Change) -> list[str]:
+    """Return the cells of one method."""
+    found = change.difference
+    ratio, low, high = change.step_ratio
+    spread = "" if math.isnan(low) else f" ({wording.interval(low, high, 2)})"
+    return [
+        change.place,
+        change.label,
+        wording.seeds([run.seed for run in change.a]),
+        wording.number(100 * float(np.mean([run.score for run in change.a]))),
+        wording.number(100 * float(np.mean([run.score for run in change.b]))),
+        wording.estimate(found.points, found.low, found.high, sign=True),
+        f"{change.num_alike} of {len(change.a)}",
+        f"{wording.number(ratio, 2)}{spread}",
+    ]
 
 
 def _found(changes: Sequence[Change]) -> list[str]:
-    """Return which scores were told apart, which are the same, and what else could have been missed."""
-    lines = [_differs(change, len(changes)) for change in changes if change.differs]
+    """Return which scores differ, which are the same, and the power to detect a difference in the rest."""
+    lines = [_differs(change) for change in changes if change.differs]
     alike = [change for change in changes if change.num_alike == len(change.a)]
     if alike:
-        lines.append(f"{_share(alike, changes)}: right on the same test images in every pair.")
-    unlike = [change for change in changes if math.isnan(change.difference.points)]
-    rest = [
-        c for c in changes if not (c.differs or c.num_alike == len(c.a) or math.isnan(c.difference.points))
-    ]
-    if rest:
-        known = [c.difference.detectable for c in rest if not math.isnan(c.difference.detectable)]
-        power = f"one of {wording.number(max(known, default=math.nan))} points would have been found"
-        missed = f"; by itself, {power} with probability 0.8" if known else ""
-        lines.append(f"{_share(rest, changes)}: no difference of scores found{missed}.")
-    lines += [f"{c.name}: not compared ({c.difference.note})." for c in unlike]
-    return lines
+        lines.append(f"{_share(alike, changes)}: correct on the same test images in every pair.")
+    rest = [change for change in changes if not (change.differs or change.num_alike == len(change.a))]
+    for change in rest:
+        if change.difference.excludes_zero:
+            lines.append(f"{change.name}: {wording.not_significant(change.difference)}.")
+    inconclusive = [c for c in rest if not (c.difference.excludes_zero or math.isnan(c.difference.points))]
+    if inconclusive:
+        known = [c.difference.detectable for c in inconclusive if c.difference.has_interval]
+        power = f"; {wording.power(max(known))}" if known else ""
+        lines.append(f"{_share(inconclusive, changes)}: inconclusive{power}.")
+    not_compared = [change for change in changes if math.isnan(change.difference.points)]
+    return [*lines, *(f"{c.name}: not compared ({c.difference.note})." for c in not_compared)]
 
 
-def _differs(change: Change, num_changes: int) -> str:
-    """Return one difference with its doubt."""
+def _differs(change: Change) -> str:
+    """Return one significant difference."""
     found = change.difference
-    near, far = sorted((abs(found.low), abs(found.high)))
-    gap = f"{wording.number(abs(found.points))} points, 95 % interval {wording.interval(near, far)}"
-    sure = (
-        f"{wording.p_value(change.p_value)} after Holm's correction for {_counted(num_changes, 'difference')}"
-    )
     note = f" ({found.note})" if found.note else ""
-    return f"{change.name}: B is {'above' if found.points > 0 else 'below'} A by {gap}; {sure}{note}."
+    side = "above" if found.points > 0 else "below"
+    return f"{change.name}: B is {side} A by {wording.points(found)}, {wording.holm(found)}{note}."
 
 
 def _share(some: Sequence[Change], changes: Sequence[Change]) -> str:
@@ -263,12 +269,7 @@ def _step(run: Run) -> float:
 
 def _num_runs(folder: Folder) -> str:
     """Return how many runs a folder holds."""
-    return _counted(sum(len(item.runs) for item in folder.values()), "run")
-
-
-def _counted(number: int, name: str) -> str:
-    """Return "1 run" or "3 runs"."""
-    return f"{number} {name}{'' if number == 1 else 's'}"
+    return wording.counted(sum(len(item.runs) for item in folder.values()), "run")
 
 
 def _list(lines: Sequence[str]) -> str:

@@ -1,10 +1,10 @@
-"""Which method to take for a target and a budget, by the evidence in the records, with its doubt."""
+"""Recommends a method for a target and a time budget, from the records, with the evidence for it."""
 
 import math
 import shlex
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scipy.special import stdtr
@@ -12,8 +12,9 @@ from scipy.special import stdtr
 from . import wording
 from .records.comparison import REFERENCE, Comparison, comparisons
 from .records.load import METRICS, Run, load, runs_frame
-from .statistics.aggregate import holm
-from .statistics.paired import CONFIDENCE, Difference, mean_interval, paired_difference
+from .statistics.aggregate import holm_corrected
+from .statistics.difference import Difference
+from .statistics.paired import mean_interval, paired_difference
 from .tables.comparison_table import title
 
 CHEAPER = 0.8  # of the time of another: from here on it is worth a word
@@ -27,30 +28,39 @@ class Candidate:
     label: str
     seconds: float  # of a run, beyond the shared pre-training
     score: tuple[float, float, float]  # mean and interval, in percent
-    difference: Difference | None  # from fine-tuning; None for itself, and where that was not run
+    difference: Difference | None  # from fine-tuning; None for itself, and if that was not run
     runs: Sequence[Run] = ()
-    p_value: float = math.nan  # after Holm's correction for all methods beside it
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether its difference from fine-tuning has an interval over several seeds."""
+        return self.difference is not None and self.difference.is_tested
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether it differs significantly from fine-tuning."""
+        return self.difference is not None and self.difference.outcome in ("above", "below")
 
     @property
     def is_above(self) -> bool:
-        """Whether it was found to be above fine-tuning."""
-        return self.is_told_apart and self.difference is not None and self.difference.points > 0
-
-    @property
-    def is_told_apart(self) -> bool:
-        """Whether it was found to differ from fine-tuning; one seed cannot show it."""
-        return self.p_value <= 1 - CONFIDENCE
+        """Whether it is significantly above fine-tuning."""
+        return self.difference is not None and self.difference.outcome == "above"
 
     @property
     def gap(self) -> str:
-        """Its difference from fine-tuning in numbers."""
-        found = self.difference
-        if found is None or math.isnan(found.points):
+        """Its difference from fine-tuning: "+2.1 points (95 % CI +0.8 to +3.4) from fine-tuning"."""
+        if self.difference is None or math.isnan(self.difference.points):
             return "not compared with fine-tuning"
-        near = f"{wording.number(found.points, sign=True)} points from fine-tuning"
-        if math.isnan(found.low):
-            return f"{near}, without an interval"
-        return f"{near} (95 % interval {wording.interval(found.low, found.high, sign=True)})"
+        return f"{wording.signed_points(self.difference)} from fine-tuning"
+
+    @property
+    def conclusion(self) -> str:
+        """The conclusion from a difference that is not significant."""
+        if self.difference is None or not self.is_tested:
+            return "no conclusion from one seed"
+        if self.difference.excludes_zero:
+            return f"not significant after Holm correction ({wording.p_value(self.difference.p_value_holm)})"
+        return "inconclusive"
 
 
 def recommend(results: Path, target: str, seconds: float | None = None) -> str:
@@ -78,22 +88,19 @@ def _evidence(comparison: Comparison) -> tuple[bool, int, int]:
 def _on_target(comparison: Comparison, num_others: int, budget: float | None) -> list[str]:
     """Return the sentences where the target has runs of its own."""
     found = corrected([_candidate(comparison, label) for label in comparison.by_label])
-    fitting, too_dear = _split(found, budget)
+    fitting, too_slow = _split(found, budget)
     score = METRICS[comparison.metric]
     setting = comparison.setting or "all settings at their defaults"
     place = f"{comparison.target} ({title(comparison)}; {setting})"
     if not fitting:
-        return [_nothing_fits(place, too_dear), *_where(comparison)]
-    sentences = _advice(place, score, fitting, too_dear)
-    if too_dear:
-        names = _some([f"{item.label} ({wording.duration(item.seconds)})" for item in too_dear])
-        sentences.append(f"Left out, for they take longer than {wording.duration(budget or 0)}: {names}.")
+        return [_nothing_fits(place, too_slow), *_where(comparison)]
+    sentences = _advice(place, score, fitting, too_slow)
+    if too_slow:
+        names = _some([f"{item.label} ({wording.duration(item.seconds)})" for item in too_slow])
+        sentences.append(f"Left out because they take longer than {wording.duration(budget or 0)}: {names}.")
     sentences += _where(comparison)
     if num_others:
-        are = (
-            "comparison with other settings is" if num_others == 1 else "comparisons with other settings are"
-        )
-        sentences.append(f"{num_others} more {are} there and not used here.")
+        sentences.append(f"Not used: {wording.counted(num_others, 'comparison')} with other settings.")
     return sentences
 
 
@@ -108,15 +115,9 @@ def _candidate(comparison: Comparison, label: str) -> Candidate:
 
 
 def corrected(found: Sequence[Candidate]) -> list[Candidate]:
-    """Return the candidates, the best first, with p-values corrected for their number; one seed has none."""
-    tested = [item for item in found if item.difference is not None and item.difference.num_seeds > 1]
-    values = holm([item.difference.p_value for item in tested if item.difference is not None])
-    adjusted = dict(zip((item.label for item in tested), map(float, values), strict=True))
-    marked = [
-        Candidate(item.label, item.seconds, item.score, item.difference, item.runs,
-                  adjusted.get(item.label, math.nan))
-        for item in found
-    ]  # fmt: skip
+    """Return the candidates, the best first, with Holm correction over their differences."""
+    differences = holm_corrected([item.difference for item in found])
+    marked = [replace(item, difference=new) for item, new in zip(found, differences, strict=True)]
     return sorted(marked, key=lambda item: (-item.score[0], item.label))
 
 
@@ -127,16 +128,16 @@ def _split(found: Sequence[Candidate], budget: float | None) -> tuple[list[Candi
 
 
 def _nothing_fits(place: str, found: Sequence[Candidate]) -> str:
-    """Return that the budget is too small for all, and what would do."""
-    cheapest = min(found, key=lambda item: item.seconds)
+    """Return that the budget is too small for every method, and the fastest one."""
+    fastest = min(found, key=lambda item: item.seconds)
     return (
-        f"For {place} no method fits into the budget: the quickest, {cheapest.label}, takes"
-        f" {wording.duration(cheapest.seconds)} a run."
+        f"For {place} no method fits into the budget: the fastest, {fastest.label}, takes"
+        f" {wording.duration(fastest.seconds)} per run."
     )
 
 
-def _advice(place: str, score: str, found: list[Candidate], too_dear: Sequence[Candidate]) -> list[str]:
-    """Return what to take and why, of methods that fit, the best first."""
+def _advice(place: str, score: str, found: list[Candidate], too_slow: Sequence[Candidate]) -> list[str]:
+    """Return which method to take and why, of those that fit, the best first."""
     base = next((item for item in found if item.label == REFERENCE), None)
     above = [item for item in found if item.is_above]
     if above:
@@ -144,22 +145,22 @@ def _advice(place: str, score: str, found: list[Candidate], too_dear: Sequence[C
     if base:
         return _fine_tuning(place, score, base, [item for item in found if item is not base])
     best = found[0]
-    dear = next((item for item in too_dear if item.label == REFERENCE), None)
+    slow = next((item for item in too_slow if item.label == REFERENCE), None)
     why = (
-        f"Fine-tuning takes {wording.duration(dear.seconds)} and does not fit"
-        if dear
-        else "Fine-tuning was not run beside these"
+        f"Fine-tuning takes {wording.duration(slow.seconds)} and does not fit"
+        if slow
+        else "There are no runs of fine-tuning here"
     )
-    sentences = [f"{why}; of the others take {_named(best, score)} for {place}: it has the highest mean."]
+    sentences = [f"{why}. Of the others, take {_named(best, score)} for {place}: it has the highest mean."]
     if best.difference is not None:
-        sentences.append(f"It is {best.gap}{'' if best.is_told_apart else f', {_undecided(best)}'}.")
+        sentences.append(f"It is {best.gap}{'' if best.is_significant else f', {best.conclusion}'}.")
     if len(found) > 1:
         sentences.append(_next_best(best, found[1]))
     return sentences
 
 
 def _above(place: str, score: str, above: list[Candidate], base: Candidate | None) -> list[str]:
-    """Return the best of what is above fine-tuning, or the cheapest of what is not told apart from that."""
+    """Return the best method above fine-tuning, or a cheaper one that does not differ from it."""
     best = above[0]
     alike = [best] + [
         item for item in above[1:] if item.seconds < CHEAPER * best.seconds and not _differ(best, item)
@@ -167,98 +168,95 @@ def _above(place: str, score: str, above: list[Candidate], base: Candidate | Non
     chosen = min(alike, key=lambda item: item.seconds)
     price = f", {wording.number(chosen.seconds / base.seconds)} times fine-tuning's time" if base else ""
     sentences = [
-        f"For {place} take {_named(chosen, score)}: it is {chosen.gap} on {_seeds(chosen)},"
-        f" {wording.p_value(chosen.p_value)} after Holm's correction, and takes"
-        f" {wording.duration(chosen.seconds)} a run{price}."
+        f"For {place} take {_named(chosen, score)}: it is {chosen.gap}, {_p_value(chosen)}, and takes"
+        f" {wording.duration(chosen.seconds)} per run{price}."
     ]
     if chosen is not best:
         sentences.append(_next_best(best, chosen))
     return sentences
 
 
+def _p_value(item: Candidate) -> str:
+    """Return the p-value of a tested difference."""
+    return wording.holm(item.difference) if item.difference is not None else ""
+
+
 def _fine_tuning(place: str, score: str, base: Candidate, others: list[Candidate]) -> list[str]:
-    """Return the advice to fine-tune, with what was not told apart from it and what may have been missed."""
-    sentences = [f"For {place} take {_named(base, score)}, {wording.duration(base.seconds)} a run."]
+    """Return the advice to fine-tune, and the evidence about the other methods."""
+    sentences = [f"For {place} take {_named(base, score)}, {wording.duration(base.seconds)} per run."]
     higher = [item for item in others if item.score[0] > base.score[0]]
     if not others:
-        return [*sentences, "No other method was run beside it that fits, so nothing is compared."]
+        return [*sentences, "No other method that fits has runs, so nothing is compared."]
     if not higher:
         sentences.append("No other method has a higher mean.")
     else:
         best = higher[0]
         ratio = best.seconds / base.seconds
-        price = (
-            f"and takes {wording.number(ratio)} times as long" if ratio >= 1 else "though it takes less time"
-        )
+        price = f"it takes {wording.number(ratio)} times as long" if ratio >= 1 else "it takes less time"
         sentences.append(
-            f"No method was found to be above it: {best.label}, with the highest mean, is {best.gap} on"
-            f" {_seeds(best)}, {_undecided(best)}, {price}."
+            f"No method is significantly above it. {best.label}, with the highest mean, is {best.gap},"
+            f" {best.conclusion}; {price}."
         )
     quick = [
         item
         for item in others
-        if item.seconds < CHEAPER * base.seconds and not item.is_told_apart and not math.isnan(item.p_value)
+        if item.seconds < CHEAPER * base.seconds and item.is_tested and not item.is_significant
     ]
     if quick:
         item = min(quick, key=lambda item: item.seconds)
         share = wording.number(item.seconds / base.seconds, 2)
         sentences.append(
-            f"{item.label} takes {share} of its time and was not told apart from it either, {item.gap}: where"
-            " time counts, it may do."
+            f"{item.label} takes {share} of its time and is {item.gap}, {item.conclusion}: an option if time"
+            " matters."
         )
-    return [*sentences, _missed(higher or others)]
+    return [*sentences, _power(higher or others)]
 
 
-def _undecided(item: Candidate) -> str:
-    """Return why a difference is none to build on."""
-    if math.isnan(item.p_value):
-        return "of which nothing is claimed"
-    found = item.difference
-    if found is not None and not found.low <= 0 <= found.high:
-        return f"not told apart from it ({wording.p_value(item.p_value)} after Holm's correction)"
-    return "not told apart from it"
-
-
-def _missed(others: Sequence[Candidate]) -> str:
-    """Return how large a difference of the best of these would have been seen."""
-    tested = [c.difference for c in others if c.difference is not None and not math.isnan(c.p_value)]
+def _power(others: Sequence[Candidate]) -> str:
+    """Return the power to detect a difference of the best of these methods."""
+    tested = [item.difference for item in others if item.difference is not None and item.difference.is_tested]
     if not tested:
-        return "One seed cannot tell methods apart: run more."
+        return "One seed allows no conclusion: run more."
     points = wording.number(tested[0].detectable)
-    return f"By itself, a difference of {points} points would have been found with probability 0.8."
+    return f"Minimum detectable effect at 80 % power, without correction: {points} points."
 
 
 def _next_best(best: Candidate, other: Candidate) -> str:
-    """Return whether two methods are told apart."""
+    """Return whether two methods differ significantly."""
     found = paired_difference(best.runs, other.runs)
-    if math.isnan(found.low) or found.num_seeds < 2:
-        return f"Whether {best.label} and {other.label} differ cannot be said from these seeds."
-    numbers = f"{wording.estimate(found.points, found.low, found.high, sign=True)} points from {other.label}"
-    verdict = "told apart" if _differ(best, other) else "not told apart"
-    return f"{best.label} is {numbers}, {verdict}, at {wording.duration(best.seconds)} a run."
+    if not found.is_tested:
+        return f"These seeds allow no conclusion on {best.label} and {other.label}."
+    verdict = "significant" if found.is_significant else "inconclusive"
+    return (
+        f"{best.label} is {wording.signed_points(found)} from {other.label}, {verdict}, at"
+        f" {wording.duration(best.seconds)} per run."
+    )
 
 
 def _differ(a: Candidate, b: Candidate) -> bool:
-    """Return whether the interval of two methods' difference leaves out zero."""
+    """Return whether two methods differ significantly, without correction."""
     found = paired_difference(a.runs, b.runs)
-    return found.num_seeds > 1 and not math.isnan(found.low) and not found.low <= 0 <= found.high
+    return found.is_tested and found.is_significant
 
 
 def _elsewhere(target: str, known: Sequence[Comparison], budget: float | None) -> list[str]:
     """Return the sentences where only other targets have runs."""
-    ask = f"`transferbench bench {shlex.quote(f'target={target}')}` finds out"
+    ask = f"`transferbench bench {shlex.quote(f'target={target}')}` measures it"
     found = [item for item in _over_targets(known) if item.label == REFERENCE or item.difference is not None]
     if len(found) < 2:
         return [
-            f"There is no run on {target}, and on no other target a run of fine-tuning beside another method:"
-            f" nothing can be said; {ask}."
+            f"There are no runs on {target}, and no other target has runs of both fine-tuning and another"
+            f" method: no advice is possible; {ask}."
         ]
     targets = _some([item.target for item in known])
     plural = f"{len(known)} other targets" if len(known) > 1 else "1 other target"
-    first = f"There is no run on {target}; what follows is of {plural} ({targets}), which is weaker evidence."
-    fitting, too_dear = _split(found, budget)
+    first = (
+        f"There are no runs on {target}. The following is from {plural} ({targets}), which is weaker"
+        " evidence."
+    )
+    fitting, too_slow = _split(found, budget)
     if not fitting:
-        return [first, _nothing_fits(target, too_dear), f"{ask}."]
+        return [first, _nothing_fits(target, too_slow), f"{ask}."]
     return [first, _advice_elsewhere(fitting, found, len(known)), f"{ask}."]
 
 
@@ -267,17 +265,16 @@ def _advice_elsewhere(fitting: Sequence[Candidate], found: Sequence[Candidate], 
     there = "in the mean over targets" if num_targets > 1 else "there"
     others = sorted((c for c in fitting if c.label != REFERENCE), key=lambda item: -item.score[0])
     if not others:
-        return "Of what fits into the budget, only fine-tuning is left."
+        return "Only fine-tuning fits into the budget."
     best = next((item for item in others if item.is_above), others[0])
     price = f"at {_price(best, found)}"
     if best.is_above:
-        proof = f"{wording.p_value(best.p_value)} after Holm's correction"
-        return f"Try {best.label}: {there} it is {best.gap}, {proof}, {price}."
+        return f"Try {best.label}: {there} it is {best.gap}, {_p_value(best)}, {price}."
     if not any(item.label == REFERENCE for item in fitting):
-        fits = f"of what does, {best.label} is best, {best.gap} {there}, {price}"
+        fits = f"of the methods that fit, {best.label} is best, {best.gap} {there}, {price}"
         return f"Fine-tuning does not fit into the budget; {fits}."
-    highest = f"the highest, {best.label}, is {best.gap}, {_undecided(best)}, {price}"
-    return f"Take fine-tuning: {there} no method was found to be above it; {highest}."
+    highest = f"the highest, {best.label}, is {best.gap}, {best.conclusion}, {price}"
+    return f"Take fine-tuning: {there} no method is significantly above it; {highest}."
 
 
 def _price(item: Candidate, found: Sequence[Candidate]) -> str:
@@ -317,12 +314,12 @@ def _where(comparison: Comparison) -> list[str]:
     places = sorted({f"{row.device} on {row.host}" for row in frame.itertuples()})
     shared = frame["pretraining_shared_seconds"].max()
     without = f", without the shared pre-training ({wording.duration(shared)}, once)" if shared else ""
-    return [f"Times are of {wording.listing(places)}{without}."]
+    return [f"Times were measured on {wording.listing(places)}{without}."]
 
 
 def _named(item: Candidate, score: str) -> str:
     """Return a method with its score."""
-    interval = "" if math.isnan(item.score[1]) else f", 95 % interval {wording.interval(*item.score[1:])}"
+    interval = "" if math.isnan(item.score[1]) else f", 95 % CI {wording.interval(*item.score[1:])}"
     return f"{item.label} ({score} {wording.number(item.score[0])} %{interval}, {_seeds(item)})"
 
 

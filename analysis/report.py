@@ -9,19 +9,14 @@ from . import speed
 from .page import page, run_log
 from .page.headline import findings, places
 from .records.comparison import Comparison, comparisons
-from .records.load import METRICS, Run, Unread, curve_frame, load, load_skipped, nothing, read_all, runs_frame
+from .records.load import Run, Unread, load, load_skipped, nothing, read_all, runs_frame
 from .records.suites import load_suite, plans
 from .tables import comparison_table
-from .tables.csv_text import csv_text
-from .tables.paper_tables import suite_section, write_section
+from .tables.paper_tables import file_name, write_section
+from .views import comparison_drawings, suite_drawings, suite_section
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
-
-    from .figures.style import Style
-
-PDF_METADATA = {"CreationDate": None, "Creator": None, "Producer": None}
 
 
 def write_report(results: Path, out: Path, prints: bool = False) -> Path:
@@ -37,9 +32,10 @@ def write_report(results: Path, out: Path, prints: bool = False) -> Path:
     compared = [(item, comparison_table.comparison_table(item)) for item in comparisons(runs, skipped)]
     for comparison, _ in compared:
         comparison_table.write_table(comparison, out / "tables")
+    runs_frame(runs).to_parquet(out / "tables" / "runs.parquet", index=False)
     if prints:
         write_prints([comparison for comparison, _ in compared], out / "figures")
-    suites = suite_parts(results, runs, out, found.unread)
+    suites = suite_parts(results, runs, out, prints, found.unread)
     speeds = speed_part(results, found.unread)
     context = page.page_context(
         compared,
@@ -55,25 +51,31 @@ def write_report(results: Path, out: Path, prints: bool = False) -> Path:
     return out / "report.html"
 
 
-def suite_parts(results: Path, runs: list[Run], out: Path, unread: list[Unread]) -> list[dict[str, object]]:
-    """Write the tables of every suite that was planned; return what the page shows of them.
+def suite_parts(
+    results: Path, runs: list[Run], out: Path, prints: bool, unread: list[Unread]
+) -> list[dict[str, object]]:
+    """Write the tables of every planned suite, with `prints` its figures; return what the page shows of them.
 
-    Plans that cannot be read, or whose pictures cannot, are added to `unread`.
+    Plans that cannot be read, or whose images cannot, are added to `unread`.
     """
     parts = []
     for path in plans(results):
         try:
             suite = load_suite(path, results, runs)
             section = suite_section(suite)
-            pictures = []
-            if suite.view in ("shots", "curves", "pictures", "classes") and suite.runs:
-                from .page.suite_figures import suite_pictures
-
-                pictures = suite_pictures(suite, results)
+            drawings = list(suite_drawings(suite, results))
         except InputError as error:
             unread.append(Unread(path, str(error).removeprefix(f"{path}: ")))
             continue
         write_section(section, out / "tables")
+        pictures = []
+        if drawings:
+            from .page.suite_figures import suite_pictures
+
+            pictures = suite_pictures(suite.name, drawings)
+        if prints:
+            for number, drawing in enumerate(drawings, start=1):
+                drawing.save(out / "figures" / f"{file_name(suite.name)}-{number}")
         parts.append(page.suite_part(section, pictures))
     return parts
 
@@ -110,16 +112,16 @@ def find_comparison(results: Path, source: str, target: str, comparison_id: str)
 
 def write_prints(known: list[Comparison], folder: Path) -> None:
     """Write the figures of every comparison, and of all differences, as PNG, PDF and CSV."""
-    from .figures import style
-    from .figures.paper import difference_figure
+    from .figures import differences, style
+    from .figures.drawing import Drawing
 
     look = style.styles(run.label for comparison in known for run in comparison.runs)
     for comparison in known:
-        for kind, (figure, frame) in draw(comparison, look).items():
-            save_figure(figure, frame, folder / f"{comparison.slug}-{kind}")
-    differences = differences_frame(known)
-    if not differences.empty:
-        save_figure(difference_figure(differences, look), differences, folder / "differences")
+        for name, drawing in comparison_drawings(comparison, look):
+            drawing.save(folder / f"{comparison.slug}-{name}")
+    frame = differences_frame(known)
+    if not frame.empty:
+        Drawing(differences.difference_figure(frame, look), frame).save(folder / "differences")
 
 
 def differences_frame(known: list[Comparison]) -> "pd.DataFrame":
@@ -135,37 +137,9 @@ def differences_frame(known: list[Comparison]) -> "pd.DataFrame":
             "points": item.difference.points,
             "low": item.difference.low,
             "high": item.difference.high,
-            "claimed": item.verdict in ("above", "below"),
+            "significant": item.difference.is_significant and item.difference.is_tested,
         }
         for item in found
         if not math.isnan(item.difference.points)
     ]
     return pd.DataFrame(rows)
-
-
-def draw(comparison: Comparison, look: "dict[str, Style]") -> dict[str, tuple["Figure", "pd.DataFrame"]]:
-    """Return the figures of one comparison, by kind, each with what it draws."""
-    from .figures.cost import cost_figure, cost_means
-    from .figures.style import accuracy_figure, curve_figure
-
-    score_name = METRICS[comparison.metric]
-    score_name = score_name[0].upper() + score_name[1:]
-    frame, curve = runs_frame(comparison.runs), curve_frame(comparison.runs)
-    drawn = {
-        "accuracy": (accuracy_figure(frame, look, score_name), frame[["label", "seed", "score"]]),
-        "cost": (cost_figure(frame, look, score_name), cost_means(frame)),
-    }
-    if not curve.empty:
-        drawn["curves"] = (curve_figure(curve, look, score_name), curve)
-    return drawn
-
-
-def save_figure(figure: "Figure", frame: "pd.DataFrame", stem: Path) -> None:
-    """Write the figure as PNG and PDF and what it draws as CSV; equal figures give equal files."""
-    from matplotlib import rc_context
-
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(f"{stem}.png", dpi=150, metadata={"Software": None})
-    with rc_context({"pdf.fonttype": 42}):
-        figure.savefig(f"{stem}.pdf", metadata=PDF_METADATA)
-    Path(f"{stem}.csv").write_text(csv_text(frame), encoding="utf-8")

@@ -5,12 +5,14 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import InputError
+from .tables.formats import to_markdown
+from .tables.table import Cell, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -77,9 +79,12 @@ def machine(report: dict[str, Any]) -> str:
 
 def markdown(report: dict[str, Any]) -> str:
     """Write all figures as a Markdown table, with the machine above it."""
-    rows = [COLUMNS, ["---", "--:", "--:", "--:", "---"], *map(row, figures(report))]
-    table = "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
-    return f"{machine(report)}\n\n{table}"
+    return f"{machine(report)}\n\n{to_markdown(_table(map(row, figures(report))))}".rstrip()
+
+
+def _table(rows: Iterable[Sequence[str]]) -> Table:
+    """Return the rows of figures as a table."""
+    return Table("What a step costs", COLUMNS, [[Cell(text) for text in texts] for texts in rows])
 
 
 def part(results: Path) -> dict[str, Any] | None:
@@ -87,8 +92,6 @@ def part(results: Path) -> dict[str, Any] | None:
 
     Raises: InputError for a file that is torn, or of something else.
     """
-    from .page.page_tables import Cell, Grid
-
     if not (results / FILE).exists():
         return None
     report = read(results / FILE)
@@ -97,8 +100,7 @@ def part(results: Path) -> dict[str, Any] | None:
         "".join([where, *chain(*cells)]).encode()  # else the page could not be written
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(f"{results / FILE}: holds no figures of `make speed` ({error!r:.100})") from error
-    rows = [[Cell(text) for text in texts] for texts in cells]
-    return {"machine": where, "grid": Grid("What a step costs", COLUMNS, rows)}
+    return {"machine": where, "grid": _table(cells)}
 
 
 def growth_figure(report: dict[str, Any]) -> "Figure":

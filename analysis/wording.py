@@ -1,10 +1,10 @@
-"""Numbers as a reader wants them, and sentences that claim no more than their interval."""
+"""Numbers as text, and sentences that conclude only what their interval supports."""
 
 import math
 from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Decimal
 
-from .statistics.difference import CONFIDENCE, POWER, Difference
+from .statistics.difference import POWER, Difference
 
 MINUS = "\N{MINUS SIGN}"
 ABSENT = "\N{EN DASH}"
@@ -82,51 +82,74 @@ def p_value(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {float(f'{value:.2g}'):g}"
 
 
+def counted(number: int, name: str, plural: str = "") -> str:
+    """Return "1 seed" or "3 seeds"."""
+    return f"{number} {name if number == 1 else plural or name + 's'}"
+
+
 def listing(items: Sequence[str]) -> str:
     """Return "a", "a and b", "a, b and c"."""
     return " and ".join(part for part in (", ".join(items[:-1]), *items[-1:]) if part)
 
 
-def sentence(label: str, difference: Difference, adjusted: float = math.nan, num_claims: int = 1) -> str:
-    """Return what the difference from fine-tuning shows, and no more than its interval allows.
+def signed_points(difference: Difference) -> str:
+    """Return "+2.1 points (95 % CI +0.8 to +3.4)", without the brackets if there is no interval."""
+    text = f"{number(difference.points, sign=True)} points"
+    if not difference.has_interval:
+        return text
+    return f"{text} (95 % CI {interval(difference.low, difference.high, sign=True)})"
+
+
+def points(difference: Difference) -> str:
+    """Return the size of a difference that excludes zero: "2.1 points (95 % CI 0.8 to 3.4)"."""
+    low, high = sorted((abs(difference.low), abs(difference.high)))
+    return f"{number(abs(difference.points))} points (95 % CI {interval(low, high)})"
+
+
+def holm(difference: Difference) -> str:
+    """Return the p-value and how it was corrected: "p = 0.03 after Holm correction for 6 comparisons"."""
+    if difference.num_compared == 1:
+        return p_value(difference.p_value)
+    return (
+        f"{p_value(difference.p_value_holm)} after Holm correction for {difference.num_compared} comparisons"
+    )
+
+
+def not_significant(difference: Difference) -> str:
+    """Return the difference and that it is not significant: its interval excludes zero, Holm does not."""
+    return (
+        f"{signed_points(difference)}, not significant after Holm correction"
+        f" ({p_value(difference.p_value_holm)})"
+    )
+
+
+def power(detectable: float) -> str:
+    """Return "80 % power to detect 1.8 points"; "" for nan."""
+    return (
+        "" if math.isnan(detectable) else f"{100 * POWER:.0f} % power to detect {number(detectable)} points"
+    )
+
+
+def sentence(label: str, difference: Difference, reference: str = "fine-tuning") -> str:
+    """Return the conclusion about a difference, limited to what its interval supports.
 
     Args:
-        label: what is compared with fine-tuning.
-        difference: by how much, with its interval.
-        adjusted: its p-value after Holm's correction; nan where it is one comparison by itself.
-        num_claims: how many comparisons the correction is for.
+        label: the method, at the beginning of the sentence.
+        difference: its difference from the reference, Holm-corrected if it is one of several.
+        reference: the method that it is compared with.
     """
-    gap = difference.points
-    if math.isnan(gap):
-        return f"{label}: not compared with fine-tuning ({difference.note})."
+    if math.isnan(difference.points):
+        return f"{label}: not compared with {reference} ({difference.note})."
     note = f" ({difference.note})" if difference.note else ""
-    where = f"on {difference.num_seeds} seed{'s' if difference.num_seeds > 1 else ''}"
-    low, high = difference.low, difference.high
-    if difference.num_seeds == 1 and not math.isnan(low):
-        found = f"{estimate(gap, low, high, sign=True)} points from fine-tuning {where}"
-        return f"{label}: {found}; another seed may say otherwise, so nothing is claimed{note}."
-    if math.isnan(low):
-        found = f"{number(gap, sign=True)} points {where}"
-        return f"{label}: {found}, without an interval, so nothing is claimed{note}."
-    corrected = f"{p_value(adjusted)} after Holm's correction for {num_claims} comparisons"
-    of_many = num_claims > 1 and not math.isnan(adjusted)
-    is_claimed = not low <= 0 <= high and (not of_many or adjusted <= 1 - CONFIDENCE)
-    if not is_claimed:
-        found = f"{number(gap, sign=True)} points, 95 % interval {interval(low, high, sign=True)}"
-        why = f", {corrected}" if of_many and not low <= 0 <= high else ""
-        return (
-            f"{label}: no difference from fine-tuning found: {found}, {where}{why}{note}"
-            f"{_detectable(difference.detectable)}."
-        )
-    side = "above" if gap > 0 else "below"
-    near, far = sorted((abs(low), abs(high)))
-    found = f"by {number(abs(gap))} points, 95 % interval {interval(near, far)}"
-    why = f"; {corrected}" if of_many else ""
-    return f"{label} is {side} fine-tuning {found}, {where}{why}{note}."
-
-
-def _detectable(points: float) -> str:
-    """Return what a comparison of this kind would have found, as the end of a sentence."""
-    if math.isnan(points):
-        return ""
-    return f"; one of {number(points)} points would have been found with probability {number(POWER)}"
+    if difference.outcome == "untested":
+        found = f"{signed_points(difference)} from {reference} on {counted(difference.num_seeds, 'seed')}"
+        why = "one seed allows no conclusion" if difference.has_interval else "no confidence interval"
+        return f"{label}: {found}; {why}{note}."
+    if difference.is_significant:
+        side = "above" if difference.points > 0 else "below"
+        p = "" if math.isnan(difference.p_value) else f", {holm(difference)}"
+        return f"{label} is {side} {reference} by {points(difference)}{p}{note}."
+    if difference.outcome == "not significant":
+        return f"{label}: {not_significant(difference)}{note}."
+    found = "; ".join(filter(None, (signed_points(difference), power(difference.detectable))))
+    return f"{label}: inconclusive: {found}{note}."

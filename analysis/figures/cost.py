@@ -15,9 +15,27 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from matplotlib.transforms import Bbox
 
 from .. import wording
-from ..records.comparison import REFERENCE
-from .style import BUTT, INK, NARROWEST, PAPER, Style, WIDTH, blank, counted, dressed, folded, key, key_height, lowest_shown, point_out, settled
+from ..records.comparison import REFERENCE, Comparison
+from ..records.load import runs_frame, score_name
 from ..statistics.paired import mean_interval
+from ..statistics.pareto import pareto_front
+from .drawing import Drawing
+from .style import (
+    BAR,
+    INK,
+    NARROWEST,
+    PAPER,
+    WIDTH,
+    Style,
+    add_legend,
+    freeze_layout,
+    legend_height,
+    lowest_shown,
+    mark_off_scale,
+    new_figure,
+    style_axes,
+    wrap_label,
+)
 
 PLACES = ((1, 1), (-1, 1), (1, -1), (-1, -1), (0, 1.4), (0, -1.4))  # of a name about its point
 NEAR = 4  # points between a name and its point that need no line
@@ -39,8 +57,8 @@ def cost_figure(runs: pd.DataFrame, look: dict[str, Style], score_name: str) -> 
     """
     means = cost_means(runs)
     handles = {label: _dot(style) for label, style in look.items() if label in set(means["label"])}
-    figure = blank(WIDTH, 3.5 + key_height(list(handles), WIDTH))
-    axes = dressed(figure.add_subplot())
+    figure = new_figure(WIDTH, 3.5 + legend_height(list(handles), WIDTH))
+    axes = style_axes(figure.add_subplot())
     _set_ends(axes, means)
     front = means[means["on_front"]]
     axes.step(front["seconds"], front["score"], where="post", color=INK, alpha=0.5, linewidth=1.2, zorder=1)
@@ -49,8 +67,8 @@ def cost_figure(runs: pd.DataFrame, look: dict[str, Style], score_name: str) -> 
     axes.set_xlabel(f"{_whose(runs)}-seconds of training and own pre-training")
     axes.set_ylabel(f"{score_name} on the test part, %")
     axes.grid(color=INK, alpha=0.12)
-    key(figure, handles, above=False)
-    settled(figure)
+    add_legend(figure, handles, above=False)
+    freeze_layout(figure)
     _name_points(figure, axes, means, set(front["label"]) | {REFERENCE})
     return figure
 
@@ -81,36 +99,6 @@ def cost_means(runs: pd.DataFrame) -> pd.DataFrame:
     return means.assign(on_front=means.index.isin(pareto_front(means).index))
 
 
-def pareto_front(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that no other row beats, the cheapest first.
-
-    A row beats another one if it takes no more `seconds` and has no lower `score`, and is better in one of
-    the two: equal rows stay both. Rows without seconds or score are not on the front.
-    """
-    known = frame.dropna(subset=["seconds", "score"]).astype({"score": float})
-    best = known.groupby("seconds")["score"].max()
-    for_less = best.cummax().shift(fill_value=-math.inf)
-    seconds, score = known["seconds"], known["score"]
-    on_front = (score == seconds.map(best)) & (score > seconds.map(for_less))
-    return known[on_front].sort_values("seconds", kind="stable")
-
-
-def cost_alternative(runs: pd.DataFrame, score_name: str) -> str:
-    """Return the cost figure in words: the front, and fine-tuning where it is not on it."""
-    means = cost_means(runs)
-
-    def said(mean: pd.Series) -> str:
-        return f"{mean['label']} {wording.number(mean['score'])} % in {wording.duration(mean['seconds'])}"
-
-    front = "; ".join(said(mean) for _, mean in means[means["on_front"]].iterrows())
-    beaten = means[(means["label"] == REFERENCE) & ~means["on_front"]]
-    off = "".join(f" Not on it: {said(mean)}." for _, mean in beaten.iterrows())
-    return (
-        f"{score_name} on the test part against {_whose(runs)}-seconds of training and own pre-training,"
-        f" {counted(means.index, 'method')}. Pareto front of the means, the cheapest first: {front}.{off}"
-    )
-
-
 def _whose(runs: pd.DataFrame) -> str:
     """Return whose seconds they are: "CPU", "GPU" or both."""
     return " and ".join(sorted({"CPU" if device.startswith("cpu") else "GPU" for device in runs["device"]}))
@@ -118,7 +106,7 @@ def _whose(runs: pd.DataFrame) -> str:
 
 def _dot(style: Style) -> Line2D:
     """Return what stands for a point in a key."""
-    return Line2D([], [], color=style.colour, marker=style.marker, linestyle="", markersize=7)
+    return Line2D([], [], color=style.color, marker=style.marker, linestyle="", markersize=7)
 
 
 def _set_ends(axes: Axes, means: pd.DataFrame) -> None:
@@ -137,15 +125,15 @@ def _set_ends(axes: Axes, means: pd.DataFrame) -> None:
 
 def _draw_point(axes: Axes, mean: dict[Hashable, Any], style: Style) -> None:
     """Draw one method; below the lower edge it is an arrow with its score."""
-    seconds, score, colour = mean["seconds"], mean["score"], style.colour
+    seconds, score, color = mean["seconds"], mean["score"], style.color
     edge = axes.get_ylim()[0]
     if score < edge:
-        point_out(axes, (seconds, edge), "v", wording.number(score), colour)
+        mark_off_scale(axes, (seconds, edge), "v", wording.number(score), color)
         return
-    bar: dict[str, Any] = {"color": colour, "linewidth": 1.3, "alpha": 0.65, **BUTT}
+    bar: dict[str, Any] = {"color": color, "linewidth": 1.3, "alpha": 0.65, **BAR}
     axes.plot([seconds] * 2, [mean["low"], mean["high"]], **bar)
     axes.plot([mean["seconds_low"], mean["seconds_high"]], [score] * 2, **bar)
-    axes.plot(seconds, score, style.marker, color=colour, markeredgecolor=PAPER, markersize=8, zorder=3)
+    axes.plot(seconds, score, style.marker, color=color, markeredgecolor=PAPER, markersize=8, zorder=3)
 
 
 def _name_points(figure: Figure, axes: Axes, means: pd.DataFrame, named: set[str]) -> None:
@@ -159,7 +147,7 @@ def _name_points(figure: Figure, axes: Axes, means: pd.DataFrame, named: set[str
     shown = means["label"].isin(named) & (means["score"] >= axes.get_ylim()[0])
     for label, middle in zip(means.loc[shown, "label"], middles[shown], strict=True):
         text = axes.annotate(
-            folded(label),
+            wrap_label(label),
             tuple(axes.transData.inverted().transform(middle)),
             (0, 0),
             textcoords="offset points",
@@ -197,3 +185,9 @@ def _hidden(box: Bbox, taken: list[Bbox], inside: Bbox) -> float:
     area = sum(both.width * both.height for both in covered if both is not None)
     kept = Bbox.intersection(box, inside)
     return area + 4 * (box.width * box.height - (0 if kept is None else kept.width * kept.height))
+
+
+def comparison_drawing(comparison: Comparison, look: dict[str, Style]) -> Drawing:
+    """Return score against training time for the methods of a comparison."""
+    frame = runs_frame(comparison.runs)
+    return Drawing(cost_figure(frame, look, score_name(comparison.metric)), cost_means(frame))

@@ -4,7 +4,7 @@ python -m transferbench.analysis.figures.planted planted.png results ../other-re
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -13,10 +13,24 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from .. import wording
-from .style import BROKEN, BUTT, INK, PAPER, ROW, Style, blank, counted, dressed, folded, row_places, settled, styles
 from ..records.load import load
-from ..tables.planted_table import finding, weights_setting
 from ..records.suites import Suite, load_suites
+from ..tables.planted_table import finding, weights_setting
+from .drawing import Drawing
+from .style import (
+    BAR,
+    DASHED,
+    INK,
+    PAPER,
+    ROW,
+    Style,
+    freeze_layout,
+    new_figure,
+    row_places,
+    style_axes,
+    styles,
+    wrap_label,
+)
 
 CHANCE = 0.5  # the AUC of weights that know nothing
 COLUMNS = [
@@ -56,29 +70,30 @@ def planted_figure(frame: pd.DataFrame, look: dict[str, Style], columns: int = 1
     """
     means = frame[~frame["is_oracle"]].groupby("label")["points"].mean()
     labels = list(means.sort_values(ascending=False, kind="stable").index)
-    names = [folded(label) for label in labels]
+    names = [wrap_label(label) for label in labels]
     places, ends = row_places(names)
     by_label = dict(zip(labels, places, strict=True))
     targets = list(frame["target"].unique())
     columns = min(columns, len(targets))
     rows = -(-len(targets) // columns)
-    figure = blank(1.7 + 2.9 * columns, rows * (0.9 + ROW * ends[-1]))
+    figure = new_figure(1.7 + 2.9 * columns, rows * (0.9 + ROW * ends[-1]))
     for place, target in enumerate(targets):
         row, column = divmod(place, columns)
         own = frame[frame["target"] == target]
         oracle = own.loc[own["is_oracle"], "points"]
         first, second = (
-            dressed(figure.add_subplot(rows, 2 * columns, 2 * columns * row + 2 * column + k)) for k in (1, 2)
+            style_axes(figure.add_subplot(rows, 2 * columns, 2 * columns * row + 2 * column + k))
+            for k in (1, 2)
         )
         first.set_title(target, loc="left", color=INK, size=11, weight="bold")
         _draw(first, own, "auc", by_label, look)
-        first.axvline(CHANCE, zorder=1, **BROKEN)
+        first.axvline(CHANCE, zorder=1, **DASHED)
         first.set(xlim=(-0.04, 1.04), xlabel="AUC")
         first.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
         _draw(second, own, "points", by_label, look)
-        second.axvline(0, zorder=1, **(BROKEN | {"linestyle": "-"}))
+        second.axvline(0, zorder=1, **(DASHED | {"linestyle": "-"}))
         for points in oracle:
-            second.axvline(points, zorder=1, **BROKEN)
+            second.axvline(points, zorder=1, **DASHED)
         second.set(xlabel="points from uniform")
         second.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
         second.xaxis.set_major_formatter(FuncFormatter(lambda x, _: wording.number(x, 0, sign=True)))
@@ -89,7 +104,7 @@ def planted_figure(frame: pd.DataFrame, look: dict[str, Style], columns: int = 1
             axes.set_yticks(places, names if shown else [""] * len(names))
             axes.tick_params(axis="y", pad=8)
             axes.spines["left"].set_visible(False)
-    return settled(figure)
+    return freeze_layout(figure)
 
 
 def _draw(
@@ -98,9 +113,9 @@ def _draw(
     """Draw one number of each method with its interval."""
     shown = frame[~frame["is_oracle"]].dropna(subset=[what])
     for label, value, low, high in shown[["label", what, f"{what}_low", f"{what}_high"]].to_numpy():
-        colour, marker, _ = look[label]
-        axes.plot([low, high], [places[label]] * 2, color=colour, linewidth=2.2, **BUTT)
-        axes.plot(value, places[label], marker, color=colour, markeredgecolor=PAPER, markersize=7, zorder=3)
+        color, marker, _ = look[label]
+        axes.plot([low, high], [places[label]] * 2, color=color, linewidth=2.2, **BAR)
+        axes.plot(value, places[label], marker, color=color, markeredgecolor=PAPER, markersize=7, zorder=3)
 
 
 def planted_alternative(frame: pd.DataFrame) -> str:
@@ -119,8 +134,20 @@ def planted_alternative(frame: pd.DataFrame) -> str:
     labels = frame.loc[~frame["is_oracle"], "label"].unique()
     return (
         f"AUC of the weights against the truth, and points above uniform weights, of"
-        f" {counted(labels, 'method')}. Highest: {'; '.join(parts)}."
+        f" {wording.counted(len(labels), 'method')}. Highest: {'; '.join(parts)}."
     )
+
+
+def suite_drawings(suite: Suite, results: Path) -> Iterator[Drawing]:
+    """Yield the planted truth found by each method, if uniform weights have runs to measure from."""
+    frame = planted_frame(suite)
+    if frame["points"].notna().any():
+        yield Drawing(
+            planted_figure(frame, styles(suite.rows)),
+            frame,
+            "Bars are 95\N{NO-BREAK SPACE}% intervals over seeds. Dashed lines: chance (left), oracle (right).",
+            planted_alternative(frame),
+        )
 
 
 def main(argv: Sequence[str]) -> None:
@@ -128,7 +155,8 @@ def main(argv: Sequence[str]) -> None:
     frames = []
     for folder in map(Path, argv[1:]):
         suites = load_suites(folder, load(folder))
-        frames += [planted_frame(suite) for suite in suites if suite.view == "planted"]
+        frames += [planted_frame(suite) for suite in suites if suite.runs]
+    frames = [frame for frame in frames if frame["points"].notna().any()]
     frame = pd.concat(frames, ignore_index=True)
     figure = planted_figure(frame, styles(frame["label"].unique()), len(frames))
     figure.savefig(argv[0], dpi=110, metadata={"Software": None})

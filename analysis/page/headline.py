@@ -1,8 +1,8 @@
-"""The report in a few sentences: what is above fine-tuning where, by how much, at what cost, and how sure."""
+"""The report in a few sentences: which methods differ from fine-tuning, where, and by how much."""
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -11,51 +11,33 @@ import pandas as pd
 from .. import wording
 from ..records.comparison import REFERENCE, Comparison
 from ..records.load import METRICS
-from ..statistics.aggregate import holm
-from ..statistics.paired import CONFIDENCE, Difference
+from ..statistics.aggregate import holm_corrected
+from ..statistics.difference import Difference, Outcome
 from ..tables.comparison_table import difference_from
 
-Verdict = Literal["above", "below", "none", "unclaimed"]
+Side = Literal["above", "below"]
+MOST_NAMES = 3
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A method's difference from fine-tuning in one comparison, and what may be said of it."""
+    """A method's difference from fine-tuning in one comparison."""
 
     comparison: Comparison
     place: str  # the comparison in a few words
     label: str
-    difference: Difference
+    difference: Difference  # Holm-corrected over all findings of the page
     step_ratio: float
-    adjusted: float = math.nan  # p-value after Holm's correction over all findings; nan for no test
-    num_claims: int = 1
 
     @property
-    def is_tested(self) -> bool:
-        """Whether there are seeds enough to say something: one seed speaks for itself alone."""
-        return self.difference.num_seeds > 1 and not math.isnan(self.difference.low)
-
-    @property
-    def verdict(self) -> Verdict:
-        """`none` where no difference was found; `unclaimed` where one seed or no interval allows no word."""
-        if not self.is_tested:
-            return "unclaimed"
-        found = self.difference
-        if found.low <= 0 <= found.high or self.adjusted > 1 - CONFIDENCE:
-            return "none"
-        return "above" if found.points > 0 else "below"
+    def outcome(self) -> Outcome:
+        """The conclusion about the difference."""
+        return self.difference.outcome
 
     @property
     def sentence(self) -> str:
-        """What stands under the table."""
-        return wording.sentence(self.label, self.difference, self.adjusted, self.num_claims)
-
-    @property
-    def gap(self) -> str:
-        """The size of the difference with its interval, without its sign."""
-        found = self.difference
-        near, far = sorted((abs(found.low), abs(found.high)))
-        return f"{wording.number(abs(found.points))} points (95 % interval {wording.interval(near, far)})"
+        """The sentence under the table."""
+        return wording.sentence(self.label, self.difference)
 
 
 def findings(compared: Sequence[tuple[Comparison, str, pd.DataFrame]]) -> list[Finding]:
@@ -73,10 +55,8 @@ def findings(compared: Sequence[tuple[Comparison, str, pd.DataFrame]]) -> list[F
         for label, runs in comparison.by_label.items()
         if comparison.reference and label != REFERENCE
     ]
-    tested = [i for i, item in enumerate(found) if item.is_tested]
-    for i, value in zip(tested, holm([found[i].difference.p_value for i in tested]), strict=True):
-        found[i] = replace(found[i], adjusted=float(value), num_claims=len(tested))
-    return found
+    differences = holm_corrected([item.difference for item in found])
+    return [replace(item, difference=difference) for item, difference in zip(found, differences, strict=True)]
 
 
 def places(known: Sequence[Comparison]) -> dict[str, str]:
@@ -85,27 +65,26 @@ def places(known: Sequence[Comparison]) -> dict[str, str]:
     for comparison in known:
         by_target[comparison.target].append(comparison)
     return {
-        comparison.slug: f"{target} ({apart})" if (apart := _apart(comparison, group)) else target
+        comparison.slug: f"{target} ({extra})" if (extra := _qualifier(comparison, group)) else target
         for target, group in by_target.items()
         for comparison in group
     }
 
 
-def _apart(comparison: Comparison, group: Sequence[Comparison]) -> str:
-    """Return what tells a comparison from the others of its target; empty where there are none."""
+def _qualifier(comparison: Comparison, group: Sequence[Comparison]) -> str:
+    """Return how a comparison differs from the others of its target; "" if there are none."""
     if len(group) == 1:
         return ""
-    shared = set.intersection(*(set(_words(other)) for other in group))
-    own = [word for word in _words(comparison) if word not in shared]
+    shared = set.intersection(*(set(_setting_parts(other)) for other in group))
+    own = [word for word in _setting_parts(comparison) if word not in shared]
     source = [f"from {comparison.source}"] if len({other.source for other in group}) > 1 else []
-    alike = [
-        other for other in group if (other.source, _words(other)) == (comparison.source, _words(comparison))
-    ]
-    bench = [f"comparison {comparison.comparison_id}"] if len(alike) > 1 else []
-    return ", ".join([*source, *own, *bench]) or "other settings"
+    same_source = [other for other in group if other.source == comparison.source]
+    alike = [other for other in same_source if _setting_parts(other) == _setting_parts(comparison)]
+    own_id = [f"comparison {comparison.comparison_id}"] if len(alike) > 1 else []
+    return ", ".join([*source, *own, *own_id]) or "other settings"
 
 
-def _words(comparison: Comparison) -> list[str]:
+def _setting_parts(comparison: Comparison) -> list[str]:
     """Return the words of a setting, and the score; without shots it is of all images."""
     words_of = [*comparison.setting.split(", "), METRICS[comparison.metric]]
     return words_of if words_of[0].startswith("shots=") else ["all images", *words_of]
@@ -114,32 +93,31 @@ def _words(comparison: Comparison) -> list[str]:
 def headline(found: Sequence[Finding]) -> list[str]:
     """Return the page's first sentences."""
     if not found:
-        return [
-            "There are no runs of fine-tuning beside those of other methods, so nothing is compared with it."
-        ]
+        return ["No comparison has runs of both fine-tuning and another method, so nothing is compared."]
     by_label: dict[str, list[Finding]] = {}
     for item in found:
         by_label.setdefault(item.label, []).append(item)
-    by_place = {item.place for item in found}
+    num_places = len({item.place for item in found})
     sentences = [*_sides(by_label, "above"), *_sides(by_label, "below")]
-    if not any(item.verdict == "above" for item in found):
-        sentences.insert(0, "No method was found to be above fine-tuning.")
-    same = [label for label, items in by_label.items() if {item.verdict for item in items} == {"none"}]
-    if same:
-        sentences.append(_same(same, [item for label in same for item in by_label[label]], len(by_place)))
-    single = sorted({item.label for item in found if item.verdict == "unclaimed"})
-    if single:
-        places = sorted({item.place for item in found if item.verdict == "unclaimed"})
-        where = f" on {_some(places)}" if len(by_place) > 1 else ""
-        sentences.append(
-            f"Of {_some(single)}{where} nothing is claimed: one seed, or no interval, cannot tell."
-        )
-    return [*sentences, _doubt(found)]
+    if not any(item.outcome == "above" for item in found):
+        sentences.insert(0, "No method is significantly above fine-tuning.")
+    if lost := [item for item in found if item.outcome == "not significant"]:
+        sentences.append(_not_significant(lost))
+    nowhere = {
+        label: items for label, items in by_label.items() if {i.outcome for i in items} == {"inconclusive"}
+    }
+    if nowhere:
+        sentences.append(_inconclusive(nowhere, num_places))
+    if untested := [item for item in found if item.outcome == "untested"]:
+        names = _some(sorted({item.label for item in untested}))
+        where = f" on {_some(sorted({item.place for item in untested}))}" if num_places > 1 else ""
+        sentences.append(f"No conclusion for {names}{where}: one seed, or no confidence interval.")
+    return [*sentences, _basis(found)]
 
 
-def _sides(by_label: dict[str, list[Finding]], side: Verdict) -> list[str]:
-    """Return a sentence a method that is on this side of fine-tuning somewhere, the most frequent first."""
-    chosen = {label: [item for item in items if item.verdict == side] for label, items in by_label.items()}
+def _sides(by_label: dict[str, list[Finding]], side: Side) -> list[str]:
+    """Return one sentence per method that is on this side of fine-tuning somewhere."""
+    chosen = {label: [item for item in items if item.outcome == side] for label, items in by_label.items()}
     ordered = sorted(
         (label for label in chosen if chosen[label]),
         key=lambda label: (
@@ -153,18 +131,17 @@ def _sides(by_label: dict[str, list[Finding]], side: Verdict) -> list[str]:
     return [_side(label, chosen[label], len(by_label[label]), side) for label in ordered]
 
 
-def _side(label: str, items: list[Finding], total: int, side: Verdict) -> str:
-    """Return where one method is above or below, by how much, and what its steps cost."""
+def _side(label: str, items: list[Finding], total: int, side: Side) -> str:
+    """Return where one method is above or below, by how much, and the cost of its steps."""
     largest = max(items, key=lambda item: abs(item.difference.points))
-    cost = ""
+    gap, cost = wording.points(largest.difference), ""
     if side == "above" and not math.isnan(largest.step_ratio):
-        cost = f", at {wording.number(largest.step_ratio)} times the time of a step"
+        cost = f", at {wording.number(largest.step_ratio)} times the time per step"
     if total == 1:
-        seeds = f"on {largest.difference.num_seeds} seeds"
-        return f"{label} is {side} fine-tuning on {largest.place} by {largest.gap}, {seeds}{cost}."
-    most = f"by {largest.gap} on {largest.place}"
+        return f"{label} is {side} fine-tuning on {largest.place} by {gap}{cost}."
     often = f"in {len(items)} of {total} comparisons"
-    return f"{label} is {side} fine-tuning {often}{', most' if len(items) > 1 else ','} {most}{cost}."
+    most = ", at most" if len(items) > 1 else ","
+    return f"{label} is {side} fine-tuning {often}{most} by {gap} on {largest.place}{cost}."
 
 
 def _counts(labels: list[str], chosen: dict[str, list[Finding]], by_label: dict[str, list[Finding]]) -> str:
@@ -180,28 +157,38 @@ def _counts(labels: list[str], chosen: dict[str, list[Finding]], by_label: dict[
     return f"are {wording.listing(each)}"
 
 
-def _same(labels: list[str], items: Sequence[Finding], num_places: int) -> str:
-    """Return which methods were nowhere told apart, and what could have been missed."""
-    where = f" in any of {num_places} comparisons" if num_places > 1 else ""
-    most = max(item.difference.detectable for item in items)
-    seen = f"; by itself, one of {wording.number(most)} points would have been found with probability 0.8"
-    missed = "" if math.isnan(most) else seen
-    return f"For {_some(sorted(labels))} no difference from it was found{where}{missed}."
+def _not_significant(items: Sequence[Finding]) -> str:
+    """Return the largest difference that is not significant after Holm correction, and how many more are."""
+    largest = max(items, key=lambda item: abs(item.difference.points))
+    text = f"{largest.label} on {largest.place}: {wording.not_significant(largest.difference)}"
+    others = len(items) - 1
+    return f"{text}; {others} more like it." if others else f"{text}."
 
 
-def _some(names: list[str], most: int = 3) -> str:
-    """Return the names, or the first of them and how many others there are."""
-    if len(names) <= most + 1:
+def _inconclusive(by_label: Mapping[str, Sequence[Finding]], num_places: int) -> str:
+    """Return which methods are inconclusive everywhere, and the minimum detectable effect."""
+    where = f" in all of {num_places} comparisons" if num_places > 1 else ""
+    known = [item.difference.detectable for items in by_label.values() for item in items]
+    least, most = min(known), max(known)
+    effect = wording.number(most)
+    if wording.number(least) != effect:
+        effect = f"{wording.number(least)} to {effect}"
+    power = f"; minimum detectable effect at 80 % power: {effect} points"
+    return f"Inconclusive{where}: {_some(sorted(by_label))}{'' if math.isnan(most) else power}."
+
+
+def _some(names: list[str]) -> str:
+    """Return the names; of many, the first ones and the number of the others."""
+    if len(names) <= MOST_NAMES + 1:
         return wording.listing(names)
-    return f"{', '.join(names[:most])} and {len(names) - most} others"
+    return f"{', '.join(names[:MOST_NAMES])} and {len(names) - MOST_NAMES} others"
 
 
-def _doubt(found: Sequence[Finding]) -> str:
-    """Return how far all this may be trusted."""
+def _basis(found: Sequence[Finding]) -> str:
+    """Return how many seeds and which correction the conclusions rest on."""
     seeds = sorted({item.difference.num_seeds for item in found})
     spread = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    each = f"Each difference is paired over {spread} seed{'s' if seeds[-1] > 1 else ''}"
-    if (tested := sum(item.is_tested for item in found)) > 1:
-        sure = f"holds after Holm's correction for {tested} such differences"
-        return f"{each}; what is called above or below {sure}."
-    return f"{each}."
+    each = f"Differences are paired over {spread} seed{'s' if seeds[-1] > 1 else ''}"
+    num_tests = sum(item.difference.is_tested for item in found)
+    corrected = f"; p-values are Holm-corrected for {num_tests} comparisons" if num_tests > 1 else ""
+    return f"{each}{corrected}."

@@ -13,15 +13,14 @@ import pandas as pd
 
 from .. import wording
 from ..records.comparison import Comparison
-from ..records.load import METRICS, Run, curve_frame
+from ..records.load import Run, curve_frame, score_name
 from ..tables import comparison_table
 from ..tables.paper_tables import PaperTable
+from ..tables.table import Cell, Table
 from . import run_log, svg_charts
 from .headline import Finding, findings, headline, places
 from .page_tables import (
     Anchors,
-    Cell,
-    Grid,
     Picture,
     across_grid,
     comparison_grid,
@@ -45,18 +44,16 @@ def comparison_section(
     comparison: Comparison, table: pd.DataFrame, place: str, found: Sequence[Finding], look: dict[str, str]
 ) -> dict[str, Any]:
     """Return what the page shows of one comparison."""
-    score_name = METRICS[comparison.metric]
-    score_name = score_name[0].upper() + score_name[1:]
     return {
         "slug": comparison.slug,
         "place": place,
         "title": comparison_table.title(comparison),
         "comparison_id": comparison.comparison_id,
-        "setting": comparison.setting or "all settings at their defaults",
-        "grid": comparison_grid(comparison, table, {item.label: item.verdict for item in found}),
+        "setting": comparison_table.setting(comparison),
+        "grid": comparison_grid(comparison, table, {item.label: item.outcome for item in found}),
         "sentences": [item.sentence for item in _in_order(table, found)],
         "notes": comparison.notes,
-        "pictures": _pictures(comparison, table, look, score_name),
+        "pictures": _pictures(comparison, table, look, score_name(comparison.metric)),
     }
 
 
@@ -66,16 +63,14 @@ def _in_order(table: pd.DataFrame, found: Sequence[Finding]) -> list[Finding]:
     return sorted(found, key=lambda item: place[item.label])
 
 
-def _pictures(
-    comparison: Comparison, table: pd.DataFrame, look: dict[str, str], score_name: str
-) -> list[Picture]:
+def _pictures(comparison: Comparison, table: pd.DataFrame, look: dict[str, str], name: str) -> list[Picture]:
     """Return the curves and the cost of one comparison, where there is something to draw."""
     drawn = []
     curve = curve_frame(comparison.runs)
     if not curve.empty:
         drawn.append(
             Picture(
-                svg_charts.curves(curve, look, score_name),
+                svg_charts.curves(curve, look, name),
                 "Holdout score while training. Thin lines are seeds, thick lines their mean; what lies far"
                 " below the best is cut off.",
                 csv_address(curve.round({"seconds": 3, "score": 6})),
@@ -86,7 +81,7 @@ def _pictures(
     if len(spent) > 1 and (spent["seconds"] > 0).all():
         drawn.append(
             Picture(
-                svg_charts.cost(spent, look, score_name),
+                svg_charts.cost(spent, look, name),
                 "Test score against the time that a method takes beyond the shared pre-training. Along the"
                 " broken line no other method is better and as quick.",
                 csv_address(spent[["label", "score", "score_low", "score_high", "seconds"]]),
@@ -98,21 +93,11 @@ def _pictures(
 
 def suite_part(section: PaperTable, pictures: Sequence[Picture]) -> dict[str, Any]:
     """Return what the page shows of one table or figure of the paper, or of a suite of ours."""
-    grids = [
-        Grid(
-            table.title,
-            table.columns,
-            [[Cell(entry.text, entry.value, entry.digests) for entry in row] for row in table.rows],
-            data=csv_address(table.numbers),
-        )
-        for table in section.tables
-    ]
     return {
         "slug": "suite-" + re.sub(r"[^A-Za-z0-9_]+", "-", section.name),
         "title": f"{section.element}: {section.title}" if section.element else section.title,
         "short": section.element or section.title,
         "section": section,
-        "grids": grids,
         "pictures": pictures,
     }
 
@@ -125,9 +110,12 @@ def accounts(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "num": len(frame),
         "total": wording.duration(frame["seconds"].sum()),
-        "machines": Grid("Time by machine", machines, _cells(run_log.by_machine(frame)), (3, "descending")),
-        "methods": Grid("Time by method", methods, _cells(run_log.by_method(frame)), (2, "descending")),
-        "data": csv_address(frame),
+        "machines": Table(
+            "Time by machine", machines, _cells(run_log.by_machine(frame)), sorted_by=(3, "descending")
+        ),
+        "methods": Table(
+            "Time by method", methods, _cells(run_log.by_method(frame)), frame, sorted_by=(2, "descending")
+        ),
     }
 
 
@@ -143,6 +131,7 @@ def render(context: Mapping[str, Any]) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     known = context["anchors"].of_digest
+    environment.filters["csv_address"] = csv_address
     environment.filters["anchors"] = lambda digests: [known[name] for name in digests if name in known]
     template = environment.from_string((HERE / "template.html").read_text(encoding="utf-8"))
     return template.render(

@@ -3,9 +3,9 @@
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote
 
 import pandas as pd
@@ -16,60 +16,12 @@ from ..records.load import Run
 from ..statistics.aggregate import iqm, probability_of_improvement
 from ..tables import comparison_table
 from ..tables.csv_text import csv_text
+from ..tables.table import Cell, Table
 from . import svg_charts
 from .headline import Finding
 
-SORTED_BY = {  # columns of the readable table: what their rows are ordered by
-    "method": "",
-    "seeds": "num_seeds",
-    "from fine-tuning, points": "difference",
-    "a step": "seconds_per_step",
-    "step, ratio": "step_ratio",
-    "training": "train_seconds",
-    "pre-training": "pretraining_shared_seconds",
-}
-IMAGES = " / ".join(f"{name}" for name in comparison_table.STREAMS) + " images"
-
-
-class Cell(NamedTuple):
-    """One cell of a table: text, what it is sorted by, and the runs behind it."""
-
-    text: str
-    value: float = math.nan
-    digests: Sequence[str] = ()
-    mark: str = ""  # a verdict, or "code"
-    drawn: str = ""  # SVG, in the place of text
-
-    @property
-    def head(self) -> str:
-        """What stands in the first line."""
-        return self.text.partition(" (")[0] if self.is_number else self.text
-
-    @property
-    def tail(self) -> str:
-        """An interval, or another remark in brackets: in a line of its own."""
-        return self.text.partition(" (")[2].replace(")", "", 1) if self.is_number else ""
-
-    @property
-    def is_number(self) -> bool:
-        """Whether the cell is ordered as a number."""
-        return not math.isnan(self.value)
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table of the page."""
-
-    name: str  # for who cannot see it
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-    ordered: tuple[int, str] | None = None  # column and direction in which it is ordered as it comes
-    heads: Mapping[int, str] = field(default_factory=dict)  # SVG below the name of a column
-    data: str = ""  # address of its numbers
-
-    def is_numeric(self, column: int) -> bool:
-        """Whether a column stands on the right."""
-        return any(row[column].is_number for row in self.rows)
+IMAGES = " / ".join(comparison_table.STREAMS) + " images"
+IMAGE_COLUMNS = [f"{name} images" for name in comparison_table.STREAMS]
 
 
 class Picture(NamedTuple):
@@ -105,59 +57,44 @@ def csv_address(frame: pd.DataFrame) -> str:
     return "data:text/csv;charset=utf-8," + quote(csv_text(frame), safe=",-._:+")
 
 
-def comparison_grid(comparison: Comparison, table: pd.DataFrame, verdicts: Mapping[str, str]) -> Grid:
-    """Return the comparison table with a drawing of the seeds in each row."""
-    text = _images_together(comparison_table.readable(table))
-    columns = [str(name) for name in text.columns]
-    rows = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+def comparison_grid(comparison: Comparison, numbers: pd.DataFrame, outcomes: Mapping[str, str]) -> Table:
+    """Return the comparison table with a drawing of the seeds in each row, and marks by outcome."""
+    table = comparison_table.method_table(comparison, numbers)
     scores = {label: [100 * run.score for run in runs] for label, runs in comparison.by_label.items()}
-    ends = svg_charts.limits([row["score"] for row in rows])
-    base = next((row["score"] for row in rows if row["label"] == REFERENCE), math.nan)
-    grid = []
-    for row, cells in zip(rows, text.to_numpy().tolist(), strict=True):
-        label = row["label"]
-        line = [
-            Cell(cell, _value(row, name), mark=verdicts.get(label, "") if "from fine-tuning" in name else "")
-            for name, cell in zip(columns, cells, strict=True)
-        ]
-        seeds = columns.index("seeds")
-        line[seeds] = line[seeds]._replace(digests=[run.digest for run in comparison.by_label[label]])
-        drawn = svg_charts.strip(row, scores[label], ends, base)
-        grid.append([line[0], Cell("", row["score"], drawn=drawn), *line[1:]])
-    names = [columns[0], "each seed, mean, interval", *columns[1:]]
-    score = next(i for i, name in enumerate(names) if name.endswith(", %"))
-    return Grid(
-        f"Methods compared: {comparison_table.title(comparison)}",
-        names,
-        grid,
-        (score, "descending"),
-        {1: svg_charts.strip_axis(*ends)},
-        csv_address(table),
+    lines = [{str(name): value for name, value in row.items()} for row in numbers.to_dict("records")]
+    ends = svg_charts.limits([row["score"] for row in lines])
+    base = next((row["score"] for row in lines if row["label"] == REFERENCE), math.nan)
+    rows = []
+    for row, cells in zip(lines, table.rows, strict=True):
+        by_name = dict(zip(table.columns, cells, strict=True))
+        by_name["from fine-tuning, points"] = by_name["from fine-tuning, points"]._replace(
+            mark=outcomes.get(row["label"], "")
+        )
+        first, *rest = _page_cells(by_name)
+        strip = svg_charts.strip(row, scores[row["label"]], ends, base)
+        rows.append([first, Cell("", row["score"], svg=strip), *rest])
+    names = [*(name for name in table.columns if name not in IMAGE_COLUMNS), IMAGES]
+    columns = [names[0], "each seed, mean, interval", *names[1:]]
+    score = next(i for i, name in enumerate(columns) if name.endswith(", %"))
+    return replace(
+        table,
+        columns=columns,
+        rows=rows,
+        sorted_by=(score, "descending"),
+        column_svg={1: svg_charts.strip_axis(*ends)},
     )
 
 
-def _images_together(text: pd.DataFrame) -> pd.DataFrame:
-    """Return the readable table with its counts of images in one column, the last: it is wide as it is.
-
-    A number is not parted from its unit.
-    """
-    names = [f"{name} images" for name in comparison_table.STREAMS]
-    whole = [name for name in (*names, "memory", "a step", "training", "pre-training") if name in text]
-    text = text.assign(
-        **text[whole].map(lambda words: re.sub(r"(?<=\d) (?=[A-Za-z])", "\N{NO-BREAK SPACE}", words))
-    )
-    return text.drop(columns=names).assign(**{IMAGES: text[names].agg(" / ".join, axis=1)})
+def _page_cells(by_name: Mapping[str, Cell]) -> list[Cell]:
+    """Return the cells of a row with the counts of images as one cell, the last, because a row is wide."""
+    counts = [by_name[name] for name in IMAGE_COLUMNS]
+    images = Cell(" / ".join(cell.text for cell in counts), sum(cell.value for cell in counts))
+    kept = [*(cell for name, cell in by_name.items() if name not in IMAGE_COLUMNS), images]
+    units = re.compile(r"(?<=\d) (?=[A-Za-z])")  # between a number and its unit: no line break
+    return [kept[0], *(cell._replace(text=units.sub("\N{NO-BREAK SPACE}", cell.text)) for cell in kept[1:])]
 
 
-def _value(row: Mapping[str, Any], column: str) -> float:
-    """Return what a cell of the comparison table is ordered by."""
-    if column == IMAGES:
-        return float(sum(row[f"images_{name}"] for name in comparison_table.STREAMS))
-    name = SORTED_BY.get(column, "score" if column.endswith(", %") else "")
-    return float(row[name]) if name else math.nan
-
-
-def runs_grid(runs: Sequence[Run], kept: set[Path], anchors: Anchors) -> Grid:
+def runs_grid(runs: Sequence[Run], kept: set[Path], anchors: Anchors) -> Table:
     """Return the list of runs: the rows that numbers are linked to."""
     rows = []
     for run in sorted(runs, key=lambda run: (run.label, run.seed, run.record["ended"])):
@@ -180,10 +117,10 @@ def runs_grid(runs: Sequence[Run], kept: set[Path], anchors: Anchors) -> Grid:
             ]
         )
     columns = ["method", "seed", "run", "score, %", "training", "device", "commit", "ended, UTC"]
-    return Grid("Runs", columns, rows)
+    return Table("Runs", columns, rows)
 
 
-def overview(found: Sequence[Finding], places: Mapping[str, str]) -> Grid | None:
+def overview(found: Sequence[Finding], places: Mapping[str, str]) -> Table | None:
     """Return the differences from fine-tuning, methods by comparisons; None for a single one."""
     cells = {(item.label, item.comparison.slug): item for item in found}
     compared = [slug for slug in places if any(slug == other for _, other in cells)]
@@ -195,14 +132,14 @@ def overview(found: Sequence[Finding], places: Mapping[str, str]) -> Grid | None
         rows.append([Cell(label), *(_difference_cell(item) for item in row)])
     frame = pd.DataFrame(
         {"comparison": item.place, "method": item.label, **asdict(item.difference),
-         "p_after_holm": item.adjusted, "verdict": item.verdict}
+         "verdict": item.outcome}
         for item in found
     )  # fmt: skip
-    return Grid(
+    return Table(
         "Differences from fine-tuning",
         ["method", *(places[slug] for slug in compared)],
         rows,
-        data=csv_address(frame),
+        frame,
     )
 
 
@@ -220,10 +157,10 @@ def _difference_cell(item: Finding | None) -> Cell:
     runs = [*item.comparison.by_label[item.label], *item.comparison.reference]
     found = item.difference
     text = wording.estimate(found.points, found.low, found.high, sign=True)
-    return Cell(text, found.points, [run.digest for run in runs], item.verdict)
+    return Cell(text, found.points, [run.digest for run in runs], item.outcome)
 
 
-def across_grid(known: Sequence[Comparison]) -> Grid | None:
+def across_grid(known: Sequence[Comparison]) -> Table | None:
     """Return each method over the targets where it stands beside fine-tuning; None where none has two.
 
     Of a target with several comparisons the one with the most runs counts.
@@ -246,7 +183,7 @@ def across_grid(known: Sequence[Comparison]) -> Grid | None:
     ]
     columns = ["method", "num_targets", "interquartile_mean", "of_fine_tuning", "probability_of_improvement"]
     frame = pd.DataFrame([[row[0].text, *(cell.value for cell in row[1:])] for row in rows], columns=columns)
-    return Grid("Over targets", names, rows, (4, "descending"), data=csv_address(frame))
+    return Table("Over targets", names, rows, frame, sorted_by=(4, "descending"))
 
 
 def _across_row(label: str, items: Sequence[Comparison]) -> list[Cell]:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from .. import wording
 from ..records.comparison import REFERENCE, in_order
+from ..statistics.pareto import pareto_front
 
 NUM_COLOURS = 8  # of page.css: .s0 to .s7
 NARROWEST = 4.0  # points: a range of scores below this is not blown up to the whole width
@@ -147,7 +148,7 @@ def curves(curve: pd.DataFrame, look: dict[str, str], score_name: str) -> str:
 
 
 def cost(table: pd.DataFrame, look: dict[str, str], score_name: str) -> str:
-    """Return the score against the seconds of training, and the line of what nothing beats in both.
+    """Return the score against the seconds of training, with the Pareto front as a dashed line.
 
     Of many methods those on the line, fine-tuning, and what lies below the figure have their names beside
     them; each point says its own when it is pointed at.
@@ -166,7 +167,7 @@ def cost(table: pd.DataFrame, look: dict[str, str], score_name: str) -> str:
     x = Scale(first - pad, last + pad, LEFT, WIDTH - 8)
     times = _durations(10**x.low, 10**x.high)
     marks = [_below(x(math.log10(time)), wording.duration(time), height) for time in times]
-    front = pareto_front(rows)
+    front = pareto_front(table).to_dict("records")
     places = [(x(math.log10(row["seconds"])), y(row["score"])) for row in front]
     steps = [f"H{px}V{py}" for px, py in places[1:]]
     marks.append(f'<path class="front" d="M{places[0][0]} {places[0][1]}{"".join(steps)}H{x.end}"/>')
@@ -184,17 +185,8 @@ def cost(table: pd.DataFrame, look: dict[str, str], score_name: str) -> str:
         f"{row['label']} {wording.number(row['score'])} in {wording.duration(row['seconds'])}"
         for row in front
     )
-    said = f"{score_name} in percent against the time of training; none is better and as quick: {best}."
+    said = f"{score_name} in percent against the time of training; Pareto front: {best}."
     return _figure(height, said, f"{axes}{below}{''.join(marks)}")
-
-
-def pareto_front(rows: Sequence[dict]) -> list[dict]:
-    """Return the rows that no other beats in score at no more seconds, cheapest first."""
-    front: list[dict] = []
-    for row in sorted(rows, key=lambda row: (row["seconds"], -row["score"])):
-        if not front or row["score"] > front[-1]["score"]:
-            front.append(row)
-    return front
 
 
 def _point(row: dict, px: float, y: Scale, look: str, taken: list[Box], is_named: bool) -> str:

@@ -201,6 +201,12 @@ def _row(run: Run) -> dict[str, Any]:
     }
 
 
+def score_name(metric: str) -> str:
+    """Return the name of a metric as a heading: "Accuracy", "AUROC"."""
+    name = METRICS[metric]
+    return name[0].upper() + name[1:]
+
+
 def curve_frame(runs: list[Run]) -> pd.DataFrame:
     """Return one row a run and step at which the holdout part was scored."""
     rows = [point for run in runs for point in _points(run)]

@@ -11,11 +11,10 @@ from .comparison import REFERENCE, latest
 from .load import Run
 
 FORMAT = 1
-VIEWS = ("scores", "labels", "classes", "pictures", "cost", "shots", "curves", "planted")
 
 
 @dataclass(frozen=True)
-class Cell:
+class SuiteCell:
     """One cell of a table or one line of a figure: what was planned for it, and what is there."""
 
     row: str
@@ -45,10 +44,10 @@ class Suite:
     name: str
     element: str  # of the paper, "Table 2"; "" for a suite of ours
     title: str
-    view: str
+    view: str  # the name of its tables and figures in analysis/views.py
     command: str
     notes: list[str]
-    cells: list[Cell]
+    cells: list[SuiteCell]
 
     @property
     def rows(self) -> list[str]:
@@ -111,7 +110,7 @@ def _references(runs: list[Run]) -> dict[tuple[str, str, str], list[Run]]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Return one plan as plain JSON, of a version and a view that are known."""
+    """Return one plan as plain JSON, of a known format."""
     try:
         plan = json.loads(path.read_text(encoding="utf-8"))
         json.dumps(plan, ensure_ascii=False).encode()  # else no table could be written
@@ -119,10 +118,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: broken JSON ({error}); run `transferbench suite` again") from error
     if not isinstance(plan, dict):
         raise InputError(f"{path}: a {type(plan).__name__}, where a plan is a JSON object")
-    for key, known in (("format", (FORMAT,)), ("view", VIEWS)):
-        if plan.get(key) not in known:
-            right = " or ".join(repr(value) for value in known)
-            raise InputError(f"{path}: {key} {plan.get(key)!r:.60} is unknown; this version reads {right}")
+    if plan.get("format") != FORMAT:
+        raise InputError(f"{path}: format {plan.get('format')!r:.60} is unknown; this version reads {FORMAT}")
     return plan
 
 
@@ -143,12 +140,12 @@ def _cell(
     results: Path,
     by_path: dict[Path, Run],
     references: dict[tuple[str, str, str], list[Run]],
-) -> Cell:
+) -> SuiteCell:
     """Return one cell with its runs that are done."""
     paths = [results / run["record"] for run in plan["runs"]]
     done = sorted({path: by_path[path] for path in paths if path in by_path}.values(), key=_seed)
     texts = {name: str(plan[name]) for name in ("row", "column", "source", "target", "command", "reason")}
-    cell = Cell(
+    cell = SuiteCell(
         **texts,
         at=plan["at"],
         comparison_id=plan.get("comparison_id") or plan.get("bench") or "",

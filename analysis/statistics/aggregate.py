@@ -5,21 +5,25 @@ Legend: T targets, S seeds of a target, R resamples.
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
 from ... import InputError
+from .difference import Difference
 from .paired import RESAMPLES, TAIL
 
+MaybeDifference = TypeVar("MaybeDifference", Difference, Difference | None)
 Scores = Iterable[Sequence[float] | np.ndarray]  # of each target, of each seed
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     """Return the p-values adjusted by Holm's step-down method; nan stays nan and counts as no test.
 
-    Calling a difference found where its adjusted p-value is below .05 is wrong for any of the family in at
-    most 5 % of families, whatever the dependence between its tests.
+    If differences with an adjusted p-value below .05 are called significant, at most 5 % of families
+    contain a false positive, whatever the dependence between its tests.
     """
     given = np.asarray(p_values, dtype=float)
     adjusted = np.full(given.shape, math.nan)
@@ -27,6 +31,20 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     factors = np.arange(len(order), 0, -1)
     adjusted[order] = np.minimum(np.maximum.accumulate(factors * given[order]), 1.0)
     return adjusted
+
+
+def holm_corrected(differences: Sequence[MaybeDifference], min_seeds: int = 2) -> list[MaybeDifference]:
+    """Return the differences, with Holm-corrected p-values for those that are tested.
+
+    They form one family: the differences with an interval and at least `min_seeds` seeds.
+    """
+    tested = [item is not None and item.has_interval and item.num_seeds >= min_seeds for item in differences]
+    pairs = list(zip(differences, tested, strict=True))
+    adjusted = holm([item.p_value if item and known else math.nan for item, known in pairs])
+    return [
+        replace(item, p_value_holm=float(value), num_compared=sum(tested)) if item and known else item
+        for (item, known), value in zip(pairs, adjusted, strict=True)
+    ]
 
 
 def iqm(scores: Scores, resamples: int = RESAMPLES, seed: int = 0) -> tuple[float, float, float]:

@@ -1,19 +1,23 @@
-"""A difference between two methods, with its interval: what `stats` makes and `words` puts into words."""
+"""A difference between two methods: its interval, its p-value and what follows from them."""
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 CONFIDENCE = 0.95
 POWER = 0.8
+
+Outcome = Literal["above", "below", "not significant", "inconclusive", "untested"]
 
 
 @dataclass(frozen=True)
 class Difference:
     """A difference in points (hundredths of the score) with its interval; nan where there is none.
 
-    `p_value` is below .05 just where the interval excludes 0. `detectable` is the true difference in points
-    that as many seeds and test examples, varying as these do, show with probability .8 at that level.
-    With one seed both speak, as the interval does, of the choice of test examples alone.
+    `p_value` is below .05 exactly if the interval excludes 0. `detectable` is the minimum detectable effect
+    at 80 % power: the true difference in points that a test of level .05 finds with probability .8, given as
+    many seeds and test examples with this spread. With one seed, both cover the choice of test examples
+    only, as the interval does.
     """
 
     points: float
@@ -23,3 +27,34 @@ class Difference:
     note: str = ""
     p_value: float = math.nan
     detectable: float = math.nan
+    p_value_holm: float = math.nan  # after Holm correction; nan if it is in no family of tests
+    num_compared: int = 1  # tests in its family
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether there is an interval."""
+        return not math.isnan(self.low)
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether there are enough seeds for a conclusion: with one seed there is none."""
+        return self.num_seeds > 1 and self.has_interval
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the interval excludes zero."""
+        return self.has_interval and not self.low <= 0 <= self.high
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the interval excludes zero, also after Holm correction if there are several tests."""
+        return self.excludes_zero and (self.num_compared == 1 or self.p_value_holm <= 1 - CONFIDENCE)
+
+    @property
+    def outcome(self) -> Outcome:
+        """The conclusion: `not significant` if the interval excludes zero only before Holm correction."""
+        if not self.is_tested:
+            return "untested"
+        if self.is_significant:
+            return "above" if self.points > 0 else "below"
+        return "not significant" if self.excludes_zero else "inconclusive"

@@ -8,9 +8,8 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
-from scipy.special import bdtr, nctdtrinc, stdtr, stdtrit
+from scipy.special import nctdtrinc, stdtr, stdtrit
 
-from ... import InputError
 from ..records.load import Run
 from .difference import CONFIDENCE, POWER, Difference
 
@@ -123,21 +122,6 @@ def two_level_bootstrap(
     means_R = ((draws_RK @ kinds_SK.T) * draws_RS).sum(axis=1)
     low, high = np.quantile(means_R, [TAIL, 1 - TAIL])
     return float(deltas_SN.mean()), float(low), float(high)
-
-
-def mcnemar(a_correct: np.ndarray, b_correct: np.ndarray) -> float:
-    """Return the exact two-sided p-value of McNemar's test: two runs, the same test examples.
-
-    Raises:
-        InputError: if the two do not have the same number of test examples.
-    """
-    if len(a_correct) != len(b_correct):
-        raise InputError(
-            f"{len(a_correct)} and {len(b_correct)} test examples; McNemar's test takes the same ones"
-        )
-    only_a = int(np.count_nonzero(a_correct & ~b_correct))
-    only_b = int(np.count_nonzero(b_correct & ~a_correct))
-    return min(1.0, 2 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
 
 
 def _difference(mean: float, parts: Sequence[Part], num_seeds: int, note: str) -> Difference:

@@ -7,9 +7,9 @@ import pandas as pd
 
 from .. import wording
 from ..records.published import Published, of_element
-from ..records.suites import Cell, Suite
+from ..records.suites import Suite, SuiteCell
 from ..statistics.ranking import TOP, Stability, ranking, stability, weights_frame
-from .formats import Entry, Table
+from .table import Cell, SuiteTables, Table
 
 NOTE = (
     "Weights are means over seeds of what a run learned for each source class, with the least and the"
@@ -49,8 +49,8 @@ def sentence(label: str, found: Stability) -> str:
     return f"{label}: {verdict}: {shared}; {ranked}."
 
 
-def class_tables(suite: Suite, title: str) -> tuple[list[Table], list[str]]:
-    """Return the first classes beside the published, how stable each ranking is, and that in words."""
+def suite_tables(suite: Suite, title: str) -> SuiteTables:
+    """Return the first classes next to the published ones, and how stable each ranking is."""
     head = ["for", "rank", "class", "weight", "over seeds", "published class", "published weight"]
     is_printed = any(printed_classes(suite, cell) for cell in suite.cells)
     head = head if is_printed else head[:5]
@@ -59,21 +59,21 @@ def class_tables(suite: Suite, title: str) -> tuple[list[Table], list[str]]:
     first = Table(title, head, lines, pd.concat(numbers, ignore_index=True) if numbers else pd.DataFrame())
     found = [(cell, stability(weights_frame(cell.runs))) for cell in suite.cells if cell.runs]
     claims = [sentence(name_of(suite, cell), item) for cell, item in found]
-    return [first, *([_stability_table(suite, found)] if found else [])], claims
+    return SuiteTables([first, *([_stability_table(suite, found)] if found else [])], claims, [NOTE])
 
 
-def name_of(suite: Suite, cell: Cell) -> str:
+def name_of(suite: Suite, cell: SuiteCell) -> str:
     """Return what a ranking is called: its target, and its method where there are several."""
     return cell.column if len(suite.rows) == 1 else f"{cell.column}, {cell.row}"
 
 
-def printed_classes(suite: Suite, cell: Cell) -> list[Published]:
+def printed_classes(suite: Suite, cell: SuiteCell) -> list[Published]:
     """Return the published classes of a cell's source and target, in their order; the row is the class."""
     here = (cell.source, cell.target)
     return [item for item in of_element(suite.element) if (item.source, item.target) == here]
 
 
-def _class_lines(suite: Suite, cell: Cell) -> list[list[Entry]]:
+def _class_lines(suite: Suite, cell: SuiteCell) -> list[list[Cell]]:
     """Return the first classes, as many as are published and at least ten, each with its published peer."""
     published = printed_classes(suite, cell)
     weights = weights_frame(cell.runs)
@@ -81,17 +81,17 @@ def _class_lines(suite: Suite, cell: Cell) -> list[list[Entry]]:
     digests = tuple(run.digest for run in cell.runs)
     lines = []
     for place, (row, peer) in enumerate(zip_longest(ours, published), 1):
-        own = [Entry(), Entry(), Entry()]
+        own = [Cell(), Cell(), Cell()]
         if row:
             spread = wording.interval(row["low"], row["high"], 2) if weights.shape[1] > 1 else wording.ABSENT
-            weight = Entry(wording.number(row["mean"], 2), digests, row["mean"])
-            own = [Entry(row["class"], digests), weight, Entry(spread, digests)]
-        theirs = [Entry(peer.row), Entry(peer.text, (), peer.value)] if peer else [Entry(), Entry()]
-        lines.append([Entry(name_of(suite, cell)), Entry(str(place), (), place), *own, *theirs])
+            weight = Cell(wording.number(row["mean"], 2), row["mean"], digests)
+            own = [Cell(row["class"], digests=digests), weight, Cell(spread, digests=digests)]
+        theirs = [Cell(peer.row), Cell(peer.text, peer.value)] if peer else [Cell(), Cell()]
+        lines.append([Cell(name_of(suite, cell)), Cell(str(place), place), *own, *theirs])
     return lines
 
 
-def _class_numbers(cell: Cell, published: list[Published]) -> pd.DataFrame:
+def _class_numbers(cell: SuiteCell, published: list[Published]) -> pd.DataFrame:
     """Return every class of a ranking in full precision, and the published ones beside."""
     frame = ranking(weights_frame(cell.runs))
     peers = pd.DataFrame(
@@ -107,7 +107,7 @@ def _class_numbers(cell: Cell, published: list[Published]) -> pd.DataFrame:
     return frame
 
 
-def _stability_table(suite: Suite, found: Sequence[tuple[Cell, Stability]]) -> Table:
+def _stability_table(suite: Suite, found: Sequence[tuple[SuiteCell, Stability]]) -> Table:
     """Return how far the seeds agree on each ranking."""
     head = ["for", "seeds", "classes", "first classes shared", "by chance", "p"]
     head += ["rank correlation", "lowest", "95 % by chance", "p ", "may be read"]
@@ -123,22 +123,22 @@ def _stability_numbers(found: Stability) -> dict[str, object]:
     return {**numbers, "correlation_chance_low": low, "correlation_chance_high": high}
 
 
-def _stability_line(name: str, cell: Cell, found: Stability) -> list[Entry]:
+def _stability_line(name: str, cell: SuiteCell, found: Stability) -> list[Cell]:
     """Return one line of the table of stability."""
     digests = tuple(run.digest for run in cell.runs)
     shared = f"{wording.number(found.overlap)} of {found.top}" if found.is_known else wording.ABSENT
     chance = wording.interval(*found.correlation_chance, 2) if found.is_known else wording.ABSENT
     verdict = ("yes" if found.is_readable else "no") if found.is_known else "cannot be said"
     return [
-        Entry(name),
-        Entry(str(found.num_seeds), digests, found.num_seeds),
-        Entry(wording.whole(found.num_classes), digests, found.num_classes),
-        Entry(shared, digests, found.overlap),
-        Entry(wording.number(found.overlap_chance), (), found.overlap_chance),
-        Entry(wording.number(found.overlap_p_value, 3), digests, found.overlap_p_value),
-        Entry(wording.ratio(found.correlation), digests, found.correlation),
-        Entry(wording.ratio(found.correlation_min), digests, found.correlation_min),
-        Entry(chance),
-        Entry(wording.number(found.correlation_p_value, 3), digests, found.correlation_p_value),
-        Entry(verdict),
+        Cell(name),
+        Cell(str(found.num_seeds), found.num_seeds, digests),
+        Cell(wording.whole(found.num_classes), found.num_classes, digests),
+        Cell(shared, found.overlap, digests),
+        Cell(wording.number(found.overlap_chance), found.overlap_chance),
+        Cell(wording.number(found.overlap_p_value, 3), found.overlap_p_value, digests),
+        Cell(wording.ratio(found.correlation), found.correlation, digests),
+        Cell(wording.ratio(found.correlation_min), found.correlation_min, digests),
+        Cell(chance),
+        Cell(wording.number(found.correlation_p_value, 3), found.correlation_p_value, digests),
+        Cell(verdict),
     ]

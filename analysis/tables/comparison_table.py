@@ -1,6 +1,7 @@
 """The comparison table: one row a method, as numbers, as text and as Markdown."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import pandas as pd
 from .. import wording
 from ..records.comparison import REFERENCE, Comparison
 from ..records.load import METRICS, Run, runs_frame
-from ..statistics.aggregate import holm
+from ..statistics.aggregate import holm_corrected
 from ..statistics.paired import Difference, mean_interval, paired_difference
 from .csv_text import csv_text
+from .formats import to_latex, to_markdown
+from .table import Cell, Table
 
 STREAMS = ("target", "source", "holdout")
 METHOD_NOTE = (
@@ -72,10 +75,23 @@ def difference_from(reference: list[Run], label: str, runs: list[Run]) -> Differ
     return paired_difference(runs, reference)
 
 
-def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table as text: what a reader sees in the terminal and in the report."""
-    text = pd.DataFrame([_readable_row(row) for row in _rows(table)])
-    return text if table["peak_memory_bytes"].notna().any() else text.drop(columns="memory")
+def method_table(comparison: Comparison, numbers: pd.DataFrame) -> Table:
+    """Return the comparison as it is read, one row per method.
+
+    Args:
+        comparison: for the runs behind each row.
+        numbers: from `comparison_table`.
+    """
+    rows = [_cells(row, comparison) for row in _rows(numbers)]
+    columns = [name for name in rows[0] if name != "memory" or numbers["peak_memory_bytes"].notna().any()]
+    score = next(i for i, name in enumerate(columns) if name.endswith(", %"))
+    return Table(
+        f"Methods compared: {title(comparison)}",
+        columns,
+        [[row[name] for name in columns] for row in rows],
+        numbers,
+        sorted_by=(score, "descending"),
+    )
 
 
 def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -83,20 +99,27 @@ def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
-def _readable_row(row: dict[str, Any]) -> dict[str, str]:
-    """Return the cells of one row as text."""
+def _cells(row: dict[str, Any], comparison: Comparison) -> dict[str, Cell]:
+    """Return the cells of one row, by column."""
     difference = wording.estimate(row["difference"], row["difference_low"], row["difference_high"], sign=True)
+    score = wording.estimate(row["score"], row["score_low"], row["score_high"])
+    seeds = wording.seeds([int(seed) for seed in row["seeds"].split()])
+    digests = [run.digest for run in comparison.by_label[row["label"]]]
+    pretraining = _pretraining(row["pretraining_shared_seconds"], row["pretraining_own_seconds"])
+    images = {f"{name} images": row[f"images_{name}"] for name in STREAMS}
     return {
-        "method": row["label"],
-        "seeds": wording.seeds([int(seed) for seed in row["seeds"].split()]),
-        f"{METRICS[row['metric']]}, %": wording.estimate(row["score"], row["score_low"], row["score_high"]),
-        "from fine-tuning, points": "reference" if row["label"] == REFERENCE else difference,
-        "a step": wording.duration(row["seconds_per_step"]),
-        "step, ratio": wording.number(row["step_ratio"], decimals=2),
-        "memory": _memory(row["peak_memory_bytes"]),
-        **{f"{name} images": wording.count(row[f"images_{name}"]) for name in STREAMS},
-        "training": wording.duration(row["train_seconds"]),
-        "pre-training": _pretraining(row["pretraining_shared_seconds"], row["pretraining_own_seconds"]),
+        "method": Cell(row["label"]),
+        "seeds": Cell(seeds, row["num_seeds"], digests),
+        f"{METRICS[row['metric']]}, %": Cell(score, row["score"]),
+        "from fine-tuning, points": Cell(
+            "reference" if row["label"] == REFERENCE else difference, row["difference"]
+        ),
+        "a step": Cell(wording.duration(row["seconds_per_step"]), row["seconds_per_step"]),
+        "step, ratio": Cell(wording.number(row["step_ratio"], decimals=2), row["step_ratio"]),
+        "memory": Cell(_memory(row["peak_memory_bytes"]), row["peak_memory_bytes"]),
+        **{name: Cell(wording.count(value), value) for name, value in images.items()},
+        "training": Cell(wording.duration(row["train_seconds"]), row["train_seconds"]),
+        "pre-training": Cell(pretraining, row["pretraining_shared_seconds"]),
     }
 
 
@@ -112,29 +135,25 @@ def _pretraining(shared_seconds: float, own_seconds: float) -> str:
 
 
 def sentences(table: pd.DataFrame) -> list[str]:
-    """Return one sentence a method about its difference from fine-tuning; none without fine-tuning."""
+    """Return one sentence per method about its difference from fine-tuning; none without fine-tuning."""
     if REFERENCE not in set(table["label"]):
         return []
     others = [row for row in _rows(table) if row["label"] != REFERENCE]
-    many = [row["difference_p_value"] if row["difference_num_seeds"] > 1 else math.nan for row in others]
-    num_claims = sum(not math.isnan(p) for p in many)
-    return [
-        wording.sentence(
-            row["label"],
-            Difference(
-                row["difference"],
-                row["difference_low"],
-                row["difference_high"],
-                row["difference_num_seeds"],
-                row["difference_note"],
-                row["difference_p_value"],
-                row["difference_detectable"],
-            ),
-            adjusted,
-            num_claims,
-        )
-        for row, adjusted in zip(others, holm(many), strict=True)
-    ]
+    found = holm_corrected([_difference(row) for row in others])
+    return [wording.sentence(row["label"], item) for row, item in zip(others, found, strict=True)]
+
+
+def _difference(row: dict[str, Any]) -> Difference:
+    """Return the difference in a row of the table."""
+    return Difference(
+        row["difference"],
+        row["difference_low"],
+        row["difference_high"],
+        row["difference_num_seeds"],
+        row["difference_note"],
+        row["difference_p_value"],
+        row["difference_detectable"],
+    )
 
 
 def title(comparison: Comparison) -> str:
@@ -146,38 +165,27 @@ def title(comparison: Comparison) -> str:
 
 def markdown(comparison: Comparison) -> str:
     """Return heading, setting, table, sentences and notes of one comparison."""
-    table = comparison_table(comparison)
-    setting = comparison.setting or "all settings at their defaults"
+    numbers = comparison_table(comparison)
     notes = "\n".join(f"- {note}" for note in [*comparison.notes, METHOD_NOTE])
-    claims = "".join(f"- {claim}\n" for claim in sentences(table))
+    conclusions = "".join(f"- {sentence}\n" for sentence in sentences(numbers))
     return (
-        f"## {title(comparison)}\n\n{setting} (comparison {comparison.comparison_id})\n\n"
-        f"{markdown_table(readable(table))}\n{claims}\nNotes:\n{notes}\n"
+        f"## {title(comparison)}\n\n{setting(comparison)} (comparison {comparison.comparison_id})\n\n"
+        f"{to_markdown(method_table(comparison, numbers))}\n{conclusions}\nNotes:\n{notes}\n"
     )
 
 
-def markdown_table(text: pd.DataFrame) -> str:
-    """Return a Markdown table whose source is aligned too; every column but the first is right-aligned."""
-    rows = [[_escaped(cell) for cell in row] for row in [list(text.columns), *text.to_numpy().tolist()]]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(text.columns))]
-    rule = [("-" * width) if i == 0 else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
-    lines = []
-    for row in [rows[0], rule, *rows[1:]]:
-        cells = [
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append(f"| {' | '.join(cells)} |\n")
-    return "".join(lines)
-
-
-def _escaped(cell: str) -> str:
-    """Return the cell with what would end a Markdown cell or row taken out."""
-    return cell.replace("|", "\\|").replace("\n", " ")
+def setting(comparison: Comparison) -> str:
+    """Return the settings of a comparison."""
+    return comparison.setting or "all settings at their defaults"
 
 
 def write_table(comparison: Comparison, folder: Path) -> None:
-    """Write the comparison as Markdown, and its numbers in full precision as CSV."""
+    """Write the comparison as Markdown and LaTeX, and its numbers in full precision as CSV."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{comparison.slug}.md").write_text(markdown(comparison), encoding="utf-8")
-    (folder / f"{comparison.slug}.csv").write_text(csv_text(comparison_table(comparison)), encoding="utf-8")
+    numbers = comparison_table(comparison)
+    table = method_table(comparison, numbers)
+    captioned = replace(table, title=f"{table.title}; {setting(comparison)}")
+    stem = comparison.slug
+    (folder / f"{stem}.md").write_text(markdown(comparison), encoding="utf-8")
+    (folder / f"{stem}.tex").write_text(to_latex(captioned, stem), encoding="utf-8")
+    (folder / f"{stem}.csv").write_text(csv_text(numbers), encoding="utf-8")

@@ -11,8 +11,8 @@ from .. import wording
 from ..records.comparison import REFERENCE
 from ..records.load import Run
 from ..records.published import of_element
-from ..records.suites import Cell, Suite, unique
-from .formats import Entry, Table
+from ..records.suites import Suite, SuiteCell, unique
+from .table import Cell, SuiteTables, Table
 
 PASSES_TRAINED, PASSES_JUDGED = 3, 1  # forward and, at twice its work, backward; forward alone
 STREAMS = ("target", "source", "holdout")
@@ -49,7 +49,7 @@ COLUMNS: dict[str, Callable[[float], str]] = {
 }
 
 
-def measured(cell: Cell) -> Cost:
+def measured(cell: SuiteCell) -> Cost:
     """Return the cost of a cell's runs: the median of seconds a step, means of the rest."""
     own_steps, own_seconds = _pretraining(cell.runs, shared=False)
     shared_steps, shared_seconds = _pretraining(cell.runs, shared=True)
@@ -124,6 +124,11 @@ def _ratio(value: float, base: float) -> float:
     return value / base if base else math.nan
 
 
+def suite_tables(suite: Suite, title: str) -> SuiteTables:
+    """Return the cost of each method, with one sentence per method about its step."""
+    return SuiteTables(cost_tables(suite, title), sentences(suite), [NOTE])
+
+
 def cost_tables(suite: Suite, title: str) -> list[Table]:
     """Return the table of the paper, and the seconds of a step by part where something was run."""
     lines, numbers = [], []
@@ -144,27 +149,27 @@ def cost_tables(suite: Suite, title: str) -> list[Table]:
     return [first, _parts_table(suite, done)] if done else [first]
 
 
-def name_of(suite: Suite, cell: Cell) -> str:
+def name_of(suite: Suite, cell: SuiteCell) -> str:
     """Return what a cell is called: its row, and its target where there are several."""
     return cell.row if len(suite.columns) == 1 else f"{cell.row} on {cell.column}"
 
 
-def _line(name: str, kind: str, cost: Cost | None, digests: tuple[str, ...]) -> list[Entry]:
+def _line(name: str, kind: str, cost: Cost | None, digests: tuple[str, ...]) -> list[Cell]:
     """Return one line of the table; empty where nothing was run."""
     if cost is None:
-        return [Entry(name), Entry(kind), *[Entry() for _ in COLUMNS]]
+        return [Cell(name), Cell(kind), *[Cell() for _ in COLUMNS]]
     pairs = zip(COLUMNS.values(), astuple(cost), strict=True)
-    return [Entry(name), Entry(kind), *[Entry(text(value), digests, value) for text, value in pairs]]
+    return [Cell(name), Cell(kind), *[Cell(text(value), value, digests) for text, value in pairs]]
 
 
-def _parts_table(suite: Suite, cells: Sequence[Cell]) -> Table:
+def _parts_table(suite: Suite, cells: Sequence[SuiteCell]) -> Table:
     """Return the seconds of a step by part, means over runs; the rest is what lies in no part."""
     names = unique(part for cell in cells for run in cell.runs for part in run.record["seconds"]["parts"])
     parts = [_parts(cell.runs, names) for cell in cells]
     lines, rows = [], []
     for cell, seconds in zip(cells, parts, strict=True):
         name, digests = name_of(suite, cell), tuple(run.digest for run in cell.runs)
-        lines.append([Entry(name), *[Entry(wording.duration(v), digests, v) for v in seconds.values()]])
+        lines.append([Cell(name), *[Cell(wording.duration(v), v, digests) for v in seconds.values()]])
         rows.append({"row": name, **seconds, "runs": " ".join(digests)})
     head = ["method", *names, "rest", "a step"]
     return Table("Seconds of a step by part, means over runs", head, lines, pd.DataFrame(rows), "parts")
@@ -184,7 +189,7 @@ def sentences(suite: Suite) -> list[str]:
     return [f"{name_of(suite, cell)}: {_step_sentence(suite, cell)}." for cell in cells]
 
 
-def _step_sentence(suite: Suite, cell: Cell) -> str:
+def _step_sentence(suite: Suite, cell: SuiteCell) -> str:
     """Return how long a step takes against one of fine-tuning, where they ran on the same device."""
     if not cell.reference:
         return "no run of fine-tuning with the same settings, so its step is not compared"
@@ -204,7 +209,7 @@ def _step_sentence(suite: Suite, cell: Cell) -> str:
     return "; ".join(parts)
 
 
-def _spread(cell: Cell) -> str:
+def _spread(cell: SuiteCell) -> str:
     """Return the least and the greatest ratio of runs of the same seed, where there are two or more."""
     base = {run.seed: step_seconds([run]) for run in cell.reference}
     ratios = [_ratio(step_seconds([run]), base[run.seed]) for run in cell.runs if run.seed in base]

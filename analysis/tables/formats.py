@@ -1,18 +1,15 @@
-"""One table as Markdown, LaTeX, CSV and Parquet; a name cannot break any of them."""
+"""Writes a table as Markdown, LaTeX, CSV and Parquet; no name in it breaks any of them."""
 
-import math
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-
-import pandas as pd
 
 from ... import printable
 from ..wording import MINUS
-from .comparison_table import markdown_table
 from .csv_text import csv_text
+from .table import Table
 
-# what Markdown reads as more than text; the bar is left to tables.markdown_table
+# what Markdown reads as more than text; the bar is escaped in cells only
 MARKDOWN = re.compile(r"[\\`*_\[\]>~$]|<(?=[A-Za-z/!?])|&(?=#?\w+;)")
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -31,49 +28,34 @@ LATEX = {
 }
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One cell of a table: what is read, the runs behind it, and the number to sort by."""
-
-    text: str = ""
-    digests: tuple[str, ...] = ()
-    value: float = math.nan
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table as it is read, and its numbers in full precision, one row a number's place."""
-
-    title: str
-    columns: list[str]
-    rows: list[list[Entry]]
-    numbers: pd.DataFrame
-    slug: str = ""  # ends the names of its files; "" for the first table of a suite
-
-    @property
-    def texts(self) -> pd.DataFrame:
-        """What is read, without the runs."""
-        return pd.DataFrame([[entry.text for entry in row] for row in self.rows], columns=self.columns)
-
-    def is_numeric(self, column: int) -> bool:
-        """Whether a column holds numbers, so that it stands on the right."""
-        return any(not math.isnan(row[column].value) for row in self.rows)
-
-
 def markdown_text(text: str) -> str:
-    """Return `text` so that Markdown shows it as it is."""
+    """Return `text` escaped, which Markdown shows as it is."""
     return MARKDOWN.sub(r"\\\g<0>", printable(text))
 
 
 def to_markdown(table: Table) -> str:
-    """Return the table in Markdown."""
-    texts = table.texts.map(markdown_text)
-    texts.columns = [markdown_text(name) for name in table.columns]
-    return markdown_table(texts)
+    """Return the table in Markdown, aligned in its source too; the first column is on the left."""
+    rows = [[_markdown_cell(name) for name in table.columns]]
+    rows += [[_markdown_cell(cell.text) for cell in row] for row in table.rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rule = [("-" * width) if i == 0 else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+    lines = []
+    for row in [rows[0], rule, *rows[1:]]:
+        cells = [
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append(f"| {' | '.join(cells)} |\n")
+    return "".join(lines)
+
+
+def _markdown_cell(text: str) -> str:
+    """Return the text with nothing in it that would end a cell or a row."""
+    return markdown_text(text).replace("|", "\\|")
 
 
 def latex_text(text: str) -> str:
-    """Return `text` so that LaTeX prints it as it is."""
+    """Return `text` escaped, which LaTeX prints as it is."""
     signs = printable(text)
     pairs = zip(signs, f"{signs[1:]} ", strict=False)
     return "".join(LATEX["--"] if pair == ("-", "-") else LATEX.get(pair[0], pair[0]) for pair in pairs)
@@ -83,8 +65,9 @@ def to_latex(table: Table, label: str) -> str:
     """Return the table in LaTeX, for a document that uses booktabs."""
     kinds = "".join("r" if table.is_numeric(i) else "l" for i in range(len(table.columns)))
     head = _latex_row(table.columns)
-    body = [_latex_row([entry.text for entry in row]) for row in table.rows]
+    body = [_latex_row([cell.text for cell in row]) for row in table.rows]
     lines = [
+        r"% \usepackage{booktabs}",
         r"\begin{table}",
         r"  \centering",
         rf"  \caption{{{latex_text(table.title)}}}",
@@ -101,7 +84,7 @@ def to_latex(table: Table, label: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _latex_row(texts: list[str]) -> str:
+def _latex_row(texts: Sequence[str]) -> str:
     """Return one row of a tabular."""
     return f"    {' & '.join(latex_text(text) for text in texts)} \\\\"
 

@@ -9,18 +9,8 @@ from ..records.comparison import compare
 from ..records.load import Run
 from ..records.published import of_element
 from ..records.suites import Suite, unique
-from . import class_table, cost_table, planted_table, score_table, scores
-from .formats import Table, markdown_text, to_latex, to_markdown, write_numbers
-
-SCORE_NOTE = (
-    "Ours are means over seeds on the test part, in percent, with 95 % t-intervals. Differences from"
-    " fine-tuning are paired by seed and, for accuracy, by test image. Claims are corrected by Holm for the"
-    " number of comparisons in this table."
-)
-PUBLISHED_NOTE = (
-    "The paper's own figures are means of three runs whose spread is not printed, so a difference from them"
-    " has no interval."
-)
+from .formats import markdown_text, to_latex, to_markdown, write_numbers
+from .table import SuiteTables, Table
 
 
 @dataclass(frozen=True)
@@ -51,33 +41,17 @@ class PaperTable:
     digests: list[str]  # every run that the section rests on
 
 
-def suite_section(suite: Suite) -> PaperTable:
-    """Return the tables, sentences and notes of a suite, from its records alone."""
-    title = f"{suite.element}: {suite.title}" if suite.element else suite.title
-    if suite.view == "cost":
-        tables, claims = cost_table.cost_tables(suite, title), cost_table.sentences(suite)
-        own_notes = [cost_table.NOTE]
-    elif suite.view == "planted":
-        tables, claims = planted_table.planted_tables(suite, title)
-        own_notes = [planted_table.NOTE]
-    elif suite.view in ("classes", "pictures"):
-        tables, claims = class_table.class_tables(suite, title)
-        own_notes = [class_table.NOTE]
-    else:
-        found = scores.results(suite)
-        tables, claims = score_table.score_tables(found, title), scores.sentences(found)
-        if suite.view in ("scores", "curves"):
-            claims += scores.across_sentences(found)
-        own_notes = [SCORE_NOTE, *([PUBLISHED_NOTE] if any(r.printed for r in found) else [])]
+def paper_table(suite: Suite, made: SuiteTables) -> PaperTable:
+    """Return what a reader sees of a suite, given its tables."""
     return PaperTable(
         suite.name,
         suite.element,
         suite.title,
         suite.view,
         suite.command,
-        tables,
-        claims,
-        unique([*suite.notes, *_printed_notes(suite), *own_notes, *_run_notes(suite)]),
+        made.tables,
+        made.sentences,
+        unique([*suite.notes, *_printed_notes(suite), *made.notes, *_run_notes(suite)]),
         missing(suite),
         [run.digest for run in suite.runs],
     )
@@ -155,22 +129,17 @@ def _code(text: str) -> str:
     return f"{fence}{pad}{' '.join(text.split())}{pad}{fence}"
 
 
-def write_suite_tables(suite: Suite, folder: Path) -> None:
-    """Write what `suite_section` gives."""
-    write_section(suite_section(suite), folder)
-
-
 def write_section(section: PaperTable, folder: Path) -> None:
     """Write a section as Markdown and LaTeX, and the numbers of each table as CSV and Parquet."""
     folder.mkdir(parents=True, exist_ok=True)
-    stem = _file_name(section.name)
+    stem = file_name(section.name)
     latex = "\n".join(to_latex(table, f"{stem} {table.slug}".strip()) for table in section.tables)
     (folder / f"{stem}.md").write_text(to_text(section), encoding="utf-8")
-    (folder / f"{stem}.tex").write_text(f"% \\usepackage{{booktabs}}\n{latex}", encoding="utf-8")
+    (folder / f"{stem}.tex").write_text(latex, encoding="utf-8")
     for table in section.tables:
-        write_numbers(table, folder / "-".join(filter(None, (stem, _file_name(table.slug)))))
+        write_numbers(table, folder / "-".join(filter(None, (stem, file_name(table.slug)))))
 
 
-def _file_name(name: str) -> str:
+def file_name(name: str) -> str:
     """Return a name for files."""
     return re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")[:120]

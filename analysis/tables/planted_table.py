@@ -14,13 +14,13 @@ from scipy.special import stdtrit
 
 from .. import wording
 from ..records.load import Run
-from ..records.suites import Cell, Suite
+from ..records.suites import Suite, SuiteCell
 from ..statistics.paired import TAIL, mean_interval, paired_difference
 from ..statistics.ranking import stability, weights_frame
 from .cost_table import step_seconds
-from .formats import Entry, Table
 from .score_table import digests, score_entry
 from .scores import results
+from .table import Cell, SuiteTables, Table
 
 FOUND = 0.9  # an AUC from which on the truth counts as found
 MATTERS = 3.0  # points by which oracle weights have to beat uniform ones
@@ -89,7 +89,7 @@ def steps_until_found(run: Run) -> float:
     return math.nan
 
 
-def finding(suite: Suite, cell: Cell) -> Finding:
+def finding(suite: Suite, cell: SuiteCell) -> Finding:
     """Return what a cell's method found, beside the uniform and oracle weights of its bench."""
     weighed = [run for run in cell.runs if run.record["class_weights"] and run.record.get("source_truth")]
     aucs = [auc(run.record["class_weights"], run.record["source_truth"]) for run in weighed]
@@ -109,7 +109,7 @@ def finding(suite: Suite, cell: Cell) -> Finding:
     )
 
 
-def runs_of(suite: Suite, cell: Cell, weights: str) -> list[Run]:
+def runs_of(suite: Suite, cell: SuiteCell, weights: str) -> list[Run]:
     """Return the runs of the same bench with uniform, or with oracle weights."""
     cells = [
         c for c in suite.cells if c.comparison_id == cell.comparison_id and c.method == "l2tl" and c.runs
@@ -118,7 +118,7 @@ def runs_of(suite: Suite, cell: Cell, weights: str) -> list[Run]:
     return chosen[0] if chosen else []
 
 
-def scores_of(suite: Suite, cell: Cell, weights: str) -> dict[int, float]:
+def scores_of(suite: Suite, cell: SuiteCell, weights: str) -> dict[int, float]:
     """Return their scores by seed, in percent."""
     return {run.seed: 100 * run.score for run in runs_of(suite, cell, weights)}
 
@@ -128,8 +128,8 @@ def _difference(runs: Sequence[Run], others: Sequence[Run]) -> tuple[float, floa
     return found.points, found.low, found.high
 
 
-def planted_tables(suite: Suite, title: str) -> tuple[list[Table], list[str]]:
-    """Return one line a method and target, and whether the truth matters there at all."""
+def suite_tables(suite: Suite, title: str) -> SuiteTables:
+    """Return one line per method and target, and whether the planted truth matters there at all."""
     head = ["method", "accuracy, %", "from uniform, points", "share of the oracle's gap", "AUC"]
     head += ["rank correlation", "steps until found", "seeds", "step, ratio to fine-tuning"]
     lines, numbers = [], []
@@ -141,16 +141,16 @@ def planted_tables(suite: Suite, title: str) -> tuple[list[Table], list[str]]:
                 {"row": result.row, "target": result.column, "score": result.score[0], **_numbers(found)}
             )
     sentences = [_sentence(suite, cell) for cell in suite.cells if weights_setting(cell) == "oracle"]
-    return [Table(title, head, lines, pd.DataFrame(numbers))], sentences
+    return SuiteTables([Table(title, head, lines, pd.DataFrame(numbers))], sentences, [NOTE])
 
 
-def weights_setting(cell: Cell) -> str:
+def weights_setting(cell: SuiteCell) -> str:
     """Return where an L2TL takes its weights from (`learned`, `uniform`, ...); "" for another method."""
     settings = cell.runs[0].record["config"]["settings"] if cell.runs and cell.method == "l2tl" else {}
     return str(settings.get("weights", ""))
 
 
-def _line(suite: Suite, cell: Cell, score: Entry, runs: tuple[str, ...], found: Finding) -> list[Entry]:
+def _line(suite: Suite, cell: SuiteCell, score: Cell, runs: tuple[str, ...], found: Finding) -> list[Cell]:
     where = f"{cell.row}, {cell.column}" if len(suite.columns) > 1 else cell.row
     is_end = weights_setting(cell) in ("uniform", "oracle")
     weighed = not math.isnan(found.auc[0]) and weights_setting(cell) != "oracle"
@@ -160,15 +160,15 @@ def _line(suite: Suite, cell: Cell, score: Entry, runs: tuple[str, ...], found: 
         else "never"
     )
     return [
-        Entry(where),
+        Cell(where),
         score,
-        Entry(wording.estimate(*found.from_uniform, sign=True), runs, found.from_uniform[0]),
-        Entry(wording.ABSENT if is_end else _two(found.gap), runs, found.gap[0]),
-        Entry(_two(found.auc) if weighed else wording.ABSENT, runs, found.auc[0]),
-        Entry(wording.ratio(found.correlation) if weighed else wording.ABSENT, runs, found.correlation),
-        Entry(reached if weighed else wording.ABSENT, runs, found.steps),
-        Entry(str(len(cell.runs)), runs, len(cell.runs)),
-        Entry(wording.ratio(found.step_ratio), runs, found.step_ratio),
+        Cell(wording.estimate(*found.from_uniform, sign=True), found.from_uniform[0], runs),
+        Cell(wording.ABSENT if is_end else _two(found.gap), found.gap[0], runs),
+        Cell(_two(found.auc) if weighed else wording.ABSENT, found.auc[0], runs),
+        Cell(wording.ratio(found.correlation) if weighed else wording.ABSENT, found.correlation, runs),
+        Cell(reached if weighed else wording.ABSENT, found.steps, runs),
+        Cell(str(len(cell.runs)), len(cell.runs), runs),
+        Cell(wording.ratio(found.step_ratio), found.step_ratio, runs),
     ]
 
 
@@ -187,7 +187,7 @@ def _numbers(found: Finding) -> dict[str, float]:
     return spread | rest
 
 
-def _sentence(suite: Suite, oracle: Cell) -> str:
+def _sentence(suite: Suite, oracle: SuiteCell) -> str:
     """Return whether knowing the truth pays on this problem."""
     points, low, high = _difference(oracle.runs, runs_of(suite, oracle, "uniform"))
     verdict = "matters" if points >= MATTERS and low > 0 else "is not shown to matter"

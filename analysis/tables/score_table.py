@@ -7,10 +7,43 @@ import pandas as pd
 
 from .. import wording
 from ..records.load import METRICS
-from ..records.suites import unique
+from ..records.suites import Suite, unique
 from ..statistics.paired import Difference
-from .formats import Entry, Table
-from .scores import Result
+from .scores import Result, across_sentences, label_results, results, sentences, shots_results
+from .table import Cell, SuiteTables, Table
+
+SCORE_NOTE = (
+    "Ours are means over seeds on the test part, in percent, with 95 % t-intervals. Differences from"
+    " fine-tuning are paired by seed and, for accuracy, by test image. Claims are corrected by Holm for the"
+    " number of comparisons in this table."
+)
+PUBLISHED_NOTE = (
+    "The paper's own figures are means of three runs whose spread is not printed, so a difference from them"
+    " has no interval."
+)
+
+
+def suite_tables(suite: Suite, title: str) -> SuiteTables:
+    """Return the scores by method and target, with sentences about each score and about all targets."""
+    found = results(suite)
+    made = _made(found, title)
+    return replace(made, sentences=[*made.sentences, *across_sentences(found)])
+
+
+def shots_tables(suite: Suite, title: str) -> SuiteTables:
+    """Return the scores by method and number of images per class, one table per target."""
+    return _made(shots_results(suite), title)
+
+
+def label_tables(suite: Suite, title: str) -> SuiteTables:
+    """Return the scores by method and label of a multi-label target."""
+    return _made(label_results(suite), title)
+
+
+def _made(found: list[Result], title: str) -> SuiteTables:
+    """Return tables, sentences and notes of some scores."""
+    notes = [SCORE_NOTE, *([PUBLISHED_NOTE] if any(result.printed for result in found) else [])]
+    return SuiteTables(score_tables(found, title), sentences(found), notes)
 
 
 def score_tables(found: list[Result], title: str) -> list[Table]:
@@ -37,14 +70,14 @@ def score_table(title: str, found: list[Result], slug: str = "") -> Table:
     return Table(title, ["method", "number", *columns], lines, numbers(found), slug)
 
 
-def _line(result: Result) -> dict[str, Entry]:
+def _line(result: Result) -> dict[str, Cell]:
     """Return the line of a method in a table of one column, by heading."""
     printed = printed_entry(result)
     if result.printed and result.printed.is_quoted:
-        printed = replace(printed, text=f"{printed.text} (quoted)")
-    seeds = Entry(wording.seeds([run.seed for run in result.runs]) if result.runs else "")
+        printed = printed._replace(text=f"{printed.text} (quoted)")
+    seeds = Cell(wording.seeds([run.seed for run in result.runs]) if result.runs else "")
     return {
-        "method": Entry(result.row),
+        "method": Cell(result.row),
         "published, %": printed,
         "ours, %": score_entry(result),
         "seeds": seeds,
@@ -53,7 +86,7 @@ def _line(result: Result) -> dict[str, Entry]:
     }
 
 
-def _lines(row: str, found: list[Result | None]) -> list[list[Entry]]:
+def _lines(row: str, found: list[Result | None]) -> list[list[Cell]]:
     """Return the lines of a method in a table of several columns; empty ones are left out, but ours."""
     is_quoted = any(result.printed.is_quoted for result in found if result and result.printed)
     kinds = {
@@ -65,52 +98,50 @@ def _lines(row: str, found: list[Result | None]) -> list[list[Entry]]:
     is_planned = any(result and result.cell for result in found)
     lines = []
     for kind, entry in kinds.items():
-        entries = [entry(result) if result else Entry() for result in found]
+        entries = [entry(result) if result else Cell() for result in found]
         if {entry.text for entry in entries} - {"", "reference"} or (kind == "ours, %" and is_planned):
-            lines.append([Entry(row), Entry(kind), *entries])
+            lines.append([Cell(row), Cell(kind), *entries])
     return lines
 
 
-def printed_entry(result: Result) -> Entry:
+def printed_entry(result: Result) -> Cell:
     """Return what the paper prints."""
-    return Entry(result.printed.text, (), result.printed.value) if result.printed else Entry()
+    return Cell(result.printed.text, result.printed.value) if result.printed else Cell()
 
 
-def score_entry(result: Result) -> Entry:
+def score_entry(result: Result) -> Cell:
     """Return what was measured: the mean and its interval; empty where nothing was."""
     if not result.runs:
-        return Entry()
+        return Cell()
     mean, low, high = result.score
-    return Entry(wording.estimate(mean, low, high), digests(result), mean)
+    return Cell(wording.estimate(mean, low, high), mean, digests(result))
 
 
-def ours_entry(result: Result) -> Entry:
+def ours_entry(result: Result) -> Cell:
     """Return what was measured, and on how many seeds."""
     entry = score_entry(result)
     if not result.runs:
         return entry
     num = len(result.runs)
-    return replace(entry, text=f"{entry.text}, {num} seed{'s' if num > 1 else ''}")
+    return entry._replace(text=f"{entry.text}, {num} seed{'s' if num > 1 else ''}")
 
 
-def from_printed_entry(result: Result) -> Entry:
+def from_printed_entry(result: Result) -> Cell:
     """Return by how much the mean is above what is printed."""
     points = result.from_printed
-    return (
-        Entry() if math.isnan(points) else Entry(wording.number(points, sign=True), digests(result), points)
-    )
+    return Cell() if math.isnan(points) else Cell(wording.number(points, sign=True), points, digests(result))
 
 
-def difference_entry(result: Result) -> Entry:
+def difference_entry(result: Result) -> Cell:
     """Return the difference from fine-tuning with its interval."""
     if result.cell and result.cell.is_reference and result.runs:
-        return Entry("reference")
+        return Cell("reference")
     difference = result.difference
     if difference is None or math.isnan(difference.points):
-        return Entry()
+        return Cell()
     text = wording.estimate(difference.points, difference.low, difference.high, sign=True)
     reference = tuple(run.digest for run in result.cell.reference) if result.cell else ()
-    return Entry(text, (*digests(result), *reference), difference.points)
+    return Cell(text, difference.points, (*digests(result), *reference))
 
 
 def digests(result: Result) -> tuple[str, ...]:
@@ -148,7 +179,7 @@ def _numbers(result: Result) -> dict[str, object]:
         "difference_num_seeds": difference.num_seeds,
         "difference_note": difference.note,
         "p_value": difference.p_value,
-        "p_value_holm": result.adjusted,
+        "p_value_holm": difference.p_value_holm,
         "detectable": difference.detectable,
         "runs": " ".join(digests(result)),
     }

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from .. import wording
 from ..records.load import Run
 from ..records.published import Published, find, of_element
-from ..records.suites import Cell, Suite, unique
-from ..statistics.aggregate import holm, iqm, probability_of_improvement
+from ..records.suites import Suite, SuiteCell, unique
+from ..statistics.aggregate import holm_corrected, iqm, probability_of_improvement
 from ..statistics.paired import Difference, mean_interval, paired_difference
 
 NO_REFERENCE = Difference(math.nan, math.nan, math.nan, 0, "no run of fine-tuning with the same settings")
@@ -24,11 +24,9 @@ class Result:
     column: str
     where: str  # "L2TL on birds", to begin a sentence
     printed: Published | None
-    cell: Cell | None  # None where the paper alone has a number
+    cell: SuiteCell | None  # None where the paper alone has a number
     runs: list[Run]
     difference: Difference | None = None  # from fine-tuning; None for fine-tuning itself, and without runs
-    adjusted: float = math.nan  # its p-value after Holm's correction
-    num_claims: int = 1
 
     @property
     def score(self) -> tuple[float, float, float]:
@@ -42,25 +40,36 @@ class Result:
 
 
 def results(suite: Suite) -> list[Result]:
-    """Return every score of a suite: first what stands in the paper alone, then the plan's cells."""
-    measured = [result for cell in suite.cells for result in _of_cell(suite, cell)]
-    return [*_printed_alone(suite, measured), *corrected(measured)]
+    """Return every score of a suite, one per method and target: published scores without runs come first."""
+    return _completed(suite, [_cell_result(suite, cell, "", cell.column) for cell in suite.cells])
 
 
-def _of_cell(suite: Suite, cell: Cell) -> list[Result]:
-    """Return the scores of one cell: one, or one a label."""
-    if suite.view == "labels":
-        return [_label_result(suite, cell, name) for name in label_names(suite)]
+def shots_results(suite: Suite) -> list[Result]:
+    """Return every score of a suite, one per method, target and number of images per class."""
+    return _completed(suite, [_cell_result(suite, cell, cell.column, f"{cell.at}") for cell in suite.cells])
+
+
+def label_results(suite: Suite) -> list[Result]:
+    """Return every score of a suite, one per method and label of a multi-label target."""
+    names = label_names(suite)
+    measured = [_label_result(suite, cell, name) for cell in suite.cells for name in names]
+    return _completed(suite, measured, by_label=True)
+
+
+def _completed(suite: Suite, measured: list[Result], by_label: bool = False) -> list[Result]:
+    """Return the scores with Holm's correction, after the published scores that no cell stands for."""
+    return [*_printed_alone(suite, measured, by_label), *corrected(measured)]
+
+
+def _cell_result(suite: Suite, cell: SuiteCell, panel: str, column: str) -> Result:
+    """Return the score of one cell."""
     metric = cell.runs[0].metric if cell.runs else "top1"
     printed = find(suite.element, cell.row, cell.source, cell.target, metric)
-    if suite.view == "shots":
-        images = (
-            "all images" if cell.at in (None, "all") else f"{cell.at} image{'s' * (cell.at != 1)} a class"
-        )
-        where = f"{cell.row} on {cell.column} with {images}"
-        return [_result(cell, cell.column, f"{cell.at}", where, printed, cell.runs, cell.reference)]
     where = f"{cell.row} on {cell.column}"
-    return [_result(cell, "", cell.column, where, printed, cell.runs, cell.reference)]
+    if panel:
+        is_all = cell.at in (None, "all")
+        where += " with all images" if is_all else f" with {cell.at} image{'s' * (cell.at != 1)} a class"
+    return _result(cell, panel, column, where, printed, cell.runs, cell.reference)
 
 
 def label_names(suite: Suite) -> list[str]:
@@ -72,7 +81,7 @@ def label_names(suite: Suite) -> list[str]:
     return [*unique(names), "auroc"]
 
 
-def _label_result(suite: Suite, cell: Cell, name: str) -> Result:
+def _label_result(suite: Suite, cell: SuiteCell, name: str) -> Result:
     """Return the score of one label, paired by seed alone: the test images are not kept by label."""
     heading = name.removeprefix("auroc:") if ":" in name else MEAN
     printed = find(suite.element, cell.row, cell.source, cell.target, name)
@@ -93,7 +102,7 @@ def _of_label(runs: Sequence[Run], name: str) -> list[Run]:
 
 
 def _result(
-    cell: Cell,
+    cell: SuiteCell,
     panel: str,
     column: str,
     where: str,
@@ -108,7 +117,7 @@ def _result(
     return Result(panel, cell.row, column, where, printed, cell, runs, difference)
 
 
-def _printed_alone(suite: Suite, measured: list[Result]) -> list[Result]:
+def _printed_alone(suite: Suite, measured: list[Result], by_label: bool) -> list[Result]:
     """Return what the paper prints in the suite's columns and no cell of the plan stands for."""
     joined = {result.printed for result in measured}
     sources = {cell.source for cell in suite.cells}
@@ -118,35 +127,21 @@ def _printed_alone(suite: Suite, measured: list[Result]) -> list[Result]:
     for item in alone:
         row = item.row if item.source in sources else f"{item.row}, from {item.source}"
         column = headings[item.target]
-        if suite.view == "labels":
+        if by_label:
             column = item.quantity.removeprefix("auroc:") if ":" in item.quantity else MEAN
         found.append(Result("", row, column, row, item, None, []))
     return found
 
 
 def corrected(measured: list[Result]) -> list[Result]:
-    """Return the results with Holm's correction over every difference that could be claimed."""
-    tested = [i for i, result in enumerate(measured) if not math.isnan(_p_value(result))]
-    adjusted = dict(zip(tested, holm([_p_value(measured[i]) for i in tested]), strict=True))
-    return [
-        replace(result, adjusted=float(adjusted[i]), num_claims=len(tested)) if i in adjusted else result
-        for i, result in enumerate(measured)
-    ]
-
-
-def _p_value(result: Result) -> float:
-    """Return the p-value of the difference from fine-tuning; nan where one seed or none allows no claim."""
-    is_claimable = result.difference is not None and result.difference.num_seeds > 1
-    return result.difference.p_value if result.difference and is_claimable else math.nan
+    """Return the results with Holm correction over all their differences."""
+    differences = holm_corrected([result.difference for result in measured])
+    return [replace(result, difference=item) for result, item in zip(measured, differences, strict=True)]
 
 
 def sentences(found: list[Result]) -> list[str]:
-    """Return one sentence for every score that was measured, but those of fine-tuning."""
-    return [
-        wording.sentence(result.where, result.difference, result.adjusted, result.num_claims)
-        for result in found
-        if result.difference
-    ]
+    """Return one sentence for every score that was measured, except those of fine-tuning."""
+    return [wording.sentence(result.where, result.difference) for result in found if result.difference]
 
 
 def across_sentences(found: list[Result]) -> list[str]:
@@ -163,10 +158,10 @@ def _across(row: str, found: list[Result]) -> str:
     ours = [[100 * run.score for run in result.runs] for result in found]
     base = [[100 * run.score for run in result.cell.reference] for result in found if result.cell]
     share, low, high = probability_of_improvement(ours, base)
-    chance = f"{wording.ratio(share)} (95 % interval {wording.interval(low, high, 2)})"
-    verdict = ", so over the targets no difference is found" if low <= 0.5 <= high else ""
+    chance = f"{wording.ratio(share)} (95 % CI {wording.interval(low, high, 2)})"
+    verdict = "; inconclusive over these targets" if low <= 0.5 <= high else ""
     return (
         f"{row} over {len(found)} targets: interquartile mean {wording.estimate(*iqm(ours))} %, fine-tuning"
-        f" {wording.estimate(*iqm(base))} %; a run of it scores above one of fine-tuning with probability"
+        f" {wording.estimate(*iqm(base))} %; a run of it scores above a run of fine-tuning with probability"
         f" {chance}{verdict}."
     )

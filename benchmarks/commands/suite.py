@@ -57,9 +57,11 @@ def suite(
         return queue_missing(
             left, results, given["cluster"], given.get("device", "auto"), command, console, only
         )
+    from ...analysis.views import VIEWS
+
     failed = run_missing(left, results, console, int(given.get("workers", 0)))
     for each, of in planned:
-        if each.view == "pictures":
+        if each.view in VIEWS and VIEWS[each.view].shows_images:
             _write_class_images(of, results)
     _show([each.name for each, _ in planned], results, console)
     return 1 if failed else 0
@@ -89,7 +91,8 @@ def _show(names: Sequence[str], results: Path, console: Console) -> None:
     from ...analysis.records.load import load as load_runs
     from ...analysis.records.suites import load_suites
     from ...analysis.report import write_report
-    from ...analysis.tables.paper_tables import suite_section, to_text
+    from ...analysis.tables.paper_tables import to_text
+    from ...analysis.views import suite_section
 
     page = write_report(results, results / "report")
     for found in load_suites(results, load_runs(results)):

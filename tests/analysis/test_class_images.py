@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.image import imsave
 from transferbench import InputError
-from transferbench.analysis.figures import class_images
+from transferbench.analysis.figures import class_images, class_weights
 from transferbench.analysis.figures.inline_svg import inline_svg
 from transferbench.analysis.figures.style import PAPER
 
@@ -38,7 +38,7 @@ def written(tmp_path):
 
 
 def test_weights_figure_shows_each_seed_of_the_first_and_the_last_classes():
-    (axes,) = class_images.weights_figure(weights_of(), 2).axes
+    (axes,) = class_weights.weights_figure(weights_of(), 2).axes
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["bee", "oak", "cup", "sea"]
     points = [group.get_offsets() for group in axes.collections]
     assert [sorted(group[:, 0]) for group in points] == [[0.9, 1.0], [0.5, 0.7], [0.2, 0.4], [0.0, 0.1]]
@@ -48,11 +48,11 @@ def test_weights_figure_shows_each_seed_of_the_first_and_the_last_classes():
 
 
 def test_weights_in_words_say_how_stable_they_are():
-    assert class_images.weights_alternative(weights_of(), 2) == (
+    assert class_weights.weights_alternative(weights_of(), 2) == (
         "Weights of 5 source classes from 2 seeds. Highest: bee 0.95 ± 0.07, oak 0.60 ± 0.14; lowest: sea"
         " 0.05 ± 0.07, cup 0.30 ± 0.14. Rank correlation between seeds, on average: 1.00."
     )
-    alone = class_images.weights_alternative(weights_of({"a": [0.25], "b": [0.75]}))
+    alone = class_weights.weights_alternative(weights_of({"a": [0.25], "b": [0.75]}))
     assert alone == (
         "Weights of 2 source classes from 1 seed. Highest: b 0.75; lowest: a 0.25. One seed alone does not"
         " show how stable the ranking is."

@@ -15,7 +15,7 @@ from transferbench.analysis.statistics.ranking import (
     weights_frame,
 )
 from transferbench.analysis.tables.class_table import sentence
-from transferbench.analysis.tables.paper_tables import suite_section
+from transferbench.analysis.views import suite_section
 
 
 def frame(*columns, names=None):

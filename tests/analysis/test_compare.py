@@ -26,7 +26,7 @@ def test_a_folder_does_not_differ_from_itself(tmp_path):
     found = compare_results(results, results)
     assert not found.differs
     assert "6 pairs of the same source, target, setting, method and seed." in found.text
-    assert "All 2 rows: right on the same test images in every pair." in found.text
+    assert "All 2 rows: correct on the same test images in every pair." in found.text
     assert "Only in" not in found.text
     assert [row[6:] for row in rows(found.text)] == [["3 of 3", "1.00 (1.00 to 1.00)"]] * 2
 
@@ -40,8 +40,8 @@ def test_a_change_of_scores_is_found_and_one_of_time_measured(tmp_path):
     found = compare_results(a, b)
     assert found.differs
     assert "L2TL on digits: B is below A by 7." in found.text
-    assert "after Holm's correction for 2 differences" in found.text
-    assert "1 of 2 rows: right on the same test images in every pair." in found.text
+    assert "after Holm correction for 2 comparisons" in found.text
+    assert "1 of 2 rows: correct on the same test images in every pair." in found.text
     assert rows(found.text)[1][7].startswith("2.0")
     assert compare_results(b, a).text.count("B is above A by 7.") == 1
 
@@ -51,7 +51,7 @@ def test_a_difference_that_is_not_found_says_what_could_have_been(tmp_path):
     b = write(tmp_path / "b", ["L2TL"], share=0.8755)
     found = compare_results(a, b)
     assert not found.differs
-    assert "All 1 rows: no difference of scores found; by itself, one of" in found.text
+    assert "All 1 rows: inconclusive; 80 % power to detect " in found.text
 
 
 def test_what_is_in_one_folder_alone_is_listed(tmp_path):

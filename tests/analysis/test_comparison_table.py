@@ -6,18 +6,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from transferbench.analysis import wording
-from transferbench.analysis.figures import style
+from transferbench.analysis.figures import accuracy, curves, style
 from transferbench.analysis.records.comparison import comparisons
 from transferbench.analysis.records.load import parse_run
 from transferbench.analysis.records.schema import upgraded
 from transferbench.analysis.statistics.paired import Difference
 from transferbench.analysis.tables import comparison_table
+from transferbench.analysis.tables.formats import to_markdown
 from transferbench.analysis.tables.step_costs import step_costs
+from transferbench.analysis.tables.table import Cell, Table
 
 NAN = math.nan
 ABOVE, BELOW = "X is above fine-tuning by ", "X is below fine-tuning by "
-ONE_SEED = " points from fine-tuning on 1 seed; another seed may say otherwise, so nothing is claimed (why)."
-NONE = "X: no difference from fine-tuning found: "
+NONE = "X: inconclusive: "
 
 
 def make_run(label="Fine-tuning", seed=0, score=0.8, **changed):
@@ -95,11 +96,14 @@ def test_memory_is_the_most_of_any_run_and_no_column_where_it_is_not_known():
     (comparison,) = comparisons([old, *new])
     table = comparison_table.comparison_table(comparison).set_index("label", drop=False)
     assert table.loc["L2TL", "peak_memory_bytes"] == 1_250_000_001
-    assert dict(zip(table["label"], comparison_table.readable(table)["memory"], strict=True)) == {
+    shown = comparison_table.method_table(comparison, table)
+    memory = shown.columns.index("memory")
+    assert {row[0].text: row[memory].text for row in shown.rows} == {
         "Fine-tuning": "–", "L2TL": "1.25 GB",
     }  # fmt: skip
     (comparison,) = comparisons([old])
-    assert "memory" not in comparison_table.readable(comparison_table.comparison_table(comparison))
+    numbers = comparison_table.comparison_table(comparison)
+    assert "memory" not in comparison_table.method_table(comparison, numbers).columns
 
 
 def step_run(label="Fine-tuning", seconds=0.04, seed=0, host="desk", threads=1, **changed):
@@ -139,12 +143,31 @@ def test_file_names_are_safe():
 @pytest.mark.parametrize(
     ("difference", "text"),
     [
-        (Difference(1.2, 0.3, 2.1, 5), ABOVE + "1.2 points, 95 % interval 0.3 to 2.1, on 5 seeds."),
-        (Difference(-1.2, -2.1, -0.3, 5), BELOW + "1.2 points, 95 % interval 0.3 to 2.1, on 5 seeds."),
-        (Difference(0.0, -1.0, 0.8, 5), NONE + "0.0 points, 95 % interval −1.0 to +0.8, on 5 seeds."),
-        (Difference(0.9, 0.0, 1.8, 3), NONE + "+0.9 points, 95 % interval 0.0 to +1.8, on 3 seeds."),
-        (Difference(2, 1, 3, 1, "why"), "X: +2.0 (+1.0 to +3.0)" + ONE_SEED),
-        (Difference(2, NAN, NAN, 1), "X: +2.0 points on 1 seed, without an interval, so nothing is claimed."),
+        (Difference(1.2, 0.3, 2.1, 5), ABOVE + "1.2 points (95 % CI 0.3 to 2.1)."),
+        (Difference(-1.2, -2.1, -0.3, 5, "", 0.03), BELOW + "1.2 points (95 % CI 0.3 to 2.1), p = 0.03."),
+        (
+            Difference(1.2, 0.3, 2.1, 5, "", 0.001, 1.0, 0.006, 6),
+            ABOVE + "1.2 points (95 % CI 0.3 to 2.1), p = 0.006 after Holm correction for 6 comparisons.",
+        ),
+        (
+            Difference(-3.8, -6.4, -1.2, 5, "", 0.015, 1.0, 0.09, 6),
+            "X: −3.8 points (95 % CI −6.4 to −1.2), not significant after Holm correction (p = 0.09).",
+        ),
+        (Difference(0.0, -1.0, 0.8, 5), NONE + "0.0 points (95 % CI −1.0 to +0.8)."),
+        (
+            Difference(0.3, -1.1, 1.6, 3, "why", 0.4, 1.8),
+            NONE + "+0.3 points (95 % CI −1.1 to +1.6); 80 % power to detect 1.8 points (why).",
+        ),
+        (Difference(0.9, 0.0, 1.8, 3), NONE + "+0.9 points (95 % CI 0.0 to +1.8)."),
+        (
+            Difference(2, 1, 3, 1, "why"),
+            "X: +2.0 points (95 % CI +1.0 to +3.0) from fine-tuning on 1 seed; one seed allows no conclusion"
+            " (why).",
+        ),
+        (
+            Difference(2, NAN, NAN, 2),
+            "X: +2.0 points from fine-tuning on 2 seeds; no confidence interval.",
+        ),
         (Difference(NAN, NAN, NAN, 0, "no seed"), "X: not compared with fine-tuning (no seed)."),
     ],
 )  # fmt: skip
@@ -168,7 +191,7 @@ def test_numbers_as_words():
 
 
 def test_markdown_cells_cannot_break_the_table():
-    text = comparison_table.markdown_table(pd.DataFrame([{"method": "a|b\nc", "seeds": "1"}]))
+    text = to_markdown(Table("T", ["method", "seeds"], [[Cell("a|b\nc"), Cell("1")]]))
     assert text.splitlines()[2] == "| a\\|b c |     1 |"
 
 
@@ -182,7 +205,7 @@ def test_a_label_looks_the_same_everywhere_and_no_two_look_alike():
 
 def test_accuracy_figure_draws_every_seed_mean_and_interval():
     runs = pd.DataFrame({"label": ["A"] * 3 + ["B"], "seed": [0, 1, 2, 0], "score": [0.81, 0.82, 0.83, 0.5]})
-    figure = style.accuracy_figure(runs, style.styles("AB"), "Accuracy")
+    figure = accuracy.accuracy_figure(runs, style.styles("AB"), "Accuracy")
     (axes,) = figure.axes
     points = [collection.get_offsets() for collection in axes.collections]
     assert [len(group) for group in points] == [3, 1]
@@ -195,6 +218,6 @@ def test_accuracy_figure_draws_every_seed_mean_and_interval():
 def test_curve_figure_draws_a_line_a_seed_and_a_mean():
     rows = [("A", seed, step, step / 100 + 0.1 * seed) for seed in (0, 1) for step in (10, 20)]
     curve = pd.DataFrame(rows, columns=["label", "seed", "step", "score"])
-    figure = style.curve_figure(curve, style.styles("A"), "Accuracy")
+    figure = curves.curve_figure(curve, style.styles("A"), "Accuracy")
     lines = [list(line.get_ydata()) for line in figure.axes[0].lines]
     assert np.allclose(sorted(lines), [[10, 20], [15, 25], [20, 30]])

@@ -6,15 +6,15 @@ import pandas as pd
 import pytest
 from paper_records import cell, read, write_plan, write_run
 from transferbench.analysis.tables.formats import (
-    Entry,
-    Table,
     latex_text,
     markdown_text,
     to_latex,
     to_markdown,
     write_numbers,
 )
-from transferbench.analysis.tables.paper_tables import suite_section, to_text, write_suite_tables
+from transferbench.analysis.tables.paper_tables import to_text, write_section
+from transferbench.analysis.tables.table import Cell, Table
+from transferbench.analysis.views import suite_section
 
 HOSTILE = [
     r"a_b & 50% of $x$ #1 {c} ~d ^e \f",
@@ -47,7 +47,7 @@ def printed_by_latex(source):
 
 
 def table_of(names):
-    rows = [[Entry(name), Entry("−1.5", ("d",), -1.5)] for name in names]
+    rows = [[Cell(name), Cell("−1.5", -1.5, ("d",))] for name in names]
     numbers = pd.DataFrame({"class": names, "weight": [-1.5] * len(names)})
     return Table("Title with 100 % & more_", ["class_<b>", "weight, %"], rows, numbers)
 
@@ -64,7 +64,8 @@ def test_latex_prints_the_name_itself(name):
 def test_latex_is_a_booktabs_table():
     text = to_latex(table_of(["b", "[a]"]), "table 4/x")
     assert text == (
-        r"""\begin{table}
+        r"""% \usepackage{booktabs}
+\begin{table}
   \centering
   \caption{Title with 100 \% \& more\_}
   \label{tab:table-4-x}
@@ -127,5 +128,5 @@ def test_hostile_names_pass_through_a_whole_section(results, tmp_path):
     spans = re.sub(r"(`+) .*? \1", "", text)  # in a span of code nothing is read as HTML
     assert not re.search(r"(?<!\\)<[a-z]", spans)
     assert f"``` {evil} ```" in text
-    write_suite_tables(suite, tmp_path)
+    write_section(suite_section(suite), tmp_path)
     assert (tmp_path / "mine.tex").read_text().count(r"\begin{tabular}") == 2

@@ -11,17 +11,16 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot
 from matplotlib.text import Annotation, Text
-from transferbench.analysis.figures import cost as cost_figure
-from transferbench.analysis.figures import paper
-from transferbench.analysis.figures import style as figures
+from transferbench.analysis.figures import accuracy, cost, curves, differences, shots, style
 from transferbench.analysis.figures.inline_svg import inline_svg
 from transferbench.analysis.statistics.paired import mean_interval
+from transferbench.analysis.statistics.pareto import pareto_front
 
 NAN = math.nan
 TARGETS = ["birds", "pets", "cars", "aircraft", "food"]
 MANY = ["Fine-tuning", "Selective joint fine-tuning", "L2TL (reward_batch=64, lr_policy=0.01)"]
 MANY += [f"method {i}" for i in range(27)]
-LOOK = figures.styles([*MANY, "A", "B", "L2TL", "DATL"])
+LOOK = style.styles([*MANY, "A", "B", "L2TL", "DATL"])
 
 
 def differences_of(labels=MANY[1:], targets=TARGETS):
@@ -30,7 +29,7 @@ def differences_of(labels=MANY[1:], targets=TARGETS):
     for target, label in itertools.product(targets, labels):
         points = random.normal(0, 1)
         rows.append((target, label, points, points - 1, points + 1, abs(points) > 1))
-    return pd.DataFrame(rows, columns=["target", "label", "points", "low", "high", "claimed"])
+    return pd.DataFrame(rows, columns=["target", "label", "points", "low", "high", "significant"])
 
 
 def shots_of(labels=("Fine-tuning", "L2TL"), targets=("birds", "pets"), shots=("all", 10, 1, 5)):
@@ -71,15 +70,15 @@ def many_costs(seed=1, longest=10):
 
 
 FIGURES = {
-    "differences": lambda: paper.difference_figure(differences_of(MANY[1:9], TARGETS[:2]), LOOK),
-    "differences beside": lambda: paper.difference_figure(differences_of(), LOOK, 5),
-    "shots": lambda: paper.shots_figure(shots_of(), gaps_of(), LOOK, "Accuracy"),
-    "shots beside": lambda: paper.shots_figure(shots_of(), gaps_of(), LOOK, "Accuracy", 2),
-    "curves": lambda: paper.curves_figure(curves_of(MANY[:8]), LOOK, "Accuracy"),
-    "curves beside": lambda: paper.curves_figure(curves_of(MANY[:8]), LOOK, "Accuracy", 2),
-    "cost": lambda: cost_figure.cost_figure(many_costs(), LOOK, "Accuracy"),
-    "accuracy": lambda: figures.accuracy_figure(many_costs(), LOOK, "Accuracy"),
-    "one curve": lambda: figures.curve_figure(curves_of(MANY[:8], ["birds"]), LOOK, "Accuracy"),
+    "differences": lambda: differences.difference_figure(differences_of(MANY[1:9], TARGETS[:2]), LOOK),
+    "differences beside": lambda: differences.difference_figure(differences_of(), LOOK, 5),
+    "shots": lambda: shots.shots_figure(shots_of(), gaps_of(), LOOK, "Accuracy"),
+    "shots beside": lambda: shots.shots_figure(shots_of(), gaps_of(), LOOK, "Accuracy", 2),
+    "curves": lambda: curves.curves_figure(curves_of(MANY[:8]), LOOK, "Accuracy"),
+    "curves beside": lambda: curves.curves_figure(curves_of(MANY[:8]), LOOK, "Accuracy", 2),
+    "cost": lambda: cost.cost_figure(many_costs(), LOOK, "Accuracy"),
+    "accuracy": lambda: accuracy.accuracy_figure(many_costs(), LOOK, "Accuracy"),
+    "one curve": lambda: curves.curve_figure(curves_of(MANY[:8], ["birds"]), LOOK, "Accuracy"),
 }
 
 
@@ -120,12 +119,12 @@ def test_every_word_is_whole_and_on_no_other_word(kind):
 
 
 @pytest.mark.parametrize("kind", FIGURES)
-def test_figures_use_the_colours_of_the_page_and_leave_nothing_behind(kind):
+def test_figures_use_the_colors_of_the_page_and_leave_nothing_behind(kind):
     before = dict(matplotlib.rcParams)
     written = inline_svg(drawn(kind))
     assert dict(matplotlib.rcParams) == before
     assert not pyplot.get_fignums()
-    known = {style.colour for style in LOOK.values()}
+    known = {look.color for look in LOOK.values()}
     assert set(re.findall(r"#[0-9a-f]{6}\b", written)) <= known
     assert "currentColor" in written
     assert "<text" in written
@@ -145,62 +144,16 @@ def test_letters_are_legible_on_a_page_of_360_pixels(kind):
 
 
 def test_forty_labels_look_different_and_neighbours_differ_in_all():
-    looks = list(figures.styles(f"method {i:02}" for i in range(40)).values())
-    assert len({(style.colour, style.marker) for style in looks}) == 40
+    looks = list(style.styles(f"method {i:02}" for i in range(40)).values())
+    assert len({(look.color, look.marker) for look in looks}) == 40
     for one, other in itertools.pairwise(looks):
-        assert one.colour != other.colour
+        assert one.color != other.color
         assert one.marker != other.marker
         assert one.dash != other.dash
 
 
-def test_differences_are_ordered_by_their_mean_and_filled_where_claimed():
-    rows = [
-        ("birds", "A", 1.0, 0.5, 1.5, True), ("birds", "B", -1.0, -2.5, 0.5, False),
-        ("pets", "A", 0.0, NAN, NAN, False), ("pets", "L2TL", 3.0, 2.0, 4.0, True),
-    ]  # fmt: skip
-    table = pd.DataFrame(rows, columns=["target", "label", "points", "low", "high", "claimed"])
-    figure = paper.difference_figure(table, LOOK, 2)
-    birds, pets = figure.axes
-    assert [axes.get_title(loc="left") for axes in (birds, pets)] == ["birds", "pets"]
-    assert [tick.get_text() for tick in birds.get_yticklabels()] == ["L2TL", "A", "B"]
-    assert [tick.get_text() for tick in pets.get_yticklabels()] == ["", "", ""]
-    assert birds.get_xlim() == pets.get_xlim()
-    drawn = {
-        float(line.get_ydata()[0]): line for line in birds.lines if line.get_marker() not in ("None", "")
-    }
-    assert {place: float(line.get_xdata()[0]) for place, line in drawn.items()} == {1.5: 1.0, 2.5: -1.0}
-    assert drawn[1.5].get_markerfacecolor() == LOOK["A"].colour
-    assert drawn[2.5].get_markerfacecolor() == figures.PAPER
-    (bars,) = [group.get_segments() for group in birds.collections]
-    assert np.allclose(bars, [[[0.5, 1.5], [1.5, 1.5]], [[-2.5, 2.5], [0.5, 2.5]]])
-
-
-def test_a_difference_far_outside_is_an_arrow_with_its_number():
-    table = differences_of([*MANY[1:12], "A"], TARGETS[:1])
-    table.loc[table["label"] == "A", ["points", "low", "high"]] = [-31.2, -33.0, -29.0]
-    figure = paper.difference_figure(table, LOOK)
-    left, right = figure.axes[0].get_xlim()
-    assert -10 < left < 0 < right < 10
-    (arrow,) = [line for line in figure.axes[0].lines if line.get_marker() == "<"]
-    assert arrow.get_xdata()[0] == left
-    assert [text.get_text() for text in figure.axes[0].texts] == ["\N{MINUS SIGN}31.2"]
-
-
-def test_differences_in_words():
-    rows = [
-        ("birds", "A", 1.0, 0.5, 1.5, True), ("pets", "A", 2.0, 0.5, 1.5, True),
-        ("birds", "B", -4.0, -5.0, -3.0, True), ("pets", "B", NAN, NAN, NAN, False),
-    ]  # fmt: skip
-    table = pd.DataFrame(rows, columns=["target", "label", "points", "low", "high", "claimed"])
-    assert paper.difference_alternative(table) == (
-        "Difference from fine-tuning in points, 2 methods on 2 targets; means over targets: A +1.5 (highest)"
-        " to B \N{MINUS SIGN}4.0 (lowest). After Holm's correction 2 of 3 differences lie above zero and 1"
-        " below."
-    )
-
-
 def test_shots_stand_at_equal_distances_and_all_images_at_the_end():
-    figure = paper.shots_figure(shots_of(), gaps_of(), LOOK, "Accuracy")
+    figure = shots.shots_figure(shots_of(), gaps_of(), LOOK, "Accuracy")
     assert len(figure.axes) == 4  # scores and differences of two targets
     scores, gaps = figure.axes[:2]
     assert [tick.get_text() for tick in gaps.get_xticklabels()] == ["1", "5", "10", "all"]
@@ -215,7 +168,7 @@ def test_shots_stand_at_equal_distances_and_all_images_at_the_end():
 
 
 def test_shots_show_the_difference_at_its_number_of_images():
-    figure = paper.shots_figure(shots_of(), gaps_of(), LOOK, "Accuracy")
+    figure = shots.shots_figure(shots_of(), gaps_of(), LOOK, "Accuracy")
     (line,) = [item for item in figure.axes[1].lines if item.get_marker() == LOOK["L2TL"].marker]
     assert list(line.get_ydata()) == [4.0, 5.0, 3.0, 2.0]  # 1, 5, 10, all
     (bars,) = [bar.get_segments() for bar in figure.axes[1].collections if hasattr(bar, "get_segments")]
@@ -223,16 +176,16 @@ def test_shots_show_the_difference_at_its_number_of_images():
 
 
 def test_shots_without_differences_are_scores_alone():
-    figure = paper.shots_figure(shots_of(), gaps_of().head(0), LOOK, "Accuracy", 2)
+    figure = shots.shots_figure(shots_of(), gaps_of().head(0), LOOK, "Accuracy", 2)
     assert len(figure.axes) == 2
-    text = paper.shots_alternative(shots_of(), gaps_of().head(0), "Accuracy")
+    text = shots.shots_alternative(shots_of(), gaps_of().head(0), "Accuracy")
     assert text == "Accuracy on the test part against 1 to all images a class, 2 methods on 2 targets."
 
 
 def test_shots_in_words_name_the_largest_difference_of_either_sign():
     gaps = gaps_of()
     gaps.loc[3, ["points", "low", "high"]] = [-6.5, -8.0, 0.5]
-    text = paper.shots_alternative(shots_of(), gaps, "Accuracy")
+    text = shots.shots_alternative(shots_of(), gaps, "Accuracy")
     assert text.endswith(
         "Largest difference from fine-tuning: L2TL on birds at 5 a class, \N{MINUS SIGN}6.5"
         " (\N{MINUS SIGN}8.0 to +0.5) points; 7 of 8 intervals leave out zero, uncorrected."
@@ -241,12 +194,12 @@ def test_shots_in_words_name_the_largest_difference_of_either_sign():
 
 def test_curves_are_means_at_each_step_and_thin_lines_of_the_seeds():
     curve = curves_of(targets=["birds"])
-    means = paper.curve_means(curve)
+    means = curves.curve_means(curve)
     for row in means.to_dict("records"):
         own = curve[(curve["label"] == row["label"]) & (curve["step"] == row["step"])]
         assert row["score"] == pytest.approx(100 * own["score"].mean())
     assert len(means) == 2 * 4
-    (axes,) = paper.curves_figure(curve, LOOK, "Accuracy").axes
+    (axes,) = curves.curves_figure(curve, LOOK, "Accuracy").axes
     thick = [line for line in axes.lines if line.get_linewidth() > 1]
     assert np.allclose(thick[1].get_xydata(), [[10, 22], [20, 32], [30, 42], [40, 52]])
     assert len(axes.lines) - len(thick) == curve.groupby(["label", "seed"]).ngroups
@@ -258,20 +211,20 @@ def test_curves_are_means_at_each_step_and_thin_lines_of_the_seeds():
 def test_a_step_that_one_seed_did_not_reach_is_left_out_of_the_mean():
     curve = curves_of(["A"], ["birds"])
     cut = curve[~((curve["seed"] == 2) & (curve["step"] > 20))]
-    assert list(paper.curve_means(cut)["step"]) == [10, 20]
-    alone = paper.curve_means(curve[curve["seed"] == 0])
+    assert list(curves.curve_means(cut)["step"]) == [10, 20]
+    alone = curves.curve_means(curve[curve["seed"] == 0])
     assert list(alone["step"]) == [10, 20, 30, 40]
 
 
 def test_curves_do_not_spend_the_axis_on_the_first_steps():
     rows = [("birds", "A", 0, step, 0.9 if step > 20 else 0.1) for step in range(10, 101, 10)]
     curve = pd.DataFrame(rows, columns=["target", "label", "seed", "step", "score"])
-    low, high = paper.curves_figure(curve, LOOK, "Accuracy").axes[0].get_ylim()
+    low, high = curves.curves_figure(curve, LOOK, "Accuracy").axes[0].get_ylim()
     assert 85 < low < 90 < high < 95
 
 
 def test_curves_in_words_name_the_two_highest_at_the_end():
-    text = paper.curves_alternative(curves_of(["A", "B", "L2TL"]), "AUROC")
+    text = curves.curves_alternative(curves_of(["A", "B", "L2TL"]), "AUROC")
     assert text == (
         "AUROC on the holdout part while training, 3 methods on 2 targets. Highest means at the last step, in"
         " percent: birds: L2TL 52.0, then A 42.0; pets: L2TL 52.0, then A 42.0."
@@ -293,7 +246,7 @@ FRONTS = {
 @pytest.mark.parametrize("case", FRONTS)
 def test_pareto_front(case):
     points, front = FRONTS[case]
-    found = cost_figure.pareto_front(pd.DataFrame(points, columns=["seconds", "score"]))
+    found = pareto_front(pd.DataFrame(points, columns=["seconds", "score"]))
     assert list(found.index) == front
 
 
@@ -306,13 +259,13 @@ def test_pareto_front_is_what_no_other_point_beats():
         for i, (seconds, score) in enumerate(points)
         if not any(s <= seconds and c >= score and (s, c) != (seconds, score) for s, c in points)
     }
-    assert set(cost_figure.pareto_front(frame).index) == kept
+    assert set(pareto_front(frame).index) == kept
 
 
 def test_costs_count_the_pre_training_of_the_method_itself():
     runs = costs_of({"A": 0.7, "B": 0.8}, {"A": 100.0, "B": 50.0})
     runs.loc[runs["label"] == "B", "pretraining_own_seconds"] = [100.0, 150.0, 200.0]
-    means = cost_figure.cost_means(runs).set_index("label")
+    means = cost.cost_means(runs).set_index("label")
     assert list(means.index) == ["A", "B"]
     assert means.loc["B", ["seconds", "seconds_low", "seconds_high"]].tolist() == [200.0, 150.0, 250.0]
     assert means["score"].tolist() == pytest.approx([70, 80])
@@ -324,12 +277,12 @@ def test_cost_names_the_front_and_fine_tuning_alone():
         {"Fine-tuning": 0.77, "A": 0.775, "B": 0.76, "L2TL": 0.78},
         {"Fine-tuning": 50.0, "A": 40.0, "B": 60.0, "L2TL": 150.0},
     )
-    (axes,) = cost_figure.cost_figure(runs, LOOK, "Accuracy").axes
+    (axes,) = cost.cost_figure(runs, LOOK, "Accuracy").axes
     assert {text.get_text() for text in axes.texts} == {"A", "Fine-tuning", "L2TL"}
     assert axes.get_xlabel() == "GPU-seconds of training and own pre-training"
     (front,) = [line for line in axes.lines if line.get_drawstyle() == "steps-post"]
     assert np.allclose(front.get_xydata(), [[40, 77.5], [150, 78]])
-    on_cpu = cost_figure.cost_figure(runs.assign(device="cpu (x86_64)"), LOOK, "Accuracy")
+    on_cpu = cost.cost_figure(runs.assign(device="cpu (x86_64)"), LOOK, "Accuracy")
     assert on_cpu.axes[0].get_xlabel().startswith("CPU-seconds")
 
 
@@ -346,13 +299,13 @@ def test_cost_of_thirty_methods_hides_no_name():
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_in_a_crowd_a_name_stays_at_its_point(seed):
-    (axes,) = cost_figure.cost_figure(many_costs(seed, 8), LOOK, "Accuracy").axes
+    (axes,) = cost.cost_figure(many_costs(seed, 8), LOOK, "Accuracy").axes
     for name in axes.texts:
         assert box_of(name).padded(14).contains(*axes.transData.transform(name.xy))
 
 
 def test_the_name_of_a_point_alone_stands_beside_it_without_a_line():
-    (name,) = cost_figure.cost_figure(costs_of({"A": 0.7}, {"A": 9.0}), LOOK, "Accuracy").axes[0].texts
+    (name,) = cost.cost_figure(costs_of({"A": 0.7}, {"A": 9.0}), LOOK, "Accuracy").axes[0].texts
     assert not name.arrow_patch.get_visible()
     point = name.axes.transData.transform(name.xy)
     assert box_of(name).padded(8).contains(*point)
@@ -361,53 +314,28 @@ def test_the_name_of_a_point_alone_stands_beside_it_without_a_line():
 def test_a_score_far_below_is_an_arrow_with_its_number():
     scores = {f"method {i}": 0.77 + 0.001 * i for i in range(8)} | {"A": 0.31}
     runs = costs_of(scores, dict.fromkeys(scores, 50.0))
-    cost = cost_figure.cost_figure(runs, LOOK, "Accuracy").axes[0]
-    assert cost.get_ylim()[0] > 70
-    assert "31.0" in [text.get_text() for text in cost.texts]
-    accuracy = figures.accuracy_figure(runs, LOOK, "Accuracy").axes[0]
-    assert accuracy.get_xlim()[0] > 70
-    assert [text.get_text() for text in accuracy.texts] == ["31.0"]
-    (arrow,) = [line for line in accuracy.lines if line.get_marker() == "<"]
-    assert arrow.get_xydata().tolist() == [[accuracy.get_xlim()[0], 8]]
+    axes = cost.cost_figure(runs, LOOK, "Accuracy").axes[0]
+    assert axes.get_ylim()[0] > 70
+    assert "31.0" in [text.get_text() for text in axes.texts]
+    axes = accuracy.accuracy_figure(runs, LOOK, "Accuracy").axes[0]
+    assert axes.get_xlim()[0] > 70
+    assert [text.get_text() for text in axes.texts] == ["31.0"]
+    (arrow,) = [line for line in axes.lines if line.get_marker() == "<"]
+    assert arrow.get_xydata().tolist() == [[axes.get_xlim()[0], 8]]
 
 
 def test_an_axis_of_seconds_has_two_ticks_at_least():
     for seconds in ({"A": 97.0}, {"A": 97.0, "B": 99.0}, {"A": 0.5, "B": 90000.0}):
         runs = costs_of(dict.fromkeys(seconds, 0.7), seconds)
-        axes = cost_figure.cost_figure(runs, LOOK, "Accuracy").axes[0]
+        axes = cost.cost_figure(runs, LOOK, "Accuracy").axes[0]
         low, high = axes.get_xlim()
         assert sum(low <= tick <= high for tick in axes.get_xticks()) >= 2
 
 
-def test_cost_in_words():
-    runs = costs_of(
-        {"Fine-tuning": 0.77, "A": 0.775, "L2TL": 0.78}, {"Fine-tuning": 50.0, "A": 40.0, "L2TL": 150.0}
-    )
-    assert cost_figure.cost_alternative(runs, "Accuracy") == (
-        "Accuracy on the test part against GPU-seconds of training and own pre-training, 3 methods. Pareto"
-        " front of the means, the cheapest first: A 77.5 % in 40 s; L2TL 78.0 % in 2.5 min. Not on it:"
-        " Fine-tuning 77.0 % in 50 s."
-    )
-
-
-def test_the_figures_of_one_comparison_in_words():
-    scores = {"A": 0.9, "Fine-tuning": 0.8, "B": 0.7}
-    runs = costs_of(scores, dict.fromkeys(scores, 1.0), num_seeds=1)
-    assert figures.accuracy_alternative(runs, "Accuracy") == (
-        "Accuracy on the test part in percent, 3 methods: highest A 90.0, lowest B 70.0; Fine-tuning 80.0."
-    )
-    alone = figures.accuracy_alternative(runs[runs["label"] == "A"], "Accuracy")
-    assert alone == "Accuracy on the test part in percent, 1 method: A 90.0."
-    assert figures.curve_alternative(curves_of(targets=["birds"]), "Accuracy") == (
-        "Accuracy on the holdout part while training, 2 methods. Means at the end, in percent: from L2TL 52.0"
-        " down to Fine-tuning 42.0."
-    )
-
-
 def test_a_dollar_in_a_name_is_a_dollar():
     label = "A ($1 and $2)"
-    look = figures.styles([label])
-    figure = paper.difference_figure(differences_of([label], ["$x$ and $y$"]), look)
+    look = style.styles([label])
+    figure = differences.difference_figure(differences_of([label], ["$x$ and $y$"]), look)
     written = inline_svg(figure)
     assert ">A ($1 and $2)</text>" in written
     assert ">$x$ and $y$</text>" in written

@@ -11,11 +11,11 @@ from paper_records import answers, cell, read, suite_of, write_plan, write_run
 from transferbench.analysis.records.published import find, of_element
 from transferbench.analysis.tables.paper_tables import (
     missing_line,
-    suite_section,
     to_text,
-    write_suite_tables,
+    write_section,
 )
 from transferbench.analysis.tables.scores import results as results_of
+from transferbench.analysis.views import VIEWS, suite_section
 
 SCORES = {"Table 2": "top1", "Table 3": "top1", "Table 6": "top1"}
 
@@ -216,15 +216,13 @@ def noisy_cells(results, targets, gap):
 def test_a_claim_has_to_survive_holms_correction(results):
     alone = section_of(results, noisy_cells(results, ["a"], 3.0))
     assert alone.sentences[0] == (
-        "L2TL on a is above fine-tuning by 3.0 points, 95 % interval 0.5 to 5.5, on 3 seeds"
-        " (paired by seed only)."
+        "L2TL on a is above fine-tuning by 3.0 points (95 % CI 0.5 to 5.5), p = 0.035 (paired by seed only)."
     )
     many = section_of(results, noisy_cells(results, ["a", "b", "c"], 3.0))
     frame = many.tables[0].numbers.dropna(subset="p_value")
     assert many.sentences[0] == (
-        "L2TL on a: no difference from fine-tuning found: +3.0 points, 95 % interval +0.5 to +5.5, on 3"
-        " seeds, p = 0.11 after Holm's correction for 3 comparisons (paired by seed only);"
-        f" one of {frame['detectable'].iloc[0]:.1f} points would have been found with probability 0.8."
+        "L2TL on a: +3.0 points (95 % CI +0.5 to +5.5), not significant after Holm correction (p = 0.11)"
+        " (paired by seed only)."
     )
     assert frame["p_value"].tolist() == pytest.approx(
         [0.0351] * 3, abs=1e-4
@@ -238,8 +236,8 @@ def test_one_seed_is_no_comparison_to_correct_for(results):
         runs = [write_run(results, row, 0, target="c", **answers(50 + len(row), 100, 1))]
         cells.append(cell(row, "c", runs))
     section = section_of(results, cells)
-    assert "for 2 comparisons" in section.sentences[0]
-    assert "nothing is claimed" in section.sentences[2]
+    assert "after Holm correction (p = 0.07)" in section.sentences[0]
+    assert "one seed allows no conclusion" in section.sentences[2]
 
 
 def test_over_targets_the_sentence_claims_no_more_than_its_interval(results):
@@ -248,11 +246,11 @@ def test_over_targets_the_sentence_claims_no_more_than_its_interval(results):
 
     assert re.fullmatch(
         r"L2TL over 2 targets: interquartile mean 53\.0 \(5.* to 5.*\) %, fine-tuning 50\.0 \(50.*\) %;"
-        r" a run of it scores above one of fine-tuning with probability 1\.00"
-        r" \(95 % interval 0\.[6-9]\d to 1\.00\)\.",
+        r" a run of it scores above a run of fine-tuning with probability 1\.00"
+        r" \(95 % CI 0\.[6-9]\d to 1\.00\)\.",
         last(["a", "b"], 3.0),
     )
-    assert last(["a", "b"], 0.5).endswith(", so over the targets no difference is found.")
+    assert last(["a", "b"], 0.5).endswith("; inconclusive over these targets.")
     assert "over" not in last(["a"], 3.0)
 
 
@@ -315,7 +313,7 @@ def test_low_shot_has_one_table_a_target_and_one_column_a_number_of_images(resul
                 cells.append(cell(row, target, runs, bench=bench, at=at))
     suite = one_suite(results, cells, name="figure3", view="shots", element="Figure 3")
     section = suite_section(suite)
-    write_suite_tables(suite, tmp_path / "out")
+    write_section(suite_section(suite), tmp_path / "out")
     written = {path.name for path in (tmp_path / "out").glob("*.csv")}
     assert written == {"figure3.csv", "figure3-pets.csv"}
     assert [table.title for table in section.tables] == ["Figure 3: Mine, birds", "Figure 3: Mine, pets"]
@@ -327,7 +325,7 @@ def test_low_shot_has_one_table_a_target_and_one_column_a_number_of_images(resul
 def test_files_hold_text_and_numbers_and_are_the_same_each_time(results, tmp_path):
     suite = suite_of(results, "Table 4")
     for name in ("a", "b"):
-        write_suite_tables(suite, tmp_path / name)
+        write_section(suite_section(suite), tmp_path / name)
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert names == [
         "table4-stability.csv", "table4-stability.parquet",
@@ -344,18 +342,18 @@ def test_files_hold_text_and_numbers_and_are_the_same_each_time(results, tmp_pat
 
 def test_every_view_of_an_empty_plan_is_a_section(results, tmp_path):
     write_run(results)
-    for view in ("scores", "labels", "classes", "pictures", "cost", "shots", "curves"):
+    for view in VIEWS:
         suite = one_suite(results, [], name=view, view=view)
-        write_suite_tables(suite, tmp_path)
+        write_section(suite_section(suite), tmp_path)
         assert suite_section(suite).sentences == []
 
 
 def test_a_suites_name_is_a_safe_file_name(results, tmp_path):
     write_run(results)
-    write_suite_tables(one_suite(results, [], name="x"), tmp_path / "out")
+    write_section(suite_section(one_suite(results, [], name="x")), tmp_path / "out")
     path = results / "suites" / "x.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"name": "../../x y"}))
-    write_suite_tables(read(results)["../../x y"], tmp_path / "out")
+    write_section(suite_section(read(results)["../../x y"]), tmp_path / "out")
     assert {path.name for path in tmp_path.iterdir()} == {"results", "out"}
     assert (tmp_path / "out" / "x-y.md").exists()
 

@@ -1,6 +1,7 @@
 """The measures of a planted source: by hand, against libraries, and from records."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -9,8 +10,10 @@ from scipy.stats import ttest_1samp
 from sklearn.metrics import roc_auc_score
 from transferbench.analysis.figures.planted import main, planted_frame
 from transferbench.analysis.page.suite_figures import suite_pictures
-from transferbench.analysis.tables.paper_tables import suite_section, to_text
+from transferbench.analysis.report import write_report
+from transferbench.analysis.tables.paper_tables import to_text
 from transferbench.analysis.tables.planted_table import auc, fieller
+from transferbench.analysis.views import suite_drawings, suite_section
 
 TRUTH = {"a": 1.0, "b": 1.0, "c": 0.0, "d": 0.0, "e": 0.0}
 
@@ -105,7 +108,21 @@ def test_the_picture_of_a_planted_source(planted_suite, results, tmp_path):
     assert frame["points"].tolist() == pytest.approx([-1, 10, 5])
     assert frame.loc["L2TL", "auc"] == pytest.approx(5 / 6)
     assert frame["auc"].isna().tolist() == [True, True, False]
-    first = suite_pictures(planted_suite, results)[0]
+    first = suite_pictures("mine", suite_drawings(planted_suite, results))[0]
     assert "digits: L2TL +5.0 at an AUC of 0.83, the oracle +10.0." in first.svg
     main([str(tmp_path / "planted.png"), str(results)])
     assert (tmp_path / "planted.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_page_shows_the_figures_of_a_planted_source(planted_suite, results, tmp_path):
+    page = write_report(results, tmp_path / "report", prints=True).read_text()
+    section = page[page.index('id="suite-mine"') : page.index('id="time"')]
+    captions = re.findall(r"<figcaption>(.*?)<a ", section, re.DOTALL)
+    assert [caption.split(":")[0] for caption in captions] == [
+        "Bars are 95\N{NO-BREAK SPACE}% intervals over seeds. Dashed lines",
+        "Oracle on digits",
+        "L2TL on digits",
+    ]
+    assert section.count("<svg") == 3
+    files = {path.name for path in (tmp_path / "report" / "figures").glob("mine-*")}
+    assert files == {f"mine-{number}.{ending}" for number in (1, 2, 3) for ending in ("png", "pdf", "csv")}

@@ -13,13 +13,15 @@ from simulated_results import HOSTILE, METHODS, make_record, save
 from transferbench import InputError
 from transferbench.analysis.page import run_log, svg_charts
 from transferbench.analysis.page.headline import Finding, findings, headline, places
-from transferbench.analysis.page.page_tables import Anchors, Cell, across_grid
+from transferbench.analysis.page.page_tables import Anchors, across_grid
 from transferbench.analysis.records.comparison import comparisons
 from transferbench.analysis.records.load import load, parse_run
 from transferbench.analysis.report import find_comparison, write_report
-from transferbench.analysis.statistics.paired import Difference
+from transferbench.analysis.statistics.difference import Difference
+from transferbench.analysis.statistics.pareto import pareto_front
 from transferbench.analysis.tables import comparison_table as tables
 from transferbench.analysis.tables.comparison_table import comparison_table
+from transferbench.analysis.tables.table import Cell
 
 FEW = {label: METHODS[label] for label in ("Scratch", "Fine-tuning", "DATL", "Uniform weights", "L2TL")}
 BENCH = simulated_results.digest("bench", "digits")
@@ -45,7 +47,12 @@ def test_report_is_whole_and_needs_nothing_from_outside(results, tmp_path):
     assert all(label in page for label in FEW)
     assert "Scratch is below fine-tuning by" in page  # a negative result is printed as it is
     tables = sorted(path.suffix for path in (tmp_path / "report" / "tables").iterdir())
-    assert tables == [".csv", ".md"]
+    assert tables == [".csv", ".md", ".parquet", ".tex"]
+    runs = pd.read_parquet(tmp_path / "report" / "tables" / "runs.parquet")
+    assert runs["label"].value_counts().to_dict() == dict.fromkeys(FEW, 5)
+    latex = next((tmp_path / "report" / "tables").glob("*.tex")).read_text()
+    assert latex.count(r" \\") == 1 + len(FEW)
+    assert r"\caption{Methods compared: glyphs $\rightarrow$ digits; shots=5" in latex
     assert not (tmp_path / "report" / "figures").exists()
 
 
@@ -142,9 +149,20 @@ def test_markdown_of_one_comparison(results):
 
 
 def finding(label="L2TL", points=1.0, low=0.5, high=1.5, num_seeds=5, place="digits", adjusted=0.01):
-    difference = Difference(points, low, high, num_seeds, detectable=0.8)
+    difference = Difference(
+        points, low, high, num_seeds, p_value=0.001, detectable=0.8, p_value_holm=adjusted, num_compared=8
+    )
     (comparison,) = comparisons([parse_run("record.json", make_record())])
-    return Finding(comparison, place, label, difference, 3.5, adjusted)
+    return Finding(comparison, place, label, difference, 3.5)
+
+
+def test_the_headline_names_what_holm_correction_takes_back():
+    text = " ".join(headline([finding(points=-3.8, low=-6.4, high=-1.2, adjusted=0.09)]))
+    assert text.startswith(
+        "No method is significantly above fine-tuning. L2TL on digits: \N{MINUS SIGN}3.8 points (95 % CI"
+        " \N{MINUS SIGN}6.4 to \N{MINUS SIGN}1.2), not significant after Holm correction (p = 0.09)."
+    )
+    assert "nconclusive" not in text
 
 
 def test_the_headline_says_who_is_above_where_and_at_what_cost():
@@ -160,14 +178,14 @@ def test_the_headline_says_who_is_above_where_and_at_what_cost():
         )
     )
     assert text.startswith(
-        "L2TL is above fine-tuning in 1 of 2 comparisons, by 2.0 points (95 % interval 1.2 to 2.8) on digits,"
-        " at 3.5 times the time of a step. Scratch is below fine-tuning on digits by 20.0 points"
+        "L2TL is above fine-tuning in 1 of 2 comparisons, by 2.0 points (95 % CI 1.2 to 2.8) on digits,"
+        " at 3.5 times the time per step. Scratch is below fine-tuning on digits by 20.0 points"
     )
     assert (
-        "For DATL no difference from it was found in any of 2 comparisons; by itself, one of 0.8 points"
+        "Inconclusive in all of 2 comparisons: DATL; minimum detectable effect at 80 % power: 0.8 points."
         in text
     )
-    assert "Of LwF on digits nothing is claimed" in text
+    assert "No conclusion for LwF on digits: one seed, or no confidence interval." in text
     assert "LwF is above" not in text
 
 
@@ -176,31 +194,31 @@ def test_the_headline_says_who_is_above_where_and_at_what_cost():
     [
         ({}, "above"),
         ({"points": -1.0, "low": -1.5, "high": -0.5}, "below"),
-        ({"low": 0.0}, "none"),
-        ({"high": 0.0, "low": -1.0}, "none"),
-        ({"adjusted": 0.051}, "none"),
+        ({"low": 0.0}, "inconclusive"),
+        ({"high": 0.0, "low": -1.0}, "inconclusive"),
+        ({"adjusted": 0.051}, "not significant"),
         ({"adjusted": 0.05}, "above"),
-        ({"num_seeds": 1}, "unclaimed"),
-        ({"low": math.nan, "high": math.nan}, "unclaimed"),
+        ({"num_seeds": 1}, "untested"),
+        ({"low": math.nan, "high": math.nan}, "untested"),
     ],
 )
 def test_a_verdict_claims_no_more_than_interval_and_correction(changed, verdict):
     item = finding(**changed)
-    assert item.verdict == verdict
-    assert ("No method was found to be above" in " ".join(headline([item]))) == (verdict != "above")
+    assert item.outcome == verdict
+    assert ("No method is significantly above" in " ".join(headline([item]))) == (verdict != "above")
 
 
 def test_claims_are_corrected_over_methods_and_targets(tmp_path):
     simulated_results.write_results(tmp_path, FEW, {"digits": 85.0, "pets": 93.1})
     known = comparisons(load(tmp_path))
     found = findings([(item, item.target, comparison_table(item)) for item in known])
-    tested = [item for item in found if item.is_tested]
-    assert {item.num_claims for item in tested} == {
+    tested = [item.difference for item in found if item.difference.is_tested]
+    assert {item.num_compared for item in tested} == {
         8
     }  # four methods on two targets; of one seed there is no test
-    assert {item.label for item in found if not item.is_tested} == {"L2TL"}
-    smallest = min(tested, key=lambda item: item.difference.p_value)
-    assert smallest.adjusted == pytest.approx(8 * smallest.difference.p_value)
+    assert {item.label for item in found if not item.difference.is_tested} == {"L2TL"}
+    smallest = min(tested, key=lambda item: item.p_value)
+    assert smallest.p_value_holm == pytest.approx(8 * smallest.p_value)
 
 
 def test_without_fine_tuning_nothing_is_compared():
@@ -280,7 +298,7 @@ def test_of_many_methods_the_cost_figure_names_those_that_matter():
     table = pd.DataFrame({"label": labels, "score": scores, "seconds": [*range(40, 20, -1), 50.0]})
     table = table.assign(score_low=table["score"] - 1, score_high=table["score"] + 1)
     svg = svg_charts.cost(table, svg_charts.series(labels), "Accuracy")
-    front = [row["label"] for row in svg_charts.pareto_front(table.to_dict("records"))]
+    front = [row["label"] for row in pareto_front(table).to_dict("records")]
     assert re.findall(r'<g class="dot.*?<text[^>]*>([^<]*)</text></g>', svg) == [
         *sorted(front, key=lambda label: -scores[labels.index(label)]), "Fine-tuning",
     ]  # fmt: skip
@@ -328,15 +346,6 @@ def test_an_axis_has_round_numbers_and_shows_the_best_whole():
     assert high > 87
     low, high = svg_charts.limits([85.0, 85.0])
     assert high - low >= svg_charts.NARROWEST
-
-
-def test_the_front_is_what_nothing_beats():
-    rows = [{"seconds": s, "score": p} for s, p in ((1, 80), (2, 79), (3, 85), (3, 84), (9, 85), (9, 86))]
-    assert [(row["seconds"], row["score"]) for row in svg_charts.pareto_front(rows)] == [
-        (1, 80),
-        (3, 85),
-        (9, 86),
-    ]
 
 
 def test_names_in_a_figure_do_not_cover_each_other():

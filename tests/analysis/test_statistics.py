@@ -6,11 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.stats
-from transferbench import InputError
 from transferbench.analysis.records.load import Run
 from transferbench.analysis.statistics.paired import (
     crossed_parts,
-    mcnemar,
     mean_interval,
     paired_difference,
     two_level_bootstrap,
@@ -184,18 +182,6 @@ def test_detectable_is_found_with_probability_80_percent():
     assert shift == pytest.approx(3.761, abs=1e-3)
     many = paired_difference([make_run(np.arange(9000) % 10 > 0)], [make_run(np.arange(9000) % 10 > 1)])
     assert many.detectable == pytest.approx(100 * 2.802 * math.sqrt(0.1 * 0.9 / 9000), rel=1e-3)
-
-
-def test_mcnemar_is_the_exact_binomial_test():
-    assert mcnemar(np.array([1, 1, 1, 1, 1, 0, 1], bool), np.array([0, 0, 0, 0, 0, 0, 1], bool)) == 0.0625
-    random = np.random.default_rng(7)
-    for gain in (0.0, 0.1, 0.3):
-        a, b = random.random(90) < 0.5 + gain, random.random(90) < 0.5
-        expected = scipy.stats.binomtest(int((a & ~b).sum()), int((a ^ b).sum())).pvalue
-        assert mcnemar(a, b) == pytest.approx(expected)
-        assert mcnemar(a, a) == 1.0
-    with pytest.raises(InputError, match="90 and 89 test examples"):
-        mcnemar(a, b[1:])
 
 
 def test_one_seed_says_what_its_interval_leaves_out():

@@ -11,12 +11,12 @@ import torch
 from sklearn.metrics import log_loss, roc_auc_score
 from torch.nn import functional as F
 from transferbench import InputError
-from transferbench.analysis import report
 from transferbench.analysis.figures.style import styles
 from transferbench.analysis.records.comparison import comparisons
 from transferbench.analysis.records.load import parse_run, runs_frame
 from transferbench.analysis.records.schema import upgraded
 from transferbench.analysis.tables import comparison_table
+from transferbench.analysis.views import comparison_drawings
 from transferbench.benchmarks.config.schema import Role
 from transferbench.benchmarks.training.evaluate import evaluate
 from transferbench.benchmarks.training.problem import build_problem
@@ -262,6 +262,7 @@ def test_records_without_correctness_are_compared_by_seed_alone():
     text = comparison_table.markdown(comparison)
     assert "AUROC, %" in text
     assert "90.1" in text
-    drawn = report.draw(comparison, styles(runs_frame(runs)["label"]))
+    drawn = dict(comparison_drawings(comparison, styles(runs_frame(runs)["label"])))
     assert set(drawn) == {"accuracy", "cost", "curves"}
-    assert all("AUROC" in f"{f.axes[0].get_xlabel()}{f.axes[0].get_ylabel()}" for f, _ in drawn.values())
+    axes = [drawing.figure.axes[0] for drawing in drawn.values()]
+    assert all("AUROC" in f"{item.get_xlabel()}{item.get_ylabel()}" for item in axes)
