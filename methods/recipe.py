@@ -12,7 +12,7 @@ class Schedule(StrEnum):
     """How the learning rate goes."""
 
     warmup_cosine = "warmup_cosine"  # linear warm-up, then cosine decay to zero
-    milestones = "milestones"  # drops to a tenth at recipe.milestones
+    milestones = "milestones"  # drops to a tenth at `recipe.milestones`
     constant = "constant"  # no change
 
 
@@ -62,8 +62,8 @@ class Recipe:
     weight_decay: float = 4e-5  # L2 penalty on convolution and linear kernels; norm layers are never decayed
     decay_biases: bool = False  # apply weight decay to biases as well
     schedule: Schedule = Schedule.warmup_cosine  # schedule of the learning rate
-    warmup_fraction: float = 0.1  # fraction of the steps with linear warm-up, with schedule=warmup_cosine
-    # Steps at which the learning rate drops to a tenth, with schedule=milestones
+    warmup_fraction: float = 0.1  # fraction of the steps with linear warm-up, with `schedule=warmup_cosine`
+    # Steps at which the learning rate drops to a tenth, with `schedule=milestones`
     milestones: list[int] = field(default_factory=list)
     head_init_std: float = 0.01  # standard deviation of the normal initialization of new heads
     # Side of the network's input in pixels; 0: timm's value for the backbone, else 64 or 32 by the images'
@@ -81,9 +81,9 @@ class Recipe:
     channels_last: bool = False  # use the channels_last memory format
     compile: bool = False  # run the encoder through torch.compile
     evaluations: int = 10  # number of holdout evaluations, and of checkpoints, in a run
-    # Learning rates that tune=paper_grid tries
+    # Learning rates that `tune=paper_grid` tries
     lr_grid: list[float] = field(default_factory=lambda: [0.001, 0.005, 0.01, 0.05, 0.1, 0.15, 0.2, 0.4])
-    # Weight decays that tune=paper_grid tries
+    # Weight decays that `tune=paper_grid` tries
     weight_decay_grid: list[float] = field(default_factory=lambda: [0.0, 4e-5])
 
     def lr_at(self, t: int) -> float:

@@ -88,7 +88,7 @@ class SourceRecipe:
     batch_size: int = 256  # images per step
     lr: float = 0.1  # peak learning rate
     weight_decay: float = 4e-5  # L2 penalty on convolution and linear kernels
-    # With recipe.schedule=milestones: steps at which the learning rate drops to a tenth
+    # With `recipe.schedule=milestones`: steps at which the learning rate drops to a tenth
     milestones: list[int] = field(default_factory=list)
     # Seed of the one source model that all seeds share, as in the paper; null: one source model per seed
     seed: int | None = 0
@@ -113,12 +113,12 @@ class Request:
     # Rows to compare, separated by commas: rows of suites/compare.yaml or names of methods; null: the default
     # rows
     methods: str | None = None
-    method: Any = None  # the method of `run`; its own settings are method.<setting>
+    method: Any = None  # method of `run`; its own settings are `method.<name>`
     seed: int = 0  # seed of `run`; `bench` takes seeds 0 to seeds-1
     seeds: int = 5  # number of seeds that `bench` and `suite` run
     shots: int | None = None  # target training images per class, drawn at random by the seed; null: all
-    backbone: str = "small"  # tiny, small, digits_cnn, digits_cnn_2019, or any timm model name
-    # Keyword arguments for the backbone's constructor in timm, as backbone_options.drop_path_rate=0.1
+    backbone: str = "small"  # network: tiny, small, digits_cnn, digits_cnn_2019, or any timm model name
+    # Keyword arguments for the backbone's constructor in timm, as `backbone_options.drop_path_rate=0.1`
     backbone_options: dict[str, Any] = field(default_factory=dict)
     pretrained: bool = False  # start from timm's published weights of the backbone
     # File with a state dict of the backbone to start from (.pth or .safetensors)
@@ -133,15 +133,15 @@ class Request:
     data: DataPlaces = field(default_factory=DataPlaces)
     recipe: Recipe = field(default_factory=Recipe)
     source_recipe: SourceRecipe = field(default_factory=SourceRecipe)
-    # Defaults of methods' own settings, as method_defaults.l2tl.num_actions=21; used by presets
+    # Defaults of methods' own settings, as `method_defaults.l2tl.num_actions=21`; used by presets
     method_defaults: dict[str, Any] = field(default_factory=dict)
-    device: str = "auto"  # auto, cpu, cuda or cuda:<number>; auto takes a GPU if there is one
+    device: str = "auto"  # device: auto, cpu, cuda or cuda:<number>; auto takes a GPU if there is one
     # CPU threads per run; 0: one on a CPU; another number changes the last digits of results
     threads: int = 0
     workers: int = 0  # runs at a time; 0: one per GPU, or one per CPU core
     checkpoint_minutes: float = 10.0  # longest time between two checkpoints of a run, in minutes
     on: str = "local"  # where runs are executed: local or slurm
-    cluster: str | None = None  # with on=slurm: a name in slurm/clusters/, or a path that ends in .yaml
+    cluster: str | None = None  # with `on=slurm`: a name in slurm/clusters/, or a path that ends in .yaml
     results: str = "results"  # folder for runs and the report
     # File of benchmarks/presets/ that sets recipe, backbone and shots; default: the target's
     preset: str = "given by the target"

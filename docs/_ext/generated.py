@@ -25,15 +25,6 @@ from transferbench.slurm.cluster import Cluster
 
 MARK = re.compile(r"^\{\{ generated: ([\w-]+) \}\}$", re.MULTILINE)
 GROUPS = {"recipe": Recipe, "source_recipe": SourceRecipe, "data": DataPlaces}
-KINDS = {
-    "baseline": "Baselines",
-    "initialisation": "Initialization",
-    "initialization": "Initialization",
-    "regulariser": "Regularizers",
-    "regularizer": "Regularizers",
-    "source selection": "Source selection",
-    "meta": "Meta-learning",
-}
 TRAINED, JUDGED = 3, 1  # passes of an image: forward and backward, or forward alone
 BATCH = 64  # to compare costs at
 PARTS_OF_DATA = ("train", "holdout", "test")
@@ -166,8 +157,9 @@ def docstring_parts(cls: type[Method]) -> list[str]:
 
 
 def _needs(cls: type[Method]) -> str:
-    words = ["source images"] if cls.needs_source or cls.pretrains else []
-    return " and ".join(words + (["pre-trained weights"] if cls.uses_pretraining else [])) or "nothing"
+    if cls.needs_source or cls.pretrains:
+        return "source images"
+    return "pre-trained weights" if cls.uses_pretraining else "nothing"
 
 
 def _images(cls: type[Method]) -> tuple[int, int]:
