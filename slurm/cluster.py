@@ -63,7 +63,7 @@ def load(name: str | None) -> Cluster:
         raise InputError(
             f"cluster={name}: no such file"
             if path == Path(name)
-            else f"cluster={name}: unknown{suggest(name, names())} Known: {', '.join(names())}, "
+            else f"cluster={name}: not known{suggest(name, names())} Known: {', '.join(names())}, "
             "or a path that ends in .yaml"
         )
     content = read_yaml(path)

@@ -222,7 +222,7 @@ def _by_hand(name: str, about: About) -> str:
         get = about.by_hand
     else:
         files = ", ".join(a.file_name for a in about.archives)
-        get = f"get {files} from {about.homepage}"
+        get = f"download {files} from {about.homepage}"
     packed = ", packed or unpacked," if about.archives else ""
     root = user_folder()
     where = root / name if root else Path("DATA") / name

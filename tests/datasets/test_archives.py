@@ -519,7 +519,7 @@ def test_an_archive_cut_anywhere_is_refused(tmp_path, refuse):
             words = (
                 "not an archive"
                 if name == "set.tar" and length < 512
-                else "cut or damaged; delete it and fetch it"
+                else "cut or damaged; delete it and download it"
             )
             refuse(archive, words)
 
@@ -577,7 +577,9 @@ def test_what_follows_the_end_of_a_tar_does_no_harm(tmp_path, into):
 )
 def test_what_is_no_archive_is_told(tmp_path, refuse, data):
     (tmp_path / "set.tar.gz").write_bytes(data)
-    refuse(tmp_path / "set.tar.gz", "not an archive; expected tar, zip, or gzip, bzip2 or xz of a file")
+    refuse(
+        tmp_path / "set.tar.gz", "not an archive; expected tar, zip, or a file packed by gzip, bzip2 or xz"
+    )
 
 
 @pytest.mark.parametrize("name", ["set.tar.gz", "set.tgz"])

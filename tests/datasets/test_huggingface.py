@@ -255,7 +255,7 @@ TRAIN = "data/train-00000-of-00002.parquet"
     [
         (TRAIN, table("train", 6, names=None), "column label has no class names"),
         (TRAIN, table("train", 6, names={"0": "cat"}), "column label has no class names"),
-        (TRAIN, table("train", 6, names=["cat", "dog", "elk"]), "other class names"),
+        (TRAIN, table("train", 6, names=["cat", "dog", "elk"]), "different class names"),
         (TRAIN, table("train", 3, label=[0, 1, 3]), "row 2 of train: label 3; expected 0 to 2"),
         (TRAIN, table("train", 3, label=[0, -1, 2]), "row 1 of train: label -1;"),
         (TRAIN, table("train", 3, label=[None, 1, 2]), "row 0 of train: label None;"),

@@ -101,7 +101,7 @@ def test_a_bench_without_images_or_network_says_at_once_what_to_do(tmp_path):
     assert lines[0].startswith("transferbench: imagenet: its images are missing")
     assert "ILSVRC2012_img_train.tar" in done.stderr
     assert "TRANSFERBENCH_DATA" in done.stderr
-    assert lines[-1].strip().startswith("aircraft: not here")
+    assert lines[-1].strip().startswith("aircraft: missing")
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "results").exists()
 
@@ -121,7 +121,10 @@ def test_torchvision_fetches_through_our_transfers(root, tmp_path, monkeypatch):
         monkeypatch.setattr(locate, "check_reachable", lambda url: None)
         monkeypatch.setattr(http, "PAUSES_SECONDS", (0, 0))
         size = (server.folder / "aircraft/fgvc-aircraft-2013b.tar.gz").stat().st_size
-        with pytest.raises(locate.MissingData, match="torchvision FGVCAircraft: .*not the published sha256"):
+        with pytest.raises(
+            locate.MissingData,
+            match="torchvision FGVCAircraft: .*its sha256 checksum is not the published one",
+        ):
             catalog.load("aircraft")
         from transferbench.datasets import aircraft
 

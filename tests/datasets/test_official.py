@@ -127,7 +127,7 @@ def test_lists_without_any_image_are_refused(root, tmp_path):
     place_unpacked("aircraft", root / "aircraft", tmp_path)
     for image in root.rglob("*.jpg"):
         image.unlink()
-    with pytest.raises(InputError, match="none of the images"):
+    with pytest.raises(InputError, match="has the lists, but no images"):
         catalog.load("aircraft")
 
 

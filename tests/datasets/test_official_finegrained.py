@@ -212,7 +212,7 @@ def test_a_dead_address_moves_no_other_bird_into_another_part(data, tmp_path):
 
 def test_birds_are_not_fetched_to_lists_without_images(data):
     assert not birds.ABOUT.fetchable
-    with pytest.raises(locate.MissingData, match="by hand: get the lists, .*get_birdsnap.py"):
+    with pytest.raises(locate.MissingData, match="by hand: download the lists, .*get_birdsnap.py"):
         catalog.load("birds")
 
 

@@ -93,7 +93,7 @@ def test_it_is_a_source_of_the_command_line(config_of):
         ("planted:upset:0.5:glyphs:digits", "no kind 'upset'; expected one of shuffled"),
         ("planted:shuffled:1.5:glyphs:digits", "share '1.5'"),
         ("planted:shuffled:half:glyphs:digits", "share 'half'"),
-        ("planted:shuffled:0.95:glyphs:digits", "takes 190 harmful ones; expected 1 to 94"),
+        ("planted:shuffled:0.95:glyphs:digits", "needs 190 harmful ones; expected 1 to 94"),
         ("planted:shuffled:0.5:glyps:digits", "did you mean 'glyphs'"),
     ],
 )

@@ -160,7 +160,7 @@ def test_a_wrong_cluster_file_is_told_in_one_line(tmp_path, text, words):
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [(None, "not given"), ("locale", "did you mean 'local'"), ("/nowhere.yaml", "no such file")],
+    [(None, "cluster: missing"), ("locale", "did you mean 'local'"), ("/nowhere.yaml", "no such file")],
 )
 def test_an_unknown_cluster_is_told_in_one_line(name, words):
     with pytest.raises(InputError, match=words):

@@ -286,7 +286,9 @@ def test_a_label_without_measure(tmp_path, label):
     (tmp_path / "train" / "train-0.tar").write_bytes(shard(label))
     with (
         in_time(),
-        pytest.raises(InputError, match=r"0\.cls: no label \(b'.*'\); expected a number from 0 to 999,999"),
+        pytest.raises(
+            InputError, match=r"0\.cls: invalid label \(b'.*'\); expected a number from 0 to 999,999"
+        ),
     ):
         image_folder.load(tmp_path, as_source=True)
 
