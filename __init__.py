@@ -25,13 +25,13 @@ def printable(text: str) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that is most like an unknown one, or None where none is near."""
-    import difflib  # for errors alone
+    """Return the known name nearest to an unknown one, or None if no name is near."""
+    import difflib  # only needed for errors
 
     return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Return the end of a sentence on an unknown name: `; did you mean 'x'?`, or a full stop."""
+    """Return the end of a sentence about an unknown name: `; did you mean 'x'?`, or a full stop."""
     near = nearest(name, known)
     return f"; did you mean '{near}'?" if near else "."
