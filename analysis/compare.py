@@ -20,7 +20,7 @@ from .statistics.paired import mean_interval, paired_difference
 from .tables.formats import to_markdown
 from .tables.table import Cell, Table
 
-Key = tuple[str, str, str]  # source, target, and bench or setting
+Key = tuple[str, str, str]  # source, target, and comparison_id or setting
 Folder = Mapping[Key, Comparison]
 COLUMNS = [
     "target",
@@ -75,10 +75,10 @@ class Change:
 
 
 def compare_results(a: Path, b: Path) -> Compared:
-    """Return what changed from results `a` to results `b`, as Markdown, and whether scores differ.
+    """Return the changes from results `a` to results `b` as Markdown, and whether scores differ.
 
-    Runs are the same if source, target, bench, label and seed are. Where a folder lacks a bench, which names
-    every setting and so changes with the version, the words of the setting stand for it.
+    Runs are paired by source, target, comparison_id, label and seed. If a folder lacks a comparison_id, which
+    depends on every setting and so on the version, runs are paired by the text of the setting.
 
     Raises:
         InputError: if a folder holds no run or a record that cannot be read, or no run has a partner.
@@ -115,7 +115,7 @@ def _partners(of_a: Folder, of_b: Folder) -> tuple[list[tuple[Key, Key]], list[s
     for words_of in sorted(left_a.keys() & left_b.keys()):
         place = f"{words_of[0]} → {words_of[1]}, {words_of[2] or 'defaults'}"
         if len(left_a[words_of]) > 1 or len(left_b[words_of]) > 1:
-            notes.append(f"{place}: several comparisons have these words, so none of them are paired.")
+            notes.append(f"{place}: several comparisons have these settings, so none of them are paired.")
             continue
         (key_a,), (key_b,) = left_a[words_of], left_b[words_of]
         pairs.append((key_a, key_b))
@@ -207,7 +207,7 @@ def _share(some: Sequence[Change], changes: Sequence[Change]) -> str:
 
 
 def _versions(a: Sequence[Run], b: Sequence[Run]) -> list[str]:
-    """Return what else differs between the pairs: versions, commits, machines."""
+    """Return notes on other differences between the pairs: versions, commits, machines."""
     notes = []
     about_a, about_b = [_about(run) for run in a], [_about(run) for run in b]
     for name in dict.fromkeys(name for about in [*about_a, *about_b] for name in about):
@@ -221,7 +221,7 @@ def _versions(a: Sequence[Run], b: Sequence[Run]) -> list[str]:
 
 
 def _about(run: Run) -> dict[str, str]:
-    """Return what made a run."""
+    """Return the machine, commit and versions of a run."""
     environment = run.record["environment"]
     return {
         "machine": f"{environment['device']} on {environment['host']}",
@@ -231,7 +231,7 @@ def _about(run: Run) -> dict[str, str]:
 
 
 def _only(name: str, folder: Folder, paired: Sequence[Run]) -> list[str]:
-    """Return the runs that have no partner, a line a method."""
+    """Return the runs that have no partner, one line per method."""
     known = {run.path for run in paired}
     names = places(list(folder.values()))
     lines = []
@@ -245,7 +245,7 @@ def _only(name: str, folder: Folder, paired: Sequence[Run]) -> list[str]:
 
 
 def _holds(folder: Folder) -> str:
-    """Return what a folder holds, shortly."""
+    """Return the comparisons of a folder in short."""
     return wording.listing(
         sorted(
             {f"{item.source} → {item.target}, comparison {item.comparison_id}" for item in folder.values()}

@@ -17,13 +17,13 @@ from .statistics.difference import Difference
 from .statistics.paired import mean_interval, paired_difference
 from .tables.comparison_table import title
 
-CHEAPER = 0.8  # of the time of another: from here on it is worth a word
+CHEAPER = 0.8  # of another method's time: below, it is mentioned
 MOST_NAMES = 4
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A method, its evidence and its price: on one target, or in the mean over several."""
+    """A method, its evidence and its time: on one target, or averaged over several."""
 
     label: str
     seconds: float  # of a run, beyond the shared pre-training
@@ -64,9 +64,9 @@ class Candidate:
 
 
 def recommend(results: Path, target: str, seconds: float | None = None) -> str:
-    """Return one paragraph: which method to take for `target`, where a run may train for so many seconds.
+    """Return one paragraph: which method to take for `target`, if a run may train for `seconds`.
 
-    Runs on the target itself decide; without them those on other targets do, as weaker evidence.
+    Runs on the target decide; without them, runs on other targets do, as weaker evidence.
 
     Raises:
         InputError: if `results` holds no run, or a record that cannot be read.
@@ -80,13 +80,13 @@ def recommend(results: Path, target: str, seconds: float | None = None) -> str:
 
 
 def _evidence(comparison: Comparison) -> tuple[bool, int, int]:
-    """Return what makes a comparison worth more: fine-tuning in it, methods with several seeds, runs."""
+    """Return the rank of a comparison: fine-tuning in it, methods with several seeds, runs."""
     repeated = sum(len(runs) > 1 for runs in comparison.by_label.values())
     return bool(comparison.reference), repeated, len(comparison.runs)
 
 
 def _on_target(comparison: Comparison, num_others: int, budget: float | None) -> list[str]:
-    """Return the sentences where the target has runs of its own."""
+    """Return the sentences for a target that has runs."""
     found = corrected([_candidate(comparison, label) for label in comparison.by_label])
     fitting, too_slow = _split(found, budget)
     score = METRICS[comparison.metric]
@@ -122,7 +122,7 @@ def corrected(found: Sequence[Candidate]) -> list[Candidate]:
 
 
 def _split(found: Sequence[Candidate], budget: float | None) -> tuple[list[Candidate], list[Candidate]]:
-    """Return what fits into the budget, and what does not."""
+    """Return the methods that fit into the budget, and those that do not."""
     limit = math.inf if budget is None else budget
     return [c for c in found if c.seconds <= limit], [c for c in found if c.seconds > limit]
 
@@ -240,7 +240,7 @@ def _differ(a: Candidate, b: Candidate) -> bool:
 
 
 def _elsewhere(target: str, known: Sequence[Comparison], budget: float | None) -> list[str]:
-    """Return the sentences where only other targets have runs."""
+    """Return the sentences for a target without runs."""
     ask = f"`transferbench bench {shlex.quote(f'target={target}')}` measures it"
     found = [item for item in _over_targets(known) if item.label == REFERENCE or item.difference is not None]
     if len(found) < 2:
@@ -261,8 +261,8 @@ def _elsewhere(target: str, known: Sequence[Comparison], budget: float | None) -
 
 
 def _advice_elsewhere(fitting: Sequence[Candidate], found: Sequence[Candidate], num_targets: int) -> str:
-    """Return what to try first on a new target."""
-    there = "in the mean over targets" if num_targets > 1 else "there"
+    """Return the method to try first on a new target."""
+    there = "on average over targets" if num_targets > 1 else "there"
     others = sorted((c for c in fitting if c.label != REFERENCE), key=lambda item: -item.score[0])
     if not others:
         return "Only fine-tuning fits into the budget."
@@ -278,7 +278,7 @@ def _advice_elsewhere(fitting: Sequence[Candidate], found: Sequence[Candidate], 
 
 
 def _price(item: Candidate, found: Sequence[Candidate]) -> str:
-    """Return the time of a method beside fine-tuning's."""
+    """Return the time of a method as a ratio to fine-tuning's."""
     base = next(other for other in found if other.label == REFERENCE)
     return f"{wording.number(item.seconds / base.seconds)} times fine-tuning's time"
 
@@ -293,7 +293,7 @@ def _over_targets(known: Sequence[Comparison]) -> list[Candidate]:
 
 
 def _mean(label: str, items: Sequence[Candidate]) -> Candidate:
-    """Return one method over targets; its mean difference stands for its score, for targets may differ."""
+    """Return one method over targets, with its mean difference as score: methods may differ in targets."""
     seconds = sum(item.seconds for item in items) / len(items)
     differences = [item.difference for item in items if item.difference is not None]
     points = [found.points for found in differences if not math.isnan(found.points)]
@@ -309,7 +309,7 @@ def _mean(label: str, items: Sequence[Candidate]) -> Candidate:
 
 
 def _where(comparison: Comparison) -> list[str]:
-    """Return what the seconds are of."""
+    """Return where the seconds were measured."""
     frame = runs_frame(comparison.runs)
     places = sorted({f"{row.device} on {row.host}" for row in frame.itertuples()})
     shared = frame["pretraining_shared_seconds"].max()

@@ -1,4 +1,7 @@
-"""Writes the report: tables, figures and one self-contained HTML page."""
+"""Writes the report: tables, figures and one self-contained HTML page.
+
+Figures and tables of suites: see `views`.
+"""
 
 import math
 from pathlib import Path
@@ -9,7 +12,7 @@ from . import speed
 from .page import page, run_log
 from .page.headline import findings, places
 from .records.comparison import Comparison, comparisons
-from .records.load import Run, Unread, load, load_skipped, nothing, read_all, runs_frame
+from .records.load import Run, Unread, load, load_skipped, no_runs_message, read_all, runs_frame
 from .records.suites import load_suite, plans
 from .tables import comparison_table
 from .tables.paper_tables import file_name, write_section
@@ -23,12 +26,12 @@ def write_report(results: Path, out: Path, prints: bool = False) -> Path:
     """Write tables and `report.html` into `out`, with `prints` figures as PNG and PDF too; return the page.
 
     Raises:
-        InputError: if `results` holds no run. A record or plan that cannot be read is named on the page.
+        InputError: if `results` holds no run. Records and plans that cannot be read are listed on the page.
     """
     found = read_all(results)
     runs, skipped = found.runs, found.skipped
     if not runs:
-        raise InputError(nothing(results, found))
+        raise InputError(no_runs_message(results, found))
     compared = [(item, comparison_table.comparison_table(item)) for item in comparisons(runs, skipped)]
     for comparison, _ in compared:
         comparison_table.write_table(comparison, out / "tables")
@@ -54,7 +57,7 @@ def write_report(results: Path, out: Path, prints: bool = False) -> Path:
 def suite_parts(
     results: Path, runs: list[Run], out: Path, prints: bool, unread: list[Unread]
 ) -> list[dict[str, object]]:
-    """Write the tables of every planned suite, with `prints` its figures; return what the page shows of them.
+    """Write the tables of every planned suite, with `prints` its figures; return their values for the page.
 
     Plans that cannot be read, or whose images cannot, are added to `unread`.
     """
@@ -81,7 +84,7 @@ def suite_parts(
 
 
 def speed_part(results: Path, unread: list[Unread]) -> dict[str, object] | None:
-    """Return what the page shows of `make speed`; a file that cannot be read is added to `unread`."""
+    """Return the values of `make speed` for the page; a file that cannot be read is added to `unread`."""
     try:
         return speed.part(results)
     except InputError as error:

@@ -1,4 +1,4 @@
-"""The figures of `make speed` as a table, and how cost grows as a picture.
+"""The results of `make speed` as a table, and a figure of how cost grows.
 
 `python -m transferbench.analysis.speed results/speed.json [growth.png]`
 """
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FILE = "speed.json"  # in a results folder
-COLUMNS = ["figure", "measured", "middle half of the rounds", "wanted", "met"]
+COLUMNS = ["figure", "measured", "middle half of the rounds", "target", "met"]
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read what pytest-benchmark wrote.
+    """Read the file that pytest-benchmark wrote.
 
-    Raises: InputError for a file that is missing or torn.
+    Raises: InputError for a file that is missing or broken.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -33,12 +33,12 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def figures(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """List the figures of all cases, in their order."""
+    """Return the figures of all cases, in their order."""
     return [figure for case in report["benchmarks"] for figure in case["extra_info"].get("figures", ())]
 
 
 def met(figure: dict[str, Any]) -> bool | None:
-    """Tell whether a figure is as wanted; None where nothing is."""
+    """Return whether a figure meets its target; None without a target."""
     if figure["most"] is None and figure["least"] is None:
         return None
     above = figure["least"] is None or figure["value"] >= figure["least"]
@@ -46,7 +46,7 @@ def met(figure: dict[str, Any]) -> bool | None:
 
 
 def row(figure: dict[str, Any]) -> list[str]:
-    """Write a figure as the cells of a table."""
+    """Return a figure as the cells of a table."""
     wanted = [
         f"{word} {number(figure[key], figure['unit'])}"
         for key, word in (("least", "at least"), ("most", "at most"))
@@ -63,13 +63,13 @@ def row(figure: dict[str, Any]) -> list[str]:
 
 
 def number(value: float, unit: str) -> str:
-    """Write three significant digits, and more of large numbers."""
+    """Return a number with three significant digits, and more of large numbers."""
     digits = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
     return digits if unit in ("x", "") else f"{digits} {unit}"
 
 
 def machine(report: dict[str, Any]) -> str:
-    """Say where and with what the figures were measured."""
+    """Return the machine and the versions of the measurement."""
     info = report["machine_info"]
     parts = [info["cpu"].get("brand_raw", "unknown CPU"), f"{info['cores']} cores", info["device"]]
     versions = [f"{name} {version}" for name, version in info["versions"].items()]
@@ -78,19 +78,19 @@ def machine(report: dict[str, Any]) -> str:
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """Write all figures as a Markdown table, with the machine above it."""
+    """Return all figures as a Markdown table, with the machine above it."""
     return f"{machine(report)}\n\n{to_markdown(_table(map(row, figures(report))))}".rstrip()
 
 
 def _table(rows: Iterable[Sequence[str]]) -> Table:
     """Return the rows of figures as a table."""
-    return Table("What a step costs", COLUMNS, [[Cell(text) for text in texts] for texts in rows])
+    return Table("Cost per step", COLUMNS, [[Cell(text) for text in texts] for texts in rows])
 
 
 def part(results: Path) -> dict[str, Any] | None:
-    """Return what the page shows of the figures that lie in a results folder, None where there are none.
+    """Return the values for the page from a results folder; None without `speed.json`.
 
-    Raises: InputError for a file that is torn, or of something else.
+    Raises: InputError for a file that is broken, or of another kind.
     """
     if not (results / FILE).exists():
         return None
@@ -104,7 +104,7 @@ def part(results: Path) -> dict[str, Any] | None:
 
 
 def growth_figure(report: dict[str, Any]) -> "Figure":
-    """Draw milliseconds over source classes, actions, images and candidates, a panel each."""
+    """Draw milliseconds over source classes, actions, images and candidates, one panel each."""
     from matplotlib.figure import Figure
 
     curves = [case["extra_info"]["curve"] for case in report["benchmarks"] if "curve" in case["extra_info"]]

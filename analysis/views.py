@@ -26,7 +26,7 @@ class View:
     """The tables and figures of one kind of suite.
 
     `figures` names modules of `analysis/figures`. Each has `suite_drawings(suite, results)`, which yields
-    its drawings, none if no run has what it shows.
+    its drawings, none if no run has the data.
     """
 
     tables: Callable[[Suite, str], SuiteTables]
@@ -66,7 +66,7 @@ def suite_section(suite: Suite) -> PaperTable:
 
 
 def suite_drawings(suite: Suite, results: Path) -> "Iterator[Drawing]":
-    """Yield the figures of a suite; none if nothing has run. Raises InputError if its view is unknown."""
+    """Yield the figures of a suite; none without runs. Raises InputError if its view is unknown."""
     names = view_of(suite).figures
     if suite.runs:
         for name in names:

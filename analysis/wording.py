@@ -25,7 +25,7 @@ def interval(low: float, high: float, decimals: int = 1, sign: bool = False) -> 
 
 
 def estimate(value: float, low: float, high: float, sign: bool = False) -> str:
-    """Return "value (low to high)", without the brackets where there is no interval."""
+    """Return "value (low to high)", without the brackets if there is no interval."""
     if math.isnan(low):
         return number(value, sign=sign)
     return f"{number(value, sign=sign)} ({interval(low, high, sign=sign)})"
@@ -56,7 +56,7 @@ def duration(seconds: float) -> str:
 
 
 def whole(value: float) -> str:
-    """Return a whole number with its thousands apart: "213,000"."""
+    """Return a whole number with thousands separators: "213,000"."""
     return f"{value:,.0f}"
 
 

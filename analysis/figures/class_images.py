@@ -25,8 +25,8 @@ from .style import INK, MOST_COLUMNS, WIDTH, escape_dollars, new_figure, wrap_la
 
 CELL = 0.7  # inches that an image takes
 HEADING, GAP, MARGIN = 0.32, 0.25, 0.06  # inches
-IMAGE_DPI = 200  # of images in a page; letters and lines have none there
-NUM_IMAGES = 4  # of a class, beside each other
+IMAGE_DPI = 200  # of images in the page; text and lines are vectors
+NUM_IMAGES = 4  # of a class, side by side
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def read_pictures(path: Path) -> Pictures:
     """Return the images that a suite has left for the figure.
 
     Raises:
-        InputError: if the file is not what `transferbench suite` writes, or an image is no PNG.
+        InputError: if the file is not one that `transferbench suite` writes, or an image is no PNG.
     """
     try:
         written = json.loads(path.read_text(encoding="utf-8"))
@@ -55,13 +55,13 @@ def read_pictures(path: Path) -> Pictures:
         )
     except (ValueError, KeyError, TypeError, AttributeError, OSError, SyntaxError) as error:
         raise InputError(
-            f"{path}: no whole file of pictures ({type(error).__name__}: {error}); delete it, and"
+            f"{path}: no valid file of images ({type(error).__name__}: {error}); delete it, and"
             " `transferbench suite` writes it again"
         ) from error
 
 
 def _image(text: str) -> np.ndarray:
-    """Return the pixels of a PNG in base64; raises a ValueError where it is none."""
+    """Return the pixels of a PNG in base64; raises ValueError if it is none."""
     try:
         return imread(BytesIO(base64.b64decode(text, validate=True)), format="png")
     except (binascii.Error, OSError, SyntaxError) as error:
@@ -75,9 +75,9 @@ def class_pictures_figure(
 
     Args:
         pictures: from `read_pictures`; a class without images is a row without them.
-        weights: one row a source class and one column a seed.
+        weights: one row per source class and one column per seed.
         count: how many classes from each end.
-        columns: 1 for the three parts below each other, 3 for beside each other.
+        columns: 1 for the three parts below each other, 3 for side by side.
     """
     highest, lowest = extremes(weights, count)
     parts = [("Highest", highest), ("Lowest", lowest)]
@@ -152,11 +152,12 @@ def _show(axes: Axes, image: np.ndarray, left: float, top: float, cell: float) -
 
 
 def class_pictures_alternative(pictures: Pictures, weights: pd.DataFrame, count: int = 5) -> str:
-    """Return the figure of images in words: which classes it shows, and how many images of each."""
+    """Return the alternative text: the classes that the figure shows."""
     highest, lowest = extremes(weights, count)
+    images = wording.counted(len(pictures.target_images), "image")
     return (
-        f"{wording.counted(len(pictures.target_images), 'image')} of the target {pictures.target} beside images of classes"
-        f" of {pictures.source}. Highest weights: {listed_weights(highest, count)}; lowest:"
+        f"{images} of the target {pictures.target} next to images of classes of {pictures.source}."
+        f" Highest weights: {listed_weights(highest, count)}; lowest:"
         f" {listed_weights(lowest[::-1], count)}."
     )
 

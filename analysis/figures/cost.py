@@ -1,4 +1,4 @@
-"""What a score costs: scores against seconds of training, and the methods that no other one beats."""
+"""Scores against seconds of training, with the accuracy-time Pareto front."""
 
 import itertools
 import math
@@ -50,10 +50,10 @@ def cost_figure(runs: pd.DataFrame, look: dict[str, Style], score_name: str) -> 
     below the others is an arrow at the lower edge, with its number.
 
     Args:
-        runs: one row a run of one comparison, as `runs_frame` gives them: label, seed, score (a share),
+        runs: one row per run of one comparison, as `runs_frame` gives them: label, seed, score (a share),
             train_seconds, pretraining_own_seconds and device.
         look: the style of each label, from `styles`.
-        score_name: what the score is, for the axis.
+        score_name: name of the score, for the axis.
     """
     means = cost_means(runs)
     handles = {label: _dot(style) for label, style in look.items() if label in set(means["label"])}
@@ -74,7 +74,7 @@ def cost_figure(runs: pd.DataFrame, look: dict[str, Style], score_name: str) -> 
 
 
 def cost_means(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a label, the cheapest first: what the cost figure draws.
+    """Return one row per label, the fastest first: the data of the cost figure.
 
     Columns: label, mean score in percent with low and high, mean seconds with seconds_low and
     seconds_high (the shortest and the longest run), num_seeds, on_front.
@@ -105,7 +105,7 @@ def _whose(runs: pd.DataFrame) -> str:
 
 
 def _dot(style: Style) -> Line2D:
-    """Return what stands for a point in a key."""
+    """Return the legend entry of a point."""
     return Line2D([], [], color=style.color, marker=style.marker, linestyle="", markersize=7)
 
 
@@ -137,7 +137,7 @@ def _draw_point(axes: Axes, mean: dict[Hashable, Any], style: Style) -> None:
 
 
 def _name_points(figure: Figure, axes: Axes, means: pd.DataFrame, named: set[str]) -> None:
-    """Write names beside their points, near and where each hides little of points and of other names.
+    """Write names next to their points, where each covers little of points and of other names.
 
     From a name that is further off a thin line leads to its point.
     """
@@ -180,7 +180,7 @@ def _name_points(figure: Figure, axes: Axes, means: pd.DataFrame, named: set[str
 
 
 def _hidden(box: Bbox, taken: list[Bbox], inside: Bbox) -> float:
-    """Return the area, in pixels, that a box covers of others, and four times what it has outside."""
+    """Return the area, in pixels, that a box covers of others, and four times the area outside."""
     covered = [Bbox.intersection(box, other) for other in taken]
     area = sum(both.width * both.height for both in covered if both is not None)
     kept = Bbox.intersection(box, inside)

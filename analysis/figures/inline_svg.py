@@ -12,13 +12,13 @@ from .style import INK, PAPER
 METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
-def inline_svg(figure: Figure, name: str = "", said: str = "") -> str:
-    """Return the figure as an SVG element for a page: text stays text, ink and paper are the page's.
+def inline_svg(figure: Figure, name: str = "", alternative: str = "") -> str:
+    """Return the figure as an SVG element for a page: text stays text, ink and paper take the page's colors.
 
     Args:
-        figure: what to write.
+        figure: the figure to write.
         name: begins the names of the parts that other parts refer to; no two figures of a page may share it.
-        said: the figure in words, for who cannot see it.
+        alternative: the alternative text.
     """
     drawn = StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": f"transferbench {name}"}):
@@ -30,4 +30,8 @@ def inline_svg(figure: Figure, name: str = "", said: str = "") -> str:
     element = re.sub(r' (width|height)="[\d.]+pt"', "", element, count=2)
     used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', element))
     element = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", element)
-    return element.replace("<svg", f'<svg role="img" aria-label="{escape(said)}"', 1) if said else element
+    return (
+        element.replace("<svg", f'<svg role="img" aria-label="{escape(alternative)}"', 1)
+        if alternative
+        else element
+    )

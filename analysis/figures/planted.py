@@ -1,4 +1,4 @@
-"""Planted sources as a picture: is the truth found, and does the score gain from it?
+"""Planted sources as a figure: whether methods find the helpful classes, and the gain in score.
 
 python -m transferbench.analysis.figures.planted planted.png results ../other-results
 """
@@ -32,7 +32,7 @@ from .style import (
     wrap_label,
 )
 
-CHANCE = 0.5  # the AUC of weights that know nothing
+CHANCE = 0.5  # the AUC of random weights
 COLUMNS = [
     "target",
     "label",
@@ -47,7 +47,7 @@ COLUMNS = [
 
 
 def planted_frame(suite: Suite) -> pd.DataFrame:
-    """Return one row a cell: the AUC of its weights (nan without), and points above uniform weights."""
+    """Return one row per cell: the AUC of its weights (nan without), and points above uniform weights."""
     rows = []
     for cell in suite.cells:
         kind = weights_setting(cell)
@@ -59,14 +59,14 @@ def planted_frame(suite: Suite) -> pd.DataFrame:
 
 
 def planted_figure(frame: pd.DataFrame, look: dict[str, Style], columns: int = 1) -> Figure:
-    """Return two panels a target, one row a method: the AUC of its weights, and points above uniform ones.
+    """Return two panels per target, one row per method: AUC of the weights, and points above uniform weights.
 
-    Rows are ordered by their mean points, in all panels alike. The broken lines are chance and the oracle.
+    Rows are ordered by their mean points, in all panels alike. The dashed lines are chance and the oracle.
 
     Args:
         frame: as `planted_frame` gives it, of one suite or of several.
         look: the style of each label, from `styles`.
-        columns: how many targets stand beside each other.
+        columns: number of targets side by side.
     """
     means = frame[~frame["is_oracle"]].groupby("label")["points"].mean()
     labels = list(means.sort_values(ascending=False, kind="stable").index)
@@ -119,7 +119,7 @@ def _draw(
 
 
 def planted_alternative(frame: pd.DataFrame) -> str:
-    """Return the figure in words: which method is best on each target, and what the oracle has."""
+    """Return the alternative text: the best method on each target, and the oracle."""
     parts = []
     for target, own in frame.groupby("target", sort=False):
         methods = own[~own["is_oracle"]].dropna(subset=["points"])
@@ -145,13 +145,13 @@ def suite_drawings(suite: Suite, results: Path) -> Iterator[Drawing]:
         yield Drawing(
             planted_figure(frame, styles(suite.rows)),
             frame,
-            "Bars are 95\N{NO-BREAK SPACE}% intervals over seeds. Dashed lines: chance (left), oracle (right).",
+            "Bars are 95\N{NO-BREAK SPACE}% intervals over seeds. Dashed lines: chance and oracle.",
             planted_alternative(frame),
         )
 
 
 def main(argv: Sequence[str]) -> None:
-    """Draw the planted suites of some results folders beside each other."""
+    """Draw the planted suites of several results folders side by side."""
     frames = []
     for folder in map(Path, argv[1:]):
         suites = load_suites(folder, load(folder))

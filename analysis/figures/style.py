@@ -1,7 +1,7 @@
 """Colors, sizes, axes and legends that all figures share.
 
 A figure is a function from a table to a matplotlib Figure; nothing global is touched. It is drawn with INK
-for text and PAPER for what lies behind, and a web page replaces the two by its own colors.
+for text and PAPER for the background; a web page replaces the two by its own colors.
 """
 
 import math
@@ -27,12 +27,12 @@ INK, PAPER = "#1d2330", "#fefefe"
 HUES = (0, 1, 2, 3, 4, 9, 5, 7)
 MARKERS = "osD^v"
 DASHES = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
-NARROWEST = 4  # points: a range of scores below this is not blown up to the whole width
-BESIDE = 3.3  # inches of a column that stands beside others
+NARROWEST = 4  # points: a range of scores below this is not stretched to the full width
+BESIDE = 3.3  # inches of a column next to others
 MOST_COLUMNS = 3  # targets side by side
 WIDTH = 4.6  # inches of one column: letters of 10 points are 9 pixels high on a page of 360
 LETTERS = 12.2  # of 10 points in an inch
-HANDLE = 6  # letters that a line or marker takes in a key, with the space around it
+HANDLE = 6  # letters that a line or marker takes in a legend, with the space around it
 ROW, TWO_LINES = 0.21, 1.7  # inches of a row with one line, rows that two lines take
 BAR: dict[str, Any] = {"solid_capstyle": "butt", "zorder": 2}  # a bar ends where its interval does
 DASHED: dict[str, Any] = {"color": INK, "alpha": 0.45, "linewidth": 1, "linestyle": (0, (4, 3))}
@@ -47,10 +47,10 @@ class Style(NamedTuple):
 
 
 def styles(labels: Iterable[str]) -> dict[str, Style]:
-    """Return a style for each label, fine-tuning first, told apart by color-blind readers.
+    """Return a style for each label, fine-tuning first, distinct for color-blind readers.
 
     From one label to the next color, marker and dash all change; 40 labels pass before a style comes
-    back. Call it once with all labels there are, so that a label looks the same in every figure.
+    back. Call it once with all labels: then a label looks the same in every figure.
     """
     palette = sns.color_palette("colorblind").as_hex()
     return {
@@ -94,7 +94,7 @@ def step_axis(axes: Axes) -> None:
 
 
 def legend_line(style: Style, marker: bool = False) -> Line2D:
-    """Return what stands for a label in a key."""
+    """Return the legend entry of a label."""
     return Line2D(
         [], [], color=style.color, linestyle=style.dash, linewidth=2, marker=style.marker if marker else ""
     )
@@ -116,14 +116,14 @@ def add_legend(figure: Figure, handles: Mapping[str, Artist], above: bool = True
 
 
 def legend_height(names: Sequence[str], width: float) -> float:
-    """Return the inches that the key of these names takes in a figure of this width."""
+    """Return the inches that the legend of these names takes in a figure of this width."""
     ncols, folds = _legend_columns(names, width)
     lines = sum(1 + fold.count("\n") for fold in folds)
     return 0.15 + 0.21 * -(-lines // ncols)
 
 
 def _legend_columns(names: Sequence[str], width: float) -> tuple[int, list[str]]:
-    """Return in how many columns the names stand, and the names broken into lines that fit there."""
+    """Return the number of columns of a legend, and the names broken into lines that fit."""
     letters = int(LETTERS * width)
     fit = letters // (HANDLE + max(map(len, names)))
     ncols = min(len(names), max(1, fit, 2 if len(names) > 8 else 1))
@@ -131,7 +131,7 @@ def _legend_columns(names: Sequence[str], width: float) -> tuple[int, list[str]]
 
 
 def wrap_label(name: object, letters: int = 22) -> str:
-    """Return a name broken into two lines at most, so that it leaves room for what is drawn."""
+    """Return a name broken into at most two lines, to leave room for the drawing."""
     return escape_dollars(
         textwrap.fill(str(name), letters, max_lines=2, placeholder=" …", break_on_hyphens=False)
     )
@@ -143,7 +143,7 @@ def escape_dollars(text: object) -> str:
 
 
 def mark_off_scale(axes: Axes, edge: tuple[float, float], toward: str, value: str, color: str) -> None:
-    """Draw an arrow ("<", ">" or "v") at the edge of the axes, with the value that lies beyond."""
+    """Draw an arrow ("<", ">" or "v") at the edge of the axes, with the value beyond it."""
     right = -1 if toward == ">" else 1
     axes.plot(*edge, toward, color=color, markersize=7, clip_on=False, zorder=3)
     axes.annotate(

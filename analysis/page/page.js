@@ -1,6 +1,6 @@
 "use strict";
 
-/* What a row is ordered by: a number, a text, or null where there is none. */
+/* Return the sort key of a row: a number, a text, or null for an empty cell. */
 function key(row, heading) {
   const cell = row.cells[heading.cellIndex];
   if ("value" in cell.dataset) return Number(cell.dataset.value);
@@ -12,7 +12,7 @@ function compare(a, b) {
   return String(a).localeCompare(String(b), "en", { numeric: true });
 }
 
-/* Order the rows of a table by a column, what has no value last. */
+/* Sort the rows of a table by a column, rows without a value last. */
 function sort(heading) {
   const direction = heading.getAttribute("aria-sort") === "ascending" ? "descending" : "ascending";
   const sign = direction === "ascending" ? 1 : -1;
@@ -39,7 +39,7 @@ function reveal(element) {
   for (let outer = element; outer; outer = outer.parentElement) if (outer.tagName === "DETAILS") outer.open = true;
 }
 
-/* A number leads to its runs: all of them are marked, and the first comes into view. */
+/* A click on a number marks all its runs and scrolls to the first one. */
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a.runs");
   if (!link) return;

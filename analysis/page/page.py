@@ -1,4 +1,4 @@
-"""The report's page: everything that the template shows, from tables that are made elsewhere."""
+"""The report's page: the values that the template shows."""
 
 import base64
 import hashlib
@@ -32,18 +32,21 @@ from .page_tables import (
 HERE = Path(__file__).parent
 ARROWS = {"above": "\N{BLACK UP-POINTING TRIANGLE}", "below": "\N{BLACK DOWN-POINTING TRIANGLE}"}
 NOTE = (
-    "Scores are means over seeds on the test part, with 95 % t-intervals. Differences are paired with"
-    " fine-tuning by seed and, for accuracy, by test image; their intervals cover the choice of both. What is"
-    " called above or below holds after Holm's correction for every difference of several seeds on this page;"
-    " in tables and figures of the paper, for those of the table. The time of a step is the median over runs;"
-    " images and training (preparation and steps) are means a run; pre-training is counted apart."
+    "Scores are means over seeds on the test part, with 95 % t-intervals. Differences from fine-tuning are"
+    " paired by seed and, for accuracy, by test image; their confidence intervals (CI) cover the choice of"
+    " both. Above or below means: significant at 5 % after Holm correction for all differences of several"
+    " seeds on this page; in tables and figures of the paper, for all those of the table. Inconclusive means"
+    " that the interval includes zero; then the sentence gives the minimum detectable effect at 80 % power,"
+    " without correction. Time per step is the median over runs; images and training (preparation and steps)"
+    " are means"
+    " per run; pre-training is counted separately."
 )
 
 
 def comparison_section(
     comparison: Comparison, table: pd.DataFrame, place: str, found: Sequence[Finding], look: dict[str, str]
 ) -> dict[str, Any]:
-    """Return what the page shows of one comparison."""
+    """Return the template's values for one comparison."""
     return {
         "slug": comparison.slug,
         "place": place,
@@ -58,7 +61,7 @@ def comparison_section(
 
 
 def _in_order(table: pd.DataFrame, found: Sequence[Finding]) -> list[Finding]:
-    """Return the findings as the rows of the table stand."""
+    """Return the findings in the order of the table's rows."""
     place = {label: i for i, label in enumerate(table["label"])}
     return sorted(found, key=lambda item: place[item.label])
 
@@ -71,8 +74,8 @@ def _pictures(comparison: Comparison, table: pd.DataFrame, look: dict[str, str],
         drawn.append(
             Picture(
                 svg_charts.curves(curve, look, name),
-                "Holdout score while training. Thin lines are seeds, thick lines their mean; what lies far"
-                " below the best is cut off.",
+                "Holdout score during training. Thin lines are seeds, thick lines their mean; scores far"
+                " below the best are cut off.",
                 csv_address(curve.round({"seconds": 3, "score": 6})),
                 f"{comparison.slug}-curves.csv",
             )
@@ -82,8 +85,8 @@ def _pictures(comparison: Comparison, table: pd.DataFrame, look: dict[str, str],
         drawn.append(
             Picture(
                 svg_charts.cost(spent, look, name),
-                "Test score against the time that a method takes beyond the shared pre-training. Along the"
-                " broken line no other method is better and as quick.",
+                "Test score against training time, without the shared pre-training. Dashed line:"
+                " accuracy-time Pareto front.",
                 csv_address(spent[["label", "score", "score_low", "score_high", "seconds"]]),
                 f"{comparison.slug}-cost.csv",
             )
@@ -92,7 +95,7 @@ def _pictures(comparison: Comparison, table: pd.DataFrame, look: dict[str, str],
 
 
 def suite_part(section: PaperTable, pictures: Sequence[Picture]) -> dict[str, Any]:
-    """Return what the page shows of one table or figure of the paper, or of a suite of ours."""
+    """Return the template's values for one suite."""
     return {
         "slug": "suite-" + re.sub(r"[^A-Za-z0-9_]+", "-", section.name),
         "title": f"{section.element}: {section.title}" if section.element else section.title,
@@ -103,10 +106,10 @@ def suite_part(section: PaperTable, pictures: Sequence[Picture]) -> dict[str, An
 
 
 def accounts(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what ran where and for how long."""
+    """Return the template's values for the time by machine and by method."""
     frame = run_log.times(records)
     machines = ["machine", "device", "runs", "time", "when"]
-    methods = ["method", "runs", "time", "a run", "share, %"]
+    methods = ["method", "runs", "time", "per run", "share, %"]
     return {
         "num": len(frame),
         "total": wording.duration(frame["seconds"].sum()),
@@ -124,7 +127,7 @@ def _cells(rows: Iterable[Iterable[tuple[str, float]]]) -> list[list[Cell]]:
 
 
 def render(context: Mapping[str, Any]) -> str:
-    """Return the page: style and script stand in it, and nothing else may be loaded or run by it."""
+    """Return the page as HTML. Style and script are inline; its policy forbids to load anything else."""
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment = jinja2.Environment(

@@ -1,4 +1,4 @@
-"""The tables of the report's page: what is read, what it is ordered by, and the runs behind it."""
+"""The tables of the report's page, with links to the runs behind each number."""
 
 import math
 import re
@@ -25,7 +25,7 @@ IMAGE_COLUMNS = [f"{name} images" for name in comparison_table.STREAMS]
 
 
 class Picture(NamedTuple):
-    """A figure of the page: SVG with its own words, what is said below it, and the data behind it."""
+    """A figure of the page: SVG with its alternative text, a caption and a link to its data."""
 
     svg: str
     caption: str
@@ -53,7 +53,7 @@ class Anchors:
 
 
 def csv_address(frame: pd.DataFrame) -> str:
-    """Return the frame as an address that holds it: nothing is fetched."""
+    """Return the frame as a data URL."""
     return "data:text/csv;charset=utf-8," + quote(csv_text(frame), safe=",-._:+")
 
 
@@ -95,7 +95,7 @@ def _page_cells(by_name: Mapping[str, Cell]) -> list[Cell]:
 
 
 def runs_grid(runs: Sequence[Run], kept: set[Path], anchors: Anchors) -> Table:
-    """Return the list of runs: the rows that numbers are linked to."""
+    """Return the list of runs; numbers of other tables link to its rows."""
     rows = []
     for run in sorted(runs, key=lambda run: (run.label, run.seed, run.record["ended"])):
         environment, seconds = run.record["environment"], run.record["seconds"]
@@ -121,7 +121,7 @@ def runs_grid(runs: Sequence[Run], kept: set[Path], anchors: Anchors) -> Table:
 
 
 def overview(found: Sequence[Finding], places: Mapping[str, str]) -> Table | None:
-    """Return the differences from fine-tuning, methods by comparisons; None for a single one."""
+    """Return the differences from fine-tuning, methods by comparisons; None for a single comparison."""
     cells = {(item.label, item.comparison.slug): item for item in found}
     compared = [slug for slug in places if any(slug == other for _, other in cells)]
     if len(compared) < 2:
@@ -144,7 +144,7 @@ def overview(found: Sequence[Finding], places: Mapping[str, str]) -> Table | Non
 
 
 def _rank(label: str, found: Sequence[Finding]) -> tuple[float, str]:
-    """Return what methods are ordered by: their mean difference."""
+    """Return the sort key of a method: its mean difference."""
     points = [item.difference.points for item in found if item.label == label]
     known = [value for value in points if not math.isnan(value)]
     return -sum(known) / max(1, len(known)), label
@@ -161,7 +161,7 @@ def _difference_cell(item: Finding | None) -> Cell:
 
 
 def across_grid(known: Sequence[Comparison]) -> Table | None:
-    """Return each method over the targets where it stands beside fine-tuning; None where none has two.
+    """Return each method over the targets where it has runs as fine-tuning has; None if no method has two.
 
     Of a target with several comparisons the one with the most runs counts.
     """
@@ -179,7 +179,7 @@ def across_grid(known: Sequence[Comparison]) -> Table | None:
         "targets",
         "interquartile mean, %",
         "fine-tuning there, %",
-        "a run scores above one of fine-tuning, probability",
+        "probability that a run scores above a run of fine-tuning",
     ]
     columns = ["method", "num_targets", "interquartile_mean", "of_fine_tuning", "probability_of_improvement"]
     frame = pd.DataFrame([[row[0].text, *(cell.value for cell in row[1:])] for row in rows], columns=columns)

@@ -1,4 +1,4 @@
-"""What ran where and for how long, what did not end well, and what is missing."""
+"""Where and how long runs ran, which failed or did not finish, and which are missing."""
 
 import json
 import shlex
@@ -32,14 +32,14 @@ class Unfinished(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """Runs that a comparison lacks beside its others."""
+    """Runs that a comparison lacks for some of its methods."""
 
     what: str
     command: str
 
 
 def times(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return one row a record: where it ran, what for, and the seconds on its clock."""
+    """Return one row per record: machine, role, label and timed seconds."""
     rows = [
         {
             "host": record["environment"]["host"],
@@ -56,7 +56,7 @@ def times(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def by_machine(frame: pd.DataFrame) -> list[list[tuple[str, float]]]:
-    """Return the cells of one row a machine and device, the longest used first: text and number."""
+    """Return the cells of one row per machine and device, the longest used first, as text and number."""
     rows = []
     for (host, device), group in frame.groupby(["host", "device"]):
         seconds = group["seconds"].sum()
@@ -67,7 +67,7 @@ def by_machine(frame: pd.DataFrame) -> list[list[tuple[str, float]]]:
 
 
 def by_method(frame: pd.DataFrame) -> list[list[tuple[str, float]]]:
-    """Return the cells of one row a method, or a role that serves all; the longest first."""
+    """Return the cells of one row per method, or per role that serves all methods; the longest first."""
     is_run = frame["role"] == "run"
     names = frame["label"].where(is_run, frame["role"].map(ROLES))
     total = frame["seconds"].sum()
@@ -92,32 +92,32 @@ def unfinished(results: Path) -> list[Unfinished]:
 
 
 def _state(folder: Path, results: Path) -> Unfinished:
-    """Return what the files of a folder say; a torn one says nothing."""
+    """Return the state of a run from the files in its folder; a broken file counts as missing."""
     name = str(folder.relative_to(results))
     if error := _read(folder / "error.json"):
         return Unfinished(
-            name, "failed", *(_said(error.get(key, "")) for key in ("error", "traceback", "time"))
+            name, "failed", *(_writable(error.get(key, "")) for key in ("error", "traceback", "time"))
         )
     beat = _read(folder / "heartbeat")
     if not beat:
-        return Unfinished(name, "not finished", "its process is gone", "", "")
+        return Unfinished(name, "not finished", "its process has ended", "", "")
     try:
         time = (
             datetime.fromtimestamp(float(beat.get("time", 0)), UTC).isoformat(timespec="seconds")[:19] + "Z"
         )
     except (TypeError, ValueError, OverflowError, OSError):  # no time, or of no calendar
         time = ""
-    where = _said(f"step {beat.get('step')} of {beat.get('steps')} on {beat.get('host')}")
-    return Unfinished(name, "not finished", f"{where} at its last sign of life", "", time)
+    where = _writable(f"step {beat.get('step')} of {beat.get('steps')} on {beat.get('host')}")
+    return Unfinished(name, "not finished", f"{where} at its last heartbeat", "", time)
 
 
-def _said(value: Any) -> str:
-    """Return a text that can be written, whatever was read."""
+def _writable(value: Any) -> str:
+    """Return the value as text that can be encoded."""
     return str(value).encode(errors="replace").decode()
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Return a JSON object, empty where there is none."""
+    """Return a JSON object; an empty one if the file cannot be read."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -138,7 +138,7 @@ def gaps(comparison: Comparison) -> list[Gap]:
 
 
 def command(comparison: Comparison, label: str, num_seeds: int) -> str:
-    """Return what runs one row of a comparison."""
+    """Return the command that runs one method of a comparison."""
     record = comparison.by_label[label][0].record
     names = [f"target={comparison.target}", f"source={comparison.source}", f"methods={record['method']}"]
     return shlex.join(["transferbench", "bench", *names, f"seeds={num_seeds}", *record["overrides"]])

@@ -1,6 +1,6 @@
-"""The page's own small drawings as SVG text: quick, coloured by the page, with words for who cannot see them.
+"""The page's small charts as SVG text, with alternative text; the page's style sheet sets their colors.
 
-matplotlib draws what is printed; a page of a hundred comparisons cannot wait for it.
+matplotlib would take too long for a page of a hundred comparisons.
 """
 
 import math
@@ -14,8 +14,8 @@ from .. import wording
 from ..records.comparison import REFERENCE, in_order
 from ..statistics.pareto import pareto_front
 
-NUM_COLOURS = 8  # of page.css: .s0 to .s7
-NARROWEST = 4.0  # points: a range of scores below this is not blown up to the whole width
+NUM_COLORS = 8  # of page.css: .s0 to .s7
+NARROWEST = 4.0  # points: a range of scores below this is not stretched to the full width
 STRIP, STRIP_HEIGHT = 180, 26  # px
 WIDTH, LEFT, TOP, BOTTOM = 430, 46, 12, 42  # of the figures, in units of about a pixel
 LETTER = 6.6  # mean width of a letter
@@ -46,12 +46,12 @@ class Scale(NamedTuple):
 
 
 def series(labels: Iterable[str]) -> dict[str, str]:
-    """Return the CSS class of each label, fine-tuning first; after eight colours come dashes."""
-    return {label: f"s{i % NUM_COLOURS} d{i // NUM_COLOURS % 4}" for i, label in enumerate(in_order(labels))}
+    """Return the CSS class of each label, fine-tuning first; after eight colors, dashes vary."""
+    return {label: f"s{i % NUM_COLORS} d{i // NUM_COLORS % 4}" for i, label in enumerate(in_order(labels))}
 
 
 def limits(scores: Sequence[float]) -> tuple[float, float]:
-    """Return the ends of an axis of scores, best ones whole; what lies far below is cut off."""
+    """Return the ends of an axis of scores; scores far below the best are cut off."""
     ordered = sorted(scores)
     best, middle = ordered[-1], ordered[len(ordered) // 2]
     floor = best - max(NARROWEST, 4 * (best - middle))
@@ -82,7 +82,7 @@ def strip_axis(low: float, high: float) -> str:
 
 
 def strip(row: dict[str, float], scores: Sequence[float], ends: tuple[float, float], base: float) -> str:
-    """Return the scores of one row: a point a seed, their mean, its interval, and where fine-tuning is.
+    """Return the scores of one row: one point per seed, their mean, its interval, and where fine-tuning is.
 
     Args:
         row: score, score_low and score_high, in percent.
@@ -103,20 +103,20 @@ def strip(row: dict[str, float], scores: Sequence[float], ends: tuple[float, flo
         parts.append(f'<circle class="mark" cx="{place(row["score"])}" cy="{middle}" r="4"/>')
     each = ", ".join(wording.number(score) for score in scores)
     estimate = wording.estimate(row["score"], row["score_low"], row["score_high"])
-    said = f"mean {estimate}; seeds: {each}"
+    alternative = f"mean {estimate}; seeds: {each}"
     return (
         f'<svg class="strip" viewBox="0 0 {STRIP} {STRIP_HEIGHT}" width="{STRIP}" height="{STRIP_HEIGHT}"'
-        f' role="img" aria-label="{escape(said)}">{"".join(parts)}</svg>'
+        f' role="img" aria-label="{escape(alternative)}">{"".join(parts)}</svg>'
     )
 
 
 def curves(curve: pd.DataFrame, look: dict[str, str], score_name: str) -> str:
-    """Return the holdout score against the step: a thin line a seed, a thick one for their mean.
+    """Return the holdout score against the step: one thin line per seed, one thick line for their mean.
 
     Args:
-        curve: one row a run and step, with label, seed, step and score (a share).
+        curve: one row per run and step, with label, seed, step and score (a share).
         look: the CSS class of each label, from `series`.
-        score_name: what the score is, for the axis.
+        score_name: name of the score, for the axis.
     """
     mean = 100 * curve.pivot_table(index="step", columns="label", values="score")
     last = {str(label): float(line.dropna().iloc[-1]) for label, line in mean.items()}
@@ -126,7 +126,7 @@ def curves(curve: pd.DataFrame, look: dict[str, str], score_name: str) -> str:
     height = max(270, 16 * len(last) + TOP + BOTTOM)
     y = Scale(low, high, height - BOTTOM, TOP)
     x = Scale(0, max(float(mean.index.max()), 1.0), LEFT, WIDTH - gutter)
-    places = _apart({label: y(score) for label, score in last.items()}, 15, TOP + 4, height - BOTTOM)
+    places = _spread_out({label: y(score) for label, score in last.items()}, 15, TOP + 4, height - BOTTOM)
     lines = []
     for label in sorted(last, key=lambda label: last[label]):
         own = curve[curve["label"] == label]
@@ -143,20 +143,22 @@ def curves(curve: pd.DataFrame, look: dict[str, str], score_name: str) -> str:
     ends = [
         f"{label} {wording.number(last[label])}" for label in sorted(last, key=lambda label: -last[label])
     ]
-    said = f"{score_name} on the holdout part while training, percent after the last step: {', '.join(ends)}."
-    return _figure(height, said, f"{axes}{steps}{below}{''.join(lines)}")
+    alternative = (
+        f"{score_name} on the holdout part during training, percent after the last step: {', '.join(ends)}."
+    )
+    return _figure(height, alternative, f"{axes}{steps}{below}{''.join(lines)}")
 
 
 def cost(table: pd.DataFrame, look: dict[str, str], score_name: str) -> str:
     """Return the score against the seconds of training, with the Pareto front as a dashed line.
 
-    Of many methods those on the line, fine-tuning, and what lies below the figure have their names beside
-    them; each point says its own when it is pointed at.
+    With many methods, only the Pareto front, fine-tuning and methods below the axis are named; every point
+    has its name as a tooltip.
 
     Args:
-        table: one row a label, with label, score, score_low, score_high (percent) and seconds.
+        table: one row per label, with label, score, score_low, score_high (percent) and seconds.
         look: the CSS class of each label, from `series`.
-        score_name: what the score is, for the axis.
+        score_name: name of the score, for the axis.
     """
     rows = table.sort_values(["seconds", "score"], ascending=[True, False]).to_dict("records")
     low, high = limits([row["score"] for row in rows])
@@ -185,12 +187,12 @@ def cost(table: pd.DataFrame, look: dict[str, str], score_name: str) -> str:
         f"{row['label']} {wording.number(row['score'])} in {wording.duration(row['seconds'])}"
         for row in front
     )
-    said = f"{score_name} in percent against the time of training; Pareto front: {best}."
-    return _figure(height, said, f"{axes}{below}{''.join(marks)}")
+    alternative = f"{score_name} in percent against the time of training; Pareto front: {best}."
+    return _figure(height, alternative, f"{axes}{below}{''.join(marks)}")
 
 
 def _point(row: dict, px: float, y: Scale, look: str, taken: list[Box], is_named: bool) -> str:
-    """Return one method of the cost figure, with its name, if that is wanted, where it covers nothing."""
+    """Return one method of the cost figure, with its name, if wanted, where it covers least."""
     py, label = y(row["score"]), row["label"]
     below = row["score"] < y.low
     text = f"{_short(label)} {wording.number(row['score'])}" if below else _short(label)
@@ -216,7 +218,7 @@ def _point(row: dict, px: float, y: Scale, look: str, taken: list[Box], is_named
 
 
 def _overlap(box: Box, taken: Sequence[Box], y: Scale) -> float:
-    """Return how much of a box is covered or outside."""
+    """Return the area of a box that is covered or outside of the axes."""
     left, top, right, bottom = box
     area = sum(
         max(0.0, min(right, other[2]) - max(left, other[0]))
@@ -228,12 +230,12 @@ def _overlap(box: Box, taken: Sequence[Box], y: Scale) -> float:
 
 
 def _short(label: str) -> str:
-    """Return a label that leaves room for what it is the name of."""
+    """Return a label, shortened to leave room for the chart."""
     return label if len(label) <= MOST_LETTERS else f"{label[: MOST_LETTERS - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
-def _apart(places: dict[str, float], gap: float, top: float, bottom: float) -> dict[str, float]:
-    """Return places moved so that none is nearer than `gap` to the next, in the same order."""
+def _spread_out(places: dict[str, float], gap: float, top: float, bottom: float) -> dict[str, float]:
+    """Return places in the same order, moved to be at least `gap` apart."""
     ordered = sorted(places, key=lambda name: places[name])
     found: list[float] = []
     for name in ordered:
@@ -255,7 +257,7 @@ def _path(points: Iterable[tuple[float, float]], x: Scale, y: Scale, low: float)
 
 
 def _axes(height: float, y: Scale, name: str, right: float) -> str:
-    """Return the grid of the scores with their numbers, and what they are."""
+    """Return the horizontal grid with the numbers and the name of the axis."""
     grid = "".join(
         _line(LEFT, y(tick), right, y(tick), "grid")
         + f'<text class="tick" x="{LEFT - 8}" y="{y(tick) + 4}" text-anchor="end">{_plain(tick)}</text>'
@@ -273,7 +275,7 @@ def _below(place: float, text: str, height: float) -> str:
 
 
 def _caption(text: str, height: float, middle: float) -> str:
-    """Return what the lower axis is."""
+    """Return the name of the lower axis."""
     return f'<text class="name" x="{middle:.1f}" y="{height - 6}" text-anchor="middle">{escape(text)}</text>'
 
 
@@ -293,9 +295,9 @@ def _plain(value: float) -> str:
     return f"{value:g}".replace("-", wording.MINUS)
 
 
-def _figure(height: float, said: str, content: str) -> str:
-    """Return an SVG element; `said` is for who cannot see it."""
-    label = escape(said, quote=True)
+def _figure(height: float, alternative: str, content: str) -> str:
+    """Return an SVG element with its alternative text."""
+    label = escape(alternative, quote=True)
     return (
         f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{label}">{content}</svg>'
     )

@@ -23,14 +23,14 @@ NO_RESULT = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs that may be compared, and what a reader has to know about them."""
+    """Runs that may be compared, and notes on how comparable they are."""
 
     source: str
     target: str
     comparison_id: str
     setting: str
     metric: str
-    by_label: dict[str, list[Run]]  # each list ordered by seed, one run a seed
+    by_label: dict[str, list[Run]]  # each list ordered by seed, one run per seed
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -40,7 +40,7 @@ class Comparison:
 
     @property
     def reference(self) -> list[Run]:
-        """The fine-tuning runs that the others are measured against; empty where there are none."""
+        """The fine-tuning runs that the others are compared with; empty if there are none."""
         return [run for run in self.by_label.get(REFERENCE, []) if run.method == "finetune"]
 
     @property
@@ -51,7 +51,7 @@ class Comparison:
 
 
 def comparisons(runs: list[Run], skipped: Sequence[Mapping[str, str]] = ()) -> list[Comparison]:
-    """Return the comparisons in `runs`, by target, source and images a class; `skipped` become notes."""
+    """Return the comparisons in `runs`, by target, source and images per class; `skipped` become notes."""
     groups: dict[tuple[str, str, str], list[Run]] = defaultdict(list)
     for run in runs:
         groups[run.target, run.source, run.comparison_id].append(run)
@@ -65,13 +65,16 @@ def comparisons(runs: list[Run], skipped: Sequence[Mapping[str, str]] = ()) -> l
 
 
 def _place(run: Run) -> tuple[str, str, float, str]:
-    """Return what comparisons are ordered by; all images come after few."""
+    """Return the sort key of a comparison; all images come after few."""
     shots = run.record["config"].get("shots")
     return run.target, run.source, inf if shots is None else float(shots), run.comparison_id
 
 
 def compare(runs: list[Run], skipped: Sequence[str] = ()) -> Comparison:
-    """Return the comparison of runs that share source, target and bench; `skipped` notes other rows."""
+    """Return the comparison of runs that share source, target and comparison_id.
+
+    `skipped` are notes on rows that could not run.
+    """
     first = runs[0]
     by_label, repeated = latest(runs)
     kept = [run for group in by_label.values() for run in group]
@@ -79,7 +82,7 @@ def compare(runs: list[Run], skipped: Sequence[str] = ()) -> Comparison:
     of_data = list(dict.fromkeys(_sentence(note) for run in kept for note in run.record["notes"]))
     notes = [*of_data, *skipped, *repeated, *mixed, *_notes(kept)]
     if not any(run.label == REFERENCE and run.method == "finetune" for run in kept):
-        notes.append("There is no run of fine-tuning here, so differences from it are not given.")
+        notes.append("There is no run of fine-tuning here, so there are no differences from it.")
     return Comparison(
         first.source, first.target, first.comparison_id, first.setting, first.metric, by_label, notes
     )
@@ -91,7 +94,7 @@ def _sentence(note: str) -> str:
 
 
 def latest(runs: list[Run]) -> tuple[dict[str, list[Run]], list[str]]:
-    """Return the runs by label with one run a seed, the latest, and a note for each repeat left out."""
+    """Return the runs by label with one run per seed, the latest, and a note for each repeat left out."""
     groups: dict[tuple[str, int], list[Run]] = defaultdict(list)
     for run in runs:
         groups[run.label, run.seed].append(run)
@@ -110,7 +113,7 @@ def latest(runs: list[Run]) -> tuple[dict[str, list[Run]], list[str]]:
 
 
 def _mixed(label: str, runs: list[Run]) -> list[str]:
-    """Return a note if the runs of one label differ in a setting, so that their mean is of unlike things."""
+    """Return a note if the runs of one label differ in a setting."""
     configs = [dict(_settings(run.record["config"])) for run in runs]
     names = sorted({name for config in configs for name in config if name.split(".")[-1] not in NO_RESULT})
     differ = [name for name in names if len({repr(config.get(name)) for config in configs}) > 1]
@@ -127,19 +130,19 @@ def _settings(config: dict[str, Any], above: str = "") -> Iterator[tuple[str, An
 
 
 def _skipped_steps(runs: list[Run]) -> list[str]:
-    """Return a note for each method that left steps out, as it was told to."""
+    """Return a note for each method that skipped steps (on_nan=skip)."""
     num_steps: dict[str, int] = defaultdict(int)
     for run in runs:
         num_steps[run.label] += len(run.record["numbers"]["skipped_steps"])
     return [
-        f"{label}: {num} step{'s' if num > 1 else ''} left out whose figures were not finite (on_nan=skip)."
+        f"{label}: {num} step{'s' if num > 1 else ''} skipped with NaN or Inf (on_nan=skip)."
         for label, num in num_steps.items()
         if num
     ]
 
 
 def _notes(runs: list[Run]) -> list[str]:
-    """Return what makes the runs less comparable than their equal bench says."""
+    """Return notes on differences between the runs: machines, commits, images."""
     environments = [run.record["environment"] for run in runs]
     devices = sorted({f"{item['device']} on {item['host']}" for item in environments})
     commits = sorted({item["commit"][:10] for item in environments})

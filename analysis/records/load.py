@@ -21,7 +21,7 @@ MOST_POINTS = 1000  # of one run's curve that are drawn and listed
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run: what comparisons are made of, and the whole record for the rest."""
+    """One finished run: the fields that comparisons use, and the whole record."""
 
     path: Path
     source: str
@@ -47,16 +47,16 @@ class Unread(NamedTuple):
 
 @dataclass(frozen=True)
 class Records:
-    """All that a results folder holds: a file that is wrong is named, and takes nothing else with it."""
+    """The content of a results folder; a broken file is listed and does not affect the others."""
 
     runs: list[Run]  # those that enter comparisons, ordered by path
-    others: list[dict[str, Any]]  # records of what they rest on
-    skipped: list[dict[str, str]]  # source, target, bench, label and reason of each row that could not run
+    others: list[dict[str, Any]]  # records of pre-trainings, trials and first stages
+    skipped: list[dict[str, str]]  # source, target, comparison_id, label, reason per row
     unread: list[Unread]
 
 
 def read_all(results: Path) -> Records:
-    """Return what is below `results`."""
+    """Return all records below `results`."""
     found = Records([], [], [], [])
     for path in sorted(results.glob("**/record.json")):
         try:
@@ -71,7 +71,7 @@ def read_all(results: Path) -> Records:
         try:
             found.skipped.append(_skipped(path))
         except (OSError, ValueError, RecursionError, TypeError) as error:
-            found.unread.append(Unread(path, f"tells no row that was left out ({error})"))
+            found.unread.append(Unread(path, f"is no valid file of a skipped row ({error})"))
     return found
 
 
@@ -83,7 +83,7 @@ def _skipped(path: Path) -> dict[str, str]:
 
 
 def _printed(text: Any) -> str:
-    """Return a text that can be written. Raises a ValueError, or a TypeError where it is none."""
+    """Return a text that can be encoded. Raises ValueError, or TypeError if it is no text."""
     if not isinstance(text, str):
         raise TypeError(f"{text!r:.60} is no text")
     text.encode()
@@ -98,12 +98,12 @@ def load(results: Path) -> list[Run]:
     """
     found = read_all(results)
     if not found.runs:
-        raise InputError(nothing(results, found))
-    return _told(found).runs
+        raise InputError(no_runs_message(results, found))
+    return _reported(found).runs
 
 
-def nothing(results: Path, found: Records) -> str:
-    """Say that there is no run, and what there is."""
+def no_runs_message(results: Path, found: Records) -> str:
+    """Return the message for a folder without runs, with what it contains."""
     if found.unread:
         first = found.unread[0]
         more = f", and {len(found.unread) - 1} more such files" if len(found.unread) > 1 else ""
@@ -114,17 +114,17 @@ def nothing(results: Path, found: Records) -> str:
 
 
 def load_any(results: Path) -> list[Run]:
-    """Return the same where there may be none yet."""
-    return _told(read_all(results)).runs
+    """Return the runs below `results` that enter comparisons; none if there are none yet."""
+    return _reported(read_all(results)).runs
 
 
 def load_skipped(results: Path) -> list[dict[str, str]]:
-    """Return what could not run below `results`: source, target, bench, label and reason of each row."""
+    """Return the rows that could not run: source, target, comparison_id, label and reason of each."""
     return read_all(results).skipped
 
 
-def _told(found: Records) -> Records:
-    """Say on stderr which files are left out."""
+def _reported(found: Records) -> Records:
+    """Print the files that are left out to stderr."""
     for path, reason in found.unread:
         print(f"transferbench: left out: {printable(f'{path}: {reason}')}", file=sys.stderr)
     return found
@@ -147,9 +147,9 @@ def parse_run(path: Path, record: dict[str, Any]) -> Run:
 
 
 def _unpack(path: Path, packed: str | None, num_images: Any) -> np.ndarray | None:
-    """Return the per-example correctness [test images], or None where none was stored."""
+    """Return the per-example correctness [test images], or None if none was stored."""
     if type(num_images) is not int or num_images < 0:
-        raise InputError(f"{path}: no whole record (field 'test' tells no number of images)")
+        raise InputError(f"{path}: no whole record (field 'test' has no valid num_images)")
     if not packed:
         return None
     try:
@@ -165,7 +165,7 @@ def _unpack(path: Path, packed: str | None, num_images: Any) -> np.ndarray | Non
 
 
 def runs_frame(runs: list[Run]) -> pd.DataFrame:
-    """Return one row a run; scores are shares, times seconds."""
+    """Return one row per run; scores are shares, times seconds."""
     return pd.DataFrame([_row(run) for run in runs])
 
 
@@ -208,13 +208,13 @@ def score_name(metric: str) -> str:
 
 
 def curve_frame(runs: list[Run]) -> pd.DataFrame:
-    """Return one row a run and step at which the holdout part was scored."""
+    """Return one row per run and step at which the holdout part was scored."""
     rows = [point for run in runs for point in _points(run)]
     return pd.DataFrame(rows, columns=["label", "seed", "step", "seconds", "score"])
 
 
 def _points(run: Run) -> list[dict[str, Any]]:
-    """Return the points of one run's curve; of very many some, evenly spread, and the last."""
+    """Return the points of one run's curve; of very many, some that are evenly spread, and the last."""
     scored = [point for point in run.record["curve"] if point["holdout"] is not None]
     points = [point for point in scored if not math.isnan(point["holdout"][run.metric])]
     every = max(1, -(-len(points) // MOST_POINTS))

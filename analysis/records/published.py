@@ -16,7 +16,7 @@ class Published:
     element: str  # "Table 2"
     row: str
     source: str
-    target: str  # "" where the paper names none
+    target: str  # "" if the paper names none
     quantity: str  # top1, auroc, auroc:<label>, weight:<rank>, or a column of Table 5
     text: str  # as printed: "90.0"
     standing: str  # "measured" by the authors, or "quoted" by them

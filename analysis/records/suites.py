@@ -15,11 +15,11 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class SuiteCell:
-    """One cell of a table or one line of a figure: what was planned for it, and what is there."""
+    """One cell of a table or one line of a figure: its planned runs and those that are done."""
 
     row: str
     column: str
-    at: float | str | None  # the value of what is varied, "all", or None
+    at: float | str | None  # images per class, "all", or None
     source: str
     target: str
     comparison_id: str
@@ -27,19 +27,19 @@ class SuiteCell:
     method: str
     runs: list[Run]  # done, by seed
     planned: int
-    command: str  # what would fill it
+    command: str  # that makes its runs
     reason: str  # why it cannot be run, or ""
-    reference: list[Run]  # fine-tuning of the same bench, by seed
+    reference: list[Run]  # fine-tuning of the same comparison, by seed
 
     @property
     def is_reference(self) -> bool:
-        """Whether this is the fine-tuning that the others of its bench are measured against."""
+        """Whether this is the fine-tuning that the others of its comparison are compared with."""
         return self.method == "finetune" and self.label == REFERENCE
 
 
 @dataclass(frozen=True)
 class Suite:
-    """What one table or figure is made of."""
+    """The plan of one table or figure, with the runs that are done."""
 
     name: str
     element: str  # of the paper, "Table 2"; "" for a suite of ours
@@ -101,7 +101,7 @@ def load_suite(path: Path, results: Path, runs: list[Run]) -> Suite:
 
 
 def _references(runs: list[Run]) -> dict[tuple[str, str, str], list[Run]]:
-    """Return the fine-tuning runs of each (source, target, bench), one a seed."""
+    """Return the fine-tuning runs of each (source, target, comparison), one per seed."""
     groups: dict[tuple[str, str, str], list[Run]] = {}
     for run in runs:
         if run.method == "finetune" and run.label == REFERENCE:
@@ -159,5 +159,5 @@ def _cell(
 
 
 def _seed(run: Run) -> int:
-    """Return what runs of a cell are ordered by."""
+    """Return the sort key of the runs of a cell."""
     return run.seed

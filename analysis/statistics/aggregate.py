@@ -1,4 +1,4 @@
-"""Across targets and methods: Holm's correction, the interquartile mean, the probability of improvement.
+"""Across targets and methods: Holm correction, the interquartile mean, the probability of improvement.
 
 Legend: T targets, S seeds of a target, R resamples.
 """
@@ -94,8 +94,8 @@ def improvement_bootstrap(
 ) -> tuple[float, float, float]:
     """Return the probability of improvement with the percentile interval of a stratified bootstrap.
 
-    This is how Agarwal et al. give it, to set beside theirs. It is too narrow with few seeds: in the same
-    simulation it covers 48 to 85 % with two and 72 to 91 % with three.
+    This is the interval of Agarwal et al., for comparison with theirs. It is too narrow with few seeds:
+    in the same simulation it covers 48 to 85 % with two and 72 to 91 % with three.
     """
     random = np.random.default_rng(seed)
     wins = _wins(x, y)

@@ -1,4 +1,4 @@
-"""Means, differences, their 95 % intervals and what a design could have found.
+"""Means, paired differences, their 95 % intervals and minimum detectable effects.
 
 Legend: S seeds, N test examples, K kinds of test examples, R resamples.
 """
@@ -67,18 +67,18 @@ def crossed_parts(deltas_SN: np.ndarray) -> tuple[float, list[Part]]:
 
     Crossed random effects: a delta is the mean, plus an effect of its seed, of its example (shared by all
     seeds) and of both. The seeds' part is that of the t-interval over the seeds' means, S - 1 degrees of
-    freedom; it holds what is of both, and the rounding of a mean to whole examples, without which two seeds
-    that happen to be right equally often would prove anything. The examples' part is the variance component
-    of the examples over N, N - 1 degrees of freedom. The half width is the root of the sum of the squares of
-    both parts' t half widths (Howe, 1974, Journal of the American Statistical Association 69, for a sum of
-    two variables).
+    freedom; it also contains the effect of both, and the rounding of a mean to whole examples, without which
+    two seeds that happen to have equal scores would make any difference significant. The examples' part is
+    the variance component of the examples over N, N - 1 degrees of freedom. The half width is the
+    root of the sum of the squares of both parts' t half widths (Howe, 1974, Journal of the American
+    Statistical Association 69, for a sum of two variables).
 
     `python -m transferbench.analysis.statistics.simulate --trials 2000`: 100 to 10,000 images, seeds that
     spread by 0 to 2 points, agreement between seeds .1 to .9, effects of 0 and 2 points. The interval
     covers the true effect in 95 to 97 % of trials with five seeds and 94 to 97 % with ten. With three it
     is 94 to 98 % and with two 95 to 99 %: wider than need be where seeds hardly differ and are too
     few to show it. One t for both parts (Satterthwaite's or Cochran's) is no cure: at two or three seeds it
-    errs more often than it says far out, where Holm's correction looks.
+    errs more often than it says far out, where Holm correction looks.
     """
     num_seeds, num_examples = deltas_SN.shape
     mean = float(deltas_SN.mean())
@@ -109,7 +109,8 @@ def two_level_bootstrap(
     """Return the mean of `deltas_SN` and its 95 % percentile interval; too narrow with fewer than ten seeds.
 
     Seeds are resampled, and test examples, which all seeds share. Examples on which every seed agrees are
-    of one kind and drawn together: counts of kinds are multinomial, which is the same law and far quicker.
+    of one kind and drawn together: counts of kinds are multinomial, which has the same distribution and is
+    much faster.
 
     A resample of few seeds varies less than seeds do: in the simulation named at `crossed_parts` this covers
     89 % at two and 90 % at three seeds that spread by 2 points. So `paired_difference` does not use it.
@@ -125,7 +126,7 @@ def two_level_bootstrap(
 
 
 def _difference(mean: float, parts: Sequence[Part], num_seeds: int, note: str) -> Difference:
-    """Return the difference, a share, in points, with what follows from the parts of its error."""
+    """Return the difference (a share) in points, with interval, p-value and minimum detectable effect."""
     if not parts:
         return Difference(100 * mean, math.nan, math.nan, num_seeds, note)
     half = _half_width(parts, TAIL)
@@ -166,7 +167,7 @@ def _root(function: Callable[[float], float], low: float, high: float) -> float:
 
 
 def _detectable(parts: Sequence[Part]) -> float:
-    """Return the mean that is told from 0 with probability .8, each part by its t-test's non-centrality."""
+    """Return the mean that differs from 0 with a power of .8, each part by its t-test's non-centrality."""
     return math.sqrt(sum(variance * _noncentrality(freedom) ** 2 for variance, freedom in parts))
 
 

@@ -1,4 +1,4 @@
-"""Source classes by what runs learned of them, and how far seeds agree on the ranking.
+"""Source classes ranked by learned weight, and how far seeds agree on the ranking.
 
 Legend: S seeds, C source classes, R permutations.
 """
@@ -16,7 +16,7 @@ from .paired import CONFIDENCE, TAIL
 
 TOP = 10
 PERMUTATIONS = 299
-AT_ONCE = 1_000_000  # classes of seeds that are shuffled together, for the sake of memory
+AT_ONCE = 1_000_000  # classes of seeds that are shuffled together, to limit memory
 READABLE = 0.5  # of the first classes, to be shared by two seeds
 
 
@@ -52,7 +52,7 @@ class Stability:
 
 
 def weights_frame(runs: Sequence[Run]) -> pd.DataFrame:
-    """Return the weights of the classes that all runs weighed, one row a class and one column a seed."""
+    """Return the weights of the classes that all runs weighed, one row per class and one column per seed."""
     learned = {run.seed: run.record.get("class_weights") for run in runs}
     columns = {seed: pd.Series(weights, dtype=float) for seed, weights in learned.items() if weights}
     return pd.DataFrame(columns).dropna().rename_axis(index="class", columns="seed")
@@ -86,17 +86,17 @@ def extremes(weights: pd.DataFrame, count: int) -> tuple[pd.DataFrame, pd.DataFr
 
 def rank_correlation(weights: pd.DataFrame) -> float:
     """Return Spearman's correlation of two seeds, as the mean over pairs; nan for a single seed."""
-    return float(_agreement(_standardised(weights.to_numpy().T))) if weights.shape[1] > 1 else math.nan
+    return float(_agreement(_standardized(weights.to_numpy().T))) if weights.shape[1] > 1 else math.nan
 
 
 def stability(weights: pd.DataFrame) -> Stability:
-    """Return how far the seeds agree; chance is what remains when the classes of each are shuffled."""
+    """Return how far the seeds agree; chance is the agreement after shuffling the classes of each seed."""
     num_classes, num_seeds = weights.shape
     top = min(TOP, max(1, num_classes // 2))
     if num_seeds < 2 or num_classes < 2:
         return Stability(num_seeds, num_classes, top)
     weights_SC = weights.to_numpy().T
-    rank_SC, first_SC = _standardised(weights_SC), _first(weights_SC, top)
+    rank_SC, first_SC = _standardized(weights_SC), _first(weights_SC, top)
     by_chance, shared_by_chance = _by_chance(rank_SC, first_SC)
     correlation, overlap = float(_agreement(rank_SC)), float(_agreement(first_SC))
     return Stability(
@@ -113,8 +113,8 @@ def stability(weights: pd.DataFrame) -> Stability:
     )
 
 
-def _standardised(weights_SC: np.ndarray) -> np.ndarray:
-    """Return ranks whose products are Spearman's correlations; zeros for a seed that ranks nothing."""
+def _standardized(weights_SC: np.ndarray) -> np.ndarray:
+    """Return ranks whose products are Spearman's correlations; zeros for a seed with equal weights."""
     rank_SC = pd.DataFrame(weights_SC).rank(axis=1).to_numpy() - (weights_SC.shape[1] + 1) / 2
     norm_S1 = np.linalg.norm(rank_SC, axis=1, keepdims=True)
     return np.divide(rank_SC, norm_S1, out=np.zeros_like(rank_SC), where=norm_S1 > 0)
@@ -130,7 +130,7 @@ def _first(weights_SC: np.ndarray, top: int) -> np.ndarray:
 def _agreement(rows_SC: np.ndarray) -> np.ndarray:
     """Return the mean over pairs of seeds of the product of their rows; leading axes stay."""
     num_seeds = rows_SC.shape[-2]
-    own = (rows_SC**2).sum(axis=(-2, -1))  # what in the square of the sum is no product of two seeds
+    own = (rows_SC**2).sum(axis=(-2, -1))  # the products of a seed with itself in the square of the sum
     return ((rows_SC.sum(axis=-2) ** 2).sum(axis=-1) - own) / (num_seeds * (num_seeds - 1))
 
 
@@ -148,5 +148,5 @@ def _by_chance(*tables_SC: np.ndarray) -> list[np.ndarray]:
 
 
 def _share_of(by_chance: np.ndarray, found: float) -> float:
-    """Return the share of chance that agrees as much as was found; never nothing, for it was found once."""
+    """Return the permutation p-value; at least 1 / (number of permutations + 1)."""
     return float((1 + (by_chance >= found - 1e-9).sum()) / (1 + len(by_chance)))

@@ -1,4 +1,4 @@
-"""Do the intervals hold? Simulated runs with a known effect, through the functions that reports use.
+"""Checks the intervals on simulated runs with a known effect, with the functions that reports use.
 
 python -m transferbench.analysis.statistics.simulate --trials 2000
 
@@ -30,7 +30,7 @@ Compare = Callable[[Sequence[Run], Sequence[Run]], Difference]
 
 @dataclass(frozen=True)
 class Design:
-    """What two methods are compared on; spread and effect in points."""
+    """The design of a comparison of two methods; spread and effect in points."""
 
     num_seeds: int = 3
     num_images: int = 1000
@@ -77,7 +77,7 @@ def coverage(
 ) -> tuple[float, float, float]:
     """Return the share of trials whose interval holds the effect, the share that find one, and its size.
 
-    The size is what `detectable` says, as a root mean square, because variances average out and not roots.
+    The size is the root mean square of `detectable`, because variances can be averaged and roots cannot.
     """
     random = np.random.default_rng(seed)
     held = shown = squares = 0.0
@@ -105,7 +105,7 @@ def by_bootstrap(a_runs: Sequence[Run], b_runs: Sequence[Run]) -> Difference:
 def false_claims(
     design: Design, trials: int, num_methods: int = 6, num_targets: int = 5, seed: int = 0
 ) -> tuple[float, float]:
-    """Return the share of families with any false claim, by Holm-corrected and by plain p-values.
+    """Return the share of families with any false positive, by Holm-corrected and by plain p-values.
 
     A family: so many methods against one reference, on so many targets, none better than it.
     """
@@ -135,7 +135,7 @@ def across_coverage(
     levels, shape = gap * np.arange(num_targets)[:, None], (num_targets, num_seeds)
     above = effect * np.linspace(0.5, 1.5, num_targets)[:, None]
     truth = float(np.mean([0.5 * (1 + math.erf(value / 2)) for value in above.ravel()]))
-    middle = (num_targets - 1) * gap / 2  # of symmetric scores the interquartile mean is the centre
+    middle = (num_targets - 1) * gap / 2  # of symmetric scores the interquartile mean is the center
     held = np.zeros(3)
     for _ in range(trials):
         x, y = levels + above + random.normal(size=shape), levels + random.normal(size=shape)
@@ -186,7 +186,7 @@ def _coverage_table(trials: int) -> Iterator[str]:
 
 
 def _bootstrap_table(trials: int) -> Iterator[str]:
-    """Yield the coverage of the two-level bootstrap beside that of `paired_difference`, in fewer trials."""
+    """Yield the coverage of the two-level bootstrap next to that of `paired_difference`, in fewer trials."""
     few = max(trials // 4, 1)
     yield f"\nCoverage, %, at 1,000 images, agreement .5, effect 2; {few} trials, 500 resamples"
     yield "seeds spread  bootstrap  paired_difference"
@@ -197,7 +197,7 @@ def _bootstrap_table(trials: int) -> Iterator[str]:
 
 
 def _claims_table(trials: int) -> Iterator[str]:
-    """Yield how often families in which nothing is better claim something."""
+    """Yield how often families without any effect have a significant result."""
     most = 100 * (LEVEL + 1.645 * math.sqrt(LEVEL * CONFIDENCE / trials))
     yield "\nFamilies of 6 methods x 5 targets without any effect: share with a claim, %"
     yield f"(of a true 5 %, up to {most:.1f} % is binomial error)"
@@ -209,7 +209,8 @@ def _claims_table(trials: int) -> Iterator[str]:
 
 def _power_table(trials: int) -> Iterator[str]:
     """Yield how often an effect of 2 points is found, and one of the size named detectable."""
-    yield f"\nShare of trials that find an effect, %; detectable: said to be found in {100 * POWER:.0f} %"
+    power = f"{100 * POWER:.0f} % power"
+    yield f"\nShare of trials that find an effect, %; detectable: minimum detectable effect at {power}"
     yield "seeds spread  of 2 points  detectable, points  of that size   (1,000 images)"
     for num_seeds, spread in itertools.product(SEEDS, (0.0, 0.5, 1.0)):
         design = Design(num_seeds, spread=spread)
@@ -219,7 +220,7 @@ def _power_table(trials: int) -> Iterator[str]:
 
 
 def _across_table(trials: int) -> Iterator[str]:
-    """Yield the coverage of what is said across targets."""
+    """Yield the coverage of the intervals across targets."""
     yield "\nCoverage over 5 targets, %; effect and gap between targets in standard deviations between seeds"
     yield "seeds effect gap  IQM  improvement  its percentile bootstrap"
     for num_seeds, (effect, gap) in itertools.product(SEEDS, ((0.5, 1.0), (3.0, 5.0))):

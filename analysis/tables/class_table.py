@@ -1,4 +1,4 @@
-"""Tables of what a method learned of the source: its classes by weight, and whether seeds agree on it."""
+"""Tables of the learned class weights, and of how far seeds agree on their ranking."""
 
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -12,29 +12,29 @@ from ..statistics.ranking import TOP, Stability, ranking, stability, weights_fra
 from .table import Cell, SuiteTables, Table
 
 NOTE = (
-    "Weights are means over seeds of what a run learned for each source class, with the least and the"
-    " greatest. Two seeds agree by the first classes that they share, and by Spearman's rank correlation of"
-    " all classes, both as means over pairs of seeds; by chance is what comes out when the classes of each"
-    " seed are shuffled. First classes may be read where two seeds share at least half of them, and more than"
+    "Weights are means over seeds of the learned weight of each source class, with the lowest and the"
+    " highest. Two seeds agree by the first classes that they share, and by Spearman's rank correlation of"
+    " all classes, both as means over pairs of seeds; by chance is the result when the classes of each"
+    " seed are shuffled. Interpret first classes only if two seeds share at least half of them, and more than"
     " by chance (5 %)."
 )
 
 
 def sentence(label: str, found: Stability) -> str:
-    """Return whether the first classes of a ranking may be read, and why."""
+    """Return whether the first classes of a ranking may be interpreted, and why."""
     if found.num_classes == 0:
-        return f"{label}: no weights of source classes are there, so there is no ranking."
+        return f"{label}: no learned weights of source classes, so there is no ranking."
     if not found.is_known:
         return (
             f"{label}: one ranking of {found.num_classes} classes from {found.num_seeds} seed;"
-            " whether another seed would rank them so cannot be said, so it is not to be read."
+            " one seed does not show whether the ranking is stable, so do not interpret it."
         )
     if found.is_readable:
-        verdict = "the first classes are stable enough to be read"
+        verdict = "the first classes are stable enough to interpret"
     elif found.is_agreement:
-        verdict = "seeds agree by more than chance, but on too few of the first classes to read single ones"
+        verdict = "seeds agree more than by chance, but on too few first classes to interpret single ones"
     else:
-        verdict = "seeds do not agree by more than chance, so the ranking is not to be read"
+        verdict = "seeds do not agree by more than chance, so do not interpret the ranking"
     shared = (
         f"of {found.num_seeds} seeds two share {wording.number(found.overlap)} of their first {found.top}"
         f" classes (by chance {wording.number(found.overlap_chance)};"
@@ -63,7 +63,7 @@ def suite_tables(suite: Suite, title: str) -> SuiteTables:
 
 
 def name_of(suite: Suite, cell: SuiteCell) -> str:
-    """Return what a ranking is called: its target, and its method where there are several."""
+    """Return the name of a ranking: its target, and its method if there are several."""
     return cell.column if len(suite.rows) == 1 else f"{cell.column}, {cell.row}"
 
 
@@ -92,7 +92,7 @@ def _class_lines(suite: Suite, cell: SuiteCell) -> list[list[Cell]]:
 
 
 def _class_numbers(cell: SuiteCell, published: list[Published]) -> pd.DataFrame:
-    """Return every class of a ranking in full precision, and the published ones beside."""
+    """Return every class of a ranking in full precision, with the published ones."""
     frame = ranking(weights_frame(cell.runs))
     peers = pd.DataFrame(
         {
@@ -110,10 +110,10 @@ def _class_numbers(cell: SuiteCell, published: list[Published]) -> pd.DataFrame:
 def _stability_table(suite: Suite, found: Sequence[tuple[SuiteCell, Stability]]) -> Table:
     """Return how far the seeds agree on each ranking."""
     head = ["for", "seeds", "classes", "first classes shared", "by chance", "p"]
-    head += ["rank correlation", "lowest", "95 % by chance", "p ", "may be read"]
+    head += ["rank correlation", "lowest", "95 % by chance", "p ", "interpretable"]
     lines = [_stability_line(name_of(suite, cell), cell, item) for cell, item in found]
     rows = [{"row": cell.row, "target": cell.target, **_stability_numbers(item)} for cell, item in found]
-    return Table("How far seeds agree on the ranking", head, lines, pd.DataFrame(rows), "stability")
+    return Table("Agreement of seeds on the ranking", head, lines, pd.DataFrame(rows), "stability")
 
 
 def _stability_numbers(found: Stability) -> dict[str, object]:
@@ -128,7 +128,7 @@ def _stability_line(name: str, cell: SuiteCell, found: Stability) -> list[Cell]:
     digests = tuple(run.digest for run in cell.runs)
     shared = f"{wording.number(found.overlap)} of {found.top}" if found.is_known else wording.ABSENT
     chance = wording.interval(*found.correlation_chance, 2) if found.is_known else wording.ABSENT
-    verdict = ("yes" if found.is_readable else "no") if found.is_known else "cannot be said"
+    verdict = ("yes" if found.is_readable else "no") if found.is_known else "unknown"
     return [
         Cell(name),
         Cell(str(found.num_seeds), found.num_seeds, digests),

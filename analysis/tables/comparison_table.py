@@ -1,4 +1,4 @@
-"""The comparison table: one row a method, as numbers, as text and as Markdown."""
+"""The comparison table: one row per method, as numbers and as text."""
 
 import math
 from dataclasses import replace
@@ -19,17 +19,17 @@ from .table import Cell, Table
 STREAMS = ("target", "source", "holdout")
 METHOD_NOTE = (
     "Scores are means over seeds on the test part, with 95 % t-intervals. Differences are paired with"
-    " fine-tuning by seed and, for accuracy, by test image; their intervals cross t-intervals for seeds"
-    " and for test images, and are at 95 % or somewhat wider with two or three seeds. A difference is"
-    " called found where it holds after Holm's correction. The time of a step is the median over runs;"
-    " images and training (preparation and steps) are means a run; pre-training is counted apart. Memory,"
-    " where it is known, is the most of any run: of the GPU's tensors, or on a CPU of the whole process"
-    " with its libraries and images."
+    " fine-tuning by seed and, for accuracy, by test image; their confidence intervals (CI) combine"
+    " t-intervals over seeds and over test images, and are somewhat wider than 95 % with two or three seeds."
+    " p-values are Holm-corrected for the number of methods. The power is that of a single test without"
+    " correction. Time per step is the median over runs; images and training (preparation and steps) are"
+    " means per run; pre-training is counted separately. Memory, if known, is the highest of all runs: of"
+    " the GPU's tensors, or on a CPU of the whole process with its libraries and images."
 )
 
 
 def comparison_table(comparison: Comparison) -> pd.DataFrame:
-    """Return one row a label, the best mean score first; scores in percent, times in seconds."""
+    """Return one row per label, the best mean score first; scores in percent, times in seconds."""
     reference = comparison.reference
     base = runs_frame(reference)["seconds_per_step"].median() if reference else math.nan
     rows = [_row(label, runs, reference, base) for label, runs in comparison.by_label.items()]
@@ -114,7 +114,7 @@ def _cells(row: dict[str, Any], comparison: Comparison) -> dict[str, Cell]:
         "from fine-tuning, points": Cell(
             "reference" if row["label"] == REFERENCE else difference, row["difference"]
         ),
-        "a step": Cell(wording.duration(row["seconds_per_step"]), row["seconds_per_step"]),
+        "time per step": Cell(wording.duration(row["seconds_per_step"]), row["seconds_per_step"]),
         "step, ratio": Cell(wording.number(row["step_ratio"], decimals=2), row["step_ratio"]),
         "memory": Cell(_memory(row["peak_memory_bytes"]), row["peak_memory_bytes"]),
         **{name: Cell(wording.count(value), value) for name, value in images.items()},
@@ -124,12 +124,12 @@ def _cells(row: dict[str, Any], comparison: Comparison) -> dict[str, Cell]:
 
 
 def _memory(num_bytes: float) -> str:
-    """Return an amount of memory, "1.25 GB", of records old enough not to have it a dash."""
+    """Return an amount of memory, "1.25 GB", a dash for old records without it."""
     return wording.ABSENT if math.isnan(num_bytes) else f"{wording.count(num_bytes)}B"
 
 
 def _pretraining(shared_seconds: float, own_seconds: float) -> str:
-    """Return the seconds of pre-training, those that all methods share apart from the method's own."""
+    """Return the seconds of pre-training, shared by all methods and the method's own."""
     parts = [(shared_seconds, "shared"), (own_seconds, "own")]
     return " + ".join(f"{wording.duration(value)} {name}" for value, name in parts if value) or "none"
 
@@ -157,7 +157,7 @@ def _difference(row: dict[str, Any]) -> Difference:
 
 
 def title(comparison: Comparison) -> str:
-    """Return "source → target", or the target alone where no source images are used."""
+    """Return "source → target", or the target alone if no source images are used."""
     if comparison.source == "none":
         return f"{comparison.target}, without source images"
     return f"{comparison.source} → {comparison.target}"

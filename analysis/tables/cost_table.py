@@ -1,4 +1,4 @@
-"""The cost of a transfer: steps times seconds a step, by part, and against fine-tuning."""
+"""The cost of a transfer: steps times seconds per step, by part, and as a ratio to fine-tuning."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -17,8 +17,8 @@ from .table import Cell, SuiteTables, Table
 PASSES_TRAINED, PASSES_JUDGED = 3, 1  # forward and, at twice its work, backward; forward alone
 STREAMS = ("target", "source", "holdout")
 NOTE = (
-    "A total is steps times seconds a step; with a pre-trained source, only the pre-training that is a"
-    " method's own is counted. The ratio by passes counts three for an image that is trained on and one for"
+    "A total is steps times seconds per step; with a pre-trained source, only the method's own"
+    " pre-training is counted. The ratio by passes counts three for an image that is trained on and one for"
     " an image that gives a reward."
 )
 
@@ -50,7 +50,7 @@ COLUMNS: dict[str, Callable[[float], str]] = {
 
 
 def measured(cell: SuiteCell) -> Cost:
-    """Return the cost of a cell's runs: the median of seconds a step, means of the rest."""
+    """Return the cost of a cell's runs: the median of seconds per step, means of the rest."""
     own_steps, own_seconds = _pretraining(cell.runs, shared=False)
     shared_steps, shared_seconds = _pretraining(cell.runs, shared=True)
     steps = fmean(run.record["num_steps"] for run in cell.runs)
@@ -68,7 +68,7 @@ def measured(cell: SuiteCell) -> Cost:
 
 
 def printed(element: str, row: str, source: str) -> Cost | None:
-    """Return the published cost of a method, its totals as printed; None where the paper has none."""
+    """Return the published cost of a method, its totals as printed; None if the paper has none."""
     rows = {name: _printed_row(element, name, source) for name in (row, REFERENCE)}
     if not all(rows.values()):
         return None
@@ -98,14 +98,14 @@ def _images_per_step(numbers: dict[str, float]) -> dict[str, float]:
 
 
 def _pretraining(runs: Sequence[Run], shared: bool) -> tuple[float, float]:
-    """Return steps and seconds of pre-training, a run."""
+    """Return steps and seconds of pre-training per run."""
     items = [item for run in runs for item in run.record["pretraining"] if item["shared"] == shared]
     steps, seconds = sum(item["steps"] for item in items), sum(item["seconds"] for item in items)
     return steps / len(runs), seconds / len(runs)
 
 
 def step_seconds(runs: Sequence[Run]) -> float:
-    """Return the median over runs of seconds a step; nan without runs."""
+    """Return the median over runs of seconds per step; nan without runs."""
     return median(run.record["seconds"]["per_step_median"] for run in runs) if runs else math.nan
 
 
@@ -120,7 +120,7 @@ def _work(images: dict[str, float]) -> float:
 
 
 def _ratio(value: float, base: float) -> float:
-    """Return value over base; nan where the base is nothing."""
+    """Return value over base; nan if the base is zero."""
     return value / base if base else math.nan
 
 
@@ -150,12 +150,12 @@ def cost_tables(suite: Suite, title: str) -> list[Table]:
 
 
 def name_of(suite: Suite, cell: SuiteCell) -> str:
-    """Return what a cell is called: its row, and its target where there are several."""
+    """Return the name of a cell: its row, and its target if there are several."""
     return cell.row if len(suite.columns) == 1 else f"{cell.row} on {cell.column}"
 
 
 def _line(name: str, kind: str, cost: Cost | None, digests: tuple[str, ...]) -> list[Cell]:
-    """Return one line of the table; empty where nothing was run."""
+    """Return one line of the table; empty without runs."""
     if cost is None:
         return [Cell(name), Cell(kind), *[Cell() for _ in COLUMNS]]
     pairs = zip(COLUMNS.values(), astuple(cost), strict=True)
@@ -163,7 +163,7 @@ def _line(name: str, kind: str, cost: Cost | None, digests: tuple[str, ...]) -> 
 
 
 def _parts_table(suite: Suite, cells: Sequence[SuiteCell]) -> Table:
-    """Return the seconds of a step by part, means over runs; the rest is what lies in no part."""
+    """Return the seconds of a step by part, means over runs; the rest is outside of all parts."""
     names = unique(part for cell in cells for run in cell.runs for part in run.record["seconds"]["parts"])
     parts = [_parts(cell.runs, names) for cell in cells]
     lines, rows = [], []
@@ -176,7 +176,7 @@ def _parts_table(suite: Suite, cells: Sequence[SuiteCell]) -> Table:
 
 
 def _parts(runs: Sequence[Run], names: list[str]) -> dict[str, float]:
-    """Return the mean seconds of a step: in each part, in none, and in all."""
+    """Return the mean seconds per step: of each part, outside of all parts, and in total."""
     seconds = [(run.record["seconds"], max(1, run.record["num_steps"])) for run in runs]
     parts = {name: fmean(item["parts"].get(name, 0.0) / steps for item, steps in seconds) for name in names}
     whole = fmean(item["step"] / steps for item, steps in seconds)
@@ -184,23 +184,22 @@ def _parts(runs: Sequence[Run], names: list[str]) -> dict[str, float]:
 
 
 def sentences(suite: Suite) -> list[str]:
-    """Return one sentence a method about its step against fine-tuning's."""
+    """Return one sentence per method about its time per step."""
     cells = [cell for cell in suite.cells if cell.runs and not cell.is_reference]
     return [f"{name_of(suite, cell)}: {_step_sentence(suite, cell)}." for cell in cells]
 
 
 def _step_sentence(suite: Suite, cell: SuiteCell) -> str:
-    """Return how long a step takes against one of fine-tuning, where they ran on the same device."""
+    """Return the time per step as a ratio to fine-tuning's, if both ran on the same device."""
     if not cell.reference:
-        return "no run of fine-tuning with the same settings, so its step is not compared"
+        return "no run of fine-tuning with the same settings, so its time per step is not compared"
     devices = {run.record["environment"]["device"] for run in [*cell.runs, *cell.reference]}
     if len(devices) > 1:
-        return (
-            f"its step is not compared with fine-tuning's, for they ran on {wording.listing(sorted(devices))}"
-        )
+        names = wording.listing(sorted(devices))
+        return f"its time per step is not compared with fine-tuning's because they ran on {names}"
     ours, published = measured(cell), printed(suite.element, cell.row, cell.source)
     parts = [
-        f"a step takes {wording.ratio(ours.step_ratio)} times one of fine-tuning{_spread(cell)}",
+        f"a step takes {wording.ratio(ours.step_ratio)} times as long as in fine-tuning{_spread(cell)}",
         f"counted by passes {wording.ratio(ours.passes_ratio)}",
     ]
     if published:

@@ -1,4 +1,4 @@
-"""A table as CSV that a spreadsheet shows and does not compute."""
+"""CSV that a spreadsheet shows as text: no name is run as a formula."""
 
 import pandas as pd
 
@@ -6,9 +6,9 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def csv_text(frame: pd.DataFrame) -> str:
-    """Return the table as CSV: a name that a spreadsheet would take for a formula stands behind a quote.
+    """Return the table as CSV, with a quote before any name that a spreadsheet would run as a formula.
 
-    Names may be a stranger's folders; where they have to come back as they are, there is Parquet.
+    Names may come from downloaded folders. Parquet files keep them unchanged.
     """
     shown = frame.copy()
     shown.columns = [_shown(name) for name in frame.columns]

@@ -9,7 +9,7 @@ from ..wording import MINUS
 from .csv_text import csv_text
 from .table import Table
 
-# what Markdown reads as more than text; the bar is escaped in cells only
+# characters with a meaning in Markdown; the bar is escaped in cells only
 MARKDOWN = re.compile(r"[\\`*_\[\]>~$]|<(?=[A-Za-z/!?])|&(?=#?\w+;)")
 LATEX = {
     "\\": r"\textbackslash{}",

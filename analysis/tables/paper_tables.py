@@ -1,4 +1,4 @@
-"""Every table and figure of a suite as one section: tables, sentences, and what is missing."""
+"""A suite as one section of text: tables, sentences, missing cells and notes."""
 
 import re
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from .table import SuiteTables, Table
 
 @dataclass(frozen=True)
 class Missing:
-    """A cell that is not whole, and what would fill it."""
+    """A cell that lacks runs, and the command that makes them."""
 
     row: str
     column: str
@@ -27,7 +27,7 @@ class Missing:
 
 @dataclass(frozen=True)
 class PaperTable:
-    """What a reader sees of one suite; all text is raw."""
+    """The text and tables of one suite; nothing is escaped yet."""
 
     name: str
     element: str  # of the paper; "" for a suite of ours
@@ -42,7 +42,7 @@ class PaperTable:
 
 
 def paper_table(suite: Suite, made: SuiteTables) -> PaperTable:
-    """Return what a reader sees of a suite, given its tables."""
+    """Return the section of a suite, given its tables."""
     return PaperTable(
         suite.name,
         suite.element,
@@ -70,7 +70,7 @@ def _printed_notes(suite: Suite) -> list[str]:
 
 
 def _run_notes(suite: Suite) -> list[str]:
-    """Return what makes the runs of a comparison less comparable than their equal bench says."""
+    """Return notes on differences between the runs of a comparison, such as machines or commits."""
     groups: dict[tuple[str, str, str], list[Run]] = {}
     for run in suite.runs:
         groups.setdefault((run.source, run.target, run.comparison_id), []).append(run)
@@ -78,7 +78,7 @@ def _run_notes(suite: Suite) -> list[str]:
 
 
 def missing(suite: Suite) -> list[Missing]:
-    """Return the cells that are not whole, each with the command that fills it or why it cannot be run."""
+    """Return the cells that lack runs, each with the command that fills it or why it cannot be run."""
     return [
         Missing(
             cell.row,
@@ -94,7 +94,7 @@ def missing(suite: Suite) -> list[Missing]:
 
 
 def missing_line(item: Missing) -> str:
-    """Return one line of the list of what is missing, before its command or reason."""
+    """Return one line of the list of missing cells, before its command or reason."""
     if item.num_planned and item.num_done:
         return f"{item.row}, {item.column}: {item.num_planned - item.num_done} of {item.num_planned} runs"
     return f"{item.row}, {item.column}"
@@ -109,14 +109,14 @@ def to_text(section: PaperTable) -> str:
         if i == 0:
             lines += [f"- {markdown_text(claim)}" for claim in section.sentences] + [""]
     if section.missing:
-        lines += ["Not run yet, or not whole:", ""]
+        lines += ["Not run yet, or incomplete:", ""]
         lines += [f"- {_missing_text(item)}" for item in section.missing] + [""]
     lines += ["Notes:", *[f"- {markdown_text(note)}" for note in section.notes], ""]
     return "\n".join([*lines, f"Made by {_code(section.command)}.", ""])
 
 
 def _missing_text(item: Missing) -> str:
-    """Return one line of the list of what is missing, in Markdown."""
+    """Return one line of the list of missing cells, in Markdown."""
     what = _code(item.text) if item.is_command else markdown_text(f"cannot be run: {item.text}")
     return f"{markdown_text(missing_line(item))}: {what}"
 

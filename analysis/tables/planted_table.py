@@ -1,4 +1,4 @@
-"""Planted sources: do the learned weights find the classes that help, and what is that worth?
+"""Planted sources: whether the learned weights find the helpful classes, and the gain from that.
 
 Legend: S seeds, C source classes.
 """
@@ -25,18 +25,18 @@ from .table import Cell, SuiteTables, Table
 FOUND = 0.9  # an AUC from which on the truth counts as found
 MATTERS = 3.0  # points by which oracle weights have to beat uniform ones
 NOTE = (
-    "AUC is the chance that a class that helps weighs more than a harmful one, with a 95 % t-interval over"
-    " seeds. The share of the oracle's gap is (accuracy − uniform) / (oracle − uniform), a ratio of means of"
-    " differences paired by seed, with Fieller's 95 % interval; it has none where the gap itself may be zero."
-    " Steps until found: the median over the seeds whose AUC passed 0.9 at a point of the curve. Rank"
-    " correlation: Spearman's, of all classes, mean over pairs of seeds. A step is measured against"
-    " one of fine-tuning."
+    "AUC is the probability that a helpful class has a higher weight than a harmful one, with a 95 %"
+    " t-interval over seeds. The share of the oracle's gap is (accuracy − uniform) / (oracle − uniform), a"
+    " ratio of means of differences paired by seed, with Fieller's 95 % interval; there is none if the gap's"
+    " own interval includes zero. Steps until found: the median over the seeds whose AUC passed 0.9 on the"
+    " curve. Rank correlation: Spearman's, of all classes, mean over pairs of seeds. The time per step"
+    " is a ratio to fine-tuning's."
 )
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one method made of a planted source; nan where it weighs nothing, or seeds are too few."""
+    """The result of one method on a planted source; nan without weights, or with too few seeds."""
 
     auc: tuple[float, float, float]
     gap: tuple[float, float, float]
@@ -48,7 +48,7 @@ class Finding:
 
 
 def auc(weights: Mapping[str, float], truth: Mapping[str, float]) -> float:
-    """Return the chance that a class that helps weighs more than a harmful one, ties counting half."""
+    """Return the probability that a helpful class has a higher weight than a harmful one; ties count half."""
     names = list(truth)
     rank_C = pd.Series([weights[name] for name in names]).rank().to_numpy()
     helps_C = np.array([truth[name] > 0 for name in names])
@@ -59,8 +59,8 @@ def auc(weights: Mapping[str, float], truth: Mapping[str, float]) -> float:
 def fieller(above_S: Sequence[float], gap_S: Sequence[float]) -> tuple[float, float, float]:
     """Return the ratio of two means that are paired by seed, and Fieller's 95 % interval.
 
-    The interval holds every ratio r at which the mean of above - r gap is not told from zero by a t-test. It
-    is nan where the mean of the gap itself is not: then every ratio, or all but some, would be in it.
+    The interval holds every ratio r at which the mean of above - r gap does not differ from zero in a t-test.
+    It is nan if the mean of the gap does not differ from zero either: then it would hold almost every ratio.
     """
     a, b = np.asarray(above_S, float), np.asarray(gap_S, float)
     if len(a) == 0 or b.mean() == 0:
@@ -90,7 +90,7 @@ def steps_until_found(run: Run) -> float:
 
 
 def finding(suite: Suite, cell: SuiteCell) -> Finding:
-    """Return what a cell's method found, beside the uniform and oracle weights of its bench."""
+    """Return the result of a cell's method, against uniform and oracle weights of its comparison."""
     weighed = [run for run in cell.runs if run.record["class_weights"] and run.record.get("source_truth")]
     aucs = [auc(run.record["class_weights"], run.record["source_truth"]) for run in weighed]
     reached = [step for run in weighed if not math.isnan(step := steps_until_found(run))]
@@ -110,7 +110,7 @@ def finding(suite: Suite, cell: SuiteCell) -> Finding:
 
 
 def runs_of(suite: Suite, cell: SuiteCell, weights: str) -> list[Run]:
-    """Return the runs of the same bench with uniform, or with oracle weights."""
+    """Return the runs of the same comparison with uniform or with oracle weights."""
     cells = [
         c for c in suite.cells if c.comparison_id == cell.comparison_id and c.method == "l2tl" and c.runs
     ]
@@ -188,7 +188,7 @@ def _numbers(found: Finding) -> dict[str, float]:
 
 
 def _sentence(suite: Suite, oracle: SuiteCell) -> str:
-    """Return whether knowing the truth pays on this problem."""
+    """Return whether oracle weights help on this problem."""
     points, low, high = _difference(oracle.runs, runs_of(suite, oracle, "uniform"))
     verdict = "matters" if points >= MATTERS and low > 0 else "is not shown to matter"
     return (

@@ -1,4 +1,4 @@
-"""Tables of test scores: one line a method, or one line a method and kind of number."""
+"""Tables of test scores: one line per method, or one per method and kind of number."""
 
 import math
 from dataclasses import replace
@@ -14,7 +14,7 @@ from .table import Cell, SuiteTables, Table
 
 SCORE_NOTE = (
     "Ours are means over seeds on the test part, in percent, with 95 % t-intervals. Differences from"
-    " fine-tuning are paired by seed and, for accuracy, by test image. Claims are corrected by Holm for the"
+    " fine-tuning are paired by seed and, for accuracy, by test image. p-values are Holm-corrected for the"
     " number of comparisons in this table."
 )
 PUBLISHED_NOTE = (
@@ -57,7 +57,7 @@ def score_tables(found: list[Result], title: str) -> list[Table]:
 
 
 def score_table(title: str, found: list[Result], slug: str = "") -> Table:
-    """Return the scores: a line a method for one column, else a line a method and kind of number."""
+    """Return the scores: one line per method for one column, else one line per method and kind of number."""
     columns = unique(result.column for result in sorted(found, key=lambda result: result.cell is None))
     rows = unique(result.row for result in found)
     by_place = {(result.row, result.column): result for result in found}
@@ -105,12 +105,12 @@ def _lines(row: str, found: list[Result | None]) -> list[list[Cell]]:
 
 
 def printed_entry(result: Result) -> Cell:
-    """Return what the paper prints."""
+    """Return the published score."""
     return Cell(result.printed.text, result.printed.value) if result.printed else Cell()
 
 
 def score_entry(result: Result) -> Cell:
-    """Return what was measured: the mean and its interval; empty where nothing was."""
+    """Return the measured mean and its interval; empty without runs."""
     if not result.runs:
         return Cell()
     mean, low, high = result.score
@@ -118,7 +118,7 @@ def score_entry(result: Result) -> Cell:
 
 
 def ours_entry(result: Result) -> Cell:
-    """Return what was measured, and on how many seeds."""
+    """Return the measured mean, its interval and the number of seeds."""
     entry = score_entry(result)
     if not result.runs:
         return entry
@@ -127,7 +127,7 @@ def ours_entry(result: Result) -> Cell:
 
 
 def from_printed_entry(result: Result) -> Cell:
-    """Return by how much the mean is above what is printed."""
+    """Return by how many points the mean is above the published score."""
     points = result.from_printed
     return Cell() if math.isnan(points) else Cell(wording.number(points, sign=True), points, digests(result))
 
@@ -150,7 +150,7 @@ def digests(result: Result) -> tuple[str, ...]:
 
 
 def numbers(found: list[Result]) -> pd.DataFrame:
-    """Return one row a score, in full precision; scores in percent, differences in points."""
+    """Return one row per score, in full precision; scores in percent, differences in points."""
     return pd.DataFrame([_numbers(result) for result in found])
 
 

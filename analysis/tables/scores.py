@@ -1,4 +1,4 @@
-"""Test scores: published, ours, and the differences from both, cell by cell and in words."""
+"""Test scores: published and measured, their differences, and sentences about them."""
 
 import math
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ MEAN = "mean"  # over labels
 
 @dataclass(frozen=True)
 class Result:
-    """One score of a table: what is printed, what was measured, and how they differ."""
+    """One score of a table: published, measured, and the differences."""
 
-    panel: str  # the table that it stands in, where a suite has several
+    panel: str  # its table, if a suite has several
     row: str
     column: str
     where: str  # "L2TL on birds", to begin a sentence
@@ -35,7 +35,7 @@ class Result:
 
     @property
     def from_printed(self) -> float:
-        """By how many points the mean is above what is printed; nan where one of them is missing."""
+        """By how many points the mean is above the published score; nan if one of them is missing."""
         return self.score[0] - self.printed.value if self.printed else math.nan
 
 
@@ -57,7 +57,7 @@ def label_results(suite: Suite) -> list[Result]:
 
 
 def _completed(suite: Suite, measured: list[Result], by_label: bool = False) -> list[Result]:
-    """Return the scores with Holm's correction, after the published scores that no cell stands for."""
+    """Return the scores with Holm correction, after the published scores without a cell."""
     return [*_printed_alone(suite, measured, by_label), *corrected(measured)]
 
 
@@ -68,12 +68,12 @@ def _cell_result(suite: Suite, cell: SuiteCell, panel: str, column: str) -> Resu
     where = f"{cell.row} on {cell.column}"
     if panel:
         is_all = cell.at in (None, "all")
-        where += " with all images" if is_all else f" with {cell.at} image{'s' * (cell.at != 1)} a class"
+        where += " with all images" if is_all else f" with {cell.at} image{'s' * (cell.at != 1)} per class"
     return _result(cell, panel, column, where, printed, cell.runs, cell.reference)
 
 
 def label_names(suite: Suite) -> list[str]:
-    """Return what is scored of each label: "auroc:<label>" for every label, and "auroc", their mean."""
+    """Return the metrics of a multi-label suite: "auroc:<label>" per label, and "auroc", their mean."""
     names = [name for run in suite.runs for name in run.record["test"] if name.startswith("auroc:")]
     targets = {cell.target for cell in suite.cells}
     printed = [item.quantity for item in of_element(suite.element) if item.target in targets]
@@ -118,7 +118,7 @@ def _result(
 
 
 def _printed_alone(suite: Suite, measured: list[Result], by_label: bool) -> list[Result]:
-    """Return what the paper prints in the suite's columns and no cell of the plan stands for."""
+    """Return the published scores of the suite's columns that have no cell in the plan."""
     joined = {result.printed for result in measured}
     sources = {cell.source for cell in suite.cells}
     headings = {cell.target: cell.column for cell in suite.cells}
@@ -145,7 +145,7 @@ def sentences(found: list[Result]) -> list[str]:
 
 
 def across_sentences(found: list[Result]) -> list[str]:
-    """Return one sentence a method about all its targets, where two or more have runs of fine-tuning too."""
+    """Return one sentence per method about all its targets, if two or more have runs of fine-tuning too."""
     compared = [r for r in found if r.cell and r.runs and r.cell.reference and not r.cell.is_reference]
     by_row = [(row, [r for r in compared if r.row == row]) for row in unique(r.row for r in compared)]
     return [
@@ -154,7 +154,7 @@ def across_sentences(found: list[Result]) -> list[str]:
 
 
 def _across(row: str, found: list[Result]) -> str:
-    """Return what a method and fine-tuning reach over several targets."""
+    """Return the scores of a method and of fine-tuning over several targets."""
     ours = [[100 * run.score for run in result.runs] for result in found]
     base = [[100 * run.score for run in result.cell.reference] for result in found if result.cell]
     share, low, high = probability_of_improvement(ours, base)

@@ -1,4 +1,4 @@
-"""What a step of a method costs, as measured beside fine-tuning: in the same bench, on the same machine."""
+"""The time per step of each method as a ratio to fine-tuning, within a comparison and on the same machine."""
 
 import pandas as pd
 
@@ -10,10 +10,10 @@ PLACE = ["source", "target", "comparison_id", "device", "host", "threads"]  # wh
 
 
 def step_costs(runs: list[Run]) -> dict[str, str]:
-    """Say by label how many times as long as fine-tuning's a step takes: "1.67 (5 runs)".
+    """Return by label the time per step as a ratio to fine-tuning's: "1.67 (5 runs)".
 
-    Medians over the runs of a place are compared; "1.20 to 1.80 (9 runs)" is from the least to the most
-    over places. Labels that were nowhere run beside fine-tuning are left out.
+    Medians over the runs of a place are compared; "1.20 to 1.80 (9 runs)" is the lowest and the highest
+    ratio over places. Labels without a run of fine-tuning in the same place are left out.
     """
     if not runs:
         return {}

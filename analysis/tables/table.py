@@ -38,7 +38,7 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """A table, and its numbers as a data frame, which has rows and columns of its own."""
+    """A table as text, and its numbers as a data frame; the two may differ in rows and columns."""
 
     title: str
     columns: Sequence[str]

@@ -82,7 +82,7 @@ def test_pictures_are_read_as_they_were_written(written):
 )
 def test_a_broken_file_of_pictures_is_named(written, change):
     written.write_text(json.dumps(json.loads(written.read_text()) | change))
-    with pytest.raises(InputError, match="no whole file of pictures") as caught:
+    with pytest.raises(InputError, match="no valid file of images") as caught:
         class_images.read_pictures(written)
     assert str(written) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -90,7 +90,7 @@ def test_a_broken_file_of_pictures_is_named(written, change):
 
 def test_a_cut_file_of_pictures_is_named(written):
     written.write_text(written.read_text()[:100])
-    with pytest.raises(InputError, match=r"imagenet-birds.json: no whole file of pictures"):
+    with pytest.raises(InputError, match=r"imagenet-birds.json: no valid file of images"):
         class_images.read_pictures(written)
 
 
@@ -142,6 +142,6 @@ def test_each_image_goes_into_the_page_by_itself(written):
 def test_class_pictures_in_words(written):
     text = class_images.class_pictures_alternative(class_images.read_pictures(written), weights_of(), 2)
     assert text == (
-        "5 images of the target birds beside images of classes of imagenet. Highest weights: bee 0.95 ± 0.07,"
+        "5 images of the target birds next to images of classes of imagenet. Highest weights: bee 0.95 ± 0.07,"
         " oak 0.60 ± 0.14; lowest: sea 0.05 ± 0.07, cup 0.30 ± 0.14."
     )

@@ -93,7 +93,7 @@ def test_first_classes_that_seeds_share_may_be_read():
     assert found.correlation < 0.2
     assert found.is_readable
     assert sentence("birds", found).startswith(
-        "birds: the first classes are stable enough to be read: of 3 seeds two share 10.0 of their first 10"
+        "birds: the first classes are stable enough to interpret: of 3 seeds two share 10.0 of their first 10"
         " classes (by chance 0.2; p = 0.0033); the rank correlation of all 500 is "
     )
 
@@ -104,7 +104,7 @@ def test_weak_agreement_is_told_from_chance_but_not_read():
     found = stability(frame(*(truth + random.normal(0, 0.6, (3, 500)))))
     assert 0.1 < found.correlation < 0.4
     assert not found.is_readable
-    assert "by more than chance, but on too few of the first classes" in sentence("birds", found)
+    assert "more than by chance, but on too few first classes" in sentence("birds", found)
 
 
 def test_to_share_a_few_of_the_first_classes_is_not_enough():
@@ -148,8 +148,8 @@ def test_one_seed_says_nothing():
     assert math.isnan(found.correlation)
     assert not found.is_readable
     assert sentence("birds", found) == (
-        "birds: one ranking of 30 classes from 1 seed; whether another seed would rank them so cannot be"
-        " said, so it is not to be read."
+        "birds: one ranking of 30 classes from 1 seed; one seed does not show whether the ranking is stable,"
+        " so do not interpret it."
     )
 
 
@@ -173,8 +173,8 @@ def test_one_seed_is_a_table_without_a_spread(results):
     assert first == ["birds", "1", "c29", "0.97", "–"]
     assert len(section.tables[0].rows) == 10
     assert len(section.tables[0].numbers) == 30
-    assert section.tables[1].rows[0][-1].text == "cannot be said"
-    assert "cannot be said" in section.sentences[0]
+    assert section.tables[1].rows[0][-1].text == "unknown"
+    assert "one seed does not show" in section.sentences[0]
 
 
 def test_a_method_that_learns_no_weights_has_no_ranking(results):
@@ -182,7 +182,7 @@ def test_a_method_that_learns_no_weights_has_no_ranking(results):
     assert weights_frame(suite.runs).empty
     section = suite_section(suite)
     assert section.tables[0].rows == []
-    assert section.sentences == ["birds: no weights of source classes are there, so there is no ranking."]
+    assert section.sentences == ["birds: no learned weights of source classes, so there is no ranking."]
 
 
 def test_published_classes_stand_beside_ours_in_their_own_order(results):

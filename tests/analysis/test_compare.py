@@ -76,7 +76,7 @@ def test_words_that_several_benches_share_pair_nothing(tmp_path):
     write(b, comparison_id="newer", digest="other")
     write(a, target="pets"), write(b, target="pets")
     text = compare_results(a, b).text
-    assert "several comparisons have these words, so none of them are paired" in text
+    assert "several comparisons have these settings, so none of them are paired" in text
     assert {row[0] for row in rows(text)} == {"pets"}
 
 

@@ -179,7 +179,7 @@ def test_shots_without_differences_are_scores_alone():
     figure = shots.shots_figure(shots_of(), gaps_of().head(0), LOOK, "Accuracy", 2)
     assert len(figure.axes) == 2
     text = shots.shots_alternative(shots_of(), gaps_of().head(0), "Accuracy")
-    assert text == "Accuracy on the test part against 1 to all images a class, 2 methods on 2 targets."
+    assert text == "Accuracy on the test part against 1 to all images per class, 2 methods on 2 targets."
 
 
 def test_shots_in_words_name_the_largest_difference_of_either_sign():
@@ -187,8 +187,8 @@ def test_shots_in_words_name_the_largest_difference_of_either_sign():
     gaps.loc[3, ["points", "low", "high"]] = [-6.5, -8.0, 0.5]
     text = shots.shots_alternative(shots_of(), gaps, "Accuracy")
     assert text.endswith(
-        "Largest difference from fine-tuning: L2TL on birds at 5 a class, \N{MINUS SIGN}6.5"
-        " (\N{MINUS SIGN}8.0 to +0.5) points; 7 of 8 intervals leave out zero, uncorrected."
+        "Largest difference from fine-tuning: L2TL on birds at 5 per class, \N{MINUS SIGN}6.5"
+        " (\N{MINUS SIGN}8.0 to +0.5) points; 7 of 8 intervals exclude zero (not corrected)."
     )
 
 
@@ -226,8 +226,8 @@ def test_curves_do_not_spend_the_axis_on_the_first_steps():
 def test_curves_in_words_name_the_two_highest_at_the_end():
     text = curves.curves_alternative(curves_of(["A", "B", "L2TL"]), "AUROC")
     assert text == (
-        "AUROC on the holdout part while training, 3 methods on 2 targets. Highest means at the last step, in"
-        " percent: birds: L2TL 52.0, then A 42.0; pets: L2TL 52.0, then A 42.0."
+        "AUROC on the holdout part during training, 3 methods on 2 targets. Highest means at the last step,"
+        " in percent: birds: L2TL 52.0, then A 42.0; pets: L2TL 52.0, then A 42.0."
     )
 
 

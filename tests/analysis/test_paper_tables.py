@@ -120,8 +120,8 @@ def test_table_5_comes_out_equal_to_the_papers(results):
     for line in (ours["L2TL"], published["L2TL"]):
         assert (line["step, ratio to fine-tuning"], line["ratio by passes"]) == ("3.57", "3.33")
     assert section.sentences[1] == (
-        "L2TL: a step takes 3.57 times one of fine-tuning (3.57 to 3.57 on 3 seeds); counted by passes 3.33;"
-        " in the paper 3.57, by passes 3.33."
+        "L2TL: a step takes 3.57 times as long as in fine-tuning (3.57 to 3.57 on 3 seeds); counted by"
+        " passes 3.33; in the paper 3.57, by passes 3.33."
     )
 
 
@@ -297,7 +297,7 @@ def test_steps_on_different_devices_are_not_compared(results):
     ]
     section = section_of(results, cells, view="cost")
     assert section.sentences == [
-        "L2TL: its step is not compared with fine-tuning's, for they ran on cuda and tpu."
+        "L2TL: its time per step is not compared with fine-tuning's because they ran on cuda and tpu."
     ]
     assert any("tpu on cloud" in note for note in section.notes)
 
@@ -318,7 +318,7 @@ def test_low_shot_has_one_table_a_target_and_one_column_a_number_of_images(resul
     assert written == {"figure3.csv", "figure3-pets.csv"}
     assert [table.title for table in section.tables] == ["Figure 3: Mine, birds", "Figure 3: Mine, pets"]
     assert section.tables[0].columns == ["method", "number", "5", "all"]
-    assert section.sentences[0].startswith("L2TL on birds with 5 images a class: +10.0")
+    assert section.sentences[0].startswith("L2TL on birds with 5 images per class: +10.0")
     assert len(section.tables[0].numbers) == 8
 
 

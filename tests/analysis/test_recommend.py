@@ -99,7 +99,7 @@ def test_other_targets_are_weaker_evidence_and_said_to_be(tmp_path):
         write(tmp_path, target, {label: share - 0.02 * i for label, share in SKILL.items()})
     text = recommend(tmp_path, "aircraft; rm -rf /")
     assert text.startswith("There are no runs on aircraft; rm -rf /. The following is from 4 other targets (")
-    assert "weaker evidence. Try L2TL: in the mean over targets it is +" in text
+    assert "weaker evidence. Try L2TL: on average over targets it is +" in text
     assert text.endswith("`transferbench bench 'target=aircraft; rm -rf /'` measures it.")
     assert "Take fine-tuning" in recommend(tmp_path, "aircraft", seconds=20)
     assert "Fine-tuning does not fit into the budget; of the methods that fit" in recommend(

@@ -311,7 +311,7 @@ def test_a_torn_file_of_a_failed_run_stops_nothing(tmp_path):
     (folder / "error.json").write_text('{"error": ')
     (folder / "heartbeat").write_text("[]")
     assert [(item.state, item.reason) for item in run_log.unfinished(tmp_path)] == [
-        ("not finished", "its process is gone")
+        ("not finished", "its process has ended")
     ]
 
 
@@ -349,7 +349,7 @@ def test_an_axis_has_round_numbers_and_shows_the_best_whole():
 
 
 def test_names_in_a_figure_do_not_cover_each_other():
-    placed = svg_charts._apart({"a": 10.0, "b": 11.0, "c": 100.0, "d": 101.0}, 15, 0, 110)
+    placed = svg_charts._spread_out({"a": 10.0, "b": 11.0, "c": 100.0, "d": 101.0}, 15, 0, 110)
     ordered = [placed[name] for name in "abcd"]
     assert all(after - before >= 15 for before, after in zip(ordered, ordered[1:], strict=False))
     assert ordered[0] == 10

@@ -1,0 +1,93 @@
+"""Test scores of one comparison, seed by seed."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .. import wording
+from ..records.comparison import REFERENCE, Comparison
+from ..records.load import runs_frame, score_name
+from ..statistics.paired import mean_interval
+from .drawing import Drawing
+from .style import (
+    BAR,
+    DASHED,
+    INK,
+    NARROWEST,
+    PAPER,
+    WIDTH,
+    Style,
+    freeze_layout,
+    jitter,
+    lowest_shown,
+    mark_off_scale,
+    new_figure,
+    style_axes,
+    wrap_label,
+)
+
+
+def accuracy_figure(runs: pd.DataFrame, look: dict[str, Style], score_name: str) -> Figure:
+    """Return the score of every seed, and each method's mean with its 95 % interval.
+
+    A score far below the others is an arrow at the edge, with its number.
+
+    Args:
+        runs: one row per run, with label, seed and score (a share).
+        look: the style of each label, from `styles`.
+        score_name: name of the score, for the axis.
+    """
+    means = accuracy_means(runs)
+    figure = new_figure(WIDTH, 0.9 + 0.42 * len(means))
+    axes = style_axes(figure.add_subplot())
+    if REFERENCE in set(means["label"]):
+        center = means.loc[means["label"] == REFERENCE, "score"].item()
+        axes.axvline(center, zorder=1, **DASHED)
+    lowest = lowest_shown(means["score"])
+    for place, mean in enumerate(means.to_dict("records")):
+        color, marker, _ = look[mean["label"]]
+        if mean["score"] < lowest:
+            continue
+        scores = 100 * runs.loc[runs["label"] == mean["label"]].sort_values("seed")["score"].to_numpy()
+        axes.scatter(
+            scores, place + 0.24 + jitter(scores), s=17, color=color, alpha=0.6, linewidths=0, zorder=3
+        )
+        axes.plot([mean["low"], mean["high"]], [place] * 2, color=color, linewidth=2.6, **BAR)
+        axes.plot(mean["score"], place, marker, color=color, markeredgecolor=PAPER, markersize=9, zorder=4)
+    _widen(axes)
+    edge = axes.get_xlim()[0]
+    axes.set_xlim(left=edge)
+    for label, score in means.loc[means["score"] < lowest, ["label", "score"]].to_numpy():
+        place = list(means["label"]).index(label)
+        mark_off_scale(axes, (edge, place), "<", wording.number(score), look[label].color)
+    axes.tick_params(axis="y", pad=8)
+    axes.set_yticks(range(len(means)), [wrap_label(label) for label in means["label"]])
+    axes.set_ylim(len(means) - 0.45, -0.55)
+    axes.set_xlabel(f"{score_name} on the test part, %")
+    axes.grid(axis="x", color=INK, alpha=0.12)
+    axes.spines["left"].set_visible(False)
+    return freeze_layout(figure)
+
+
+def accuracy_means(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the data of the accuracy figure: label, mean score in percent and its interval, the best first."""
+    rows = []
+    for label, group in runs.groupby("label"):
+        score, low, high = mean_interval(100 * group["score"].to_numpy())
+        rows.append({"label": label, "score": score, "low": low, "high": high, "num_seeds": len(group)})
+    return pd.DataFrame(rows).sort_values(["score", "label"], ascending=[False, True], ignore_index=True)
+
+
+def _widen(axes: Axes) -> None:
+    """Let the axis of scores span NARROWEST points at least."""
+    low, high = axes.get_xlim()
+    if high - low < NARROWEST:
+        center = (low + high) / 2
+        axes.set_xlim(center - NARROWEST / 2, center + NARROWEST / 2)
+
+
+def comparison_drawing(comparison: Comparison, look: dict[str, Style]) -> Drawing:
+    """Return the scores of a comparison."""
+    frame = runs_frame(comparison.runs)
+    figure = accuracy_figure(frame, look, score_name(comparison.metric))
+    return Drawing(figure, frame[["label", "seed", "score"]])
