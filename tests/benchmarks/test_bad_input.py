@@ -284,7 +284,7 @@ def test_results_do_not_go_among_images(says, tmp_path):
         given += {"run": ["method=scratch"], "bench": ["methods=scratch"]}.get(command, [])
         given = [o.replace("target=", "targets=") if command == "suite small" else o for o in given]
         error = says(*given)
-        assert error.startswith(f"results={link}: the images of {tmp_path / 'pets'} lie in it"), error
+        assert error.startswith(f"results={link}: contains the images of {tmp_path / 'pets'}; "), error
     assert sorted(tmp_path.rglob("*")) == before
 
 

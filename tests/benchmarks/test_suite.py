@@ -106,8 +106,11 @@ def test_a_plan_says_of_which_images_it_is():
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ("target=dtd", "target=dtd: a suite takes targets=NAME,NAME"),
-        ("methods=l2tl", "methods=l2tl: a suite takes seeds=NUMBER; its methods are the suite's rows"),
+        ("target=dtd", "target=dtd: not a setting of a suite; expected targets=NAME,NAME"),
+        (
+            "methods=l2tl",
+            "methods=l2tl: not a setting of a suite; expected seeds=NUMBER; the suite file names the methods",
+        ),
         ("seeds=none", "seeds=none: expected a whole number of 1 or more"),
         ("seeds", "'seeds': expected name=value, as targets=dtd,food"),
     ],
