@@ -125,7 +125,7 @@ def test_saving_takes_a_hundredth_of_the_time_at_most(config_of, tmp_path, monke
 
 @contextmanager
 def begun(results: Path) -> Iterator[subprocess.Popen[str]]:
-    """Start a bench in a process of its own, and wait until one of its workers takes steps."""
+    """Start a bench in a new process, and wait until one of its workers takes steps."""
     given = ("methods=scratch", "seeds=2", "recipe.steps=100000", "workers=1", "device=cpu")
     command = [sys.executable, "-m", "transferbench.benchmarks.cli", "bench", *given, f"results={results}"]
     piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
