@@ -88,7 +88,7 @@ def test_every_method_has_a_row():
 def test_images_that_are_not_here_leave_a_reason(root):
     (cell,) = cells(table("table4", "source=glyphs", "targets=aircraft"), fetch=False)
     assert cell.configs == []
-    assert cell.reason.startswith("aircraft: not here")
+    assert cell.reason.startswith("aircraft: missing")
 
 
 def test_a_source_of_a_parts_own_gives_way_to_the_users():
