@@ -92,9 +92,9 @@ def _bench(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     with _fast_imports():
-        from .commands.bench import single
+        from .commands.bench import run_single
 
-    return single(arguments.overrides)
+    return run_single(arguments.overrides)
 
 
 def _suite(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""What tests share: a cache of their own, and problems small enough for a CPU."""
+"""Fixtures of all tests: a separate cache, and problems small enough for a CPU."""
 
 import gc
 import multiprocessing
@@ -48,7 +48,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(autouse=True)
 def _collected() -> None:
-    """Let collections of garbage pass over the modules: a run begins with one, and torch is large."""
+    """Freeze imported modules: each run starts with a garbage collection, which torch makes slow."""
     if len(sys.modules) > frozen[-1]:
         frozen.append(len(sys.modules))
         gc.collect()
@@ -57,7 +57,7 @@ def _collected() -> None:
 
 @pytest.fixture(scope="module")
 def forked() -> Iterator[None]:
-    """Let a bench fork its workers, which have torch then; test_reproduce.py starts new ones."""
+    """Fork the workers of a bench: they need not import torch again. test_reproduce.py spawns them."""
     fork = multiprocessing.get_context("fork")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(multiprocessing, "get_context", lambda kind: fork)
@@ -90,12 +90,8 @@ def config_of() -> Callable[..., RunConfig]:
 
 @pytest.fixture(scope="session")
 def built_of() -> Callable[[RunConfig], BuiltProblem]:
-    """Pose a problem whose networks start from random weights: nothing is pre-trained."""
-
-    def build(config: RunConfig) -> BuiltProblem:
-        return build_problem(config)
-
-    return build
+    """Build a problem whose networks start from random weights."""
+    return build_problem
 
 
 @pytest.fixture(scope="session")
@@ -113,7 +109,7 @@ def build(
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A machine without network, with a cache and a data root of its own."""
+    """A machine without network, with a separate cache and data root."""
     monkeypatch.setenv("TRANSFERBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TRANSFERBENCH_DATA", str(tmp_path / "data"))
     monkeypatch.delenv("TRANSFERBENCH_MIRROR", raising=False)
@@ -125,7 +121,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
-    """A mirror on loopback; nobody else is asked."""
+    """A mirror on the loopback interface, the only one that is used."""
     (tmp_path / "served").mkdir()
     with loopback(tmp_path / "served") as server:
         monkeypatch.setenv("TRANSFERBENCH_MIRROR", server.url)

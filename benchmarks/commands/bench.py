@@ -75,7 +75,7 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
     return 1 if failed else 0
 
 
-def single(overrides: Sequence[str]) -> int:
+def run_single(overrides: Sequence[str]) -> int:
     """Run one method with one seed, in this process or in all processes that torchrun has started.
 
     Args:
@@ -90,10 +90,10 @@ def single(overrides: Sequence[str]) -> int:
     from ...datasets import distributed
 
     with distributed.process_group():
-        return _single(overrides)
+        return _run_single(overrides)
 
 
-def _single(overrides: Sequence[str]) -> int:
+def _run_single(overrides: Sequence[str]) -> int:
     import torch
 
     from ...datasets import distributed

@@ -1,4 +1,4 @@
-"""What tables and figures are made of: cells, the runs of each, and the plan that tells of them."""
+"""Plan suites: the cells of a table or figure, the runs of each cell, and the plan file for the analysis."""
 
 import re
 import shlex
@@ -24,30 +24,30 @@ from .plan import row_of
 
 FORMAT = 1
 SEEDS = 3  # "averaged using three runs" (Zhu et al., section 5)
-OWN = ("source", "targets", "seeds")  # of a suite, not of a run
+SUITE_SETTINGS = ("source", "targets", "seeds")  # of the suite as a whole, not of a run
 
 
 @dataclass(frozen=True)
 class Suite:
-    """One table or figure: what is compared, on what, and how it is shown."""
+    """One table or figure: its rows, its images, and how it is shown."""
 
     name: str
-    element: str  # of the paper, as "Table 2"
+    element: str  # element of the paper, as "Table 2"
     title: str
-    view: str
+    view: str  # kind of table or figure
     source: str
-    stands_for: str  # the paper's source that cannot be had
+    stands_for: str  # source of the paper that is not public; `source` replaces it
     targets: list[str]
     num_seeds: int
-    rows: dict[str, dict[str, Any]]
-    vary: dict[str, list[Any]]
-    settings: dict[str, str]  # of every row, in the way of overrides
-    command: str
+    rows: dict[str, dict[str, Any]]  # title -> method and overrides
+    vary: dict[str, list[Any]]  # setting -> its values
+    settings: dict[str, str]  # overrides of every row
+    command: str  # command line that makes the suite
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One place in a table or figure, and the runs that fill it."""
+    """One cell of a table or point of a figure, and its runs."""
 
     row: str
     target: str
@@ -55,25 +55,30 @@ class Cell:
     method: str
     overrides: list[str]
     configs: list[RunConfig]
-    reason: str  # why it cannot be filled; empty where it can
+    reason: str  # why it stays empty; "" if it does not
 
 
 def load(name: str, given: Sequence[str]) -> list[Suite]:
-    """Read a suite, its parts if it has any, with what the user gave.
+    """Read a suite, or all its parts, with the user's overrides.
 
-    Raises: InputError for an unknown suite, or a part that is missing.
+    Args:
+        name: name of the suite.
+        given: the overrides.
+
+    Raises:
+        InputError: the suite or a part is unknown, or an override is wrong.
     """
     outer = read_suite(name)
-    own, asked = _asked(given)
+    own, asked = _split_overrides(given)
     command = " ".join(["transferbench suite", name, *(shlex.quote(o) for o in given)])
     suites = []
     for part, pinned in outer.get("parts", {name: {}}).items():
-        if "source" in pinned and "source" in own:  # a source of this part's own, beside the user's
+        if "source" in pinned and "source" in own:  # this part has a fixed source
             continue
         inner = read_suite(part) | {k: outer[k] for k in ("source", "targets") if k in outer} | own | pinned
         settings = _settings(read_suite(part), outer if "parts" in outer else {}) | asked
         targets = inner["targets"]
-        alone = inner["view"] == "labels"  # its columns are labels, so it has one target
+        alone = inner["view"] == "labels"  # its columns are labels, hence one target per table
         for chosen in [[t] for t in targets] if alone else [targets]:
             suites.append(
                 Suite(
@@ -94,8 +99,8 @@ def load(name: str, given: Sequence[str]) -> list[Suite]:
     return suites
 
 
-def _asked(given: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Part what the user gave into what belongs to the suite, and overrides of its runs."""
+def _split_overrides(given: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Split the user's overrides into settings of the suite and settings of its runs."""
     own: dict[str, Any] = {}
     asked = {}
     for override in given:
@@ -103,9 +108,9 @@ def _asked(given: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
         if not equals or not value:
             raise InputError(f"'{override}': expected name=value, as targets=dtd,food")
         if key in ("target", "method", "methods", "seed"):
-            right = {"target": "targets=NAME,NAME"}.get(key, "seeds=NUMBER; its methods are the suite's rows")
-            raise InputError(f"{key}={value}: a suite takes {right}")
-        if key in OWN:
+            right = {"target": "targets=NAME,NAME"}.get(key, "seeds=NUMBER; the suite file names the methods")
+            raise InputError(f"{key}={value}: not a setting of a suite; expected {right}")
+        if key in SUITE_SETTINGS:
             own[key] = value.split(",") if key == "targets" else value
         else:
             asked[key] = value
@@ -115,12 +120,12 @@ def _asked(given: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def _settings(*suites: Mapping[str, Any]) -> dict[str, str]:
-    """Merge the settings of suites; the last one's win."""
+    """Merge the settings of suites; later ones override earlier ones."""
     return dict(setting.split("=", 1) for suite in suites for setting in suite.get("settings", []))
 
 
 def _name(suite: str, part: str, own: Mapping[str, Any], alone: Sequence[str]) -> str:
-    """Name the plan's file: suites on other images do not share one."""
+    """Return the name of the plan file; suites on other images get other names."""
     outer = [] if part == suite or suite == "paper" else [suite]
     given = [own[key] for key in ("source",) if key in own]
     images = [planted.short_name(p) for p in [*given, *(alone or own.get("targets", []))]]
@@ -128,21 +133,27 @@ def _name(suite: str, part: str, own: Mapping[str, Any], alone: Sequence[str]) -
 
 
 def _rows(rows: Any) -> dict[str, dict[str, Any]]:
-    """Give the rows; `every method` is a row for each file in methods/."""
+    """Return the rows; `every method` stands for one row per file in methods/."""
     if rows != "every method":
         return rows
     return {methods.load(m).title: {"method": m} for m in methods.names() if m != "pretrain"}
 
 
 def cells(suite: Suite, fetch: bool = True) -> list[Cell]:
-    """Plan every cell. What is not here, or too small, becomes a cell with a reason.
+    """Plan every cell; a cell whose images are missing or too few gets a reason and no runs.
 
-    Raises: InputError for a wrong setting.
+    Args:
+        suite: the suite.
+        fetch: download missing images.
+
+    Raises:
+        InputError: a setting is wrong.
     """
-    return [_cell(suite, row, target, at, fetch) for row, target, at in _places(suite)]
+    return [_cell(suite, row, target, at, fetch) for row, target, at in _positions(suite)]
 
 
-def _places(suite: Suite) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def _positions(suite: Suite) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield row, target and varied settings of every cell."""
     varied = [dict(zip(suite.vary, values, strict=True)) for values in product(*suite.vary.values())]
     yield from product(suite.rows, suite.targets, varied)
 
@@ -165,12 +176,12 @@ def _cell(suite: Suite, row: str, target: str, at: dict[str, Any], fetch: bool) 
 
 
 def _written(value: Any) -> str:
-    """Write a value of a suite's file as an override has it."""
+    """Return a value of a suite file in the syntax of an override."""
     return "null" if value is None else str(value)
 
 
 def _why_missing(source: str, target: str, settings: Mapping[str, str], fetch: bool) -> str:
-    """Say which images are not here, in one line; fetches what can be fetched."""
+    """Return one line on the images that are not here, or an empty string; download them if `fetch`."""
     locate.set_places(settings.get("data.root"), settings.get("data.mirror"))
     try:
         datasets.require([source, target], fetch)
@@ -180,7 +191,7 @@ def _why_missing(source: str, target: str, settings: Mapping[str, str], fetch: b
 
 
 def _too_few(request: Request) -> str:
-    """Say that a class has fewer training images than the shots."""
+    """Return one line if a class has fewer training images than the shots, else an empty string."""
     labels = datasets.load(request.target).part("train").labels
     if not request.shots or labels.ndim != 1 or (least := int(np.bincount(labels).min())) >= request.shots:
         return ""
@@ -188,17 +199,20 @@ def _too_few(request: Request) -> str:
 
 
 def write_plan(suite: Suite, planned: Sequence[Cell], incompatible: Mapping[str, str], results: Path) -> Path:
-    """Write what the suite is made of, for the analysis: `results/suites/<name>.json`.
+    """Write the plan of a suite for the analysis: `results/suites/<name>.json`.
 
     Args:
         suite: the suite.
         planned: its cells.
-        incompatible: why a row cannot run on a problem, by `row_of`.
+        incompatible: reason why a row cannot run on a problem, by `row_of`.
         results: the results folder.
+
+    Returns:
+        The file.
     """
     path = results / "suites" / f"{suite.name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    stand_in = f"{suite.stands_for} is not public: {suite.source} stands in for it."
+    stand_in = f"{suite.stands_for} is not public: {suite.source} replaces it."
     plan = {
         "format": FORMAT,
         "name": suite.name,
@@ -208,13 +222,13 @@ def write_plan(suite: Suite, planned: Sequence[Cell], incompatible: Mapping[str,
         "command": suite.command,
         "stands_for": suite.stands_for,
         "notes": [stand_in] if suite.stands_for else [],
-        "cells": [_plain(suite, cell, incompatible, results) for cell in planned],
+        "cells": [_cell_json(suite, cell, incompatible, results) for cell in planned],
     }
     write_json(path, plan)
     return path
 
 
-def _plain(suite: Suite, cell: Cell, incompatible: Mapping[str, str], results: Path) -> dict[str, Any]:
+def _cell_json(suite: Suite, cell: Cell, incompatible: Mapping[str, str], results: Path) -> dict[str, Any]:
     first = cell.configs[0] if cell.configs else None
     words = [*cell.overrides, f"methods={cell.method}", f"seeds={suite.num_seeds}"]
     return {

@@ -1,4 +1,4 @@
-"""Images from disk: as many a second as torchvision's loader, none decoded in vain, no waiting for them."""
+"""Images from disk: rate relative to torchvision's loader, number of decoded images, waiting time."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,9 +27,9 @@ from .interleaved import Rounds, cpu_clock, race, show
 NUM_CLASSES, PER_CLASS, QUALITY = 4, 96, 90
 WIDTH, HEIGHT = 500, 375  # a typical image of ImageNet
 SIZE, SIDE, BATCH_SIZE = 224, 256, 32
-NUM_BATCHES = NUM_CLASSES * PER_CLASS // BATCH_SIZE  # of a turn: an epoch
-LEAST = {"JPEG": 1.0, "the cache": 5.0}  # times torchvision's rate
-WAIT = 5.0  # % of a step
+NUM_BATCHES = NUM_CLASSES * PER_CLASS // BATCH_SIZE  # batches of an epoch
+LEAST = {"JPEG": 1.0, "the cache": 5.0}  # smallest rate relative to torchvision's
+WAIT = 5.0  # longest wait for data, in % of a step
 
 
 class Counting:
@@ -49,7 +49,7 @@ class Counting:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write JPEGs with the detail of photographs: smooth shapes, and some grain."""
+    """Write JPEGs that cost as much to decode as photographs: smooth shapes with some grain."""
     root = tmp_path_factory.mktemp("photos")
     rng = np.random.default_rng(0)
     for c in range(NUM_CLASSES):
@@ -65,9 +65,9 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("workers", sorted({1, num_cores()}))
 def bench_images_a_second(benchmark: Any, photos: Path, workers: int) -> None:
-    """Draw epochs of 224 px from JPEGs and from the uint8 cache, with as many workers.
+    """Time epochs at 224 px from JPEGs and from the uint8 cache, with equal numbers of workers.
 
-    A turn begins with nothing decoded and ends with nobody at work, so that none works in another's turn.
+    An epoch starts without decoded images and ends without active workers: epochs do not overlap.
     """
     rivals = _epochs(photos, workers)
     times = race(benchmark, Rounds(rivals), count=7, warmup=1)
@@ -81,7 +81,7 @@ def bench_images_a_second(benchmark: Any, photos: Path, workers: int) -> None:
 
 
 def bench_cpu_of_an_image(benchmark: Any, photos: Path) -> None:
-    """Count the CPU time of the same epochs, whoever works: on shared cores this stays steady."""
+    """Measure the CPU time of the same epochs, which varies less on shared cores."""
     rivals = _epochs(photos, workers=0)
     times = race(benchmark, Rounds(rivals, cpu_clock), count=7, warmup=1)
     for name in rivals:
@@ -93,7 +93,7 @@ def bench_cpu_of_an_image(benchmark: Any, photos: Path) -> None:
 
 
 def bench_l2tl_from_disk(benchmark: Any, photos: Path) -> None:
-    """Take the source from JPEGs: the step waits for none, and decodes no candidate in vain."""
+    """Time L2TL steps with a source of JPEGs: the wait for images, and the number of decoded ones."""
     size = "resnet18, 64 px"
     memory: Any
     memory, built = build("l2tl", *ON_CPU[size])

@@ -1,4 +1,4 @@
-"""A fine-tuning step against a bare torch loop and timm's: on the same ready batches, and with its data."""
+"""A fine-tuning step relative to a bare torch loop and timm's: on equal ready batches, and with its data."""
 
 from collections.abc import Iterator
 from itertools import repeat
@@ -16,12 +16,12 @@ from .build import SIZES, build, stepper
 from .interleaved import Rounds, device_clock, race, show
 from .reference_loops import timm_loop, torch_loop
 
-MOST = 1.03  # of the faster rival
+MOST = 1.03  # largest cost relative to the faster rival
 
 
 @pytest.mark.parametrize("size", SIZES)
 def bench_finetune_step(benchmark: Any, size: str) -> None:
-    """Take the same batch again and again: what is compared is the step alone."""
+    """Time steps on one fixed batch, without data loading."""
     method: Any = build("finetune", *SIZES[size])[0]
     batch = next(method.target)
     method.target = repeat(batch)
@@ -39,7 +39,7 @@ def bench_finetune_step(benchmark: Any, size: str) -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 def bench_finetune_with_data(benchmark: Any, size: str) -> None:
-    """Take images in memory through each one's own crops: ours by batch, torchvision's by image."""
+    """Time steps with random crops of images in memory: ours crop a batch, torchvision's one image."""
     method, built = build("finetune", *SIZES[size])
     net, recipe, split = method.net, built.problem.recipe, built.problem.target
     rivals = {
@@ -55,7 +55,7 @@ def bench_finetune_with_data(benchmark: Any, size: str) -> None:
 
 
 class _Images(Dataset[tuple[torch.Tensor, int]]):
-    """A split's images, cropped, mirrored and normalised one by one."""
+    """The images of a split, cropped, flipped and normalized one by one."""
 
     def __init__(self, split: Split) -> None:
         augment = split.augment

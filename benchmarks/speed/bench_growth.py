@@ -1,4 +1,4 @@
-"""How cost grows with source classes, images, candidates and actions; and what the policy takes of a step."""
+"""Growth of cost with source classes, images, candidates and actions; share of the policy in a step."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,11 +21,11 @@ CLASSES = (10, 100, 1_000, 10_000, 21_841)
 IMAGES = (1_000, 10_000, 100_000, 1_000_000, 14_000_000)
 CANDIDATES = (1, 2, 5, 10, 20)
 ACTIONS = (6, 11, 21, 51, 101)
-FLAT = 1.25  # what is to cost the same
+FLAT = 1.25  # largest ratio of costs that should be equal
 
 
 def policy_step(num_classes: int, num_actions: int) -> Callable[[], Tensor]:
-    """Give all that a policy does in a step: sample, log-probability, and one update."""
+    """Return a function that does all work of a policy in a step: sample, log-probability, one update."""
     config = policy_config(replace(Settings(), num_actions=num_actions).resolved(), 20_000)
     policy = Policy(num_classes, config, 0, DEVICE)
     reward = torch.tensor(0.5, device=DEVICE)
@@ -40,7 +40,7 @@ def grow(
     count: int = 8,
     most: float | None = None,
 ) -> None:
-    """Race the sizes of one axis, leave the curve for the figure, and the last size's cost / the first's."""
+    """Time the sizes of one axis; store the curve for the figure, and the ratio of last to first size."""
     times = race(benchmark, Rounds({str(n): rivals[n] for n in rivals}, device_clock(DEVICE)), count)
     points = [[n, 1e3 * times.median(str(n))] for n in rivals]
     benchmark.extra_info["curve"] = {"what": what, "axis": axis, "points": points}
@@ -50,33 +50,33 @@ def grow(
 
 
 def bench_growth_with_classes(benchmark: Any) -> None:
-    """Race policies over few and many source classes."""
+    """Time policies over few and many source classes."""
     rivals: dict[int, Callable[[], object]] = {n: policy_step(n, 11) for n in CLASSES}
     grow(benchmark, "policy, 11 actions", "source classes", rivals)
 
 
 def bench_growth_with_actions(benchmark: Any) -> None:
-    """Race policies of few and many actions over 1,000 classes."""
+    """Time policies of few and many actions over 1,000 classes."""
     rivals: dict[int, Callable[[], object]] = {n: policy_step(1_000, n) for n in ACTIONS}
     grow(benchmark, "policy, 1,000 source classes", "actions", rivals)
 
 
 def draw_of(num_images: int, labels: Tensor) -> Callable[[], object]:
-    """Give a draw of 1,280 candidates: labels alone, no image is there."""
+    """Return a function that draws 1,280 candidates; it needs labels only."""
     pixels = MemoryPixels(torch.empty(0), torch.empty(0))
-    index = torch.zeros(1, dtype=torch.long).expand(num_images)  # its length alone is asked for
+    index = torch.zeros(1, dtype=torch.long).expand(num_images)  # only its length is used
     split = Split(f"made/{num_images}", ("c",) * 1_000, pixels, labels, index, Augment(16))
     return split.stream(1_280, 0).draw
 
 
 def bench_growth_with_images(benchmark: Any) -> None:
-    """Race draws of 1,280 candidates out of small and large sources."""
+    """Time draws of 1,280 candidates out of small and large sources."""
     rivals = {n: draw_of(n, torch.arange(n, dtype=torch.int32) % 1_000) for n in IMAGES}
     grow(benchmark, "draw of 1,280 candidates", "source images", rivals, count=20, most=FLAT)
 
 
 def bench_draw_of_labels_near(benchmark: Any) -> None:
-    """Race a draw out of a large source with one whose labels lie all in one place: what caches miss."""
+    """Time a draw out of a large source, and one whose labels share an address: cost of cache misses."""
     n = IMAGES[-1]
     rivals = {
         "spread": draw_of(n, torch.arange(n, dtype=torch.int32) % 1_000),
@@ -88,7 +88,7 @@ def bench_draw_of_labels_near(benchmark: Any) -> None:
 
 
 def bench_growth_with_candidates(benchmark: Any) -> None:
-    """Race L2TL steps with few and many candidates for each source image that is kept."""
+    """Time L2TL steps with few and many candidates for each source image that is kept."""
     rivals: dict[int, Callable[[], object]] = {
         m: stepper(build("l2tl", "recipe.batch_size=32", f"method.multiplier={m}")[0]) for m in CANDIDATES
     }
@@ -97,7 +97,7 @@ def bench_growth_with_candidates(benchmark: Any) -> None:
 
 @pytest.mark.parametrize("size", list(SIZES)[1:])
 def bench_policy_share(benchmark: Any, size: str) -> None:
-    """Compare the policy over all of ImageNet's 21,841 classes, 101 actions each, with a step's cost."""
+    """Compare the cost of a policy over 21,841 classes (ImageNet-21k), 101 actions each, with a step."""
     rivals = {"policy": policy_step(21_841, 101), "step": stepper(build("l2tl", *SIZES[size])[0])}
     times = race(benchmark, Rounds(rivals, device_clock(DEVICE)), count=10, warmup=2)
     show(benchmark, "policy, 21,841 classes and 101 actions", 1e3 * times.median("policy"), "ms")

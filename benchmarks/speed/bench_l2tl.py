@@ -1,4 +1,4 @@
-"""An L2TL step against a fine-tuning step, beside the quotient of their floating-point operations."""
+"""Cost of an L2TL step relative to fine-tuning, next to the ratio of their floating-point operations."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ import pytest
 from .build import ON_CPU, SIZES, build, flops, stepper
 from .interleaved import Rounds, device_clock, race, show
 
-NEAR_FLOOR = 1.05
-BY_GRADIENTS = 1.5  # steps of the paper's, at most
+NEAR_FLOOR = 1.05  # largest cost relative to the ratio of operations
+BY_GRADIENTS = 1.5  # largest cost relative to a step of the paper's L2TL
 
 
 @pytest.mark.parametrize("size", SIZES)
 def bench_l2tl_step(benchmark: Any, size: str) -> None:
-    """Take batches B : B : 4 B from memory, as the paper has them."""
+    """Time steps with batches B : B : 4 B (target, source, holdout) from memory, as in the paper."""
     finetune, built = build("finetune", *SIZES[size])
     l2tl, _ = build("l2tl", *SIZES[size])
     floor = flops(l2tl) / flops(finetune)
@@ -24,9 +24,9 @@ def bench_l2tl_step(benchmark: Any, size: str) -> None:
     show(benchmark, f"L2TL step / fine-tuning step: {size}", ratio, most=NEAR_FLOOR * floor)
 
 
-@pytest.mark.parametrize("size", ON_CPU)  # in fp32 alone
+@pytest.mark.parametrize("size", ON_CPU)  # fp32 only
 def bench_credit_by_gradients(benchmark: Any, size: str) -> None:
-    """Take the same step where gradients judge the source (docs/learned-weights.md), batch for batch."""
+    """Time the step of L2TL with credit by gradients (docs/learned-weights.md) on equal batches."""
     built = {name: build(name, *SIZES[size]) for name in ("l2tl", "l2tl_gradients")}
     clock = device_clock(built["l2tl"][1].problem.device)
     rivals = {name: stepper(method) for name, (method, _) in built.items()}

@@ -1,4 +1,4 @@
-"""Memory: none gathers over thousands of steps; on a GPU L2TL needs little more than fine-tuning as large."""
+"""Memory: no growth over thousands of steps; peak of L2TL on a GPU relative to fine-tuning."""
 
 import gc
 from dataclasses import replace
@@ -18,7 +18,7 @@ WARM, STEPS = 500, 5_000
 
 
 def bench_resident_growth(benchmark: Any) -> None:
-    """Take 5,000 steps of L2TL with batches of 4 and a network of two convolutions."""
+    """Measure the growth over 5,000 steps of L2TL with batches of 4 and a network of two convolutions."""
     method: Any
     built: Any
     method, built = build("l2tl", "recipe.batch_size=4")
@@ -42,7 +42,7 @@ def bench_resident_growth(benchmark: Any) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 @pytest.mark.parametrize("size", ON_GPU)
 def bench_peak_of_l2tl(benchmark: Any, size: str) -> None:
-    """Compare L2TL at B : B : 4 B with fine-tuning at 2 B, by the most that their tensors take."""
+    """Compare the peak memory of L2TL at B : B : 4 B with fine-tuning at 2 B."""
     given = dict(word.split("=") for word in ON_GPU[size])
     double = given | {"recipe.batch_size": str(2 * int(given["recipe.batch_size"]))}
     peaks = {}

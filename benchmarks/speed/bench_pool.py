@@ -1,4 +1,4 @@
-"""A whole bench: how much of the cores its workers use; and small runs that share a GPU."""
+"""A whole bench: use of the cores by its workers; and small runs that share a GPU."""
 
 import json
 import resource
@@ -20,7 +20,7 @@ PER_GPU = 3
 
 
 def _bench(*words: str) -> tuple[float, float]:
-    """Run a bench in processes of its own; gives wall and CPU seconds of all of them."""
+    """Run a bench in new processes; return their wall and CPU seconds."""
     code = "from transferbench.benchmarks.cli import main; import sys; sys.exit(main())"
     before, begin = _children_seconds(), time.perf_counter()
     subprocess.run([sys.executable, "-P", "-c", code, "bench", *words], check=True, capture_output=True)
@@ -33,14 +33,14 @@ def _children_seconds() -> float:
 
 
 def _times(results: Path, pattern: str) -> list[tuple[float, float]]:
-    """Read when the runs of some records began and ended, in seconds; first one first."""
+    """Return start and end of the runs of some records, in seconds, in order of the start."""
     records = [json.loads(p.read_text()) for p in results.glob(f"{pattern}/record.json")]
     moments = [[datetime.fromisoformat(r[k]).timestamp() for k in ("started", "ended")] for r in records]
     return sorted((began, ended) for began, ended in moments)
 
 
 def bench_whole(benchmark: Any, tmp_path: Path) -> None:
-    """Run the seven rows at three seeds from nothing, one worker a core."""
+    """Time the seven rows at three seeds, one worker per core."""
     workers = num_cores()
     found = []
 
@@ -68,7 +68,7 @@ def bench_whole(benchmark: Any, tmp_path: Path) -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def bench_runs_that_share_a_gpu(benchmark: Any, tmp_path: Path) -> None:
-    """Run a low-shot grid one run at a time, and some at a time on one GPU."""
+    """Time a low-shot grid on one GPU: one run at a time, and several at a time."""
     places = iter(range(100))
 
     def grid(workers: int) -> None:

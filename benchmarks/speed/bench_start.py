@@ -1,4 +1,4 @@
-"""How soon a command is there: help, a report, a bench with nothing to do, the first step of a run."""
+"""Start-up time of commands: help, a report, a finished bench, a run of one step."""
 
 import json
 import os
@@ -17,7 +17,7 @@ BENCH = ("bench", "methods=finetune,scratch", "seeds=2", *TINY)
 
 
 def _transferbench(*words: str) -> None:
-    """Run a command as after an installation, whose bytecode is kept."""
+    """Run a command as after an installation, with cached bytecode."""
     code = "from transferbench.benchmarks.cli import main; import sys; sys.exit(main())"
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     command = [sys.executable, "-P", "-c", code, *words]
@@ -26,7 +26,7 @@ def _transferbench(*words: str) -> None:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Run a tiny bench to its end."""
+    """Run a tiny bench."""
     place = tmp_path_factory.mktemp("done")
     _transferbench(*BENCH, f"results={place}")
     return place
@@ -34,7 +34,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def records(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Copy its records until there are a hundred, each with a seed of its own."""
+    """Copy its records until there are a hundred, each with another seed."""
     place = tmp_path_factory.mktemp("records")
     found = [json.loads(p.read_text()) for p in sorted(results.glob("glyphs-digits/*/*/record.json"))]
     for i in range(NUM_RECORDS):
@@ -46,7 +46,7 @@ def records(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def bench_start_up(benchmark: Any, results: Path, records: Path) -> None:
-    """Start each command in a process of its own."""
+    """Time each command in a new process."""
     seeds = iter(range(100, 200))
 
     def first_step() -> None:

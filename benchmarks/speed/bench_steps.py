@@ -1,4 +1,4 @@
-"""A step of every row of the comparison against a fine-tuning step, on the embedded pair."""
+"""Cost of a step of every row relative to fine-tuning, on the built-in pair of data sets."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from .interleaved import Rounds, device_clock, race, show
 
 
 def bench_steps(benchmark: Any) -> None:
-    """Race all rows, batches of 64."""
+    """Time all rows with batches of 64."""
     rivals = {}
     for name, row in suite_rows().items():
         own = [f"{k}={v}" for k, v in row.items() if k != "method"]

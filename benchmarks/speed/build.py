@@ -1,4 +1,4 @@
-"""Methods built for timing: from random weights, with their data in memory."""
+"""Build methods for timing: random weights, data in memory."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,7 @@ ON_CPU = {
     "small, 16 px": ("recipe.batch_size=64",),
     "resnet18, 64 px": ("recipe.batch_size=32", "backbone=resnet18", "recipe.image_size=64"),
 }
-ON_GPU = {  # the paper's sizes
+ON_GPU = {  # sizes of the paper
     "inception_v3, 299 px, bf16": (
         "recipe.batch_size=256",
         "backbone=inception_v3",
@@ -30,7 +30,7 @@ SIZES = ON_CPU | (ON_GPU if torch.cuda.is_available() else {})
 
 
 def build(method: str, *overrides: str) -> tuple[Method, BuiltProblem]:
-    """Build a method on the embedded pair, and what it was built."""
+    """Build a method and its problem on the built-in pair of data sets."""
     given = [*BASE, *overrides]
     request = compose_request([o for o in given if not o.startswith("method.")])
     config = run_config(request, method, settings_of(method, given), 0)
@@ -41,13 +41,13 @@ def build(method: str, *overrides: str) -> tuple[Method, BuiltProblem]:
 
 
 def stepper(method: Any) -> Callable[[], object]:
-    """Give a function that takes the method's next step."""
+    """Return a function that takes the method's next step."""
     steps = iter(range(10**9))
     return lambda: method.step(next(steps) % method.recipe.steps)
 
 
 def flops(method: Method) -> int:
-    """Count the floating-point operations of a step."""
+    """Return the number of floating-point operations of a step."""
     with FlopCounterMode(display=False) as counter:
         method.step(0)
     return counter.get_total_flops()

@@ -1,4 +1,4 @@
-"""What the file of `make speed` tells of the machine."""
+"""Add a description of the machine to the results of `make speed`."""
 
 import os
 from importlib.metadata import version
@@ -10,7 +10,7 @@ NAMED = ("torch", "torchvision", "timm", "numpy", "pillow")
 
 
 def pytest_benchmark_update_machine_info(config: Any, machine_info: dict[str, Any]) -> None:
-    """Add cores, the device and the versions of what computes."""
+    """Add cores, device and versions of libraries."""
     machine_info["cores"] = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     )

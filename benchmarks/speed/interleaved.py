@@ -1,7 +1,7 @@
-"""Rivals timed in interleaved rounds, and the figures that come of it.
+"""Time rivals in interleaved rounds, and store the results.
 
-A round runs every rival once, in an order that turns round by round; a ratio is taken within each round and
-its median is the figure. So what the machine does besides weighs on both sides alike.
+A round runs every rival once, in an order that rotates from round to round. A result is the median over
+rounds of the ratio within a round: other load on the machine then affects both sides equally.
 """
 
 import time
@@ -20,25 +20,25 @@ class Times:
     seconds: Mapping[str, list[float]]
 
     def median(self, name: str) -> float:
-        """Give the median over rounds."""
+        """Return the median over rounds."""
         return float(np.median(self.seconds[name]))
 
     def ratios(self, name: str, other: str) -> list[float]:
-        """Divide a rival's seconds by another's, round by round."""
+        """Return a rival's seconds relative to another's, round by round."""
         return [a / b for a, b in zip(self.seconds[name], self.seconds[other], strict=True)]
 
     def to_fastest(self, name: str, others: list[str]) -> list[float]:
-        """Divide by the one of the others that has the lowest median."""
+        """Return a rival's seconds relative to the fastest of others, by median."""
         return self.ratios(name, min(others, key=self.median))
 
 
 def cpu_clock() -> float:
-    """Give the CPU seconds of this process: what other processes do does not count."""
+    """Return the CPU seconds of this process, which other processes do not affect."""
     return time.process_time()
 
 
 def device_clock(device: torch.device) -> Callable[[], float]:
-    """Give CPU seconds on a CPU, where one thread computes; or seconds after all work on a GPU."""
+    """Return the clock of a device: CPU seconds on a CPU; wall seconds after a sync on a GPU."""
     if device.type != "cuda":
         return cpu_clock
 
@@ -50,11 +50,11 @@ def device_clock(device: torch.device) -> Callable[[], float]:
 
 
 class Rounds:
-    """Runs rivals round by round, in an order that turns.
+    """Rounds of rivals, in an order that rotates.
 
     Args:
-        rivals: what is run, by name.
-        clock: gives seconds.
+        rivals: functions by name.
+        clock: function that returns seconds.
     """
 
     def __init__(
@@ -73,18 +73,21 @@ class Rounds:
         self.order.append(self.order.pop(0))
 
     def times(self, warmup: int) -> Times:
-        """Give the times of all rounds but the first ones."""
+        """Return the times of all rounds after the first `warmup` ones."""
         return Times({name: own[warmup:] for name, own in self.seconds.items()})
 
 
 def race(benchmark: Any, rounds: Rounds, count: int = 20, warmup: int = 3) -> Times:
-    """Run rounds through pytest-benchmark, whose own timing is that of a whole round.
+    """Run rounds with pytest-benchmark, which itself times whole rounds.
 
     Args:
         benchmark: pytest-benchmark's fixture.
         rounds: the rivals.
-        count: rounds that count.
-        warmup: rounds before, that do not.
+        count: number of measured rounds.
+        warmup: number of rounds before them.
+
+    Returns:
+        The times of the measured rounds.
     """
     benchmark.pedantic(rounds, rounds=count, warmup_rounds=warmup)
     return rounds.times(warmup)
@@ -98,15 +101,15 @@ def show(
     most: float | None = None,
     least: float | None = None,
 ) -> float:
-    """Leave a figure, the median of values, for the table of `make speed`; gives it.
+    """Store a result, the median of values, for the table of `make speed`; return it.
 
     Args:
         benchmark: pytest-benchmark's fixture.
-        what: the figure in words.
-        values: of every round.
-        unit: `x` for a ratio.
-        most: what it may be at most, where something is wanted.
-        least: what it has to be at least.
+        what: description of the result.
+        values: value of each round.
+        unit: unit; `x` for a ratio.
+        most: required maximum, or None.
+        least: required minimum, or None.
     """
     low, middle, high = np.quantile(values, (0.25, 0.5, 0.75)).tolist()
     benchmark.extra_info.setdefault("figures", []).append(

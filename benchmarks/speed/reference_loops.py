@@ -1,8 +1,8 @@
-"""What a user would take instead of the suite: a bare torch loop, and the step of timm's `train.py`.
+"""Reference training loops to compare with: a bare torch loop, and the step of timm's `train.py`.
 
-Both train a copy of a method's encoder and target head with the recipe's optimiser, schedule, precision
-and memory format. timm's takes timm's optimiser, scheduler and meters in the order of its `train.py` (without
-a gradient scaler, mixing of images, averaging of weights or several processes).
+Both train a copy of a method's encoder and target head with the recipe's optimizer, schedule, precision
+and memory format. The timm loop uses timm's optimizer, scheduler and meters in the order of `train.py`
+(without gradient scaler, mixup, weight averaging and several processes).
 """
 
 import copy
@@ -24,7 +24,7 @@ def plain_model(net: Network) -> nn.Module:
 
 
 def torch_loop(net: Network, recipe: Recipe, batches: Iterator[Batch]) -> Callable[[], Tensor]:
-    """Give a step as torch's tutorials have it, with no more than the recipe asks for."""
+    """Return a training step as in torch's tutorials, with the recipe's settings."""
     model = plain_model(net)
     optimizer = recipe.make_optimizer(model)
     criterion = nn.CrossEntropyLoss()
@@ -45,7 +45,7 @@ def torch_loop(net: Network, recipe: Recipe, batches: Iterator[Batch]) -> Callab
 
 
 def timm_loop(net: Network, recipe: Recipe, batches: Iterator[Batch]) -> Callable[[], Tensor]:
-    """Give a step of timm's training script at the recipe's settings."""
+    """Return a training step of timm's script with the recipe's settings."""
     from timm.optim import create_optimizer_v2
     from timm.scheduler import create_scheduler_v2
     from timm.utils import AverageMeter

@@ -1,1 +1,1 @@
-"""One-off studies."""
+"""Studies that were run once, for the documents."""

@@ -1,7 +1,7 @@
-"""A source of 14 million images: seconds to open it, memory, and images a second.
+"""A source of 14 million images: time to open it, memory, and images per second.
 
 `python -m transferbench.benchmarks.studies.large_source --images 14000000` makes a few real shards and an
-index whose rows point at their images again and again, then opens it in a fresh process.
+index whose rows repeat their images, then opens the index in a new process.
 """
 
 import argparse
@@ -19,20 +19,20 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-NUM_CLASSES = 21_841  # of ImageNet's whole
-PER_SHARD = 1_000  # real images
+NUM_CLASSES = 21_841  # classes of ImageNet-21k
+PER_SHARD = 1_000  # real images per shard
 SIDE = 64
 BATCH_SIZE = 256
-NUM_DRAWN = 50  # batches drawn, and decoded
-NUM_DECODED = 5
+NUM_DRAWN = 50  # number of batches that are drawn
+NUM_DECODED = 5  # number of batches that are decoded
 
 
 def main() -> None:
-    """Make the source, open it in a fresh process, and print what that took."""
+    """Make the source, open it in a new process, and print time and memory."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=14_000_000)
     parser.add_argument("--shards", type=int, default=8)
-    parser.add_argument("--open", type=Path, help="open the index that lies here, and measure")
+    parser.add_argument("--open", type=Path, help="only open the index in this folder, and measure")
     given = parser.parse_args()
     if given.open:
         print(json.dumps(opened(given.open)))
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def measured(place: Path, num_images: int, num_shards: int) -> dict[str, float]:
-    """Give all figures of a source made in a folder; seconds, MB and images a second."""
+    """Make a source in a folder; return all measurements: seconds, MB and images per second."""
     from ...datasets.storage import tar_shards
     from ...datasets.storage.index import fingerprint, read_index, write_index
 
@@ -76,7 +76,7 @@ def measured(place: Path, num_images: int, num_shards: int) -> dict[str, float]:
 
 
 def opened(folder: Path) -> dict[str, float]:
-    """Open an index as a run does, draw and decode batches; gives seconds, MB and images a second."""
+    """Open an index as a run does, draw and decode batches; return seconds, MB and images per second."""
     start = time.perf_counter()
     import torch
 
@@ -138,7 +138,7 @@ def _rows(root: Path, tars: list[Path], num_images: int) -> Iterator[Any]:
 
 
 def _memory_mb(name: str) -> float:
-    """Read a line of this process's memory: VmRSS, what is resident, or VmHWM, its peak."""
+    """Return a memory size of this process in MB: VmRSS (resident) or VmHWM (peak)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1e3 for line in lines if line.startswith(f"{name}:"))
 

@@ -1,16 +1,14 @@
-"""Leap's own experiment at small scale: from which start are new tasks learned fast?
+"""The experiment of the Leap paper at small scale: which initialization learns new tasks fastest?
 
-`python -m transferbench.benchmarks.studies.leap_protocol --source PATH` cuts tasks of 20 classes from a
-source, trains a start on 1, 5 and 25 of them, and then trains from it, for 100 steps each, on tasks of
-classes that were held out. Each line of the results is one start; the same command again goes on
-where it was cut off.
+`python -m transferbench.benchmarks.studies.leap_protocol --source PATH` makes tasks of 20 classes from a
+source. It meta-learns a start (an initialization) on 1, 5 and 25 of them, and then trains from it for 100
+steps on tasks of held-out classes. Each line of the results is one start; the same command resumes.
 
-After the Omniglot experiment of Flennerhag et al. (arXiv 1812.01054): four blocks of convolution, pooling,
+Source: the Omniglot experiment of Flennerhag et al. (arXiv 1812.01054): four blocks of convolution, pooling,
 norm and ReLU; batches of 20; paths of 100 steps of plain SGD at 0.1. Smaller here: images, widths, and above
-all the number of paths. Every start sees as many images. What a start is trained by and how a new task is
-learned from it has two rates, which are chosen on a seed and on classes of their own, from nine pairs for
-each kind of start that is trained. Classes: half for the starts, a fifth to choose the rates by, and the
-rest for the result.
+all the number of paths. All starts see equally many images. The learning rate of the start and that of new
+tasks are chosen with another seed and other classes, from nine pairs for each kind of start. Half of the
+classes are for the starts, a fifth for the choice of the rates, and the rest for the result.
 """
 
 import argparse
@@ -36,8 +34,8 @@ from ...methods.metrics import classification_loss
 from ...methods.networks.network import Network
 
 CLASSES, BATCH, HORIZON, RATE = 20, 20, 100, 0.1
-META_BATCH = 2  # tasks
-HELD_OUT = 5  # one image in so many is for the test of its task
+META_BATCH = 2  # tasks per update of the start
+HELD_OUT = 5  # one image in five is for the test of its task
 RATES = (0.03, 0.1, 0.3)
 START_RATES = {"none": (0.0,), "joint": RATES, "leap": RATES, "reptile": (0.1, 0.3, 1.0)}
 TUNING_SEED = 10_000
@@ -45,7 +43,7 @@ TUNING_SEED = 10_000
 
 @dataclass(frozen=True)
 class Task:
-    """Images of some classes to train on, and others to test on."""
+    """Training and test images of some classes."""
 
     train: Split
     test: Split
@@ -53,15 +51,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Scale:
-    """How large the experiment is."""
+    """The size of the experiment."""
 
-    steps: int  # of a start's training
+    steps: int  # training steps of a start
     width: int
     image_size: int
 
 
 def main() -> None:
-    """Find the rates, train the starts and learn from them; print each result, and a table at the end."""
+    """Choose the rates, train the starts, learn new tasks; print each result, and a table at the end."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--source", required=True)
     parser.add_argument("--results", type=Path, default=Path("leap_protocol.jsonl"))
@@ -89,7 +87,7 @@ def main() -> None:
 def found(
     results: Path, split: Split, scale: Scale, kind: str, num_tasks: int, seed: int, start_rate: float
 ) -> dict[str, list[float]]:
-    """Give accuracy and mean training error on new tasks, by the rate: looked up, or made and kept."""
+    """Return accuracy and mean training error on new tasks by learning rate, from the file or by training."""
     key = {"source": split.name, **vars(scale), "kind": kind, "tasks": num_tasks, "seed": seed}
     key |= {"start_rate": start_rate}
     lines = results.read_text().splitlines() if results.exists() else []
@@ -104,18 +102,18 @@ def found(
     seconds = {"start_seconds": trained - begin, "seconds": time.process_time() - trained}
     with results.open("a") as f:
         f.write(json.dumps({**key, "scores": scores, **seconds}) + "\n")
-    said = ", ".join(f"{rate}: {100 * hit:.1f} % ({100 * err:.1f} %)" for rate, (hit, err) in scores.items())
-    print(f"{kind}, {num_tasks} tasks, seed {seed}, trained at {start_rate:g}; learned at {said}", flush=True)
+    text = ", ".join(f"{rate}: {100 * hit:.1f} % ({100 * err:.1f} %)" for rate, (hit, err) in scores.items())
+    print(f"{kind}, {num_tasks} tasks, seed {seed}, start rate {start_rate:g}; task rate {text}", flush=True)
     return scores
 
 
 def mean(pairs: list[tuple[float, float]]) -> list[float]:
-    """Average accuracies and errors over tasks."""
+    """Return mean accuracy and mean error over tasks."""
     return torch.tensor(pairs, dtype=torch.double).mean(0).tolist()
 
 
 def images_of(dataset: Dataset, image_size: int) -> Split:
-    """Give the training images of a source."""
+    """Return the training images of a source."""
     part = dataset.part("train")
     augment = Augment(image_size, crop_scale=0.6, hflip=dataset.hflip, crop_pct=1.0, mean_std="half")
     labels = torch.from_numpy(part.labels)
@@ -124,19 +122,19 @@ def images_of(dataset: Dataset, image_size: int) -> Split:
 
 
 def classes_for(split: Split, use: str) -> Tensor:
-    """Give the classes for `start`, `choice` or `test`: the same for every seed."""
+    """Return the classes for `start`, `choice` or `test`, equal for every seed."""
     order = shuffled(split.num_classes, "classes")
     ends = [round(share * len(order)) for share in (0.5, 0.7)]
     return dict(zip(("start", "choice", "test"), order.tensor_split(ends), strict=True))[use]
 
 
 def shuffled(size: int, *seeds: object) -> Tensor:
-    """Shuffle numbers from zero [size]."""
+    """Return a random permutation [size]."""
     return torch.randperm(size, generator=torch.Generator().manual_seed(derive_seed(*seeds)))
 
 
 def tasks_of(split: Split, classes: Tensor, num_tasks: int, seed: int) -> list[Task]:
-    """Deal classes out into tasks; shuffled anew when too few are left."""
+    """Divide classes into tasks; shuffle again when too few are left."""
     by_class, per_shuffle = rows_by_class(split.labels), len(classes) // CLASSES
     tasks = []
     for i in range(num_tasks):
@@ -149,13 +147,13 @@ def tasks_of(split: Split, classes: Tensor, num_tasks: int, seed: int) -> list[T
 
 
 def new_tasks(split: Split, seed: int) -> list[Task]:
-    """Deal out classes that no start has seen, each once."""
+    """Return tasks of classes that no start has seen, each class once."""
     classes = classes_for(split, "choice" if seed == TUNING_SEED else "test")
     return tasks_of(split, classes, len(classes) // CLASSES, seed)
 
 
 class FourBlocks(nn.Sequential):
-    """Four times convolution, pooling, norm, ReLU: a sixteenth of the image's side is left."""
+    """Four blocks of convolution, pooling, norm and ReLU; the side shrinks to a sixteenth."""
 
     def __init__(self, scale: Scale) -> None:
         layers: list[nn.Module] = []
@@ -169,7 +167,7 @@ class FourBlocks(nn.Sequential):
 def start(
     split: Split, scale: Scale, kind: str, num_tasks: int, seed: int, rate: float
 ) -> tuple[Tensor, Network]:
-    """Train a start on tasks; gives its weights [P], and the network that takes them."""
+    """Train a start on tasks; return its weights [P] and the network for them."""
     torch.manual_seed(derive_seed(seed, "network"))
     net = Network(FourBlocks(scale), 0, CLASSES).to(memory_format=torch.channels_last)
     tasks = [task.train for task in tasks_of(split, classes_for(split, "start"), num_tasks, seed)]
@@ -181,7 +179,7 @@ def start(
 
 
 def path_start(net: Network, tasks: list[Split], steps: int, seed: int, rate: float, is_leap: bool) -> Tensor:
-    """Meta-learn a start [P], head included, by Leap or else by Reptile."""
+    """Meta-learn a start with its head [P], by Leap or by Reptile."""
     weights = list(net.parameters())
     new = [(b, b.clone()) for b in net.buffers()]
     start_P = flat(weights)
@@ -202,7 +200,7 @@ def path_start(net: Network, tasks: list[Split], steps: int, seed: int, rate: fl
 
 
 def joint_start(net: Network, tasks: list[Split], steps: int, seed: int, rate: float) -> Tensor:
-    """Train one encoder with a head for each task, in turn; gives it with a new head [P]."""
+    """Train one encoder with one head per task, in turn; return it with a new head [P]."""
     new_head = flat(list(net.target_head.parameters()))
     heads = nn.ModuleList(nn.Linear(net.encoder.num_features, CLASSES) for _ in tasks)
     optimizer = torch.optim.SGD([*net.encoder.parameters(), *heads.parameters()], rate)
@@ -214,7 +212,7 @@ def joint_start(net: Network, tasks: list[Split], steps: int, seed: int, rate: f
 
 
 def learn(net: Network, start_P: Tensor, task: Task, rate: float, seed: int) -> tuple[float, float]:
-    """Train on a new task; gives the accuracy on its test images, and the mean training error on the way."""
+    """Train on a new task; return the accuracy on its test images and the mean error during training."""
     weights, kept = list(net.parameters()), [b.clone() for b in net.buffers()]
     put(weights, start_P)
     optimizer = torch.optim.SGD(weights, rate)
@@ -234,7 +232,7 @@ def learn(net: Network, start_P: Tensor, task: Task, rate: float, seed: int) -> 
 
 
 def table(rows: dict[tuple[str, int], list[list[float]]]) -> str:
-    """Write means and 95 % intervals over seeds; differences are paired by seed, which means by new tasks."""
+    """Return a table of means and 95 % intervals over seeds; differences are paired by seed (same tasks)."""
     lines = ["| start | tasks | accuracy, % | from joint, points | training error, % | from joint, points |"]
     lines += ["|---|---|---|---|---|---|"]
     for (kind, num_tasks), own in rows.items():
@@ -249,7 +247,7 @@ def table(rows: dict[tuple[str, int], list[list[float]]]) -> str:
 
 
 def interval(values: list[float]) -> str:
-    """Write a mean and its interval in hundredths."""
+    """Return a mean and its interval, in percent."""
     middle, low, high = mean_interval([100 * value for value in values])
     return f"{middle:.1f} ({low:.1f} to {high:.1f})"
 

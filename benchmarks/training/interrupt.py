@@ -20,11 +20,6 @@ def request() -> None:
     _requested.set()
 
 
-def withdraw() -> None:
-    """Withdraw the request."""
-    _requested.clear()
-
-
 def on_signal(number: signal.Signals) -> None:
     """Make a signal request the stop."""
     signal.signal(number, lambda *_: request())

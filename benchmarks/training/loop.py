@@ -1,4 +1,4 @@
-"""The one loop: steps on the clock; evaluation, logging and checkpoints off it."""
+"""The training loop: timed steps; evaluation, logging and checkpoints are not timed."""
 
 import math
 import time
@@ -20,27 +20,27 @@ from .memory import PeakMemory
 from .nan_guard import NanGuard
 from .record import append_line, write_tensors
 
-CHECKPOINTS = ("checkpoint.pt", "previous.pt", "draft.pt")  # the newest, the one before, the next
-SAVE_SHARE = 100  # times as long between two checkpoints as one takes
+CHECKPOINTS = ("checkpoint.pt", "previous.pt", "draft.pt")  # the newest, the one before it, the next
+SAVE_SHARE = 100  # minimum time between two checkpoints, relative to the time to save one
 
 
 class Training:
-    """A method on its way, with all that a checkpoint holds.
+    """The training of one method, with all state that a checkpoint holds.
 
-    Several processes that share a run go in step; the first evaluates, logs and saves.
+    Processes that share a run take their steps together; the first one evaluates, logs and saves.
 
     Args:
-        method: what is trained.
-        watch: looks whether figures stay finite.
-        clock: sees `prepare` and `step` alone.
-        memory: the most that the run has used.
-        holdout: what the curve is measured on, or None.
-        seed: of the global generator, set anew at each step.
-        folder: where checkpoint and curve lie.
+        method: the method.
+        watch: check for NaN and Inf.
+        clock: clock of `prepare` and `step`.
+        memory: peak memory of the run.
+        holdout: images that the curve is measured on, or None.
+        seed: seed of the global random generator, which is set anew at each step.
+        folder: folder of checkpoints and curve.
         rests_on: the pre-trainings that the method has used so far.
-        checkpoint_seconds: at most so long between two checkpoints, but for a large network: saving
-            takes no more than a hundredth of the time.
-        classes: of a source whose truth is known; then the curve shows what they weigh.
+        checkpoint_seconds: longest time between two checkpoints. It grows for a large network: saving
+            takes at most a hundredth of the time.
+        classes: classes of a source with a known truth; then the curve holds their weights, too.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Training:
         checkpoint_seconds: float = 600.0,
         classes: Sequence[str] = (),
     ) -> None:
-        from torch.utils.flop_counter import FlopCounterMode  # off the clock, and not where runs are planned
+        from torch.utils.flop_counter import FlopCounterMode  # slow import: neither timed nor done by plans
 
         self.counting = FlopCounterMode
         self.watch = watch
@@ -71,8 +71,15 @@ class Training:
     def run(self, steps: int, evaluations: int, batch_size: int, beat: Callable[[int, Any], None]) -> None:
         """Train to the end, from the last checkpoint if there is one.
 
-        Raises: Interrupted when the process was asked to stop; all is saved. RunFailed when a figure or
-            weight is not finite; the last checkpoint stays.
+        Args:
+            steps: number of steps.
+            evaluations: number of points of the curve.
+            batch_size: images per forward pass of an evaluation.
+            beat: called with the step and a new point of the curve, or None.
+
+        Raises:
+            Interrupted: the process is asked to stop; a checkpoint is saved.
+            RunFailed: a metric or weight is not finite; the last checkpoint stays.
         """
         is_prepared = self._resume()
         self._saved = time.monotonic()
@@ -92,9 +99,10 @@ class Training:
                 beat(self.step, self.curve[-1] if self.step == stop else None)
 
     def _save_preparation(self) -> None:
-        """Save in the middle of the preparation, where it is time to, or the process was asked to stop.
+        """Save in the middle of `prepare` if a checkpoint is due or the process is asked to stop.
 
-        Raises: Interrupted in the latter case.
+        Raises:
+            Interrupted: the process is asked to stop.
         """
         asked = distributed.any_rank(interrupt.requested())
         if asked or distributed.on_first(lambda: time.monotonic() - self._saved > self.save_every):
@@ -107,7 +115,7 @@ class Training:
             raise interrupt.Interrupted(f"{self.folder}: saved in the middle of its preparation")
 
     def _advance(self, stop: int, beat: Callable[[int, Any], None]) -> dict[str, torch.Tensor]:
-        """Take steps until `stop`, or until it is time to save."""
+        """Take steps until `stop`, or until a checkpoint is due; return the metrics of the last step."""
         with self.clock.stepping(lambda: self.step):
             while self.step < stop:
                 torch.manual_seed(derive_seed(self.seed, "step", self.step))
@@ -127,6 +135,7 @@ class Training:
         return metrics
 
     def _log(self, metrics: dict[str, torch.Tensor], batch_size: int) -> None:
+        """Evaluate, and add a point to the curve and its file."""
         scores = distributed.on_first(self._scores, batch_size)
         self.watch.check_scores(scores, "holdout", self.step)
         train = {k: distributed.mean(v).item() for k, v in metrics.items()}
@@ -145,7 +154,7 @@ class Training:
             append_line(self.folder / "metrics.jsonl", point)
 
     def _scores(self, batch_size: int) -> dict[str, float] | None:
-        """Judge the method on the holdout, where there is one."""
+        """Return the scores on the holdout, or None without one."""
         return None if self.holdout is None else evaluate(self.method, self.holdout, batch_size)[0]
 
     def _save(self, is_prepared: bool = True) -> None:
@@ -172,9 +181,13 @@ class Training:
         self.save_every = max(self.save_every, SAVE_SHARE * (self._saved - begin))
 
     def _resume(self) -> bool:
-        """Take up the newest checkpoint that is whole, and cut the log where it ends.
+        """Load the newest intact checkpoint, and rewrite the log up to its step.
 
-        Returns: whether all is prepared there.
+        Returns:
+            Whether `prepare` is done in it.
+
+        Raises:
+            InputError: the checkpoint is not of this run.
         """
         state = distributed.on_first(self._newest)
         if distributed.is_first():
@@ -182,44 +195,46 @@ class Training:
         if state is None:
             return False
         try:
-            is_prepared = self._take_up(state)
-        except Exception as error:  # whole, but of something else: what is there is not to be trusted
+            is_prepared = self._load(state)
+        except Exception as error:  # intact, but not a checkpoint of this run
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(
                 f"{self.folder / CHECKPOINTS[0]}: not a checkpoint of this run ({reason}); remove it, and "
-                "the run begins anew"
+                "the run starts again"
             ) from error
         for point in self.curve if distributed.is_first() else ():
             append_line(self.folder / "metrics.jsonl", point)
         return is_prepared
 
     def _newest(self) -> dict[str, Any] | None:
-        """Read the newest checkpoint that is whole."""
-        device = self.clock.device if distributed.size() == 1 else "cpu"  # others have another device
+        """Return the content of the newest intact checkpoint, or None."""
+        device = self.clock.device if distributed.size() == 1 else "cpu"  # other processes have other devices
         for name in CHECKPOINTS[:2]:
             path = self.folder / name
             if not path.exists():
                 continue
             try:
                 return read_tensors(path, device)
-            except ValueError:  # torn by a full disk, or damaged
+            except ValueError:  # cut off by a full disk, or damaged
                 continue
         return None
 
-    def _take_up(self, state: Any) -> bool:
-        """Set all that changes to what a checkpoint holds; tells whether all is prepared there."""
+    def _load(self, state: Any) -> bool:
+        """Load all state from a checkpoint; return whether `prepare` is done in it."""
         self.method.load_state_dict(state["method"])
         self.clock.load_state_dict(state["clock"])
         self.memory.load_state_dict(state["memory"])
         self.watch.load_state_dict(state["watch"])
         self.step, self.flops_per_step = int(state["step"]), int(state["flops_per_step"])
         self.curve = list(state["curve"])
-        self.rests_on[:] = state["rests_on"]  # a pre-training that prepare() runs is added to this list
+        self.rests_on[:] = state[
+            "rests_on"
+        ]  # in place: the pre-trainings of `prepare` are added to this list
         self.watch.saved_at = self.step
         return bool(state["is_prepared"])
 
 
 def _stops(steps: int, evaluations: int) -> list[int]:
-    """Spread the evaluations over the steps; the last one is at the end."""
+    """Return the steps of the evaluations, at equal distances; the last is at the end."""
     count = min(steps, evaluations)
     return [round(steps * (i + 1) / count) for i in range(count)]

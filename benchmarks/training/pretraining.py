@@ -1,6 +1,6 @@
-"""Source pre-trainings: which one a run starts from, and the weights that a finished one leaves.
+"""Source pre-training: the settings of the one that a run starts from, and the weights of a finished one.
 
-Each is a run with a record of its own, found again by its content and shared by all runs that need it.
+Each pre-training is a run with its own record. Runs with equal source settings share it.
 """
 
 from collections.abc import Mapping
@@ -24,9 +24,9 @@ class SourceModel:
     """A finished source pre-training.
 
     Attributes:
-        weights: of its network, by name.
-        path: where they lie.
-        reference: how a record names it: `digest`, `seconds`, `steps`, and whether it is `shared`.
+        weights: tensors of its network, by name.
+        path: file of the weights.
+        reference: its entry in the record of a run: `digest`, `seconds`, `steps`, and `shared`.
     """
 
     weights: Mapping[str, Tensor]
@@ -34,7 +34,7 @@ class SourceModel:
     reference: dict[str, Any]
 
     def load_into(self, net: Network) -> None:
-        """Copy the weights into a network. Raises: InputError where they do not fit."""
+        """Copy the weights into a network. Raises InputError if they do not fit."""
         try:
             net.adopt(self.weights)
         except ValueError as error:
@@ -43,7 +43,7 @@ class SourceModel:
 
 def source_model(config: RunConfig, record: Mapping[str, Any], weights: Mapping[str, Tensor], results: Path,
                  shared: bool) -> SourceModel:  # fmt: skip
-    """Return the source model that a finished pre-training left."""
+    """Return the source model of a finished pre-training."""
     reference = {
         "digest": record["digest"],
         "seconds": record["seconds"]["prepare"] + record["seconds"]["step"],
@@ -54,8 +54,8 @@ def source_model(config: RunConfig, record: Mapping[str, Any], weights: Mapping[
 
 
 def shared_pretraining(config: RunConfig) -> RunConfig | None:
-    """Return the shared source pre-training that a run starts from, or None where it needs none."""
-    if config.role is Role.pretraining:  # a specialist starts from the generalist where it is told to
+    """Return the shared source pre-training that a run starts from, or None if it needs none."""
+    if config.role is Role.pretraining:  # a specialist may start from the generalist
         return generalist(config) if config.settings.generalist else None
     if config.source == "none" or not methods.load(config.method).uses_pretraining:
         return None
@@ -73,7 +73,7 @@ def generalist(config: RunConfig) -> RunConfig:
         weight_decay=own.weight_decay,
         milestones=own.milestones,
         decay_biases=False,
-        test_crops=TestCrops.central,  # concerns the target alone: not another pre-training
+        test_crops=TestCrops.central,  # for the target only: must not change the digest
         lr_grid=[],
         weight_decay_grid=[],
     )
@@ -94,17 +94,17 @@ def specialist(
     steps_share: float,
     lr: float,
 ) -> RunConfig:
-    """Return a pre-training with class weights of a method's own; it trains the whole network.
+    """Return a pre-training with given class weights; it trains the whole network.
 
     Args:
-        config: the run that asks for it.
-        class_weights: of each source class [C_S].
+        config: the run that needs it.
+        class_weights: weight of each source class [C_S].
         matcher: see `Pretrain.Config`.
-        num_samples: images drawn by the class weights; 0: all are drawn from at each step.
+        num_samples: number of images drawn by the class weights; 0: draw from all at each step.
         from_generalist: start from the shared pre-training, not from random weights.
-        steps_share: its steps, as a share of the source recipe's.
-        lr: its learning rate. 0: the source recipe's; for published weights, which are fine-tuned, the
-            recipe's.
+        steps_share: its number of steps, relative to the source recipe.
+        lr: its learning rate. 0: that of the source recipe, or of the recipe for published weights,
+            which are fine-tuned.
     """
     base = generalist(config)
     is_published = base.settings.head_only and from_generalist
@@ -125,7 +125,7 @@ def specialist(
 
 
 def without_target(config: RunConfig, **changes: Any) -> RunConfig:
-    """Return the pre-training that belongs to a run: all that concerns the target is dropped."""
+    """Return the settings of a pre-training for a run, without all that concerns the target."""
     return replace(
         config,
         role=Role.pretraining,
@@ -140,14 +140,14 @@ def without_target(config: RunConfig, **changes: Any) -> RunConfig:
 
 
 def read_kept(folder: Path) -> dict[str, Tensor]:
-    """Read the tensors that a run leaves for the runs that need it. Raises: InputError for a damaged file."""
+    """Read the tensors that a run keeps for other runs. Raises InputError for a damaged file."""
     path = folder / "kept.pt"
     try:
         kept = read_tensors(path)
         if not (isinstance(kept, dict) and all(isinstance(tensor, Tensor) for tensor in kept.values())):
-            raise ValueError("it holds no named tensors")
+            raise ValueError("no named tensors in it")
     except (ValueError, FileNotFoundError) as error:
         raise InputError(
-            f"{path}: not readable ({error}); remove {folder}, and the same command makes it anew"
+            f"{path}: not readable ({error}); remove {folder}, and repeat the command"
         ) from error
     return kept

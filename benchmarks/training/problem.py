@@ -1,4 +1,4 @@
-"""Build the problem of a run: what its method may see, and apart from it the test images."""
+"""Build the problem of a run: the images and network for its method; the test images are kept apart."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -22,19 +22,19 @@ from ...methods.recipe import Precision, Recipe
 from ..config.schema import Norms, Protocol, Role, RunConfig
 from .pretraining import SourceModel
 
-GPU_SHARE = 0.25  # of the device's memory that pixels may take
+GPU_SHARE = 0.25  # largest share of the device's memory for pixels
 
 
 @dataclass(frozen=True)
 class BuiltProblem:
-    """A problem, and what only the training loop may see.
+    """A problem for a method, and the images that only the training loop may see.
 
     Attributes:
-        problem: for the method.
-        curve: the images that the curve is measured on, or None.
-        test: the test images, or None.
+        problem: the problem, without test images.
+        curve: images that the curve is measured on, or None.
+        test: test images, or None.
         splits: all parts that were read, by name.
-        notes: remarks on the images, for tables.
+        notes: notes on the images, for tables.
     """
 
     problem: Problem
@@ -45,7 +45,7 @@ class BuiltProblem:
 
 
 def device_of(name: str) -> torch.device:
-    """Resolve `auto`. Raises: InputError for a device that is not here."""
+    """Return the device of a name; `auto` is a GPU if there is one. Raises InputError if it is not here."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
@@ -56,23 +56,24 @@ def device_of(name: str) -> torch.device:
     return device
 
 
-def leave(net: Network, **wanted: Any) -> None:
-    """Load nothing: in the place of a method's own pre-training, where a problem is built to be looked at."""
+def load_nothing(net: Network, **wanted: Any) -> None:
+    """Leave the network as it is; the default for `pretrain`, when no method is trained on the problem."""
 
 
 def build_problem(
     config: RunConfig,
     shared: SourceModel | None = None,
-    pretrain: Callable[..., None] = leave,
+    pretrain: Callable[..., None] = load_nothing,
     controls: Mapping[str, Tensor] | None = None,
 ) -> BuiltProblem:
     """Build the problem of a configuration.
 
     Args:
         config: the run.
-        shared: the source model that its networks start from; None: random weights, or published ones.
-        pretrain: runs or finds a pre-training of the method's own, and loads it into a network.
-        controls: what a first stage learned, or None.
+        shared: source model that the networks start from; None: random or published weights.
+        pretrain: function that runs or finds a pre-training with the method's class weights, and loads it
+            into a network.
+        controls: tensors that a first stage learned, or None.
     """
     device = device_of(config.device)
     source = None if config.source == "none" else catalog.load(config.source, as_source=True)
@@ -106,18 +107,19 @@ def build_problem(
 
 
 def _source_split(config: RunConfig, source: Dataset, device: torch.device) -> tuple[Split, tuple[str, ...]]:
-    """Give the source's training images, without those that the target has too if so asked; and notes."""
+    """Return the source's training images and notes; `drop_overlap` removes images that the target has."""
     split = _split(source, "train", config.recipe, device)
     if not config.drop_overlap:
         return split, source.notes
     keep = torch.ones(len(split), dtype=torch.bool)
     rows = near_duplicates.overlapping_rows(source, catalog.load(config.drop_overlap))
     keep[torch.from_numpy(rows)] = False
-    note = f"{source.name}: {len(rows)} left out that the target has too"
+    note = f"{source.name}: {len(rows)} images left out that the target has, too"
     return split.subset(torch.nonzero(keep)[:, 0]), (*source.notes, note)
 
 
 def _target_parts(config: RunConfig, device: torch.device) -> tuple[Dataset, dict[str, Split]]:
+    """Return the target and its parts; `shots` limits the training images."""
     target = catalog.load(config.target)
     check_target(target)
     parts = {part: _split(target, part, config.recipe, device) for part in ("train", "holdout", "test")}
@@ -127,9 +129,10 @@ def _target_parts(config: RunConfig, device: torch.device) -> tuple[Dataset, dic
 
 
 def check_target(target: Dataset) -> None:
-    """See that a target can be classified and judged.
+    """Check that a target has several classes and all three parts.
 
-    Raises: InputError for one class, or a part that is missing.
+    Raises:
+        InputError: it has one class, or a part is missing.
     """
     if len(target.classes) < 2:
         raise InputError(f"target={target.name}: only one class, '{target.classes[0]}'; expected two or more")
@@ -140,9 +143,9 @@ def check_target(target: Dataset) -> None:
 def _by_protocol(
     config: RunConfig, parts: Mapping[str, Split]
 ) -> tuple[Split, Split | None, Split | None, Split | None]:
-    """Give what is trained on, what serves rewards, what the curve is measured on, and the test."""
+    """Return the images for training, for rewards, for the curve, and for the test."""
     train, holdout, test = parts["train"], parts["holdout"], parts["test"]
-    if config.role is Role.trial:  # a choice is made on images that no method's reward has seen
+    if config.role is Role.trial:  # hyper-parameters are chosen on images that no reward has used
         reward, choice = holdout.halves(seed=0)
         return train, reward, choice, None
     if config.role is Role.first_stage:
@@ -153,7 +156,7 @@ def _by_protocol(
 
 
 def _split(dataset: Dataset, part: str, recipe: Recipe, device: torch.device) -> Split:
-    """Make a part ready to be drawn from; on a GPU its pixels move there if they are small."""
+    """Return a part with its pixels and augmentation; move small pixel arrays to the GPU."""
     side = min(dataset.side or recipe.image_size, recipe.image_size * 8 // 7)
     pixels = cache.pixels(dataset, part, side)
     if device.type == "cuda" and isinstance(pixels, MemoryPixels):
@@ -180,7 +183,7 @@ def _network_maker(
     device: torch.device,
     shared: SourceModel | None,
 ) -> Callable[..., Network]:
-    """Make networks whose new weights depend on the seed alone."""
+    """Return a function that makes networks; their random weights depend on the seed alone."""
     recipe = config.recipe
 
     def network(pretrained: bool = True, backbone: str = "") -> Network:

@@ -1,4 +1,4 @@
-"""What a run leaves in its folder, written so that no moment of it can be torn."""
+"""Read and write the files of a run's folder; every write is atomic."""
 
 import base64
 import hashlib
@@ -23,25 +23,25 @@ from ...analysis.records.schema import is_done, read_record, record_path
 from ...datasets import distributed
 from ...datasets.files.atomic import atomic_write, path_in_errors
 
-FORMAT = 1  # of a results folder; a record has its own
+FORMAT = 1  # format of a results folder; a record has its own
 MARKER = "transferbench.json"
 ROOT = Path(__file__).parents[2]
 
 
 def open_results(results: Path, images: Iterable[str] = ()) -> None:
-    """Make a results folder, or see that it is of this version.
+    """Create a results folder, or check that it has the format of this version.
 
     Args:
         results: the folder.
-        images: names or places of the data sets that are read; a run's folder may have the name of one.
+        images: names or paths of the data sets that are read.
 
-    Raises: InputError for a folder that another version wrote, or in which folders of images lie.
+    Raises:
+        InputError: another version wrote the folder, it contains images, or it cannot be written.
     """
     for place in map(Path, images):
         if place.is_dir() and place.resolve().is_relative_to(results.resolve()):
             raise InputError(
-                f"results={results}: the images of {place} lie in it, and runs would be written among them; "
-                "expected a folder of its own"
+                f"results={results}: contains the images of {place}; expected a folder without images"
             )
     marker = results / MARKER
     if marker.exists():
@@ -67,13 +67,13 @@ def open_results(results: Path, images: Iterable[str] = ()) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write by draft and rename: the file is there whole, or not at all."""
+    """Write JSON atomically: to a draft, which is then renamed."""
     with atomic_write(path) as draft:
         draft.write_text(json.dumps(content, indent=1, sort_keys=True))
 
 
 def write_tensors(path: Path, content: Mapping[str, Any]) -> None:
-    """Write by draft and rename; packed in memory first, for torch hides a full disk's error."""
+    """Write tensors atomically; serialize in memory first, since torch.save hides a full disk's error."""
     packed_content = io.BytesIO()
     torch.save(content, packed_content)
     with atomic_write(path) as draft:
@@ -81,22 +81,22 @@ def write_tensors(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """Read a run's record; None when it is not done. Raises: InputError for a damaged or newer one."""
+    """Return a run's record, or None if the run is not done. Raises InputError for a damaged or newer one."""
     return read_record(record_path(folder)) if is_done(folder) else None
 
 
 def packed(correct: np.ndarray) -> str:
-    """Pack which test images were right, as bits in base64."""
+    """Return booleans as packed bits in base64."""
     return base64.b64encode(np.packbits(correct).tobytes()).decode()
 
 
 def now() -> str:
-    """Give the time in UTC, as ISO 8601."""
+    """Return the time in UTC, as ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Describe the code and the machine."""
+    """Return the versions of the code and the description of the machine, for the record."""
     commit, dirty = _code()
     libraries = ("torch", "torchvision", "timm", "numpy")
     return {
@@ -115,7 +115,7 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 @cache
 def code_fingerprint() -> str:
-    """Hash the source of all that can change a result; the same in a snapshot, or in another commit."""
+    """Return a hash of all source files that can change a result; independent of commit and place."""
     digest = hashlib.sha256()
     for package in ("benchmarks", "datasets", "methods"):
         for path in sorted((ROOT / package).rglob("*.*")):
@@ -125,7 +125,7 @@ def code_fingerprint() -> str:
 
 
 def _code() -> tuple[str, bool]:
-    """Give the commit, and whether the code differs from it: as noted in a snapshot, or as git says."""
+    """Return the commit and whether the code differs from it, from a snapshot's note or from git."""
     if (ROOT / "COMMIT").exists():
         noted = json.loads((ROOT / "COMMIT").read_text())
         return noted["commit"], noted["dirty"]

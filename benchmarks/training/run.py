@@ -1,4 +1,4 @@
-"""One run, from its configuration to its record, with the runs that it rests on."""
+"""Do one run, from its settings to its record, and the runs that it requires."""
 
 import time
 import traceback
@@ -34,17 +34,26 @@ WAIT_SECONDS = 1.0
 
 
 def requirements(config: RunConfig) -> list[RunConfig]:
-    """List what can be run before a run, and is shared with others."""
+    """Return the runs that a run requires and that others may share: pre-training and trials."""
     base = shared_pretraining(config)
     return ([base] if base else []) + trials(config)
 
 
 def run_one(config: RunConfig, results: Path) -> dict[str, Any]:
-    """Run to the record, or find it; a run that another process works at is waited for.
+    """Return the record of a run: read it, wait for another process that works on the run, or do the run.
 
-    Where several processes share the run, all call this, and the first decides and writes.
+    If several processes share the run, all call this function; the first one decides and writes.
 
-    Raises: InputError for bad input; any other error leaves `error.json` and is raised again.
+    Args:
+        config: the run.
+        results: the results folder.
+
+    Raises:
+        InputError: the input is invalid.
+        RunFailed: a value was not finite.
+        Interrupted: the process is asked to stop; a checkpoint is saved.
+
+    Any exception except Interrupted leaves an `error.json` in the run's folder.
     """
     folder = config.folder(results)
     while (done := distributed.on_first(record.read, folder)) is None:
@@ -52,7 +61,7 @@ def run_one(config: RunConfig, results: Path) -> dict[str, Any]:
         claim = Claim(folder, config.recipe.steps)
         if not distributed.on_first(claim.take):
             if distributed.any_rank(interrupt.requested()):
-                raise interrupt.Interrupted(f"{folder}: another process works at it")
+                raise interrupt.Interrupted(f"{folder}: another process works on it")
             time.sleep(WAIT_SECONDS)
             continue
         try:
@@ -60,7 +69,7 @@ def run_one(config: RunConfig, results: Path) -> dict[str, Any]:
                 break
             _run(config, results, folder, claim)
         except Taken:
-            if distributed.size() > 1:  # the others are in the midst of it
+            if distributed.size() > 1:  # the other processes are in the middle of a step
                 raise
             continue
         except Exception as error:
@@ -75,7 +84,7 @@ def run_one(config: RunConfig, results: Path) -> dict[str, Any]:
 
 
 def _begin(config: RunConfig, folder: Path) -> dict[str, Any] | None:
-    """Give the record where another process has ended between two looks; else write what is begun."""
+    """Return the record if another process has just written it; else write `config.json` and return None."""
     if (done := record.read(folder)) is not None:
         return done
     (folder / "error.json").unlink(missing_ok=True)
@@ -84,8 +93,8 @@ def _begin(config: RunConfig, folder: Path) -> dict[str, Any] | None:
 
 
 def _tidy(folder: Path) -> None:
-    """Remove what a record makes useless; a kill may have come before."""
-    with suppress(OSError):  # read-only by now
+    """Remove files that a finished run does not need; a killed process may have left them."""
+    with suppress(OSError):  # the folder may be read-only
         sweep(folder)
         for name in CHECKPOINTS:
             (folder / name).unlink(missing_ok=True)
@@ -94,7 +103,7 @@ def _tidy(folder: Path) -> None:
 
 
 def _leave_error(folder: Path, error: Exception) -> None:
-    if (folder / "error.json").exists():  # of another process of this run, which was first
+    if (folder / "error.json").exists():  # written by another process of this run
         return
     content = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
     try:
@@ -104,7 +113,7 @@ def _leave_error(folder: Path, error: Exception) -> None:
 
 
 def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
-    """Run from the start, or from the last checkpoint, to the record."""
+    """Do a run from its start or last checkpoint to its record."""
     started = record.now()
     shared = _shared_source_model(config, results)
     chosen, choice = _tuned(config, results)
@@ -133,20 +142,20 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
 
 
 def _shared_source_model(config: RunConfig, results: Path) -> SourceModel | None:
-    """Run or find the shared source pre-training, where the run starts from one."""
+    """Run or find the shared source pre-training; return None if the run needs none."""
     base = shared_pretraining(config)
     return None if base is None else _source_model(base, results, shared=True)
 
 
 def _source_model(base: RunConfig, results: Path, shared: bool) -> SourceModel:
-    """Run or find a source pre-training, and read what it left."""
+    """Run or find a source pre-training, and read its weights."""
     done = run_one(base, results)
     kept = distributed.on_first(read_kept, base.folder(results))
     return source_model(base, done, kept, results, shared)
 
 
 def _tuned(config: RunConfig, results: Path) -> tuple[RunConfig, dict[str, Any] | None]:
-    """Run or find the trials, and take the learning rate and weight decay of the best."""
+    """Run or find the trials; return the run with the best learning rate and weight decay, and the choice."""
     candidates = trials(config)
     if not candidates:
         return config, None
@@ -154,7 +163,11 @@ def _tuned(config: RunConfig, results: Path) -> tuple[RunConfig, dict[str, Any] 
 
 
 def _first_stage(config: RunConfig, results: Path) -> Mapping[str, Tensor] | None:
-    """Run or find the stage that learns, from rewards on the holdout, what `protocol=trainval` replays."""
+    """Run or find the first stage of `protocol=trainval`, which learns with rewards on the holdout.
+
+    Returns:
+        The tensors that the second stage replays; None if the method needs no first stage.
+    """
     needed = config.protocol is Protocol.trainval and methods.load(config.method).learns_controls
     if config.role is not Role.run or not needed:
         return None
@@ -165,9 +178,9 @@ def _first_stage(config: RunConfig, results: Path) -> Mapping[str, Tensor] | Non
 
 @dataclass(frozen=True)
 class OwnPretraining:
-    """Runs or finds the pre-training that a method asks for while it prepares, and loads it into a network.
+    """The callback for a pre-training with class weights that the method computes in `prepare`.
 
-    It has a record of its own, so its time and memory are not the run's.
+    The pre-training has its own record: its time and memory do not count for the run.
     """
 
     config: RunConfig
@@ -177,7 +190,7 @@ class OwnPretraining:
     rests_on: list[dict[str, Any]]
 
     def __call__(self, net: Network, **wanted: Any) -> None:
-        """Load it into `net`; `wanted` as for `pretraining.specialist`."""
+        """Run or find the pre-training, and load it into `net`; `wanted`: see `pretraining.specialist`."""
         with self.clock.paused():
             with self.memory.paused():
                 found = _source_model(specialist(self.config, **wanted), self.results, shared=False)
@@ -204,16 +217,16 @@ def _training(
 
 
 def _record(config: RunConfig, built: BuiltProblem, training: Training, started: str) -> dict[str, Any]:
-    """Judge the finished method on the test images, once, and gather all figures."""
+    """Evaluate the finished method on the test images, once, and return the record."""
     method, clock, problem = training.method, training.clock, built.problem
     recipe = config.recipe
     test: dict[str, float] | None = None
     per_image: dict[str, Any] = {"correct": None}
     if built.test is not None:
         by_class = config.score == Score.auroc
-        test, said = evaluate(method, built.test, recipe.batch_size, recipe.test_crops, by_class)
+        test, predicted = evaluate(method, built.test, recipe.batch_size, recipe.test_crops, by_class)
         training.watch.check_scores(test, "test", training.step)
-        per_image = by_image(said, built.test)
+        per_image = by_image(predicted, built.test)
     holdout = training.curve[-1]["holdout"] if training.curve else None
     weight_S = method.class_weights()
     source_classes = problem.source.classes if problem.source else ()

@@ -1,4 +1,4 @@
-"""Tuning: the trials that choose learning rate and weight decay, as many for every method."""
+"""Tuning: trials that choose the learning rate and weight decay, the same number for every method."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,11 +7,11 @@ from typing import Any
 
 from ..config.schema import Protocol, Role, RunConfig, Tune
 
-TUNING_SEED = 10_000  # not a seed that is reported
+TUNING_SEED = 10_000  # no reported run has this seed
 
 
 def trials(config: RunConfig) -> list[RunConfig]:
-    """Return the runs that choose the learning rate and weight decay; none with `tune=off`."""
+    """Return the trials of a run, one per point of the grid; none with `tune=off`."""
     if config.tune is Tune.off:
         return []
     plain = replace(config, role=Role.trial, tune=Tune.off, protocol=Protocol.holdout, seed=TUNING_SEED)
@@ -23,7 +23,7 @@ def trials(config: RunConfig) -> list[RunConfig]:
 def with_best_trial(
     config: RunConfig, candidates: Sequence[RunConfig], records: Sequence[dict[str, Any]]
 ) -> tuple[RunConfig, dict[str, Any]]:
-    """Return the run with the values of the best trial, and how a record names that choice."""
+    """Return the run with the values of the best trial, and the record's entry on that choice."""
     scores = [record["holdout"][config.score] for record in records]
     best = max(range(len(scores)), key=scores.__getitem__)
     lr, wd = candidates[best].recipe.lr, candidates[best].recipe.weight_decay

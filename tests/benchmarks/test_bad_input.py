@@ -1,4 +1,4 @@
-"""What is wrong with a request is said in one line that helps, with exit code 2, and nothing is lost."""
+"""A wrong request gives one helpful line and exit code 2, and earlier results stay as they are."""
 
 import errno
 import os
@@ -34,7 +34,7 @@ def place(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def says(place, capsys) -> Says:
-    """Give a wrong request; its one line is returned, and the earlier run is seen to be whole."""
+    """Make a wrong request; return its one line, and check that the earlier run is unchanged."""
 
     def ask(command: str, *given: str) -> str:
         words = [
@@ -284,7 +284,7 @@ def test_results_do_not_go_among_images(says, tmp_path):
         given += {"run": ["method=scratch"], "bench": ["methods=scratch"]}.get(command, [])
         given = [o.replace("target=", "targets=") if command == "suite small" else o for o in given]
         error = says(*given)
-        assert error.startswith(f"results={link}: the images of {tmp_path / 'pets'} lie in it"), error
+        assert error.startswith(f"results={link}: contains the images of {tmp_path / 'pets'}; "), error
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -21,7 +21,7 @@ from transferbench.methods.leap import Leap
 @pytest.fixture(autouse=True)
 def _not_asked():
     yield
-    interrupt.withdraw()
+    interrupt._requested.clear()
 
 
 def steps_of(monkeypatch, name, at=None, then=lambda: None):
@@ -53,7 +53,7 @@ def test_a_signal_stops_a_run_at_its_next_step(config_of, tmp_path, monkeypatch)
     assert {p.name for p in folder.iterdir()} >= {"checkpoint.pt", "config.json"}
     assert not (folder / "error.json").exists()
     assert not (folder / "heartbeat").exists()
-    interrupt.withdraw()
+    interrupt._requested.clear()
     assert figures(run_one(config, tmp_path / "stopped")) == figures(whole)
     assert taken == list(range(40))
 
@@ -77,7 +77,7 @@ def test_a_signal_stops_a_preparation_where_it_may_be_saved(config_of, tmp_path,
     with pytest.raises(interrupt.Interrupted, match="saved in the middle of its preparation"):
         run_one(config, tmp_path / "stopped")
     spent = torch.load(config.folder(tmp_path / "stopped") / "checkpoint.pt")["clock"]["prepare"]
-    interrupt.withdraw()
+    interrupt._requested.clear()
     resumed = run_one(config, tmp_path / "stopped")
     assert figures(resumed) == figures(whole)
     assert walked == list(range(10))
@@ -125,7 +125,7 @@ def test_saving_takes_a_hundredth_of_the_time_at_most(config_of, tmp_path, monke
 
 @contextmanager
 def begun(results: Path) -> Iterator[subprocess.Popen[str]]:
-    """Start a bench in a process of its own, and wait until one of its workers takes steps."""
+    """Start a bench in a new process, and wait until one of its workers takes steps."""
     given = ("methods=scratch", "seeds=2", "recipe.steps=100000", "workers=1", "device=cpu")
     command = [sys.executable, "-m", "transferbench.benchmarks.cli", "bench", *given, f"results={results}"]
     piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

@@ -1,7 +1,7 @@
 """No method, tuner or choice reads a test image before the end, nor of the holdout what its protocol keeps.
 
-Every split of a run is instrumented: what is read of it (pixels of which rows, labels) is written down with
-who read it. A new file in methods/ is tested without a line here.
+Every split of a run is instrumented: it logs which rows and labels are read, and by whom. A new file in
+methods/ is tested without a change here.
 """
 
 from collections.abc import Callable, Iterator
@@ -63,7 +63,7 @@ class Log:
             self.config, self.who = before
 
     def of(self, part: str, who: str, role: Role, what: str = "pixels") -> set[int]:
-        """Give the rows that somebody has read."""
+        """Return the rows that were read."""
         mine = [r for r in self.reads if (r.part, r.who, r.role, r.what) == (part, who, role, what)]
         return set().union(*(r.rows for r in mine))
 
@@ -137,7 +137,7 @@ def place(tmp_path_factory) -> Path:
 
 
 def check(log: Log, num_holdout: int, num_test: int) -> None:
-    """Hold what was read against what each role and protocol allows."""
+    """Compare the reads with those that each role and protocol allows."""
     for read in log.reads:
         if read.part == "pets/test":
             assert read.who in ("final", "record"), f"{read.who} reads {read.what} of the test images"

@@ -20,7 +20,7 @@ LONG += ("source_recipe.steps=2", "source_recipe.batch_size=4")
 
 
 def poisoned(monkeypatch, name: str, at: dict[int, str], value: float = math.nan) -> list[int]:
-    """Let some steps of a method give a value that is not finite: in a metric, or in the weights."""
+    """Plant a value that is not finite in some steps of a method: in a metric, or in the weights."""
     cls = catalog.load(name)
     step, taken = cls.step, []
 

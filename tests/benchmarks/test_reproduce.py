@@ -65,7 +65,7 @@ def test_a_run_made_again_is_equal(place, capsys, method):
                 for r in (place / "results", made))  # fmt: skip
     assert old["started"] <= new["started"]
     assert reproducible(old) == reproducible(new)
-    assert again(place, run / "record.json") == 2  # what was made is not taken for what is to be made
+    assert again(place, run / "record.json") == 2  # the repeated run must not overwrite an earlier one
     assert "this run is there already" in capsys.readouterr().err
 
 

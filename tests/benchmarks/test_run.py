@@ -161,7 +161,7 @@ def fresh_marks():
 
 @pytest.mark.usefixtures("fresh_marks")
 def test_the_peak_is_of_what_a_run_holds_at_a_time():
-    """Not of what was there before it, nor of a run inside of it."""
+    """Memory of earlier objects and of a run inside this one does not count."""
     held = [np.ones(300 * MB, np.uint8)]
     held.clear()
     peak = PeakMemory(torch.device("cpu"))

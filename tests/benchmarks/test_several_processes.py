@@ -70,7 +70,7 @@ def built(spec: tuple[str, ...]) -> Method:
 
 
 def trained(spec: tuple[str, ...]) -> dict:
-    """Give the metrics of every step, and the weights and statistics after the last."""
+    """Return the metrics of every step, and the weights and statistics after the last."""
     method = built(spec)
     method.prepare()
     curve = []
@@ -126,7 +126,7 @@ def test_what_cannot_be_split_is_refused(config_of, results):
 
 @pytest.fixture(scope="module")
 def whole(config_of, tmp_path_factory):
-    """Give a run's configuration, and its record by one process."""
+    """Return a run's settings, and its record by one process."""
     # Norms are as they were before: by statistics of small batches they would make much of rounding.
     short = ("recipe.steps=20", "recipe.evaluations=2", "recipe.batch_size=4", "recipe.image_size=16")
     config = config_of("linear_probe", *short, "shots=2", "source_recipe.lr=1e-4")
@@ -148,7 +148,7 @@ def test_a_run_by_two_stops_in_step_and_goes_on_by_one(whole, results):
     config, one = whole
 
     def stopped(rank: int, at: int) -> list[int]:
-        interrupt.withdraw()
+        interrupt._requested.clear()
         cls, taken = catalog.load(config.method), []
         step = cls.step
 
@@ -198,7 +198,7 @@ def test_the_error_is_that_of_the_process_that_failed(whole, results):
 
 
 def poison(step: Any, at: int, what: str) -> Any:
-    """Let a step of the second process alone give a loss, or leave a weight, that is not finite."""
+    """Plant a loss or a weight that is not finite in a step of the second process only."""
 
     def bad(self: Method, t: int) -> Any:
         metrics = step(self, t)

@@ -1,4 +1,4 @@
-"""What `make speed` compares is equal, its table is right, and ratios of cost stay where they are."""
+"""`make speed` compares equal computations, its table is right, and ratios of cost stay as they are."""
 
 import json
 from itertools import repeat

@@ -88,7 +88,7 @@ def test_every_method_has_a_row():
 def test_images_that_are_not_here_leave_a_reason(root):
     (cell,) = cells(table("table4", "source=glyphs", "targets=aircraft"), fetch=False)
     assert cell.configs == []
-    assert cell.reason.startswith("aircraft: not here")
+    assert cell.reason.startswith("aircraft: missing")
 
 
 def test_a_source_of_a_parts_own_gives_way_to_the_users():
@@ -106,8 +106,11 @@ def test_a_plan_says_of_which_images_it_is():
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ("target=dtd", "target=dtd: a suite takes targets=NAME,NAME"),
-        ("methods=l2tl", "methods=l2tl: a suite takes seeds=NUMBER; its methods are the suite's rows"),
+        ("target=dtd", "target=dtd: not a setting of a suite; expected targets=NAME,NAME"),
+        (
+            "methods=l2tl",
+            "methods=l2tl: not a setting of a suite; expected seeds=NUMBER; the suite file names the methods",
+        ),
         ("seeds=none", "seeds=none: expected a whole number of 1 or more"),
         ("seeds", "'seeds': expected name=value, as targets=dtd,food"),
     ],

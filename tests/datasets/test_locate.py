@@ -184,7 +184,7 @@ def test_drop_overlap_leaves_those_images_out_of_run_and_pretraining(shared_imag
     left_out = {(r["role"], bool(r["notes"])) for r in records}
     assert left_out == {(role, told) for role in ("run", "pretraining") for told in (True, False)}
     for record in records:
-        told = "source: 2 left out that the target has too" in record["notes"]
+        told = "source: 2 images left out that the target has, too" in record["notes"]
         assert told == bool(record["config"]["drop_overlap"])
     splits = {r["fingerprints"]["splits"]["train"] for r in records if r["role"] == "pretraining"}
     assert len(splits) == 2
