@@ -26,7 +26,7 @@ def bench_l2tl_step(benchmark: Any, size: str) -> None:
 
 @pytest.mark.parametrize("size", ON_CPU)  # in fp32 alone
 def bench_credit_by_gradients(benchmark: Any, size: str) -> None:
-    """Take the same step where gradients judge the source (docs/explanation/learned-weights.md), batch for batch."""
+    """Take the same step with credit by gradients (docs/explanation/learned-weights.md)."""
     built = {name: build(name, *SIZES[size]) for name in ("l2tl", "l2tl_gradients")}
     clock = device_clock(built["l2tl"][1].problem.device)
     rivals = {name: stepper(method) for name, (method, _) in built.items()}

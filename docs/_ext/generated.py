@@ -180,8 +180,9 @@ def _cost_words(cls: type[Method]) -> str:
 
 
 def _paper(text: str) -> str:
-    """Link the arXiv numbers of a text."""
-    return re.sub(r"arXiv (\d{4}\.\d{4,5})", r"[arXiv \1](https://arxiv.org/abs/\1)", text)
+    """Link the arXiv numbers and the pages of the docs that a text names."""
+    text = re.sub(r"arXiv (\d{4}\.\d{4,5})", r"[arXiv \1](https://arxiv.org/abs/\1)", text)
+    return re.sub(r"\bdocs/([\w/-]+\.md)\b", r"[this page](../\1)", text)
 
 
 def commands() -> dict[str, Command]:

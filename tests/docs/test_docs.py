@@ -102,7 +102,8 @@ def example(tmp_path, monkeypatch) -> str:
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, module)
     spec.loader.exec_module(module)
-    monkeypatch.setattr(catalog, "names", lambda known=catalog.names(): (*known, name))
+    known = catalog.names()
+    monkeypatch.setattr(catalog, "names", lambda: (*known, name))
     return name
 
 
