@@ -45,7 +45,8 @@ SETTINGS = """settings, as name=value:
   checkpoint_minutes=NUMBER
                           longest time between two checkpoints
 {launch}
-docs/reference.md lists every recipe.*, source_recipe.* and method.* setting with its default."""
+docs/reference/settings.md lists every recipe.* and source_recipe.* setting with its default,
+docs/reference/methods.md every method.* setting."""
 
 BENCH_ROWS = """  methods=NAME,NAME       methods or rows to compare; default: see `transferbench methods`
   seeds=NUMBER            seeds per method"""

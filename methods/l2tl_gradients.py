@@ -1,7 +1,7 @@
 """L2TL by gradients: class weights from the gradients of source and holdout images, in place of rewards.
 
-Source: ours; measured in docs/learned-weights.md. Joint training, candidates and policy are those of L2TL
-(Zhu et al., arXiv 1908.11406). The credit of an image is the inner product of its gradient and the holdout's,
+Source: ours; measured in docs/explanation/learned-weights.md. Joint training, candidates and policy are those
+of L2TL (Zhu et al., arXiv 1908.11406). The credit of an image is the inner product of its gradient and the holdout's,
 as in learning to reweight (Ren et al., arXiv 1803.09050) and DDS (Wang et al., arXiv 1911.10088).
 
 Departs from: L2TL in the update of the policy. L2TL credits all classes with the same reward and learns by
@@ -86,7 +86,7 @@ class L2TLGradients(Method):
     """Learns a weight for each source class from gradients, and the scale of the source loss."""
 
     title = "L2TL by gradients"
-    paper = "docs/learned-weights.md"
+    paper = "docs/explanation/learned-weights.md"
     kind = "source selection"
     needs_source = True
     learns_controls = True

@@ -16,20 +16,20 @@ class Cluster:
     """The destination of jobs, and the resources of each. SLURM decides about missing settings."""
 
     name: str
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
+    partition: str | None = None  # partition, as for sbatch
+    account: str | None = None  # account, as for sbatch
+    qos: str | None = None  # quality of service, as for sbatch
     gres: str | None = None  # for example gpu:a100:1
-    constraint: str | None = None
+    constraint: str | None = None  # constraint on nodes, as for sbatch
     gpus_per_node: int | None = None  # if no gres is given
     nodes: int = 1  # per run
     tasks_per_node: int = 1  # processes of one run on each node, with one GPU each; they share each batch
-    cpus_per_task: int = 1
+    cpus_per_task: int = 1  # CPU cores per process
     memory_gb: float = 8.0  # per process, if no earlier run gives an estimate
     minutes: int = 240  # time limit of the first job; a longer run resumes in its next job
     signal_seconds: int = 90  # this long before its time limit, a job is signaled to save
     restarts: int = 3  # of a job after a killed process; preemption and time limits do not count
-    array_parallelism: int = 64
+    array_parallelism: int = 64  # largest number of array jobs at a time
     max_array: int | None = None  # null: as in `scontrol show config`
     runs_per_gpu: int = 1  # small runs that share a job and its GPU
     setup: list[str] = field(default_factory=list)  # shell lines before Python starts, such as module load

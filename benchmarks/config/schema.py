@@ -36,15 +36,14 @@ class Protocol(StrEnum):
     """Images that a final model is trained on."""
 
     holdout = auto()  # train on the training images; the holdout gives rewards and curves
-    # The final run trains on training and holdout images, as for the paper's final scores
-    trainval = auto()
+    trainval = auto()  # the final run trains on training and holdout images, as for the paper's final scores
 
 
 class Tune(StrEnum):
     """Search for the learning rate and weight decay, with the same number of trials for every method."""
 
-    off = auto()  # use recipe.lr and recipe.weight_decay
-    # Try every pair of recipe.lr_grid and recipe.weight_decay_grid; keep the best holdout score
+    off = auto()  # use `recipe.lr` and `recipe.weight_decay`
+    # Try every pair of `recipe.lr_grid` and `recipe.weight_decay_grid`; keep the best holdout score
     paper_grid = auto()
 
 

@@ -180,8 +180,9 @@ def _cost_words(cls: type[Method]) -> str:
 
 
 def _paper(text: str) -> str:
-    """Link the arXiv numbers of a text."""
-    return re.sub(r"arXiv (\d{4}\.\d{4,5})", r"[arXiv \1](https://arxiv.org/abs/\1)", text)
+    """Link the arXiv numbers and the pages of the docs that a text names."""
+    text = re.sub(r"arXiv (\d{4}\.\d{4,5})", r"[arXiv \1](https://arxiv.org/abs/\1)", text)
+    return re.sub(r"\bdocs/([\w/-]+\.md)\b", r"[this page](../\1)", text)
 
 
 def commands() -> dict[str, Command]:
@@ -190,24 +191,20 @@ def commands() -> dict[str, Command]:
 
 
 def commands_text() -> str:
-    """Return a section for each command: usage, options, examples, details."""
-    return "\n\n".join(_command_text(command) for command in commands().values())
+    """Return a section for each command: usage, options, examples."""
+    return "\n\n".join(map(_command_text, commands().values()))
 
 
 def _command_text(command: Command) -> str:
-    flags = "".join(f" [{flag}]" for flag, _ in command.flags)
-    parts = [
-        f"## `transferbench {command.name}`",
-        _escaped(sentence(command.summary)),
-        f"```text\ntransferbench {command.name} [-h]{flags} {command.arguments}\n```",
-    ]
-    if command.flags:
-        parts.append("\n".join(f"- `{flag}`: {_escaped(sentence(text))}" for flag, text in command.flags))
-    lines = [re.sub(r"\s{2,}(\S.*)$", r"    # \1", line) for line in command.examples]
-    parts.append("Examples:\n\n```sh\n" + "\n".join(lines) + "\n```")
-    if command.details:
-        parts.append(f"```text\n{command.details}\n```")
-    return "\n\n".join(parts)
+    options = "".join(f" [{flag}]" for flag, _ in command.flags)
+    usage = f"transferbench {command.name}{options} {command.arguments}"
+    details = command.details.partition("settings, as name=value:")[0].replace("\n", " ").strip()
+    lines = "\n".join(re.sub(r"\s{2,}(\S.*)$", r"    # \1", line) for line in command.examples)
+    parts = [f"## `transferbench {command.name}`", sentence(_escaped(command.summary))]
+    parts += [f"```text\n{usage}\n```", _escaped(details)]
+    parts += ["\n".join(f"- `{flag}`: {_escaped(sentence(text))}" for flag, text in command.flags)]
+    parts += [f"Examples:\n\n```sh\n{lines}\n```"]
+    return "\n\n".join(filter(None, parts))
 
 
 def record_fields() -> dict[str, str]:
@@ -216,9 +213,14 @@ def record_fields() -> dict[str, str]:
     return every | dict.fromkeys(record_schema.OF_A_RUN, "records of runs")
 
 
+def cluster_settings() -> list[Setting]:
+    """Return the settings of a cluster file; its name is that of the file."""
+    return [s for s in settings(Cluster) if s.name != "name"]
+
+
 def cluster_text() -> str:
-    """Return the settings of a cluster file."""
-    return settings_table((s for s in settings(Cluster) if s.name != "name"), "cluster-")
+    """Return the table of the settings of a cluster file."""
+    return settings_table(cluster_settings(), "cluster-")
 
 
 def data_sets_text() -> str:

@@ -177,4 +177,5 @@ def meaning_text(meaning: str, hint: Any) -> str:
 def sentence(text: str) -> str:
     """Return a comment as a sentence."""
     text = " ".join(text.split()).rstrip(".")
-    return f"{text[:1].upper()}{text[1:]}." if text else ""
+    begins_with_word = text[:2].isalpha()  # a lone letter is a symbol, such as n
+    return f"{text[:1].upper() if begins_with_word else text[:1]}{text[1:]}." if text else ""

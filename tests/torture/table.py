@@ -1,4 +1,4 @@
-"""Write the table of docs/reliability.md from the lines that `make torture` left."""
+"""Write the table of docs/explanation/reliability.md from the lines that `make torture` left."""
 
 import json
 import sys
