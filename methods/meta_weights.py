@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .base import Method, Metrics, Problem, check_ranges, classed_source, judging_stream, timed, update
-from .components.lookahead import lookahead, twice_differentiable, why_not
+from .components.unrolled import loss_after_step, twice_differentiable, why_no_second_derivative
 from .metrics import classification_loss
 
 
@@ -62,7 +62,7 @@ class MetaWeights(Method):
     @classmethod
     def why_incompatible(cls, problem: Problem) -> str:
         """Refuse what has no second derivatives."""
-        return why_not(problem)
+        return why_no_second_derivative(problem)
 
     def step(self, t: int) -> Metrics:
         """Weigh by a step that is only thought, then take it with the new weights."""
@@ -92,7 +92,7 @@ class MetaWeights(Method):
         with timed("data"):
             x, y = next(self.holdout)
         with timed("policy"), twice_differentiable():
-            loss = lookahead(self.net, self.weighted(loss_B, y_S), rate, x, y)
+            loss = loss_after_step(self.net, self.weighted(loss_B, y_S), rate, x, y)
             (self.logit_S.grad,) = torch.autograd.grad(loss, [self.logit_S])
             self.meta_optimizer.step()
             self.meta_optimizer.zero_grad()

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..datasets.base import derive_seed
 from .base import Method, Metrics, Problem, check_ranges, classed_source, timed, update
-from .components.lookahead import lookahead, twice_differentiable, why_not
+from .components.unrolled import loss_after_step, twice_differentiable, why_no_second_derivative
 from .metrics import classification_loss
 
 
@@ -59,7 +59,7 @@ class Reweight(Method):
     @classmethod
     def why_incompatible(cls, problem: Problem) -> str:
         """Refuse what has no second derivatives."""
-        return why_not(problem)
+        return why_no_second_derivative(problem)
 
     def step(self, t: int) -> Metrics:
         """Weigh the source images, then train on them and on the target's."""
@@ -86,7 +86,7 @@ class Reweight(Method):
             x, y = next(self.holdout)
         with timed("policy"), twice_differentiable():
             none_B = torch.zeros_like(loss_B, requires_grad=True)
-            loss = lookahead(self.net, (none_B * loss_B).sum(), 1.0, x, y)
+            loss = loss_after_step(self.net, (none_B * loss_B).sum(), 1.0, x, y)
             (slope_B,) = torch.autograd.grad(loss, [none_B])
         helpful_B = (-slope_B).clamp(min=0)
         total = helpful_B.sum()
