@@ -19,7 +19,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,28 +52,29 @@ class Classifier(StrEnum):
     logistic = "logistic"  # a fit for each strength, fold and set: slow
 
 
-class ATL(Method):
+@dataclass
+class Config:
+    """How layers are chosen."""
+
+    taps: Which = Which.chosen
+    classifier: Classifier = Classifier.centroid
+    max_taps: int = 4
+    least_gain: float = 0.005  # of accuracy, for one more layer
+
+    def resolved(self) -> "Config":
+        """Check the ranges. Raises: InputError."""
+        check_ranges(self, {"max_taps": (1, inf), "least_gain": (0, 1)})
+        return self
+
+
+class ATL(Method[Config]):
     """Layers chosen by cross-validation on the target, for a linear head."""
 
     title = "ATL-style (our reconstruction)"
     paper = "arXiv 2111.10937"
     data_parallel = True
 
-    @dataclass
-    class Config:
-        """How layers are chosen."""
-
-        taps: Which = Which.chosen
-        classifier: Classifier = Classifier.centroid
-        max_taps: int = 4
-        least_gain: float = 0.005  # of accuracy, for one more layer
-
-        def resolved(self) -> "ATL.Config":
-            """Check the ranges. Raises: InputError."""
-            check_ranges(self, {"max_taps": (1, inf), "least_gain": (0, 1)})
-            return self
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         self.config, self.seed = config, problem.seed
         self.recipe = problem.recipe
         self.net = problem.network().requires_grad_(False).eval()
@@ -122,19 +122,19 @@ class ATL(Method):
         return {**metrics, "num_taps": self.chosen_L.sum()}
 
     @classmethod
-    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
         """Count forward passes alone: the encoder is frozen."""
         return 0, batch_size
 
     @classmethod
-    def label(cls, config: Any) -> str:
+    def label(cls, config: Config) -> str:
         """Name the layers where they are a control."""
         named = {
             Which.penultimate: ", last features",
             Which.all: ", all layers",
             Which.random: ", a random layer",
         }
-        return cls.title + named.get(config.taps, "") + changes(config, cls.Config(), named=("taps",))
+        return cls.title + named.get(config.taps, "") + changes(config, Config(), named=("taps",))
 
 
 def folds(y: Tensor, seed: int) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, get_args, get_origin, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from .metrics import classification_loss
 from .networks.network import Network
 from .recipe import Recipe
 
+ConfigT = TypeVar("ConfigT")  # the dataclass of a method's own settings; its defaults are the only ones
 Metrics = dict[str, Tensor]  # finite scalars, still on the device
 
 
@@ -67,14 +68,14 @@ class Stateful(Protocol):
         """Take it back."""
 
 
-class Method(ABC):
+class Method(ABC, Generic[ConfigT]):
     """One way to get from a pre-trained network to a target classifier.
 
-    A subclass is final. What changes is kept in attributes that are tensors or Stateful;
-    then saving and resuming need no code of their own.
+    A subclass is final, and names the dataclass of its settings: `class MyMethod(Method[Config])`. Keep all
+    state in attributes that are tensors or Stateful; then saving and resuming need no further code.
     """
 
-    Config: ClassVar[type]  # a dataclass of this method's own settings, with their only defaults
+    Config: ClassVar[type[Any]]  # the dataclass in `Method[Config]`
     title: ClassVar[str]  # the row's name in tables
     paper: ClassVar[str]
     needs_source: ClassVar[bool] = False  # source images during the run
@@ -88,8 +89,14 @@ class Method(ABC):
 
     net: Network  # the network that is judged
 
+    def __init_subclass__(cls) -> None:
+        """Set `Config` from the type argument of the base class."""
+        for base in getattr(cls, "__orig_bases__", ()):
+            if get_origin(base) is Method:
+                (cls.Config,) = get_args(base)
+
     @abstractmethod
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: ConfigT) -> None:
         """Build networks, optimisers and streams: cheap, no pass over data."""
 
     def prepare(self) -> None:  # noqa: B027  (optional on purpose)
@@ -112,12 +119,12 @@ class Method(ABC):
         return ""
 
     @classmethod
-    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: ConfigT, batch_size: int) -> tuple[int, int]:
         """Count the images of a step that are trained on, and that are only judged."""
         return batch_size, 0
 
     @classmethod
-    def label(cls, config: Any) -> str:
+    def label(cls, config: ConfigT) -> str:
         """Name the row of these settings: the title, and what differs from the defaults."""
         return cls.title + changes(config, cls.Config())
 

@@ -14,7 +14,6 @@ Shape letters: B images of a batch, S source classes.
 
 from dataclasses import dataclass
 from math import inf
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +27,21 @@ PENALTY, LOW, HIGH = 1e3, 0.1, 0.9  # keep the mean chance between these
 WINDOW = 20  # rewards in the moving average
 
 
-class DVRL(Method):
+@dataclass
+class Config:
+    """How the estimator is trained, and how much the source counts."""
+
+    estimator_lr: float = 0.0  # Adam's; 0: 2 / steps
+    hidden: int = 100
+    scale: float = 1.0  # of the source loss
+
+    def resolved(self) -> "Config":
+        """Check the ranges. Raises: InputError."""
+        check_ranges(self, {"estimator_lr": (0, inf), "hidden": (1, inf), "scale": (0, inf)})
+        return self
+
+
+class DVRL(Method[Config]):
     """Source images drawn by an estimator of their value, which holdout scores train."""
 
     title = "DVRL"
@@ -37,20 +50,7 @@ class DVRL(Method):
     needs_source = True
     learns_controls = True
 
-    @dataclass
-    class Config:
-        """How the estimator is trained, and how much the source counts."""
-
-        estimator_lr: float = 0.0  # Adam's; 0: 2 / steps
-        hidden: int = 100
-        scale: float = 1.0  # of the source loss
-
-        def resolved(self) -> "DVRL.Config":
-            """Check the ranges. Raises: InputError."""
-            check_ranges(self, {"estimator_lr": (0, inf), "hidden": (1, inf), "scale": (0, inf)})
-            return self
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         source = classed_source(problem)
         self.config, self.recipe, self.seed = config, problem.recipe, problem.seed
         size, device = self.recipe.batch_size, problem.device
@@ -122,7 +122,7 @@ class DVRL(Method):
         return reward - before
 
     @classmethod
-    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
         """Count both halves, and the rewards."""
         return 2 * batch_size, batch_size
 

@@ -9,7 +9,6 @@ The recipe's weight decay is not applied: the penalty takes its place.
 
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +16,21 @@ from torch import Tensor
 from .base import Method, Metrics, Problem, check_ranges, timed, train_step
 
 
-class L2SP(Method):
+@dataclass
+class Config:
+    """How strong the pull is."""
+
+    alpha: float = 0.1  # on the encoder, towards the start
+    beta: float = 0.01  # on the new head, towards zero
+    kernels_only: bool = True  # False: biases and norms too
+
+    def resolved(self) -> "Config":
+        """Check the ranges. Raises: InputError."""
+        check_ranges(self, {"alpha": (0, inf), "beta": (0, inf)})
+        return self
+
+
+class L2SP(Method[Config]):
     """A quadratic penalty on the way from the pre-trained encoder, and on the head."""
 
     title = "L2-SP"
@@ -25,20 +38,7 @@ class L2SP(Method):
     data_parallel = True
     kind = "regulariser"
 
-    @dataclass
-    class Config:
-        """How strong the pull is."""
-
-        alpha: float = 0.1  # on the encoder, towards the start
-        beta: float = 0.01  # on the new head, towards zero
-        kernels_only: bool = True  # False: biases and norms too
-
-        def resolved(self) -> "L2SP.Config":
-            """Check the ranges. Raises: InputError."""
-            check_ranges(self, {"alpha": (0, inf), "beta": (0, inf)})
-            return self
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         self.recipe, self.config = problem.recipe, config
         self.net = problem.network()
         pulled = [p for p in self.net.encoder.parameters() if p.ndim > 1 or not config.kernels_only]

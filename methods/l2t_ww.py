@@ -44,32 +44,33 @@ class Pairing(StrEnum):
         return [(num_teacher - i, num_student - i) for i in range(count, 0, -1)]
 
 
-class L2TWW(Method):
+@dataclass
+class Config:
+    """What is matched, how strongly, and how the weights are learned."""
+
+    student: str = ""  # backbone that is trained; empty: the teacher's
+    pairs: Pairing = Pairing.all_all
+    num_stages: int = 4  # the last ones of either network
+    beta: float = 0.5  # of the matching loss
+    inner_steps: int = 2  # on the matching loss alone, before the one on the target loss
+    meta_lr: float = 1e-4  # Adam's
+    meta_weight_decay: float = 1e-4
+
+    def resolved(self) -> "Config":
+        """Check the ranges. Raises: InputError."""
+        at_least = {"num_stages": 1, "beta": 0, "inner_steps": 1, "meta_lr": 0, "meta_weight_decay": 0}
+        check_ranges(self, {name: (least, inf) for name, least in at_least.items()})
+        return self
+
+
+class L2TWW(Method[Config]):
     """Feature matching, where the target loss after it says what channels and which pairs of stages count."""
 
     title = "L2T-ww"
     paper = "arXiv 1905.05901"
     kind = "meta"
 
-    @dataclass
-    class Config:
-        """What is matched, how strongly, and how the weights are learned."""
-
-        student: str = ""  # backbone that is trained; empty: the teacher's
-        pairs: Pairing = Pairing.all_all
-        num_stages: int = 4  # the last ones of either network
-        beta: float = 0.5  # of the matching loss
-        inner_steps: int = 2  # on the matching loss alone, before the one on the target loss
-        meta_lr: float = 1e-4  # Adam's
-        meta_weight_decay: float = 1e-4
-
-        def resolved(self) -> "L2TWW.Config":
-            """Check the ranges. Raises: InputError."""
-            at_least = {"num_stages": 1, "beta": 0, "inner_steps": 1, "meta_lr": 0, "meta_weight_decay": 0}
-            check_ranges(self, {name: (least, inf) for name, least in at_least.items()})
-            return self
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         self.config, self.recipe = config, problem.recipe
         self.teacher = problem.network().requires_grad_(False).eval()
         self.net = problem.network(pretrained=False, backbone=config.student)
@@ -146,7 +147,7 @@ class L2TWW(Method):
         return net.tapped(x)[1][-self.config.num_stages :]
 
     @classmethod
-    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
         """Count the thought steps too, three for one that is differentiated; the teacher judges."""
         return (3 * config.inner_steps + 5) * batch_size, batch_size
 

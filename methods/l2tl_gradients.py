@@ -82,7 +82,7 @@ class Config:
         return self
 
 
-class L2TLGradients(Method):
+class L2TLGradients(Method[Config]):
     """Learns a weight for each source class from gradients, and the scale of the source loss."""
 
     title = "L2TL by gradients"
@@ -90,8 +90,6 @@ class L2TLGradients(Method):
     kind = "source selection"
     needs_source = True
     learns_controls = True
-
-    Config = Config
 
     def __init__(self, problem: Problem, config: Config) -> None:
         if (precision := problem.recipe.precision) is not Precision.fp32:

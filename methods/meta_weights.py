@@ -12,7 +12,6 @@ Shape letters: B images of a batch, S source classes.
 
 from dataclasses import dataclass
 from math import inf
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +21,20 @@ from .components.unrolled import loss_after_step, twice_differentiable, why_no_s
 from .metrics import classification_loss
 
 
-class MetaWeights(Method):
+@dataclass
+class Config:
+    """How fast the weights are learned, and how much they count together."""
+
+    meta_lr: float = 0.0  # Adam's; 0: 60 / steps, which is the paper's 1e-3 at its 60,000
+    scale: float = 1.0  # of the source loss
+
+    def resolved(self) -> "Config":
+        """Check the ranges. Raises: InputError."""
+        check_ranges(self, {"meta_lr": (0, inf), "scale": (0, inf)})
+        return self
+
+
+class MetaWeights(Method[Config]):
     """Weights of source classes by the gradient of the holdout loss through one step of training."""
 
     title = "Meta-learned class weights"
@@ -31,19 +43,7 @@ class MetaWeights(Method):
     needs_source = True
     learns_controls = True
 
-    @dataclass
-    class Config:
-        """How fast the weights are learned, and how much they count together."""
-
-        meta_lr: float = 0.0  # Adam's; 0: 60 / steps, which is the paper's 1e-3 at its 60,000
-        scale: float = 1.0  # of the source loss
-
-        def resolved(self) -> "MetaWeights.Config":
-            """Check the ranges. Raises: InputError."""
-            check_ranges(self, {"meta_lr": (0, inf), "scale": (0, inf)})
-            return self
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         source = classed_source(problem)
         self.config, self.recipe = config, problem.recipe
         self.net = problem.network()
@@ -99,7 +99,7 @@ class MetaWeights(Method):
         return loss.detach()
 
     @classmethod
-    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
         """Count both halves, and the holdout's."""
         return 2 * batch_size, batch_size
 

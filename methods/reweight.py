@@ -13,7 +13,6 @@ Shape letters: B images of a batch, S source classes.
 
 from dataclasses import dataclass
 from math import inf
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +23,19 @@ from .components.unrolled import loss_after_step, twice_differentiable, why_no_s
 from .metrics import classification_loss
 
 
-class Reweight(Method):
+@dataclass
+class Config:
+    """How much the source counts."""
+
+    scale: float = 1.0  # of the source loss, whose weights sum to one
+
+    def resolved(self) -> "Config":
+        """Check the range. Raises: InputError."""
+        check_ranges(self, {"scale": (0, inf)})
+        return self
+
+
+class Reweight(Method[Config]):
     """Weights of source images by the agreement of their gradients with the holdout's."""
 
     title = "Learning to reweight"
@@ -32,18 +43,7 @@ class Reweight(Method):
     kind = "meta"
     needs_source = True
 
-    @dataclass
-    class Config:
-        """How much the source counts."""
-
-        scale: float = 1.0  # of the source loss, whose weights sum to one
-
-        def resolved(self) -> "Reweight.Config":
-            """Check the range. Raises: InputError."""
-            check_ranges(self, {"scale": (0, inf)})
-            return self
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         self.config, self.recipe = config, problem.recipe
         source = classed_source(problem)
         self.net = problem.network()
@@ -93,7 +93,7 @@ class Reweight(Method):
         return helpful_B / total.where(total > 0, 1), {"holdout_loss": loss.detach()}
 
     @classmethod
-    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
         """Count both halves, and the holdout's."""
         return 2 * batch_size, batch_size
 

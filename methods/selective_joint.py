@@ -13,7 +13,6 @@ Shape letters: T target images, K neighbours, F numbers that describe an image, 
 
 from dataclasses import dataclass
 from math import inf
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +24,21 @@ from .components.joint import Chosen, joint_step
 from .networks.network import Network
 
 
-class SelectiveJoint(Method):
+@dataclass
+class Config:
+    """How many source images are taken, and how much they count."""
+
+    num_neighbors: int = 10  # of each target image, at first and more with each round
+    num_rounds: int = 3
+    scale: float = 1.0  # of the source loss
+
+    def resolved(self) -> "Config":
+        """Check the ranges. Raises: InputError."""
+        check_ranges(self, {"num_neighbors": (1, inf), "num_rounds": (1, inf), "scale": (0, inf)})
+        return self
+
+
+class SelectiveJoint(Method[Config]):
     """Source images next to the target's, more of them for the images that stay hard."""
 
     title = "Selective joint fine-tuning"
@@ -34,20 +47,7 @@ class SelectiveJoint(Method):
     kind = "source selection"
     needs_source = True
 
-    @dataclass
-    class Config:
-        """How many source images are taken, and how much they count."""
-
-        num_neighbors: int = 10  # of each target image, at first and more with each round
-        num_rounds: int = 3
-        scale: float = 1.0  # of the source loss
-
-        def resolved(self) -> "SelectiveJoint.Config":
-            """Check the ranges. Raises: InputError."""
-            check_ranges(self, {"num_neighbors": (1, inf), "num_rounds": (1, inf), "scale": (0, inf)})
-            return self
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         self.config, self.recipe = config, problem.recipe
         source = classed_source(problem)
         self.net = problem.network()
@@ -97,7 +97,7 @@ class SelectiveJoint(Method):
         return torch.cat(wrong)
 
     @classmethod
-    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
         """Count both halves."""
         return 2 * batch_size, 0
 

@@ -32,28 +32,29 @@ from .networks.network import Network
 POLICY_SIDE = 64  # px; the paper's images have 64 to 72
 
 
-class SpotTune(Method):
+@dataclass
+class Config:
+    """How choices are made, and how the policy is trained."""
+
+    temperature: float = 5.0  # of the relaxed choice that gradients see
+    policy_rate: float = 0.1  # of the recipe's learning rate: .01 to .1
+    policy_weight_decay: float = 1e-3
+
+    def resolved(self) -> "Config":
+        """Check the ranges. Raises: InputError."""
+        rates = {"policy_rate": (0, inf), "policy_weight_decay": (0, inf)}
+        check_ranges(self, {"temperature": (1e-3, inf), **rates})
+        return self
+
+
+class SpotTune(Method[Config]):
     """Fine-tuning that is decided anew for each image and block."""
 
     title = "SpotTune"
     paper = "arXiv 1811.08737"
     kind = "regulariser"
 
-    @dataclass
-    class Config:
-        """How choices are made, and how the policy is trained."""
-
-        temperature: float = 5.0  # of the relaxed choice that gradients see
-        policy_rate: float = 0.1  # of the recipe's learning rate: .01 to .1
-        policy_weight_decay: float = 1e-3
-
-        def resolved(self) -> "SpotTune.Config":
-            """Check the ranges. Raises: InputError."""
-            rates = {"policy_rate": (0, inf), "policy_weight_decay": (0, inf)}
-            check_ranges(self, {"temperature": (1e-3, inf), **rates})
-            return self
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         self.config, self.recipe = config, problem.recipe
         self.net = problem.network()
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
@@ -99,7 +100,7 @@ class SpotTune(Method):
         return self.routed(x, self.router.choose(x))
 
     @classmethod
-    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
         """Count the frozen copies twice: forward, and the gradients that pass back through them."""
         return batch_size, 2 * batch_size
 

@@ -19,7 +19,19 @@ from ..datasets.base import derive_seed
 from .base import Method, Metrics, Problem, check_ranges, train_step
 
 
-class StochNorm(Method):
+@dataclass
+class Config:
+    """How often a channel takes the batch's statistics."""
+
+    probability: float = 0.5  # 1: plain fine-tuning
+
+    def resolved(self) -> "Config":
+        """Check the range. Raises: InputError."""
+        check_ranges(self, {"probability": (0, 1)})
+        return self
+
+
+class StochNorm(Method[Config]):
     """Two branches of every batch norm, one of which is drawn for each channel and pass."""
 
     title = "StochNorm"
@@ -27,18 +39,7 @@ class StochNorm(Method):
     data_parallel = True
     kind = "regulariser"
 
-    @dataclass
-    class Config:
-        """How often a channel takes the batch's statistics."""
-
-        probability: float = 0.5  # 1: plain fine-tuning
-
-        def resolved(self) -> "StochNorm.Config":
-            """Check the range. Raises: InputError."""
-            check_ranges(self, {"probability": (0, 1)})
-            return self
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         self.seed = problem.seed
         self.generator = torch.Generator(problem.device)
         self.net = problem.network()
