@@ -17,7 +17,7 @@ Shape letters: N images, L layers, F features, T target classes.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import StrEnum, auto
 from math import inf
 
 import torch
@@ -39,17 +39,17 @@ Judge = Callable[[tuple[int, ...]], float]  # the accuracy of a set of layers
 class Which(StrEnum):
     """Which layers the head sees."""
 
-    chosen = "chosen"
-    penultimate = "penultimate"  # the encoder's features
-    all = "all"
-    random = "random"  # a single one
+    chosen = auto()
+    penultimate = auto()  # the encoder's features
+    all = auto()
+    random = auto()  # a single one
 
 
 class Classifier(StrEnum):
     """What judges a set of layers."""
 
-    centroid = "centroid"
-    logistic = "logistic"  # a fit for each strength, fold and set: slow
+    centroid = auto()
+    logistic = auto()  # a fit for each strength, fold and set: slow
 
 
 @dataclass

@@ -11,7 +11,7 @@ Shape letters: N images, B images of a batch, F features, S source classes, T ta
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import StrEnum, auto
 from math import inf
 
 import torch
@@ -27,8 +27,8 @@ from .lwf import no_source_classes
 class Relation(StrEnum):
     """How p(source class | target class) is learned."""
 
-    reverse = "reverse"  # by Bayes, from a calibrated p(target class | source class)
-    direct = "direct"  # as the mean answer of the source classifier
+    reverse = auto()  # by Bayes, from a calibrated p(target class | source class)
+    direct = auto()  # as the mean answer of the source classifier
 
 
 @dataclass

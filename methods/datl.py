@@ -11,7 +11,7 @@ Shape letters: S source classes.
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import StrEnum, auto
 from math import inf
 
 import torch
@@ -26,8 +26,8 @@ from .pretrain import Matcher
 class Init(StrEnum):
     """Where the specialist starts."""
 
-    generalist = "generalist"
-    random = "random"
+    generalist = auto()
+    random = auto()
 
 
 @dataclass

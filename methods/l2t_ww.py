@@ -13,7 +13,7 @@ student's, h, w places of the student's map.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
+from enum import StrEnum, auto
 from math import inf
 from typing import Any
 
@@ -32,9 +32,9 @@ from .recipe import OptimizerName
 class Pairing(StrEnum):
     """Which stages of the teacher are matched with which of the student."""
 
-    all_all = "all_all"
-    one_to_one = "one_to_one"  # of two depths: counted from the last
-    single = "single"  # the last of each
+    all_all = auto()
+    one_to_one = auto()  # of two depths: counted from the last
+    single = auto()  # the last of each
 
     def pairs(self, num_teacher: int, num_student: int) -> list[tuple[int, int]]:
         """List the pairs (m, n) of a teacher's and a student's stage."""

@@ -8,7 +8,7 @@ trains the whole network.
 """
 
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import StrEnum, auto
 from typing import Any
 
 import torch
@@ -20,8 +20,8 @@ from .base import Method, Metrics, Problem, train_step
 class Matcher(StrEnum):
     """How source images are drawn by weight."""
 
-    same = "same"
-    elastic = "elastic"
+    same = auto()
+    elastic = auto()
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import StrEnum, auto
 
 import torch
 from torch import nn
@@ -11,39 +11,39 @@ from torch import nn
 class Schedule(StrEnum):
     """How the learning rate goes."""
 
-    warmup_cosine = "warmup_cosine"
-    milestones = "milestones"
-    constant = "constant"
+    warmup_cosine = auto()
+    milestones = auto()
+    constant = auto()
 
 
 class OptimizerName(StrEnum):
     """Optimisers that a recipe may name."""
 
-    sgd = "sgd"
-    adam = "adam"
+    sgd = auto()
+    adam = auto()
 
 
 class Precision(StrEnum):
     """Number format of forward passes; weights stay in float32."""
 
-    fp32 = "fp32"
-    bf16 = "bf16"
+    fp32 = auto()
+    bf16 = auto()
 
 
 class MeanStd(StrEnum):
     """Mean and deviation that pixels are normalised by."""
 
-    imagenet = "imagenet"
-    half = "half"
-    none = "none"
-    backbone = "backbone"  # what timm has for the backbone; `half` for one that is not timm's
+    imagenet = auto()
+    half = auto()
+    none = auto()
+    backbone = auto()  # what timm has for the backbone; `half` for one that is not timm's
 
 
 class TestCrops(StrEnum):
     """The crops of an image that its test logits are averaged over."""
 
-    central = "central"
-    ten = "ten"  # corners, centre and their mirror images; five where a mirror image loses its label
+    central = auto()
+    ten = auto()  # corners, centre and their mirror images; five where a mirror image loses its label
 
 
 @dataclass

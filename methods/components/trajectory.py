@@ -8,7 +8,7 @@ Shape letters: P parameters, K steps of a path.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from enum import StrEnum
+from enum import StrEnum, auto
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +21,8 @@ from ..metrics import classification_loss
 class Metric(StrEnum):
     """How far it is from one point of a path to the next."""
 
-    length = "length"
-    energy = "energy"  # the squared length
+    length = auto()
+    energy = auto()  # the squared length
 
 
 class PathGradient:
