@@ -113,7 +113,7 @@ class ATL(Method[Config]):
         return forward_selection(judge, num_taps, config.max_taps, config.least_gain)
 
     def predict(self, x: Tensor) -> Tensor:
-        """Give target logits [B,C_T] by the chosen layers."""
+        """Return target logits [B,C_T] by the chosen layers."""
         return self.head(self.length * F.normalize(unit_vectors(self.taps(x), self.chosen_L.split(1))))
 
     def step(self, t: int) -> Metrics:
@@ -159,7 +159,7 @@ def centroid_judge(vectors: list[Tensor], y: Tensor, fold_N: Tensor, num_classes
 
 
 def held_out_distances(vector_NF: Tensor, y: Tensor, fold_N: Tensor, num_classes: int) -> Tensor:
-    """Give squared distances [N,T] from class means without the image's fold; infinite where none is left."""
+    """Return squared distances [N,T] from class means without the image's fold; infinite where none is left."""
     distance_NT = vector_NF.new_full((len(y), num_classes), torch.inf, dtype=torch.double)
     for fold in fold_N.unique().tolist():
         held = fold_N == fold
@@ -189,7 +189,7 @@ def logistic_judge(vectors: list[Tensor], y: Tensor, fold_N: Tensor, num_classes
 
 
 def accuracy(score_NT: Tensor, y: Tensor) -> float:
-    """Give the share of images whose highest score is their class's."""
+    """Return the share of images whose highest score is their class's."""
     return (score_NT.argmax(1) == y).double().mean().item()
 
 

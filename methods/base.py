@@ -62,10 +62,10 @@ class Stateful(Protocol):
     """Anything that saves and takes back what changes in it."""
 
     def state_dict(self) -> Mapping[str, Any]:
-        """Give all that changes."""
+        """Return all that changes."""
 
     def load_state_dict(self, state: Any) -> Any:
-        """Take it back."""
+        """Restore a state."""
 
 
 class Method(ABC, Generic[ConfigT]):
@@ -85,7 +85,7 @@ class Method(ABC, Generic[ConfigT]):
     data_parallel: ClassVar[bool] = (
         False  # what is learned from a batch is a mean over its images, by `update`
     )
-    kind: ClassVar[str] = "baseline"  # or initialisation, regulariser, source selection, meta
+    kind: ClassVar[str] = "baseline"  # or initialization, regularizer, source selection, meta
 
     net: Network  # the network that is judged
 
@@ -97,7 +97,7 @@ class Method(ABC, Generic[ConfigT]):
 
     @abstractmethod
     def __init__(self, problem: Problem, config: ConfigT) -> None:
-        """Build networks, optimisers and streams: cheap, no pass over data."""
+        """Build networks, optimizers and streams: cheap, no pass over data."""
 
     def prepare(self) -> None:  # noqa: B027  (optional on purpose)
         """Do what comes once before step 0; on the clock, skipped on resume.
@@ -110,12 +110,12 @@ class Method(ABC, Generic[ConfigT]):
         """Advance one iteration; t in 0..recipe.steps-1."""
 
     def predict(self, x: Tensor) -> Tensor:
-        """Give target logits [B,C_T] in evaluation mode; changes nothing."""
+        """Return target logits [B,C_T] in evaluation mode; changes nothing."""
         return self.net.target(x)
 
     @classmethod
     def why_incompatible(cls, problem: Problem) -> str:
-        """Say why it cannot run on a problem; empty where it can."""
+        """Return why it cannot run on a problem; empty where it can."""
         return ""
 
     @classmethod
@@ -129,24 +129,24 @@ class Method(ABC, Generic[ConfigT]):
         return cls.title + changes(config, cls.Config())
 
     def class_weights(self) -> Tensor | None:
-        """Give the weight of each source class [C_S], where the method learns or sets one."""
+        """Return the weight of each source class [C_S], where the method learns or sets one."""
         return None
 
     def controls(self) -> dict[str, Tensor]:
-        """Give what a second stage replays."""
+        """Return what a second stage replays."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Give all that changes."""
+        """Return all that changes."""
         return saved(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take it back."""
+        """Restore a state."""
         restore(self, state)
 
 
 def classed_source(problem: Problem) -> Split:
-    """Give the source to a method that weighs its classes.
+    """Return the source to a method that weighs its classes.
 
     Raises: InputError when its images have several labels, and so no class.
     """
@@ -175,7 +175,7 @@ def changes(config: Any, default: Any, named: tuple[str, ...] = ()) -> str:
 
 
 def check_ranges(config: Any, ranges: Mapping[str, tuple[float, float]]) -> None:
-    """See that settings lie in their ranges, ends included.
+    """Check that settings lie in their ranges, ends included.
 
     Raises: InputError that names the setting, its value and the range.
     """
@@ -198,7 +198,7 @@ def saved(thing: object) -> dict[str, Any]:
 
 
 def restore(thing: object, state: Mapping[str, Any]) -> None:
-    """Put the attributes back in place, so that optimisers keep their hold of the tensors."""
+    """Put the attributes back in place, so that optimizers keep their hold of the tensors."""
     for name, value in state.items():
         own = getattr(thing, name)
         if isinstance(own, Tensor):

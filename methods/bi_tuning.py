@@ -44,7 +44,7 @@ class BiTuning(Method[Config]):
 
     title = "Bi-Tuning"
     paper = "arXiv 2011.06182"
-    kind = "regulariser"
+    kind = "regularizer"
 
     def __init__(self, problem: Problem, config: Config) -> None:
         self.config = config
@@ -122,13 +122,13 @@ class BiTuning(Method[Config]):
 
 
 def embed(net: Network, projector: nn.Linear, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Give features [B,F], their projection [B,D] and themselves with a one [B,W], both of length 1."""
+    """Return features [B,F], their projection [B,D] and themselves with a one [B,W], both of length 1."""
     feature_BF = net.features(x)
     return feature_BF, F.normalize(projector(feature_BF)), F.normalize(F.pad(feature_BF, (0, 1), value=1.0))
 
 
 def divergence(own_B: Tensor, others_BTK: Tensor, y: Tensor, temperature: float) -> Tensor:
-    """Give the mean divergence of similarities' softmax from an even share for all of the same class.
+    """Return the mean divergence of similarities' softmax from an even share for all of the same class.
 
     Args:
         own_B: similarity of each image with its own other side, which counts as one of its class.

@@ -38,7 +38,7 @@ class BSS(Method[Config]):
 
     title = "BSS"
     paper = "NeurIPS 2019"
-    kind = "regulariser"
+    kind = "regularizer"
 
     def __init__(self, problem: Problem, config: Config) -> None:
         self.config = config

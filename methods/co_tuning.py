@@ -51,7 +51,7 @@ class CoTuning(Method[Config]):
     title = "Co-Tuning"
     paper = "NeurIPS 2020"
     data_parallel = True
-    kind = "regulariser"
+    kind = "regularizer"
 
     def __init__(self, problem: Problem, config: Config) -> None:
         self.config, self.recipe = config, problem.recipe
@@ -83,7 +83,7 @@ class CoTuning(Method[Config]):
         self.relation_TS.copy_(relation_TS)
 
     def _answers(self, split: Split) -> Tensor:
-        """Give the source classifier's probabilities [N,S] for a split's images, in float64."""
+        """Return the source classifier's probabilities [N,S] for a split's images, in float64."""
         self.net.eval()
         with torch.no_grad():
             batches = split.batches(self.recipe.batch_size)

@@ -89,7 +89,7 @@ class DATL(Method[Config]):
         return train_step(self.net.target, self.target, self.optimizer, self.recipe.lr_at(t))
 
     def class_weights(self) -> Tensor | None:
-        """Give the importance weights [S]."""
+        """Return the importance weights [S]."""
         return self.weight_S
 
 

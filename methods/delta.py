@@ -59,7 +59,7 @@ class DELTA(Method[Config]):
 
     title = "DELTA"
     paper = "arXiv 1901.09229"
-    kind = "regulariser"
+    kind = "regularizer"
 
     def __init__(self, problem: Problem, config: Config) -> None:
         self.config, self.seed = config, problem.seed

@@ -115,7 +115,7 @@ class DVRL(Method[Config]):
         return SCORES[self.score](*of_scored(logits, y, self.scored))
 
     def advantage(self, reward: Tensor) -> Tensor:
-        """Give the reward less the average of those before, and move it; a first one has none."""
+        """Return the reward less the average of those before, and move it; a first one has none."""
         before = self.baseline.where(self.is_rewarded, reward)
         self.baseline = before + (reward - before) / WINDOW
         self.is_rewarded = torch.ones_like(self.is_rewarded)
@@ -131,7 +131,7 @@ class DVRL(Method[Config]):
         return self.total_S / self.count_S.clamp(min=1)
 
     def controls(self) -> dict[str, Tensor]:
-        """Give the estimator."""
+        """Return the estimator."""
         return {name: value.detach().cpu() for name, value in self.estimator.state_dict().items()}
 
 
@@ -148,7 +148,7 @@ def seen(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def value_loss(chance_B: Tensor, taken_B: Tensor, advantage: Tensor) -> Tensor:
-    """Give what the estimator descends: REINFORCE, and a wall around chances that leave no choice."""
+    """Return what the estimator descends: REINFORCE, and a wall around chances that leave no choice."""
     log_prob = -F.binary_cross_entropy(chance_B, taken_B, reduction="sum")
     mean = chance_B.mean()
     return -advantage * log_prob + PENALTY * ((mean - HIGH).relu() + (LOW - mean).relu())

@@ -96,7 +96,7 @@ class EMD(Method[Config]):
         return {**metrics, "source_similarity": whole, "kept_similarity": kept}
 
     def class_weights(self) -> Tensor | None:
-        """Give 1 for the source classes that are kept [S], else 0."""
+        """Return 1 for the source classes that are kept [S], else 0."""
         return self.weight_S
 
 

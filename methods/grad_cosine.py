@@ -36,7 +36,7 @@ class GradCosine(Method[Config]):
 
     title = "Gradient cosine"
     paper = "arXiv 1812.02224"
-    kind = "regulariser"
+    kind = "regularizer"
     needs_source = True
 
     def __init__(self, problem: Problem, config: Config) -> None:
@@ -82,5 +82,5 @@ def dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
 
 
 def cosine_of(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
-    """Give the cosine between two gradients; zero where one vanishes."""
+    """Return the cosine between two gradients; zero where one vanishes."""
     return dot(a, b) / (dot(a, a) * dot(b, b)).sqrt().clamp(min=1e-30)

@@ -75,7 +75,7 @@ class Head2Toe(Method[Config]):
         return [*vectors, *logits]
 
     def predict(self, x: Tensor) -> Tensor:
-        """Give target logits [B,C_T] by the features in use: all, and once they are selected those."""
+        """Return target logits [B,C_T] by the features in use: all, and once they are selected those."""
         return self.head(unit_vectors(self.vectors(x), self.kept_F.split(self.widths)))
 
     def step(self, t: int) -> Metrics:
@@ -107,5 +107,5 @@ class Head2Toe(Method[Config]):
 
 
 def group_norms(weight_CF: Tensor) -> Tensor:
-    """Give the norm of each feature's weights [F], over the classes."""
+    """Return the norm of each feature's weights [F], over the classes."""
     return torch.linalg.vector_norm(weight_CF, dim=0)

@@ -36,7 +36,7 @@ class L2SP(Method[Config]):
     title = "L2-SP"
     paper = "arXiv 1802.01483"
     data_parallel = True
-    kind = "regulariser"
+    kind = "regularizer"
 
     def __init__(self, problem: Problem, config: Config) -> None:
         self.recipe, self.config = problem.recipe, config
@@ -47,7 +47,7 @@ class L2SP(Method[Config]):
         self.optimizer = replace(self.recipe, weight_decay=0.0).make_optimizer(self.net)
 
     def penalty(self) -> Tensor:
-        """Give alpha/2 |encoder - start|^2 + beta/2 |head|^2."""
+        """Return alpha/2 |encoder - start|^2 + beta/2 |head|^2."""
         way = torch.stack([(weight - start).square().sum() for weight, start in self.pulled]).sum()
         head = [p for p in self.net.target_head.parameters() if p.ndim > 1 or not self.config.kernels_only]
         size = torch.stack([p.square().sum() for p in head]).sum()

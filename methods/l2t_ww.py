@@ -2,7 +2,7 @@
 
 Source: Jang, Lee, Hwang, Shin: Learning What and Where to Transfer (arXiv 1905.05901), its algorithm;
 constants as in the released code (`alinlab/L2T-ww`).
-Departs from: (1) stages are the last four of any backbone, which in ResNets are the paper's; (2) optimiser,
+Departs from: (1) stages are the last four of any backbone, which in ResNets are the paper's; (2) optimizer,
 schedule and length are the recipe's, and the last weights are judged, not those of the best epoch;
 (3) biases and norms decay only where the recipe has it so. Not followed: in the released code running
 statistics move once more a batch, after the weights were put back; here no thought step moves them.
@@ -97,7 +97,7 @@ class L2TWW(Method[Config]):
 
     @property
     def student(self) -> nn.Module:
-        """All that the optimiser trains."""
+        """All that the optimizer trains."""
         return nn.ModuleList([self.net, self.bridges])
 
     def step(self, t: int) -> Metrics:
@@ -127,7 +127,7 @@ class L2TWW(Method[Config]):
         }
 
     def look_ahead(self, teacher_maps: list[Tensor], weights: Any, x: Tensor, y: Tensor) -> Tensor:
-        """Give the target loss after steps on the matching loss and one on the target loss, same images."""
+        """Return the target loss after steps on the matching loss and one on the target loss, same images."""
         matching = lambda: self.matching(teacher_maps, self.maps(self.net, x), weights)  # noqa: E731
         target = lambda: classification_loss(self.net.target(x), y)  # noqa: E731
         ahead = Unrolled(self.student, self.optimizer)
@@ -138,12 +138,12 @@ class L2TWW(Method[Config]):
             return ahead.at(target)
 
     def matching(self, teacher_maps: list[Tensor], maps: list[Tensor], weights: Any) -> Tensor:
-        """Give the matching loss of all pairs, times beta."""
+        """Return the matching loss of all pairs, times beta."""
         of_teacher, of_student = zip(*((teacher_maps[m], maps[n]) for m, n in self.pairs), strict=True)
         return self.config.beta * matching_loss(of_teacher, of_student, self.bridges, weights)
 
     def maps(self, net: Network, x: Tensor) -> list[Tensor]:
-        """Give the maps [B,C,h,w] of a network's last stages."""
+        """Return the maps [B,C,h,w] of a network's last stages."""
         return net.tapped(x)[1][-self.config.num_stages :]
 
     @classmethod

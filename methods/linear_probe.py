@@ -1,7 +1,7 @@
 """Linear probe: a linear head on the frozen encoder of the source-pre-trained network.
 
 Source: Alain & Bengio: Understanding intermediate layers (arXiv 1610.01644), as a baseline.
-Departs from: L-BFGS on cached features: here the head is trained by the recipe's optimiser on
+Departs from: L-BFGS on cached features: here the head is trained by the recipe's optimizer on
 augmented images, with the same number of steps as every other method.
 """
 
@@ -63,7 +63,7 @@ class LinearProbe(Method[Config]):
         return 0, batch_size
 
     def predict(self, x: Tensor) -> Tensor:
-        """Give target logits [B,C_T]."""
+        """Return target logits [B,C_T]."""
         return self.head(self.features(x))
 
 

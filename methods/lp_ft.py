@@ -36,7 +36,7 @@ class LPFT(Method[Config]):
     title = "LP-FT"
     paper = "arXiv 2202.10054"
     data_parallel = True
-    kind = "initialisation"
+    kind = "initialization"
 
     def __init__(self, problem: Problem, config: Config) -> None:
         self.config, recipe = config, problem.recipe
@@ -58,7 +58,7 @@ class LPFT(Method[Config]):
         return train_step(self.net.target, self.target, self.optimizer, rate)
 
     def probed(self, x: Tensor) -> Tensor:
-        """Give target logits [B,C_T] of the frozen encoder in evaluation mode."""
+        """Return target logits [B,C_T] of the frozen encoder in evaluation mode."""
         self.net.eval()
         with torch.no_grad():
             feature_BF = self.net.features(x)

@@ -38,7 +38,7 @@ class LwF(Method[Config]):
     title = "LwF"
     paper = "arXiv 1606.09282"
     data_parallel = True
-    kind = "regulariser"
+    kind = "regularizer"
 
     def __init__(self, problem: Problem, config: Config) -> None:
         self.config = config
@@ -74,13 +74,13 @@ class LwF(Method[Config]):
 
 
 def distillation(logits_BS: Tensor, old_BS: Tensor, temperature: float) -> Tensor:
-    """Give the mean Kullback-Leibler divergence of the softened answers from the old ones."""
+    """Return the mean Kullback-Leibler divergence of the softened answers from the old ones."""
     new_BS, old_BS = (logits_BS / temperature).log_softmax(1), (old_BS / temperature).log_softmax(1)
     return (old_BS.exp() * (old_BS - new_BS)).sum(1).mean()
 
 
 def no_source_classes(problem: Problem) -> str:
-    """Say why there is no softmax over source classes, if there is none."""
+    """Return why there is no softmax over source classes, if there is none."""
     if problem.source is None:
         return "it needs a classifier of the source, and there is no source"
     several = problem.source.multi_label

@@ -104,9 +104,9 @@ class MetaWeights(Method[Config]):
         return 2 * batch_size, batch_size
 
     def class_weights(self) -> Tensor | None:
-        """Give the learned weights [S], 0 to 1."""
+        """Return the learned weights [S], 0 to 1."""
         return self.logit_S.detach().sigmoid()
 
     def controls(self) -> dict[str, Tensor]:
-        """Give the logits."""
+        """Return the logits."""
         return {"logits": self.logit_S.detach().cpu()}

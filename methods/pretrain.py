@@ -77,7 +77,7 @@ class Pretrain(Method[Config]):
         return "Specialist pre-training" if config.class_weights else cls.title
 
     def predict(self, x: Tensor) -> Tensor:
-        """Give source logits [B,C_S]."""
+        """Return source logits [B,C_S]."""
         return self.net.source(x)
 
 

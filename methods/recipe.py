@@ -17,7 +17,7 @@ class Schedule(StrEnum):
 
 
 class OptimizerName(StrEnum):
-    """Optimisers that a recipe may name."""
+    """Optimizers that a recipe may name."""
 
     sgd = auto()
     adam = auto()
@@ -31,7 +31,7 @@ class Precision(StrEnum):
 
 
 class MeanStd(StrEnum):
-    """Mean and deviation that pixels are normalised by."""
+    """Mean and deviation that pixels are normalized by."""
 
     imagenet = auto()
     half = auto()
@@ -43,7 +43,7 @@ class TestCrops(StrEnum):
     """The crops of an image that its test logits are averaged over."""
 
     central = auto()
-    ten = auto()  # corners, centre and their mirror images; five where a mirror image loses its label
+    ten = auto()  # corners, center and their mirror images; five where a mirror image loses its label
 
 
 @dataclass
@@ -79,7 +79,7 @@ class Recipe:
     weight_decay_grid: list[float] = field(default_factory=lambda: [0.0, 4e-5])  # both: `tune=paper_grid`
 
     def lr_at(self, t: int) -> float:
-        """Give the learning rate of step t."""
+        """Return the learning rate of step t."""
         if self.schedule is Schedule.constant:
             return self.lr
         if self.schedule is Schedule.milestones:
@@ -90,7 +90,7 @@ class Recipe:
         return self.lr * 0.5 * (1 + math.cos(math.pi * (t - warmup) / max(1, self.steps - warmup)))
 
     def make_optimizer(self, net: nn.Module, decay_biases: bool | None = None) -> torch.optim.Optimizer:
-        """Make the optimiser of a network's trainable parameters."""
+        """Make the optimizer of a network's trainable parameters."""
         biases = self.decay_biases if decay_biases is None else decay_biases
         decayed: list[nn.Parameter] = []
         plain: list[nn.Parameter] = []

@@ -81,7 +81,7 @@ class Reweight(Method[Config]):
         return {"loss": target_loss.detach(), "source_loss": source_loss.detach(), "kept": kept, **judged}
 
     def weigh(self, loss_B: Tensor) -> tuple[Tensor, Metrics]:
-        """Give the source images weights [B] that sum to one, or are all zero where none helps."""
+        """Return the source images weights [B] that sum to one, or are all zero where none helps."""
         with timed("data"):
             x, y = next(self.holdout)
         with timed("policy"), twice_differentiable():

@@ -5,7 +5,7 @@ Source: Guo, Shi, Kumar, Grauman, Rosing, Feris: SpotTune: Transfer Learning thr
 Departs from: (1) any encoder: a block is a module of several layers that images pass one after another
 (`blocks.py`), where the paper has the residual blocks of a ResNet; (2) the policy sees images at 64 px at
 most, through four pairs of convolutions, where the paper has a ResNet of three blocks; (3) the recipe says
-optimiser and schedule for both, with the policy's rate and weight decay beside it. Not followed, of the
+optimizer and schedule for both, with the policy's rate and weight decay beside it. Not followed, of the
 released code: the norms of frozen blocks go on training; noise is drawn in the test too, where here the
 likelier copy is taken; an error in the schedule leaves one of its three drops of the rate.
 
@@ -52,7 +52,7 @@ class SpotTune(Method[Config]):
 
     title = "SpotTune"
     paper = "arXiv 1811.08737"
-    kind = "regulariser"
+    kind = "regularizer"
 
     def __init__(self, problem: Problem, config: Config) -> None:
         self.config, self.recipe = config, problem.recipe
@@ -66,7 +66,7 @@ class SpotTune(Method[Config]):
 
     @property
     def router(self) -> "Router":
-        """Give what chooses: a part of the network."""
+        """Return what chooses: a part of the network."""
         router: Any = self.net.router
         return router
 
@@ -91,12 +91,12 @@ class SpotTune(Method[Config]):
         return {"loss": loss.detach(), "tuned_share": tuned_BN.detach().mean()}
 
     def routed(self, x: Tensor, tuned_BN: Tensor) -> Tensor:
-        """Give target logits [B,C_T] by the blocks that were chosen."""
+        """Return target logits [B,C_T] by the blocks that were chosen."""
         with self.router.taking(tuned_BN):
             return self.net.target(x)
 
     def predict(self, x: Tensor) -> Tensor:
-        """Give target logits [B,C_T] by the likelier copy of each block."""
+        """Return target logits [B,C_T] by the likelier copy of each block."""
         return self.routed(x, self.router.choose(x))
 
     @classmethod

@@ -1,4 +1,4 @@
-"""StochNorm: fine-tuning in which each channel is normalised by running or by batch statistics, at random.
+"""StochNorm: fine-tuning in which each channel is normalized by running or by batch statistics, at random.
 
 Source: Kou, You, Long, Wang: Stochastic Normalization (NeurIPS 2020); `probability` as in the released code
 (`thuml/StochNorm`).
@@ -37,7 +37,7 @@ class StochNorm(Method[Config]):
     title = "StochNorm"
     paper = "NeurIPS 2020"
     data_parallel = True
-    kind = "regulariser"
+    kind = "regularizer"
 
     def __init__(self, problem: Problem, config: Config) -> None:
         self.seed = problem.seed

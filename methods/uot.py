@@ -90,14 +90,14 @@ class UOT(Method[Config]):
         return 2 * batch_size, 0
 
     def class_weights(self) -> Tensor | None:
-        """Give 1 for the source classes that are kept [S], else 0."""
+        """Return 1 for the source classes that are kept [S], else 0."""
         return self.weight_S
 
 
 def unbalanced_plan(cost_ST: Tensor, mass_S: Tensor, mass_T: Tensor, tolerance: float = 1e-9) -> Tensor:
     """Transport mass at low cost, where the marginals [S] and [T] may be missed at a price.
 
-    The plan P [S,T] minimises <cost, P> + ENTROPY sum P (log P - 1) + SOURCE_RELAXED KL(P 1, mass_S)
+    The plan P [S,T] minimizes <cost, P> + ENTROPY sum P (log P - 1) + SOURCE_RELAXED KL(P 1, mass_S)
     + TARGET_RELAXED KL(P^T 1, mass_T), found by scaling rows and columns in turn (Chizat et al. 2018).
     """
     kernel_ST = (-cost_ST / ENTROPY).exp()
