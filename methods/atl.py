@@ -11,12 +11,14 @@ augmented images, where one fitted to the end would come nearer to few-shot prac
 the mean length of the encoder's features, so that the same learning rates suit. As controls: the last
 features, all layers, a layer at random. A layer chosen on test images, as an upper bound, is out of a
 method's reach.
+
+Shape letters: N images, L layers, F features, T target classes.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import StrEnum, auto
 from math import inf
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,49 +26,55 @@ from torch.nn import functional as F
 
 from ..datasets.base import derive_seed
 from .base import Method, Metrics, Problem, changes, check_ranges, train_step
+from .components.class_relationship import logistic_regression, mean_answers
 from .linear_probe import new_head
 from .networks.taps import Taps, unit_vectors
-from .tap_choice import centroid_judge, folds, forward_selection, logistic_judge
+
+NUM_FOLDS = 5
+STRENGTHS = (1e-2, 1e-1, 1.0, 1e1, 1e2)  # C of the logistic regression
+
+Judge = Callable[[tuple[int, ...]], float]  # the accuracy of a set of layers
 
 
 class Which(StrEnum):
     """Which layers the head sees."""
 
-    chosen = "chosen"
-    penultimate = "penultimate"  # the encoder's features
-    all = "all"
-    random = "random"  # a single one
+    chosen = auto()
+    penultimate = auto()  # the encoder's features
+    all = auto()
+    random = auto()  # a single one
 
 
 class Classifier(StrEnum):
     """What judges a set of layers."""
 
-    centroid = "centroid"
-    logistic = "logistic"  # a fit for each strength, fold and set: slow
+    centroid = auto()
+    logistic = auto()  # a fit for each strength, fold and set: slow
 
 
-class ATL(Method):
+@dataclass
+class Config:
+    """How layers are chosen."""
+
+    taps: Which = Which.chosen
+    classifier: Classifier = Classifier.centroid
+    max_taps: int = 4
+    least_gain: float = 0.005  # of accuracy, for one more layer
+
+    def resolved(self) -> "Config":
+        """Check the ranges. Raises: InputError."""
+        check_ranges(self, {"max_taps": (1, inf), "least_gain": (0, 1)})
+        return self
+
+
+class ATL(Method[Config]):
     """Layers chosen by cross-validation on the target, for a linear head."""
 
     title = "ATL-style (our reconstruction)"
     paper = "arXiv 2111.10937"
     data_parallel = True
 
-    @dataclass
-    class Config:
-        """How layers are chosen."""
-
-        taps: Which = Which.chosen
-        classifier: Classifier = Classifier.centroid
-        max_taps: int = 4
-        least_gain: float = 0.005  # of accuracy, for one more layer
-
-        def resolved(self) -> "ATL.Config":
-            """Check the ranges. Raises: InputError."""
-            check_ranges(self, {"max_taps": (1, inf), "least_gain": (0, 1)})
-            return self
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         self.config, self.seed = config, problem.seed
         self.recipe = problem.recipe
         self.net = problem.network().requires_grad_(False).eval()
@@ -105,7 +113,7 @@ class ATL(Method):
         return forward_selection(judge, num_taps, config.max_taps, config.least_gain)
 
     def predict(self, x: Tensor) -> Tensor:
-        """Give target logits [B,C_T] by the chosen layers."""
+        """Return target logits [B,C_T] by the chosen layers."""
         return self.head(self.length * F.normalize(unit_vectors(self.taps(x), self.chosen_L.split(1))))
 
     def step(self, t: int) -> Metrics:
@@ -114,16 +122,88 @@ class ATL(Method):
         return {**metrics, "num_taps": self.chosen_L.sum()}
 
     @classmethod
-    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
         """Count forward passes alone: the encoder is frozen."""
         return 0, batch_size
 
     @classmethod
-    def label(cls, config: Any) -> str:
+    def label(cls, config: Config) -> str:
         """Name the layers where they are a control."""
         named = {
             Which.penultimate: ", last features",
             Which.all: ", all layers",
             Which.random: ", a random layer",
         }
-        return cls.title + named.get(config.taps, "") + changes(config, cls.Config(), named=("taps",))
+        return cls.title + named.get(config.taps, "") + changes(config, Config(), named=("taps",))
+
+
+def folds(y: Tensor, seed: int) -> Tensor:
+    """Deal the images of each class out to five folds [N]; or each image is one, where no class has five."""
+    if torch.bincount(y).max() < NUM_FOLDS:
+        return torch.arange(len(y), device=y.device)
+    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(derive_seed(seed, "folds")))
+    order = order.to(y.device)
+    order = order[torch.argsort(y[order], stable=True)]
+    fold_N = torch.empty_like(order)
+    fold_N[order] = torch.arange(len(y), device=y.device) % NUM_FOLDS
+    return fold_N
+
+
+def centroid_judge(vectors: list[Tensor], y: Tensor, fold_N: Tensor, num_classes: int) -> Judge:
+    """Judge sets of layers by the nearest class mean of the other folds.
+
+    Distances of vectors side by side are the sums of theirs: they are measured once for each layer.
+    """
+    distance_LNT = torch.stack([held_out_distances(v, y, fold_N, num_classes) for v in vectors])
+    return lambda taps: accuracy(-distance_LNT[list(taps)].sum(0), y)
+
+
+def held_out_distances(vector_NF: Tensor, y: Tensor, fold_N: Tensor, num_classes: int) -> Tensor:
+    """Return squared distances [N,T] from class means without the image's fold; infinite if none is left."""
+    distance_NT = vector_NF.new_full((len(y), num_classes), torch.inf, dtype=torch.double)
+    for fold in fold_N.unique().tolist():
+        held = fold_N == fold
+        rest = y[~held]
+        mean_TF = mean_answers(vector_NF[~held].double(), rest, num_classes)
+        distance = torch.cdist(vector_NF[held].double(), mean_TF).square()
+        absent = torch.bincount(rest, minlength=num_classes) == 0
+        distance_NT[held] = distance.masked_fill(absent, torch.inf)
+    return distance_NT
+
+
+def logistic_judge(vectors: list[Tensor], y: Tensor, fold_N: Tensor, num_classes: int) -> Judge:
+    """Judge sets of layers by logistic regression on the other folds, each at the strength that suits it."""
+
+    def judge(taps: tuple[int, ...]) -> float:
+        vector_NF = torch.cat([vectors[tap] for tap in taps], dim=1).double()
+        logits_CNT = vector_NF.new_zeros(len(STRENGTHS), len(y), num_classes)
+        for fold in fold_N.unique().tolist():
+            held = fold_N == fold
+            weight_TF = vector_NF.new_zeros(num_classes, vector_NF.shape[1])
+            for c, strength in enumerate(STRENGTHS):
+                weight_TF = logistic_regression(vector_NF[~held], y[~held], strength, weight_TF)
+                logits_CNT[c, held] = vector_NF[held] @ weight_TF.T
+        return max(accuracy(logits_NT, y) for logits_NT in logits_CNT)
+
+    return judge
+
+
+def accuracy(score_NT: Tensor, y: Tensor) -> float:
+    """Return the share of images whose highest score is their class's."""
+    return (score_NT.argmax(1) == y).double().mean().item()
+
+
+def forward_selection(judge: Judge, num_taps: int, max_taps: int, least_gain: float) -> tuple[int, ...]:
+    """Take the best single layer, then the one that adds most, and so on while it adds enough.
+
+    The deeper one of equals.
+    """
+    chosen: tuple[int, ...] = ()
+    best = -torch.inf
+    while len(chosen) < min(max_taps, num_taps):
+        scores = {tap: judge((*chosen, tap)) for tap in range(num_taps) if tap not in chosen}
+        tap = max(scores, key=lambda tap: (scores[tap], tap))
+        if scores[tap] <= best or scores[tap] - best < least_gain:
+            break
+        chosen, best = (*chosen, tap), scores[tap]
+    return chosen

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, get_args, get_origin, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from .metrics import classification_loss
 from .networks.network import Network
 from .recipe import Recipe
 
+ConfigT = TypeVar("ConfigT")  # the dataclass of a method's own settings; its defaults are the only ones
 Metrics = dict[str, Tensor]  # finite scalars, still on the device
 
 
@@ -61,20 +62,20 @@ class Stateful(Protocol):
     """Anything that saves and takes back what changes in it."""
 
     def state_dict(self) -> Mapping[str, Any]:
-        """Give all that changes."""
+        """Return all that changes."""
 
     def load_state_dict(self, state: Any) -> Any:
-        """Take it back."""
+        """Restore a state."""
 
 
-class Method(ABC):
+class Method(ABC, Generic[ConfigT]):
     """One way to get from a pre-trained network to a target classifier.
 
-    A subclass is final. What changes is kept in attributes that are tensors or Stateful;
-    then saving and resuming need no code of their own.
+    A subclass is final, and names the dataclass of its settings: `class MyMethod(Method[Config])`. Keep all
+    state in attributes that are tensors or Stateful; then saving and resuming need no further code.
     """
 
-    Config: ClassVar[type]  # a dataclass of this method's own settings, with their only defaults
+    Config: ClassVar[type[Any]]  # the dataclass in `Method[Config]`
     title: ClassVar[str]  # the row's name in tables
     paper: ClassVar[str]
     needs_source: ClassVar[bool] = False  # source images during the run
@@ -84,13 +85,19 @@ class Method(ABC):
     data_parallel: ClassVar[bool] = (
         False  # what is learned from a batch is a mean over its images, by `update`
     )
-    kind: ClassVar[str] = "baseline"  # or initialisation, regulariser, source selection, meta
+    kind: ClassVar[str] = "baseline"  # or initialization, regularizer, source selection, meta
 
     net: Network  # the network that is judged
 
+    def __init_subclass__(cls) -> None:
+        """Set `Config` from the type argument of the base class."""
+        for base in getattr(cls, "__orig_bases__", ()):
+            if get_origin(base) is Method:
+                (cls.Config,) = get_args(base)
+
     @abstractmethod
-    def __init__(self, problem: Problem, config: Any) -> None:
-        """Build networks, optimisers and streams: cheap, no pass over data."""
+    def __init__(self, problem: Problem, config: ConfigT) -> None:
+        """Build networks, optimizers and streams: cheap, no pass over data."""
 
     def prepare(self) -> None:  # noqa: B027  (optional on purpose)
         """Do what comes once before step 0; on the clock, skipped on resume.
@@ -103,43 +110,43 @@ class Method(ABC):
         """Advance one iteration; t in 0..recipe.steps-1."""
 
     def predict(self, x: Tensor) -> Tensor:
-        """Give target logits [B,C_T] in evaluation mode; changes nothing."""
+        """Return target logits [B,C_T] in evaluation mode; changes nothing."""
         return self.net.target(x)
 
     @classmethod
     def why_incompatible(cls, problem: Problem) -> str:
-        """Say why it cannot run on a problem; empty where it can."""
+        """Return why it cannot run on a problem; empty where it can."""
         return ""
 
     @classmethod
-    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: ConfigT, batch_size: int) -> tuple[int, int]:
         """Count the images of a step that are trained on, and that are only judged."""
         return batch_size, 0
 
     @classmethod
-    def label(cls, config: Any) -> str:
+    def label(cls, config: ConfigT) -> str:
         """Name the row of these settings: the title, and what differs from the defaults."""
         return cls.title + changes(config, cls.Config())
 
     def class_weights(self) -> Tensor | None:
-        """Give the weight of each source class [C_S], where the method learns or sets one."""
+        """Return the weight of each source class [C_S], where the method learns or sets one."""
         return None
 
     def controls(self) -> dict[str, Tensor]:
-        """Give what a second stage replays."""
+        """Return what a second stage replays."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Give all that changes."""
+        """Return all that changes."""
         return saved(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take it back."""
+        """Restore a state."""
         restore(self, state)
 
 
 def classed_source(problem: Problem) -> Split:
-    """Give the source to a method that weighs its classes.
+    """Return the source to a method that weighs its classes.
 
     Raises: InputError when its images have several labels, and so no class.
     """
@@ -168,7 +175,7 @@ def changes(config: Any, default: Any, named: tuple[str, ...] = ()) -> str:
 
 
 def check_ranges(config: Any, ranges: Mapping[str, tuple[float, float]]) -> None:
-    """See that settings lie in their ranges, ends included.
+    """Check that settings lie in their ranges, ends included.
 
     Raises: InputError that names the setting, its value and the range.
     """
@@ -191,7 +198,7 @@ def saved(thing: object) -> dict[str, Any]:
 
 
 def restore(thing: object, state: Mapping[str, Any]) -> None:
-    """Put the attributes back in place, so that optimisers keep their hold of the tensors."""
+    """Put the attributes back in place, so that optimizers keep their hold of the tensors."""
     for name, value in state.items():
         own = getattr(thing, name)
         if isinstance(own, Tensor):

@@ -22,30 +22,31 @@ from .base import Method, Metrics, Problem, check_ranges, timed, update
 from .networks.network import Network
 
 
-class BiTuning(Method):
+@dataclass
+class Config:
+    """The contrast, and how much it counts."""
+
+    weight: float = 1.0  # of both contrastive losses
+    num_keys: int = 40  # K, remembered of each class; the library takes fewer where images are few
+    temperature: float = 0.07
+    momentum: float = 0.999  # of the network that makes the keys
+    width: int = 128  # of the projection
+
+    def resolved(self) -> "Config":
+        """Check the ranges. Raises: InputError."""
+        ranges = {"weight": (0, inf), "num_keys": (1, inf), "temperature": (1e-3, inf)}
+        check_ranges(self, {**ranges, "momentum": (0, 1), "width": (1, inf)})
+        return self
+
+
+class BiTuning(Method[Config]):
     """Images of one class attract, in a projection of the features and along the head's weights."""
 
     title = "Bi-Tuning"
     paper = "arXiv 2011.06182"
-    kind = "regulariser"
+    kind = "regularizer"
 
-    @dataclass
-    class Config:
-        """The contrast, and how much it counts."""
-
-        weight: float = 1.0  # of both contrastive losses
-        num_keys: int = 40  # K, remembered of each class; the library takes fewer where images are few
-        temperature: float = 0.07
-        momentum: float = 0.999  # of the network that makes the keys
-        width: int = 128  # of the projection
-
-        def resolved(self) -> "BiTuning.Config":
-            """Check the ranges. Raises: InputError."""
-            ranges = {"weight": (0, inf), "num_keys": (1, inf), "temperature": (1e-3, inf)}
-            check_ranges(self, {**ranges, "momentum": (0, 1), "width": (1, inf)})
-            return self
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         self.config = config
         self.recipe = problem.recipe
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
@@ -115,19 +116,19 @@ class BiTuning(Method):
         self.place_T.copy_((self.place_T + is_T.sum(0)) % num_keys)
 
     @classmethod
-    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
         """Count the second view as judged."""
         return batch_size, batch_size
 
 
 def embed(net: Network, projector: nn.Linear, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Give features [B,F], their projection [B,D] and themselves with a one [B,W], both of length 1."""
+    """Return features [B,F], their projection [B,D] and themselves with a one [B,W], both of length 1."""
     feature_BF = net.features(x)
     return feature_BF, F.normalize(projector(feature_BF)), F.normalize(F.pad(feature_BF, (0, 1), value=1.0))
 
 
 def divergence(own_B: Tensor, others_BTK: Tensor, y: Tensor, temperature: float) -> Tensor:
-    """Give the mean divergence of similarities' softmax from an even share for all of the same class.
+    """Return the mean divergence of similarities' softmax from an even share for all of the same class.
 
     Args:
         own_B: similarity of each image with its own other side, which counts as one of its class.

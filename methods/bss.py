@@ -12,7 +12,6 @@ Shape letters: B images, F features.
 
 from dataclasses import dataclass
 from math import inf
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,26 +20,27 @@ from .base import Method, Metrics, Problem, check_ranges, timed, update
 from .metrics import classification_loss
 
 
-class BSS(Method):
+@dataclass
+class Config:
+    """How much is shrunk."""
+
+    k: int = 1  # singular values
+    eta: float = 1e-3  # weight of the penalty
+
+    def resolved(self) -> "Config":
+        """Check the ranges. Raises: InputError."""
+        check_ranges(self, {"k": (1, inf), "eta": (0, inf)})
+        return self
+
+
+class BSS(Method[Config]):
     """A penalty on the k smallest singular values of the batch's feature matrix."""
 
     title = "BSS"
     paper = "NeurIPS 2019"
-    kind = "regulariser"
+    kind = "regularizer"
 
-    @dataclass
-    class Config:
-        """How much is shrunk."""
-
-        k: int = 1  # singular values
-        eta: float = 1e-3  # weight of the penalty
-
-        def resolved(self) -> "BSS.Config":
-            """Check the ranges. Raises: InputError."""
-            check_ranges(self, {"k": (1, inf), "eta": (0, inf)})
-            return self
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         self.config = config
         self.net = problem.network()
         self.recipe = problem.recipe

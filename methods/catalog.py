@@ -4,11 +4,12 @@ import importlib
 import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from .. import InputError, suggest
 from .base import Method
 
-IS_ONE = re.compile(r"^class \w+\(Method\):", re.MULTILINE)  # told without an import, which takes seconds
+IS_ONE = re.compile(r"^class \w+\(Method\[", re.MULTILINE)  # told without an import, which takes seconds
 
 
 @cache
@@ -18,7 +19,7 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(f.stem for f in files if IS_ONE.search(f.read_text())))
 
 
-def load(name: str) -> type[Method]:
+def load(name: str) -> type[Method[Any]]:
     """Get a method's class. Raises: InputError for an unknown name, with the nearest known one."""
     if name not in names():
         known = ", ".join(n for n in names() if n != "pretrain")

@@ -11,9 +11,8 @@ Shape letters: N images, B images of a batch, F features, S source classes, T ta
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import StrEnum, auto
 from math import inf
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,32 +27,33 @@ from .lwf import no_source_classes
 class Relation(StrEnum):
     """How p(source class | target class) is learned."""
 
-    reverse = "reverse"  # by Bayes, from a calibrated p(target class | source class)
-    direct = "direct"  # as the mean answer of the source classifier
+    reverse = auto()  # by Bayes, from a calibrated p(target class | source class)
+    direct = auto()  # as the mean answer of the source classifier
 
 
-class CoTuning(Method):
+@dataclass
+class Config:
+    """How the relationship is learned, and how much it counts."""
+
+    weight: float = 2.3  # of the source head's loss
+    relation: Relation = Relation.reverse
+    source_scale: float = 1.0  # calibrates the source classifier's logits; torchvision's ResNet-50: 0.884
+
+    def resolved(self) -> "Config":
+        """Check the ranges. Raises: InputError."""
+        check_ranges(self, {"weight": (0, inf), "source_scale": (1e-3, inf)})
+        return self
+
+
+class CoTuning(Method[Config]):
     """Both heads are supervised: one by labels, one by what they are in the source's words."""
 
     title = "Co-Tuning"
     paper = "NeurIPS 2020"
     data_parallel = True
-    kind = "regulariser"
+    kind = "regularizer"
 
-    @dataclass
-    class Config:
-        """How the relationship is learned, and how much it counts."""
-
-        weight: float = 2.3  # of the source head's loss
-        relation: Relation = Relation.reverse
-        source_scale: float = 1.0  # calibrates the source classifier's logits; torchvision's ResNet-50: 0.884
-
-        def resolved(self) -> "CoTuning.Config":
-            """Check the ranges. Raises: InputError."""
-            check_ranges(self, {"weight": (0, inf), "source_scale": (1e-3, inf)})
-            return self
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         self.config, self.recipe = config, problem.recipe
         self.net = problem.network()
         halves = (problem.target, problem.holdout) if problem.holdout else problem.target.halves(problem.seed)
@@ -83,7 +83,7 @@ class CoTuning(Method):
         self.relation_TS.copy_(relation_TS)
 
     def _answers(self, split: Split) -> Tensor:
-        """Give the source classifier's probabilities [N,S] for a split's images, in float64."""
+        """Return the source classifier's probabilities [N,S] for a split's images, in float64."""
         self.net.eval()
         with torch.no_grad():
             batches = split.batches(self.recipe.batch_size)

@@ -11,9 +11,8 @@ Shape letters: S source classes.
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import StrEnum, auto
 from math import inf
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,11 +26,29 @@ from .pretrain import Matcher
 class Init(StrEnum):
     """Where the specialist starts."""
 
-    generalist = "generalist"
-    random = "random"
+    generalist = auto()
+    random = auto()
 
 
-class DATL(Method):
+@dataclass
+class Config:
+    """How the source is drawn, and how the specialist is trained."""
+
+    matcher: Matcher = Matcher.same
+    temperature: float = 2.0  # of the softmax, before the average over images
+    init: Init = Init.generalist
+    specialist_share: float = 0.3  # of the generalist's steps
+    specialist_lr: float = 0.0  # 0: source_recipe.lr; of a generalist of published weights, recipe.lr
+    num_samples: int = 0  # elastic: size of the drawn set; 0: half of the source
+
+    def resolved(self) -> "Config":
+        """Check the ranges. Raises: InputError."""
+        shares = {"specialist_share": (1e-6, inf), "specialist_lr": (0, inf)}
+        check_ranges(self, {"temperature": (1e-3, inf), "num_samples": (0, inf), **shares})
+        return self
+
+
+class DATL(Method[Config]):
     """Importance weights of source classes by what a source classifier sees in target images."""
 
     title = "DATL"
@@ -41,24 +58,7 @@ class DATL(Method):
     needs_source = True
     pretrains = True
 
-    @dataclass
-    class Config:
-        """How the source is drawn, and how the specialist is trained."""
-
-        matcher: Matcher = Matcher.same
-        temperature: float = 2.0  # of the softmax, before the average over images
-        init: Init = Init.generalist
-        specialist_share: float = 0.3  # of the generalist's steps
-        specialist_lr: float = 0.0  # 0: source_recipe.lr; of a generalist of published weights, recipe.lr
-        num_samples: int = 0  # elastic: size of the drawn set; 0: half of the source
-
-        def resolved(self) -> "DATL.Config":
-            """Check the ranges. Raises: InputError."""
-            shares = {"specialist_share": (1e-6, inf), "specialist_lr": (0, inf)}
-            check_ranges(self, {"temperature": (1e-3, inf), "num_samples": (0, inf), **shares})
-            return self
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         source = classed_source(problem)
         self.config = config
         self.problem = problem
@@ -89,7 +89,7 @@ class DATL(Method):
         return train_step(self.net.target, self.target, self.optimizer, self.recipe.lr_at(t))
 
     def class_weights(self) -> Tensor | None:
-        """Give the importance weights [S]."""
+        """Return the importance weights [S]."""
         return self.weight_S
 
 

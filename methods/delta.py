@@ -16,7 +16,6 @@ Shape letters: B images, F features, C channels of a layer, Z channels of all la
 import copy
 from dataclasses import dataclass, replace
 from math import ceil, inf
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,35 +32,36 @@ HEAD_LR, HEAD_EPOCHS, EPOCHS_TO_A_TENTH = 0.01, 10, 6  # of the head that attent
 NO_MAPS = "it needs maps of convolutions by stage, and the backbone has none"
 
 
-class DELTA(Method):
+@dataclass
+class Config:
+    """How strong the penalty is, and how channels are weighed."""
+
+    alpha: float = 0.01  # on feature maps
+    beta: float = 0.01  # on the new head
+    attention: bool = True  # False: all channels of a layer weigh the same
+    attention_batches: int = 4  # that the loss without a filter is measured on
+    num_stages: int = 4
+
+    def resolved(self) -> "Config":
+        """Check the ranges. Raises: InputError."""
+        ranges = {
+            "alpha": (0, inf),
+            "beta": (0, inf),
+            "attention_batches": (1, inf),
+            "num_stages": (1, inf),
+        }
+        check_ranges(self, ranges)
+        return self
+
+
+class DELTA(Method[Config]):
     """A penalty on changes of feature maps, more so of channels that the target needs."""
 
     title = "DELTA"
     paper = "arXiv 1901.09229"
-    kind = "regulariser"
+    kind = "regularizer"
 
-    @dataclass
-    class Config:
-        """How strong the penalty is, and how channels are weighed."""
-
-        alpha: float = 0.01  # on feature maps
-        beta: float = 0.01  # on the new head
-        attention: bool = True  # False: all channels of a layer weigh the same
-        attention_batches: int = 4  # that the loss without a filter is measured on
-        num_stages: int = 4
-
-        def resolved(self) -> "DELTA.Config":
-            """Check the ranges. Raises: InputError."""
-            ranges = {
-                "alpha": (0, inf),
-                "beta": (0, inf),
-                "attention_batches": (1, inf),
-                "num_stages": (1, inf),
-            }
-            check_ranges(self, ranges)
-            return self
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         self.config, self.seed = config, problem.seed
         self.old = problem.network().requires_grad_(False).eval()
         self.net = problem.network()
@@ -129,7 +129,7 @@ class DELTA(Method):
         return {"loss": loss.detach(), "penalty": penalty.detach()}
 
     @classmethod
-    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
         """Count the pre-trained network's pass too."""
         return batch_size, batch_size
 

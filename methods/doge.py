@@ -13,7 +13,6 @@ Shape letters: D domains of a step, B images of a batch, S source classes.
 
 from dataclasses import dataclass
 from math import inf
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,7 +26,21 @@ MAX_NORM = 5.0  # of a gradient
 MAX_SCORE = 5.0  # times the learning rate
 
 
-class DoGE(Method):
+@dataclass
+class Config:
+    """How fast weights move, and how many classes a step compares."""
+
+    mu: float = 0.05  # the smaller, the faster
+    num_domains: int = 8  # each takes a backward pass
+    scale: float = 1.0  # of the source loss
+
+    def resolved(self) -> "Config":
+        """Check the ranges. Raises: InputError."""
+        check_ranges(self, {"mu": (1e-6, inf), "num_domains": (1, inf), "scale": (0, inf)})
+        return self
+
+
+class DoGE(Method[Config]):
     """Weights of source classes by multiplicative updates with the agreement of gradients."""
 
     title = "DoGE"
@@ -35,20 +48,7 @@ class DoGE(Method):
     kind = "source selection"
     needs_source = True
 
-    @dataclass
-    class Config:
-        """How fast weights move, and how many classes a step compares."""
-
-        mu: float = 0.05  # the smaller, the faster
-        num_domains: int = 8  # each takes a backward pass
-        scale: float = 1.0  # of the source loss
-
-        def resolved(self) -> "DoGE.Config":
-            """Check the ranges. Raises: InputError."""
-            check_ranges(self, {"mu": (1e-6, inf), "num_domains": (1, inf), "scale": (0, inf)})
-            return self
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         self.config, self.recipe, self.seed = config, problem.recipe, problem.seed
         source = classed_source(problem)
         self.net = problem.network()
@@ -116,7 +116,7 @@ class DoGE(Method):
         return (rate * torch.stack(agreement) / mean_norm).clamp(0, MAX_SCORE * rate)
 
     @classmethod
-    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
         """Count both halves."""
         return 2 * batch_size, 0
 

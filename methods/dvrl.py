@@ -14,20 +14,34 @@ Shape letters: B images of a batch, S source classes.
 
 from dataclasses import dataclass
 from math import inf
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..datasets.base import derive_seed
 from .base import Method, Metrics, Problem, check_ranges, classed_source, judging_stream, timed, update
 from .metrics import SCORES, classification_loss, of_scored
-from .value_estimator import estimator, seen, value_loss
 
+PENALTY, LOW, HIGH = 1e3, 0.1, 0.9  # keep the mean chance between these
 WINDOW = 20  # rewards in the moving average
 
 
-class DVRL(Method):
+@dataclass
+class Config:
+    """How the estimator is trained, and how much the source counts."""
+
+    estimator_lr: float = 0.0  # Adam's; 0: 2 / steps
+    hidden: int = 100
+    scale: float = 1.0  # of the source loss
+
+    def resolved(self) -> "Config":
+        """Check the ranges. Raises: InputError."""
+        check_ranges(self, {"estimator_lr": (0, inf), "hidden": (1, inf), "scale": (0, inf)})
+        return self
+
+
+class DVRL(Method[Config]):
     """Source images drawn by an estimator of their value, which holdout scores train."""
 
     title = "DVRL"
@@ -36,20 +50,7 @@ class DVRL(Method):
     needs_source = True
     learns_controls = True
 
-    @dataclass
-    class Config:
-        """How the estimator is trained, and how much the source counts."""
-
-        estimator_lr: float = 0.0  # Adam's; 0: 2 / steps
-        hidden: int = 100
-        scale: float = 1.0  # of the source loss
-
-        def resolved(self) -> "DVRL.Config":
-            """Check the ranges. Raises: InputError."""
-            check_ranges(self, {"estimator_lr": (0, inf), "hidden": (1, inf), "scale": (0, inf)})
-            return self
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         source = classed_source(problem)
         self.config, self.recipe, self.seed = config, problem.recipe, problem.seed
         size, device = self.recipe.batch_size, problem.device
@@ -114,14 +115,14 @@ class DVRL(Method):
         return SCORES[self.score](*of_scored(logits, y, self.scored))
 
     def advantage(self, reward: Tensor) -> Tensor:
-        """Give the reward less the average of those before, and move it; a first one has none."""
+        """Return the reward less the average of those before, and move it; a first one has none."""
         before = self.baseline.where(self.is_rewarded, reward)
         self.baseline = before + (reward - before) / WINDOW
         self.is_rewarded = torch.ones_like(self.is_rewarded)
         return reward - before
 
     @classmethod
-    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
         """Count both halves, and the rewards."""
         return 2 * batch_size, batch_size
 
@@ -130,5 +131,24 @@ class DVRL(Method):
         return self.total_S / self.count_S.clamp(min=1)
 
     def controls(self) -> dict[str, Tensor]:
-        """Give the estimator."""
+        """Return the estimator."""
         return {name: value.detach().cpu() for name, value in self.estimator.state_dict().items()}
+
+
+def estimator(num_source: int, hidden: int) -> nn.Sequential:
+    """Make the network from what is seen of an image [B,3S] to the logit of its chance [B,1]."""
+    layers = [nn.Linear(3 * num_source, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(hidden, 1))
+
+
+def seen(logits: Tensor, y: Tensor) -> Tensor:
+    """Put together probabilities, the label, and how far the former are from the latter [B,3S]."""
+    chance, label = logits.softmax(1), F.one_hot(y, logits.shape[1]).to(logits.dtype)
+    return torch.cat((chance, label, (label - chance).abs()), dim=1)
+
+
+def value_loss(chance_B: Tensor, taken_B: Tensor, advantage: Tensor) -> Tensor:
+    """Return what the estimator descends: REINFORCE, and a wall around chances that leave no choice."""
+    log_prob = -F.binary_cross_entropy(chance_B, taken_B, reduction="sum")
+    mean = chance_B.mean()
+    return -advantage * log_prob + PENALTY * ((mean - HIGH).relu() + (LOW - mean).relu())

@@ -14,7 +14,6 @@ Shape letters: S source classes, T target classes, F features.
 
 from dataclasses import dataclass
 from math import inf
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +27,24 @@ from .datl import Init
 from .pretrain import Matcher
 
 
-class EMD(Method):
+@dataclass
+class Config:
+    """How much of the source is kept, and how it is trained on."""
+
+    kept_share: float = 0.2  # of the source classes
+    gamma: float = 0.01  # of the similarity exp(-gamma EMD), which is reported
+    init: Init = Init.generalist
+    specialist_share: float = 0.3  # of the generalist's steps
+    specialist_lr: float = 0.0  # as DATL's
+
+    def resolved(self) -> "Config":
+        """Check the ranges. Raises: InputError."""
+        shares = {"specialist_share": (1e-6, inf), "specialist_lr": (0, inf)}
+        check_ranges(self, {"kept_share": (1e-6, 1), "gamma": (1e-9, inf), **shares})
+        return self
+
+
+class EMD(Method[Config]):
     """Source classes ranked by the earth mover's distance of each alone to the target."""
 
     title = "EMD selection"
@@ -38,23 +54,7 @@ class EMD(Method):
     needs_source = True
     pretrains = True
 
-    @dataclass
-    class Config:
-        """How much of the source is kept, and how it is trained on."""
-
-        kept_share: float = 0.2  # of the source classes
-        gamma: float = 0.01  # of the similarity exp(-gamma EMD), which is reported
-        init: Init = Init.generalist
-        specialist_share: float = 0.3  # of the generalist's steps
-        specialist_lr: float = 0.0  # as DATL's
-
-        def resolved(self) -> "EMD.Config":
-            """Check the ranges. Raises: InputError."""
-            shares = {"specialist_share": (1e-6, inf), "specialist_lr": (0, inf)}
-            check_ranges(self, {"kept_share": (1e-6, 1), "gamma": (1e-9, inf), **shares})
-            return self
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         source = classed_source(problem)
         self.problem, self.config, self.recipe = problem, config, problem.recipe
         self.net = problem.network()
@@ -96,7 +96,7 @@ class EMD(Method):
         return {**metrics, "source_similarity": whole, "kept_similarity": kept}
 
     def class_weights(self) -> Tensor | None:
-        """Give 1 for the source classes that are kept [S], else 0."""
+        """Return 1 for the source classes that are kept [S], else 0."""
         return self.weight_S
 
 

@@ -5,23 +5,23 @@ Departs from: nothing.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from .base import Method, Metrics, Problem, train_step
 
 
-class FineTune(Method):
+@dataclass
+class Config:
+    """No settings."""
+
+
+class FineTune(Method[Config]):
     """The baseline that every other method has to beat."""
 
     title = "Fine-tuning"
     paper = "arXiv 1908.11406"
     data_parallel = True
 
-    @dataclass
-    class Config:
-        """No settings."""
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         self.recipe = problem.recipe
         self.net = problem.network()
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)

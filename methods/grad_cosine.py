@@ -10,7 +10,6 @@ parameters, on which gradients are compared, are the encoder's.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,27 +18,28 @@ from .base import Method, Metrics, Problem, check_ranges, timed, update
 from .metrics import classification_loss
 
 
-class GradCosine(Method):
+@dataclass
+class Config:
+    """How the cosine gates."""
+
+    weighted: bool = False  # times the cosine where it is above zero, or else all or nothing
+    scale: float = 1.0  # of the source loss
+
+    def resolved(self) -> "Config":
+        """Check the range. Raises: InputError."""
+        check_ranges(self, {"scale": (0, inf)})
+        return self
+
+
+class GradCosine(Method[Config]):
     """The source's loss as an auxiliary one, gated by the cosine of its gradient with the target's."""
 
     title = "Gradient cosine"
     paper = "arXiv 1812.02224"
-    kind = "regulariser"
+    kind = "regularizer"
     needs_source = True
 
-    @dataclass
-    class Config:
-        """How the cosine gates."""
-
-        weighted: bool = False  # times the cosine where it is above zero, or else all or nothing
-        scale: float = 1.0  # of the source loss
-
-        def resolved(self) -> "GradCosine.Config":
-            """Check the range. Raises: InputError."""
-            check_ranges(self, {"scale": (0, inf)})
-            return self
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         assert problem.source is not None
         self.config, self.recipe = config, problem.recipe
         self.net = problem.network()
@@ -71,7 +71,7 @@ class GradCosine(Method):
         return {**metrics, "cosine": cosine, "gate": gate}
 
     @classmethod
-    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
         """Count both halves."""
         return 2 * batch_size, 0
 
@@ -82,5 +82,5 @@ def dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
 
 
 def cosine_of(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
-    """Give the cosine between two gradients; zero where one vanishes."""
+    """Return the cosine between two gradients; zero where one vanishes."""
     return dot(a, b) / (dot(a, a) * dot(b, b)).sqrt().clamp(min=1e-30)

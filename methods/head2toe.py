@@ -16,7 +16,6 @@ Shape letters: B images, F features of all layers.
 
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,30 +27,31 @@ from .networks.taps import Taps, unit_vectors
 from .recipe import OptimizerName
 
 
-class Head2Toe(Method):
+@dataclass
+class Config:
+    """Which features there are, and how many are kept."""
+
+    kept_share: float = 0.1  # of the features
+    penalty: float = 1e-4  # weight of the group lasso
+    target_size: int = 512  # about how many values a layer's map is averaged to; 0: one a channel
+    selection_share: float = 0.5  # of the steps; 0: features are kept at random
+    optimizer: OptimizerName = OptimizerName.adam  # with the recipe's learning rate
+
+    def resolved(self) -> "Config":
+        """Check the ranges. Raises: InputError."""
+        shares = {"kept_share": (0, 1), "selection_share": (0, 1)}
+        check_ranges(self, {**shares, "penalty": (0, inf), "target_size": (0, inf)})
+        return self
+
+
+class Head2Toe(Method[Config]):
     """A group lasso tells which features count; a new head is trained on those alone."""
 
     title = "Head2Toe"
     paper = "arXiv 2201.03529"
     data_parallel = True
 
-    @dataclass
-    class Config:
-        """Which features there are, and how many are kept."""
-
-        kept_share: float = 0.1  # of the features
-        penalty: float = 1e-4  # weight of the group lasso
-        target_size: int = 512  # about how many values a layer's map is averaged to; 0: one a channel
-        selection_share: float = 0.5  # of the steps; 0: features are kept at random
-        optimizer: OptimizerName = OptimizerName.adam  # with the recipe's learning rate
-
-        def resolved(self) -> "Head2Toe.Config":
-            """Check the ranges. Raises: InputError."""
-            shares = {"kept_share": (0, 1), "selection_share": (0, 1)}
-            check_ranges(self, {**shares, "penalty": (0, inf), "target_size": (0, inf)})
-            return self
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         self.config = config
         recipe = replace(problem.recipe, optimizer=config.optimizer, weight_decay=0.0)
         self.num_selection_steps = round(config.selection_share * recipe.steps)
@@ -75,7 +75,7 @@ class Head2Toe(Method):
         return [*vectors, *logits]
 
     def predict(self, x: Tensor) -> Tensor:
-        """Give target logits [B,C_T] by the features in use: all, and once they are selected those."""
+        """Return target logits [B,C_T] by the features in use: all, and once they are selected those."""
         return self.head(unit_vectors(self.vectors(x), self.kept_F.split(self.widths)))
 
     def step(self, t: int) -> Metrics:
@@ -101,11 +101,11 @@ class Head2Toe(Method):
         self.head.bias.zero_()
 
     @classmethod
-    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
         """Count forward passes alone: the encoder is frozen."""
         return 0, batch_size
 
 
 def group_norms(weight_CF: Tensor) -> Tensor:
-    """Give the norm of each feature's weights [F], over the classes."""
+    """Return the norm of each feature's weights [F], over the classes."""
     return torch.linalg.vector_norm(weight_CF, dim=0)

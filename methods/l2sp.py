@@ -9,7 +9,6 @@ The recipe's weight decay is not applied: the penalty takes its place.
 
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,28 +16,29 @@ from torch import Tensor
 from .base import Method, Metrics, Problem, check_ranges, timed, train_step
 
 
-class L2SP(Method):
+@dataclass
+class Config:
+    """How strong the pull is."""
+
+    alpha: float = 0.1  # on the encoder, towards the start
+    beta: float = 0.01  # on the new head, towards zero
+    kernels_only: bool = True  # False: biases and norms too
+
+    def resolved(self) -> "Config":
+        """Check the ranges. Raises: InputError."""
+        check_ranges(self, {"alpha": (0, inf), "beta": (0, inf)})
+        return self
+
+
+class L2SP(Method[Config]):
     """A quadratic penalty on the way from the pre-trained encoder, and on the head."""
 
     title = "L2-SP"
     paper = "arXiv 1802.01483"
     data_parallel = True
-    kind = "regulariser"
+    kind = "regularizer"
 
-    @dataclass
-    class Config:
-        """How strong the pull is."""
-
-        alpha: float = 0.1  # on the encoder, towards the start
-        beta: float = 0.01  # on the new head, towards zero
-        kernels_only: bool = True  # False: biases and norms too
-
-        def resolved(self) -> "L2SP.Config":
-            """Check the ranges. Raises: InputError."""
-            check_ranges(self, {"alpha": (0, inf), "beta": (0, inf)})
-            return self
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         self.recipe, self.config = problem.recipe, config
         self.net = problem.network()
         pulled = [p for p in self.net.encoder.parameters() if p.ndim > 1 or not config.kernels_only]
@@ -47,7 +47,7 @@ class L2SP(Method):
         self.optimizer = replace(self.recipe, weight_decay=0.0).make_optimizer(self.net)
 
     def penalty(self) -> Tensor:
-        """Give alpha/2 |encoder - start|^2 + beta/2 |head|^2."""
+        """Return alpha/2 |encoder - start|^2 + beta/2 |head|^2."""
         way = torch.stack([(weight - start).square().sum() for weight, start in self.pulled]).sum()
         head = [p for p in self.net.target_head.parameters() if p.ndim > 1 or not self.config.kernels_only]
         size = torch.stack([p.square().sum() for p in head]).sum()

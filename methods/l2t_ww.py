@@ -2,61 +2,81 @@
 
 Source: Jang, Lee, Hwang, Shin: Learning What and Where to Transfer (arXiv 1905.05901), its algorithm;
 constants as in the released code (`alinlab/L2T-ww`).
-Departs from: (1) stages are the last four of any backbone, which in ResNets are the paper's; (2) optimiser,
+Departs from: (1) stages are the last four of any backbone, which in ResNets are the paper's; (2) optimizer,
 schedule and length are the recipe's, and the last weights are judged, not those of the best epoch;
 (3) biases and norms decay only where the recipe has it so. Not followed: in the released code running
 statistics move once more a batch, after the weights were put back; here no thought step moves them.
 
-Shape letters: B images, M stages of the teacher, N of the student.
+Shape letters: B images, M stages of the teacher, N of the student, C channels of the teacher's map, D of the
+student's, h, w places of the student's map.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum, auto
 from math import inf
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .. import InputError
 from .base import Method, Metrics, Problem, check_ranges, timed, update
-from .components.lookahead import twice_differentiable, why_not
-from .components.unrolled import Unrolled
-from .feature_matching import Pairing, WhatWhere, connectors, matching_loss
+from .components.unrolled import Unrolled, twice_differentiable, why_no_second_derivative
 from .metrics import classification_loss
 from .networks.network import Network, frozen_statistics
 from .recipe import OptimizerName
 
 
-class L2TWW(Method):
+class Pairing(StrEnum):
+    """Which stages of the teacher are matched with which of the student."""
+
+    all_all = auto()
+    one_to_one = auto()  # of two depths: counted from the last
+    single = auto()  # the last of each
+
+    def pairs(self, num_teacher: int, num_student: int) -> list[tuple[int, int]]:
+        """List the pairs (m, n) of a teacher's and a student's stage."""
+        if self is Pairing.all_all:
+            return [(m, n) for m in range(num_teacher) for n in range(num_student)]
+        count = 1 if self is Pairing.single else min(num_teacher, num_student)
+        return [(num_teacher - i, num_student - i) for i in range(count, 0, -1)]
+
+
+@dataclass
+class Config:
+    """What is matched, how strongly, and how the weights are learned."""
+
+    student: str = ""  # backbone that is trained; empty: the teacher's
+    pairs: Pairing = Pairing.all_all
+    num_stages: int = 4  # the last ones of either network
+    beta: float = 0.5  # of the matching loss
+    inner_steps: int = 2  # on the matching loss alone, before the one on the target loss
+    meta_lr: float = 1e-4  # Adam's
+    meta_weight_decay: float = 1e-4
+
+    def resolved(self) -> "Config":
+        """Check the ranges. Raises: InputError."""
+        at_least = {"num_stages": 1, "beta": 0, "inner_steps": 1, "meta_lr": 0, "meta_weight_decay": 0}
+        check_ranges(self, {name: (least, inf) for name, least in at_least.items()})
+        return self
+
+
+class L2TWW(Method[Config]):
     """Feature matching, where the target loss after it says what channels and which pairs of stages count."""
 
     title = "L2T-ww"
     paper = "arXiv 1905.05901"
     kind = "meta"
 
-    @dataclass
-    class Config:
-        """What is matched, how strongly, and how the weights are learned."""
-
-        student: str = ""  # backbone that is trained; empty: the teacher's
-        pairs: Pairing = Pairing.all_all
-        num_stages: int = 4  # the last ones of either network
-        beta: float = 0.5  # of the matching loss
-        inner_steps: int = 2  # on the matching loss alone, before the one on the target loss
-        meta_lr: float = 1e-4  # Adam's
-        meta_weight_decay: float = 1e-4
-
-        def resolved(self) -> "L2TWW.Config":
-            """Check the ranges. Raises: InputError."""
-            at_least = {"num_stages": 1, "beta": 0, "inner_steps": 1, "meta_lr": 0, "meta_weight_decay": 0}
-            check_ranges(self, {name: (least, inf) for name, least in at_least.items()})
-            return self
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         self.config, self.recipe = config, problem.recipe
         self.teacher = problem.network().requires_grad_(False).eval()
         self.net = problem.network(pretrained=False, backbone=config.student)
-        if config.student and (reason := why_not(replace(problem, network=lambda pretrained: self.net))):
+        if config.student and (
+            reason := why_no_second_derivative(replace(problem, network=lambda pretrained: self.net))
+        ):
             raise InputError(f"method.student={config.student}: {reason}; expected another backbone")
         x, _ = next(problem.target.batches(1))
         C_M, D_N = ([m.shape[1] for m in self.maps(net.eval(), x)] for net in (self.teacher, self.net))
@@ -73,11 +93,11 @@ class L2TWW(Method):
         """Refuse what has no second derivatives, and steps that are not those of momentum SGD."""
         if problem.recipe.optimizer is not OptimizerName.sgd:
             return f"it looks ahead by steps of SGD, and the recipe's optimizer is {problem.recipe.optimizer}"
-        return why_not(problem)
+        return why_no_second_derivative(problem)
 
     @property
     def student(self) -> nn.Module:
-        """All that the optimiser trains."""
+        """All that the optimizer trains."""
         return nn.ModuleList([self.net, self.bridges])
 
     def step(self, t: int) -> Metrics:
@@ -107,7 +127,7 @@ class L2TWW(Method):
         }
 
     def look_ahead(self, teacher_maps: list[Tensor], weights: Any, x: Tensor, y: Tensor) -> Tensor:
-        """Give the target loss after steps on the matching loss and one on the target loss, same images."""
+        """Return the target loss after steps on the matching loss and one on the target loss, same images."""
         matching = lambda: self.matching(teacher_maps, self.maps(self.net, x), weights)  # noqa: E731
         target = lambda: classification_loss(self.net.target(x), y)  # noqa: E731
         ahead = Unrolled(self.student, self.optimizer)
@@ -118,15 +138,74 @@ class L2TWW(Method):
             return ahead.at(target)
 
     def matching(self, teacher_maps: list[Tensor], maps: list[Tensor], weights: Any) -> Tensor:
-        """Give the matching loss of all pairs, times beta."""
+        """Return the matching loss of all pairs, times beta."""
         of_teacher, of_student = zip(*((teacher_maps[m], maps[n]) for m, n in self.pairs), strict=True)
         return self.config.beta * matching_loss(of_teacher, of_student, self.bridges, weights)
 
     def maps(self, net: Network, x: Tensor) -> list[Tensor]:
-        """Give the maps [B,C,h,w] of a network's last stages."""
+        """Return the maps [B,C,h,w] of a network's last stages."""
         return net.tapped(x)[1][-self.config.num_stages :]
 
     @classmethod
-    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
         """Count the thought steps too, three for one that is differentiated; the teacher judges."""
         return (3 * config.inner_steps + 5) * batch_size, batch_size
+
+
+class WhatWhere(nn.Module):
+    """For each pair, what channels count, and where: how much the pair does; of each image.
+
+    At first all channels of a map count the same, and pairs about one.
+
+    Args:
+        widths: C of the teacher's map in each pair.
+    """
+
+    def __init__(self, widths: list[int]) -> None:
+        super().__init__()
+        self.what, self.where = nn.ModuleList(), nn.ModuleList()
+        for C in widths:
+            what, where = nn.Linear(C, C), nn.Linear(C, 1)
+            nn.init.zeros_(what.weight)
+            nn.init.zeros_(what.bias)
+            nn.init.ones_(where.bias)
+            self.what.append(what)
+            self.where.append(where)
+
+    def forward(self, teacher_maps: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Teacher's maps [B,C,h,w], one a pair, to channel weights [B,C] and pair weights [B], 0 to 6."""
+        weights = []
+        for what, where, map_ in zip(self.what, self.where, teacher_maps, strict=True):
+            mean_BC = map_.mean((2, 3))
+            weights.append((what(mean_BC).softmax(1), F.relu6(where(mean_BC))[:, 0]))
+        return weights
+
+
+def connectors(widths: list[tuple[int, int]]) -> nn.ModuleList:
+    """Make what brings a student's map to a teacher's channels, for each pair of widths C, D."""
+    return nn.ModuleList(nn.Conv2d(D, C, 1) for C, D in widths)
+
+
+def matching_loss(
+    teacher_maps: Sequence[Tensor],
+    student_maps: Sequence[Tensor],
+    bridges: nn.ModuleList,
+    weights: list[tuple[Tensor, Tensor]],
+) -> Tensor:
+    """Sum over the pairs the weighted squared distance of maps, in the mean over places and images.
+
+    Args:
+        teacher_maps: [B,C,·,·], one a pair; resized to the student's.
+        student_maps: [B,D,h,w], one a pair.
+        bridges: `connectors`.
+        weights: of channels [B,C] and of the pair [B].
+    """
+    losses = []
+    for teacher, student, bridge, (what_BC, where_B) in zip(
+        teacher_maps, student_maps, bridges, weights, strict=True
+    ):
+        if teacher.shape[2:] != student.shape[2:]:
+            teacher = F.interpolate(teacher, size=student.shape[2:], mode="bilinear")
+        distance_BC = (teacher - bridge(student)).square().mean((2, 3))
+        losses.append((where_B * (what_BC * distance_BC).sum(1)).mean())
+    return torch.stack(losses).sum()

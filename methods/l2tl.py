@@ -40,7 +40,7 @@ from .metrics import SCORES, check_score, classification_loss, of_scored
 from .networks.network import frozen_statistics
 
 
-class L2TL(Method):
+class L2TL(Method[Settings]):
     """Learns a weight for each source class, and the scale of the source loss."""
 
     title = "L2TL"
@@ -49,8 +49,6 @@ class L2TL(Method):
     needs_source = True
     data_parallel = True
     learns_controls = True
-
-    Config = Settings
 
     def __init__(self, problem: Problem, config: Settings) -> None:
         source = classed_source(problem)

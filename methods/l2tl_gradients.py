@@ -1,8 +1,8 @@
 """L2TL by gradients: class weights from the gradients of source and holdout images, in place of rewards.
 
 Source: ours; measured in docs/explanation/learned-weights.md. Joint training, candidates and policy are those
-of L2TL (Zhu et al., arXiv 1908.11406). The credit of an image is the inner product of its gradient and the holdout's,
-as in learning to reweight (Ren et al., arXiv 1803.09050) and DDS (Wang et al., arXiv 1911.10088).
+of L2TL (Zhu et al., arXiv 1908.11406). The credit of an image is the inner product of its
+gradient and the holdout's, as in learning to reweight (Ren et al., arXiv 1803.09050) and DDS (Wang et al., arXiv 1911.10088).
 
 Departs from: L2TL in the update of the policy. L2TL credits all classes with the same reward and learns by
 REINFORCE. Here each class has its own credit. The policy's logits follow from its mean and standard error.
@@ -82,7 +82,7 @@ class Config:
         return self
 
 
-class L2TLGradients(Method):
+class L2TLGradients(Method[Config]):
     """Learns a weight for each source class from gradients, and the scale of the source loss."""
 
     title = "L2TL by gradients"
@@ -90,8 +90,6 @@ class L2TLGradients(Method):
     kind = "source selection"
     needs_source = True
     learns_controls = True
-
-    Config = Config
 
     def __init__(self, problem: Problem, config: Config) -> None:
         if (precision := problem.recipe.precision) is not Precision.fp32:

@@ -28,7 +28,30 @@ from .components.trajectory import Metric, PathGradient, flat, put, walk
 LEAST_CLASSES = 4  # of the source: two tasks of two classes
 
 
-class Leap(Method):
+@dataclass
+class Config:
+    """How tasks are cut from the source, how each is trained, and how the start is moved."""
+
+    task_classes: int = 20  # at most half of the source's
+    task_batch: int = 20  # images
+    task_steps: int = 50
+    meta_batch: int = 4  # tasks
+    num_images: int = 0  # of all tasks together; 0: as many as the shared source pre-training sees
+    inner_lr: float = 0.1
+    meta_lr: float = 0.1
+    metric: Metric = Metric.length
+    stabilised: bool = True  # a loss that rises between batches counts as if it had fallen
+    with_loss: bool = True  # False, with energy and not stabilised: Reptile
+
+    def resolved(self) -> "Config":
+        """Check the ranges. Raises: InputError."""
+        ranges = {"task_classes": (2, inf), "task_batch": (2, inf), "task_steps": (2, inf)}
+        ranges |= {"meta_batch": (1, inf), "num_images": (0, inf), "inner_lr": (0, inf)}
+        check_ranges(self, ranges | {"meta_lr": (0, inf)})
+        return self
+
+
+class Leap(Method[Config]):
     """Random weights are moved to where the paths of gradient descent are short, on all tasks."""
 
     title = "Leap"
@@ -37,29 +60,7 @@ class Leap(Method):
     needs_source = True
     uses_pretraining = False
 
-    @dataclass
-    class Config:
-        """How tasks are cut from the source, how each is trained, and how the start is moved."""
-
-        task_classes: int = 20  # at most half of the source's
-        task_batch: int = 20  # images
-        task_steps: int = 50
-        meta_batch: int = 4  # tasks
-        num_images: int = 0  # of all tasks together; 0: as many as the shared source pre-training sees
-        inner_lr: float = 0.1
-        meta_lr: float = 0.1
-        metric: Metric = Metric.length
-        stabilised: bool = True  # a loss that rises between batches counts as if it had fallen
-        with_loss: bool = True  # False, with energy and not stabilised: Reptile
-
-        def resolved(self) -> "Leap.Config":
-            """Check the ranges. Raises: InputError."""
-            ranges = {"task_classes": (2, inf), "task_batch": (2, inf), "task_steps": (2, inf)}
-            ranges |= {"meta_batch": (1, inf), "num_images": (0, inf), "inner_lr": (0, inf)}
-            check_ranges(self, ranges | {"meta_lr": (0, inf)})
-            return self
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         self.config, self.recipe, self.seed = config, problem.recipe, problem.seed
         self.net = problem.network(pretrained=False)
         self.source = Tasks(classed_source(problem), config.task_classes, config.task_batch, problem.seed)

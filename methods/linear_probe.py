@@ -1,13 +1,12 @@
 """Linear probe: a linear head on the frozen encoder of the source-pre-trained network.
 
 Source: Alain & Bengio: Understanding intermediate layers (arXiv 1610.01644), as a baseline.
-Departs from: L-BFGS on cached features: here the head is trained by the recipe's optimiser on
+Departs from: L-BFGS on cached features: here the head is trained by the recipe's optimizer on
 augmented images, with the same number of steps as every other method.
 """
 
 from dataclasses import dataclass
 from math import inf
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,25 +14,26 @@ from torch import Tensor, nn
 from .base import Method, Metrics, Problem, check_ranges, train_step
 
 
-class LinearProbe(Method):
+@dataclass
+class Config:
+    """Which features the head sees."""
+
+    taps: int = 1  # 1: the last features; k > 1: the means of the last k stages' maps too
+
+    def resolved(self) -> "Config":
+        """Check the range. Raises: InputError."""
+        check_ranges(self, {"taps": (1, inf)})
+        return self
+
+
+class LinearProbe(Method[Config]):
     """How far the source's features go as they are."""
 
     title = "Linear probe"
     paper = "arXiv 1610.01644"
     data_parallel = True
 
-    @dataclass
-    class Config:
-        """Which features the head sees."""
-
-        taps: int = 1  # 1: the last features; k > 1: the means of the last k stages' maps too
-
-        def resolved(self) -> "LinearProbe.Config":
-            """Check the range. Raises: InputError."""
-            check_ranges(self, {"taps": (1, inf)})
-            return self
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         self.recipe = problem.recipe
         self.taps = config.taps
         self.net = problem.network().requires_grad_(False)
@@ -58,12 +58,12 @@ class LinearProbe(Method):
         return train_step(forward, self.target, self.optimizer, self.recipe.lr_at(t))
 
     @classmethod
-    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
         """Count forward passes alone: the encoder is frozen."""
         return 0, batch_size
 
     def predict(self, x: Tensor) -> Tensor:
-        """Give target logits [B,C_T]."""
+        """Return target logits [B,C_T]."""
         return self.head(self.features(x))
 
 

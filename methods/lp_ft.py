@@ -8,7 +8,6 @@ schedule, where the paper probes to convergence beforehand; the recipe's weight 
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,28 +16,29 @@ from .base import Method, Metrics, Problem, check_ranges, train_step
 from .recipe import Recipe
 
 
-class LPFT(Method):
+@dataclass
+class Config:
+    """How the steps are shared, and what is frozen."""
+
+    probe_share: float = 0.5  # of the steps
+    probe_lr: float = 0.0  # 0: as the recipe has it
+    frozen_norms: bool = True  # batch norms keep the pre-trained statistics throughout
+
+    def resolved(self) -> "Config":
+        """Check the ranges. Raises: InputError."""
+        check_ranges(self, {"probe_share": (0, 1), "probe_lr": (0, 100)})
+        return self
+
+
+class LPFT(Method[Config]):
     """A head that fits the features before the features move."""
 
     title = "LP-FT"
     paper = "arXiv 2202.10054"
     data_parallel = True
-    kind = "initialisation"
+    kind = "initialization"
 
-    @dataclass
-    class Config:
-        """How the steps are shared, and what is frozen."""
-
-        probe_share: float = 0.5  # of the steps
-        probe_lr: float = 0.0  # 0: as the recipe has it
-        frozen_norms: bool = True  # batch norms keep the pre-trained statistics throughout
-
-        def resolved(self) -> "LPFT.Config":
-            """Check the ranges. Raises: InputError."""
-            check_ranges(self, {"probe_share": (0, 1), "probe_lr": (0, 100)})
-            return self
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         self.config, recipe = config, problem.recipe
         self.num_probe_steps = round(config.probe_share * recipe.steps)
         probe = replace(recipe, lr=config.probe_lr or recipe.lr)
@@ -58,7 +58,7 @@ class LPFT(Method):
         return train_step(self.net.target, self.target, self.optimizer, rate)
 
     def probed(self, x: Tensor) -> Tensor:
-        """Give target logits [B,C_T] of the frozen encoder in evaluation mode."""
+        """Return target logits [B,C_T] of the frozen encoder in evaluation mode."""
         self.net.eval()
         with torch.no_grad():
             feature_BF = self.net.features(x)
@@ -72,7 +72,7 @@ class LPFT(Method):
             norm.train(not self.config.frozen_norms)
 
     @classmethod
-    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
         """Count the probe's images as judged: the encoder is frozen."""
         num_judged = round(config.probe_share * batch_size)
         return batch_size - num_judged, num_judged

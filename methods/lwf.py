@@ -11,7 +11,6 @@ Shape letters: B images, F features, S source classes.
 
 from dataclasses import dataclass
 from math import inf
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,27 +19,28 @@ from .base import Method, Metrics, Problem, check_ranges, timed, update
 from .metrics import classification_loss
 
 
-class LwF(Method):
+@dataclass
+class Config:
+    """How much the old answers count, and how soft they are."""
+
+    weight: float = 4.0  # of the distillation loss
+    temperature: float = 3.0
+
+    def resolved(self) -> "Config":
+        """Check the ranges. Raises: InputError."""
+        check_ranges(self, {"weight": (0, inf), "temperature": (1e-3, inf)})
+        return self
+
+
+class LwF(Method[Config]):
     """Distillation from the pre-trained network's source head, on target images."""
 
     title = "LwF"
     paper = "arXiv 1606.09282"
     data_parallel = True
-    kind = "regulariser"
+    kind = "regularizer"
 
-    @dataclass
-    class Config:
-        """How much the old answers count, and how soft they are."""
-
-        weight: float = 4.0  # of the distillation loss
-        temperature: float = 3.0
-
-        def resolved(self) -> "LwF.Config":
-            """Check the ranges. Raises: InputError."""
-            check_ranges(self, {"weight": (0, inf), "temperature": (1e-3, inf)})
-            return self
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         self.config = config
         self.recipe = problem.recipe
         self.old = problem.network().requires_grad_(False).eval()
@@ -68,19 +68,19 @@ class LwF(Method):
         return {"loss": loss.detach(), "distillation": kept.detach()}
 
     @classmethod
-    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
         """Count the old network's pass too."""
         return batch_size, batch_size
 
 
 def distillation(logits_BS: Tensor, old_BS: Tensor, temperature: float) -> Tensor:
-    """Give the mean Kullback-Leibler divergence of the softened answers from the old ones."""
+    """Return the mean Kullback-Leibler divergence of the softened answers from the old ones."""
     new_BS, old_BS = (logits_BS / temperature).log_softmax(1), (old_BS / temperature).log_softmax(1)
     return (old_BS.exp() * (old_BS - new_BS)).sum(1).mean()
 
 
 def no_source_classes(problem: Problem) -> str:
-    """Say why there is no softmax over source classes, if there is none."""
+    """Return why there is no softmax over source classes, if there is none."""
     if problem.source is None:
         return "it needs a classifier of the source, and there is no source"
     several = problem.source.multi_label

@@ -12,17 +12,29 @@ Shape letters: B images of a batch, S source classes.
 
 from dataclasses import dataclass
 from math import inf
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from .base import Method, Metrics, Problem, check_ranges, classed_source, judging_stream, timed, update
-from .components.lookahead import lookahead, twice_differentiable, why_not
+from .components.unrolled import loss_after_step, twice_differentiable, why_no_second_derivative
 from .metrics import classification_loss
 
 
-class MetaWeights(Method):
+@dataclass
+class Config:
+    """How fast the weights are learned, and how much they count together."""
+
+    meta_lr: float = 0.0  # Adam's; 0: 60 / steps, which is the paper's 1e-3 at its 60,000
+    scale: float = 1.0  # of the source loss
+
+    def resolved(self) -> "Config":
+        """Check the ranges. Raises: InputError."""
+        check_ranges(self, {"meta_lr": (0, inf), "scale": (0, inf)})
+        return self
+
+
+class MetaWeights(Method[Config]):
     """Weights of source classes by the gradient of the holdout loss through one step of training."""
 
     title = "Meta-learned class weights"
@@ -31,19 +43,7 @@ class MetaWeights(Method):
     needs_source = True
     learns_controls = True
 
-    @dataclass
-    class Config:
-        """How fast the weights are learned, and how much they count together."""
-
-        meta_lr: float = 0.0  # Adam's; 0: 60 / steps, which is the paper's 1e-3 at its 60,000
-        scale: float = 1.0  # of the source loss
-
-        def resolved(self) -> "MetaWeights.Config":
-            """Check the ranges. Raises: InputError."""
-            check_ranges(self, {"meta_lr": (0, inf), "scale": (0, inf)})
-            return self
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         source = classed_source(problem)
         self.config, self.recipe = config, problem.recipe
         self.net = problem.network()
@@ -62,7 +62,7 @@ class MetaWeights(Method):
     @classmethod
     def why_incompatible(cls, problem: Problem) -> str:
         """Refuse what has no second derivatives."""
-        return why_not(problem)
+        return why_no_second_derivative(problem)
 
     def step(self, t: int) -> Metrics:
         """Weigh by a step that is only thought, then take it with the new weights."""
@@ -92,21 +92,21 @@ class MetaWeights(Method):
         with timed("data"):
             x, y = next(self.holdout)
         with timed("policy"), twice_differentiable():
-            loss = lookahead(self.net, self.weighted(loss_B, y_S), rate, x, y)
+            loss = loss_after_step(self.net, self.weighted(loss_B, y_S), rate, x, y)
             (self.logit_S.grad,) = torch.autograd.grad(loss, [self.logit_S])
             self.meta_optimizer.step()
             self.meta_optimizer.zero_grad()
         return loss.detach()
 
     @classmethod
-    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
         """Count both halves, and the holdout's."""
         return 2 * batch_size, batch_size
 
     def class_weights(self) -> Tensor | None:
-        """Give the learned weights [S], 0 to 1."""
+        """Return the learned weights [S], 0 to 1."""
         return self.logit_S.detach().sigmoid()
 
     def controls(self) -> dict[str, Tensor]:
-        """Give the logits."""
+        """Return the logits."""
         return {"logits": self.logit_S.detach().cpu()}

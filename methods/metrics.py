@@ -12,18 +12,18 @@ from .. import InputError
 
 
 def top1(logits: Tensor, y: Tensor) -> Tensor:
-    """Give the share of images [B,C] whose largest logit is the label's."""
+    """Return the share of images [B,C] whose largest logit is the label's."""
     return (logits.argmax(1) == y).float().mean()
 
 
 def top5(logits: Tensor, y: Tensor) -> Tensor:
-    """Give the share of images whose label is among the five largest logits."""
+    """Return the share of images whose label is among the five largest logits."""
     best = logits.topk(min(5, logits.shape[1]), dim=1).indices
     return (best == y[:, None]).any(1).float().mean()
 
 
 def mean_per_class(logits: Tensor, y: Tensor) -> Tensor:
-    """Give the accuracy of each class, averaged over the classes that have an image."""
+    """Return the accuracy of each class, averaged over the classes that have an image."""
     hit = (logits.argmax(1) == y).float()
     zeros = torch.zeros(logits.shape[1], device=logits.device)
     count, hits = (
@@ -35,7 +35,7 @@ def mean_per_class(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def auroc(logits: Tensor, y: Tensor) -> Tensor:
-    """Give the mean area under the ROC curve of the classes or labels that have one.
+    """Return the mean area under the ROC curve of the classes or labels that have one.
 
     Where none has one it is 0.5, as of a guess.
     """
@@ -45,7 +45,7 @@ def auroc(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def areas(logits: Tensor, y: Tensor) -> Tensor:
-    """Give the area under the ROC curve of each class against the rest, or of each label [C].
+    """Return the area under the ROC curve of each class against the rest, or of each label [C].
 
     Without a positive or a negative image there is no curve: nan. Ties count half (the
     Mann-Whitney form).
@@ -80,7 +80,7 @@ def of_scored(logits: Tensor, y: Tensor, scored: list[int]) -> tuple[Tensor, Ten
 
 
 def check_score(setting: str, name: str, multi_label: bool) -> None:
-    """See that a score has a meaning.
+    """Check that a score has a meaning.
 
     Raises: InputError for all but AUROC where images have several labels.
     """
@@ -91,7 +91,7 @@ def check_score(setting: str, name: str, multi_label: bool) -> None:
 
 
 def classification_loss(logits: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
-    """Give the cross-entropy, or where images have several labels the labels' mean of the binary one.
+    """Return the cross-entropy, or where images have several labels the labels' mean of the binary one.
 
     Args:
         logits: [B,C].

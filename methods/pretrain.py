@@ -8,7 +8,7 @@ trains the whole network.
 """
 
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import StrEnum, auto
 from typing import Any
 
 import torch
@@ -20,11 +20,22 @@ from .base import Method, Metrics, Problem, train_step
 class Matcher(StrEnum):
     """How source images are drawn by weight."""
 
-    same = "same"
-    elastic = "elastic"
+    same = auto()
+    elastic = auto()
 
 
-class Pretrain(Method):
+@dataclass
+class Config:
+    """Which images, from where, and what is trained."""
+
+    class_weights: list[float] = field(default_factory=list)  # of each source class; empty: as they come
+    matcher: Matcher = Matcher.same
+    num_samples: int = 0  # elastic: size of the set that is drawn without replacement; 0: half
+    generalist: str = ""  # digest of the pre-training to start from; empty: random weights
+    head_only: bool = False
+
+
+class Pretrain(Method[Config]):
     """A classifier of the source; what it is judged by is the source's own holdout."""
 
     title = "Source pre-training"
@@ -33,17 +44,7 @@ class Pretrain(Method):
     needs_source = True
     uses_pretraining = False
 
-    @dataclass
-    class Config:
-        """Which images, from where, and what is trained."""
-
-        class_weights: list[float] = field(default_factory=list)  # of each source class; empty: as they come
-        matcher: Matcher = Matcher.same
-        num_samples: int = 0  # elastic: size of the set that is drawn without replacement; 0: half
-        generalist: str = ""  # digest of the pre-training to start from; empty: random weights
-        head_only: bool = False
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         assert problem.source is not None
         self.recipe = problem.recipe
         self.head_only = config.head_only
@@ -53,7 +54,7 @@ class Pretrain(Method):
         self.source = self._stream(problem, config)
         self.optimizer = self.recipe.make_optimizer(self.net)
 
-    def _stream(self, problem: Problem, config: Any) -> Any:
+    def _stream(self, problem: Problem, config: Config) -> Any:
         """Open the stream: by epochs, with replacement, or by epochs of a drawn subset."""
         source, batch_size = problem.source, self.recipe.batch_size
         assert source is not None
@@ -71,12 +72,12 @@ class Pretrain(Method):
         return train_step(self.net.source, self.source, self.optimizer, self.recipe.lr_at(t), "source")
 
     @classmethod
-    def label(cls, config: Any) -> str:
+    def label(cls, config: Config) -> str:
         """Tell a specialist from the shared pre-training."""
         return "Specialist pre-training" if config.class_weights else cls.title
 
     def predict(self, x: Tensor) -> Tensor:
-        """Give source logits [B,C_S]."""
+        """Return source logits [B,C_S]."""
         return self.net.source(x)
 
 

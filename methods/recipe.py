@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import StrEnum, auto
 
 import torch
 from torch import nn
@@ -11,39 +11,39 @@ from torch import nn
 class Schedule(StrEnum):
     """How the learning rate goes."""
 
-    warmup_cosine = "warmup_cosine"  # linear warm-up, then cosine decay to zero
-    milestones = "milestones"  # drops to a tenth at `recipe.milestones`
-    constant = "constant"  # no change
+    warmup_cosine = auto()  # linear warm-up, then cosine decay to zero
+    milestones = auto()  # drops to a tenth at `recipe.milestones`
+    constant = auto()  # no change
 
 
 class OptimizerName(StrEnum):
-    """Optimisers that a recipe may name."""
+    """Optimizers that a recipe may name."""
 
-    sgd = "sgd"
-    adam = "adam"
+    sgd = auto()
+    adam = auto()
 
 
 class Precision(StrEnum):
     """Number format of forward passes; weights stay in float32."""
 
-    fp32 = "fp32"
-    bf16 = "bf16"
+    fp32 = auto()
+    bf16 = auto()
 
 
 class MeanStd(StrEnum):
-    """Mean and deviation that pixels are normalised by."""
+    """Mean and deviation that pixels are normalized by."""
 
-    imagenet = "imagenet"  # mean and deviation of ImageNet
-    half = "half"  # 0.5 and 0.5, for pixels from -1 to 1
-    none = "none"  # pixels from 0 to 1, unchanged
-    backbone = "backbone"  # timm's values for the backbone; half for backbones that are not timm's
+    imagenet = auto()  # mean and deviation of ImageNet
+    half = auto()  # 0.5 and 0.5, for pixels from -1 to 1
+    none = auto()  # pixels from 0 to 1, unchanged
+    backbone = auto()  # timm's values for the backbone; half for backbones that are not timm's
 
 
 class TestCrops(StrEnum):
     """The crops of an image that its test logits are averaged over."""
 
-    central = "central"  # the central crop
-    ten = "ten"  # corners and center, and their mirror images; five crops if flips change a label
+    central = auto()  # the central crop
+    ten = auto()  # corners and center, and their mirror images; five crops if flips change a label
 
 
 @dataclass
@@ -87,7 +87,7 @@ class Recipe:
     weight_decay_grid: list[float] = field(default_factory=lambda: [0.0, 4e-5])
 
     def lr_at(self, t: int) -> float:
-        """Give the learning rate of step t."""
+        """Return the learning rate of step t."""
         if self.schedule is Schedule.constant:
             return self.lr
         if self.schedule is Schedule.milestones:
@@ -98,7 +98,7 @@ class Recipe:
         return self.lr * 0.5 * (1 + math.cos(math.pi * (t - warmup) / max(1, self.steps - warmup)))
 
     def make_optimizer(self, net: nn.Module, decay_biases: bool | None = None) -> torch.optim.Optimizer:
-        """Make the optimiser of a network's trainable parameters."""
+        """Make the optimizer of a network's trainable parameters."""
         biases = self.decay_biases if decay_biases is None else decay_biases
         decayed: list[nn.Parameter] = []
         plain: list[nn.Parameter] = []

@@ -13,18 +13,29 @@ Shape letters: B images of a batch, S source classes.
 
 from dataclasses import dataclass
 from math import inf
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..datasets.base import derive_seed
 from .base import Method, Metrics, Problem, check_ranges, classed_source, timed, update
-from .components.lookahead import lookahead, twice_differentiable, why_not
+from .components.unrolled import loss_after_step, twice_differentiable, why_no_second_derivative
 from .metrics import classification_loss
 
 
-class Reweight(Method):
+@dataclass
+class Config:
+    """How much the source counts."""
+
+    scale: float = 1.0  # of the source loss, whose weights sum to one
+
+    def resolved(self) -> "Config":
+        """Check the range. Raises: InputError."""
+        check_ranges(self, {"scale": (0, inf)})
+        return self
+
+
+class Reweight(Method[Config]):
     """Weights of source images by the agreement of their gradients with the holdout's."""
 
     title = "Learning to reweight"
@@ -32,18 +43,7 @@ class Reweight(Method):
     kind = "meta"
     needs_source = True
 
-    @dataclass
-    class Config:
-        """How much the source counts."""
-
-        scale: float = 1.0  # of the source loss, whose weights sum to one
-
-        def resolved(self) -> "Reweight.Config":
-            """Check the range. Raises: InputError."""
-            check_ranges(self, {"scale": (0, inf)})
-            return self
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         self.config, self.recipe = config, problem.recipe
         source = classed_source(problem)
         self.net = problem.network()
@@ -59,7 +59,7 @@ class Reweight(Method):
     @classmethod
     def why_incompatible(cls, problem: Problem) -> str:
         """Refuse what has no second derivatives."""
-        return why_not(problem)
+        return why_no_second_derivative(problem)
 
     def step(self, t: int) -> Metrics:
         """Weigh the source images, then train on them and on the target's."""
@@ -81,19 +81,19 @@ class Reweight(Method):
         return {"loss": target_loss.detach(), "source_loss": source_loss.detach(), "kept": kept, **judged}
 
     def weigh(self, loss_B: Tensor) -> tuple[Tensor, Metrics]:
-        """Give the source images weights [B] that sum to one, or are all zero where none helps."""
+        """Return the source images weights [B] that sum to one, or are all zero where none helps."""
         with timed("data"):
             x, y = next(self.holdout)
         with timed("policy"), twice_differentiable():
             none_B = torch.zeros_like(loss_B, requires_grad=True)
-            loss = lookahead(self.net, (none_B * loss_B).sum(), 1.0, x, y)
+            loss = loss_after_step(self.net, (none_B * loss_B).sum(), 1.0, x, y)
             (slope_B,) = torch.autograd.grad(loss, [none_B])
         helpful_B = (-slope_B).clamp(min=0)
         total = helpful_B.sum()
         return helpful_B / total.where(total > 0, 1), {"holdout_loss": loss.detach()}
 
     @classmethod
-    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
         """Count both halves, and the holdout's."""
         return 2 * batch_size, batch_size
 

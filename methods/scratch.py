@@ -5,12 +5,16 @@ Departs from: nothing. At an equal budget; more steps would narrow the gap (`rec
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from .base import Method, Metrics, Problem, train_step
 
 
-class Scratch(Method):
+@dataclass
+class Config:
+    """No settings."""
+
+
+class Scratch(Method[Config]):
     """What the target images give alone."""
 
     title = "From scratch"
@@ -18,11 +22,7 @@ class Scratch(Method):
     data_parallel = True
     uses_pretraining = False
 
-    @dataclass
-    class Config:
-        """No settings."""
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         self.recipe = problem.recipe
         self.net = problem.network(pretrained=False)
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)

@@ -6,14 +6,13 @@ Fine-Tuning (arXiv 1702.08690), sections 3.1 to 3.3.
 Departs from: (1) an image is described by the mean and deviation of each channel of the encoder's first two
 stages, compared by the cosine, where the paper has histograms of AlexNet's or Gabor filters' responses and
 a divergence; (2) rounds divide the recipe's steps evenly, and a target image that is still misclassified
-takes as many neighbours again, where the paper also asks how sure the network is.
+takes as many neighbors again, where the paper also asks how sure the network is.
 
-Shape letters: T target images, K neighbours, F numbers that describe an image, B images of a batch.
+Shape letters: T target images, K neighbors, F numbers that describe an image, B images of a batch.
 """
 
 from dataclasses import dataclass
 from math import inf
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +24,21 @@ from .components.joint import Chosen, joint_step
 from .networks.network import Network
 
 
-class SelectiveJoint(Method):
+@dataclass
+class Config:
+    """How many source images are taken, and how much they count."""
+
+    num_neighbors: int = 10  # of each target image, at first and more with each round
+    num_rounds: int = 3
+    scale: float = 1.0  # of the source loss
+
+    def resolved(self) -> "Config":
+        """Check the ranges. Raises: InputError."""
+        check_ranges(self, {"num_neighbors": (1, inf), "num_rounds": (1, inf), "scale": (0, inf)})
+        return self
+
+
+class SelectiveJoint(Method[Config]):
     """Source images next to the target's, more of them for the images that stay hard."""
 
     title = "Selective joint fine-tuning"
@@ -34,20 +47,7 @@ class SelectiveJoint(Method):
     kind = "source selection"
     needs_source = True
 
-    @dataclass
-    class Config:
-        """How many source images are taken, and how much they count."""
-
-        num_neighbors: int = 10  # of each target image, at first and more with each round
-        num_rounds: int = 3
-        scale: float = 1.0  # of the source loss
-
-        def resolved(self) -> "SelectiveJoint.Config":
-            """Check the ranges. Raises: InputError."""
-            check_ranges(self, {"num_neighbors": (1, inf), "num_rounds": (1, inf), "scale": (0, inf)})
-            return self
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         self.config, self.recipe = config, problem.recipe
         source = classed_source(problem)
         self.net = problem.network()
@@ -56,7 +56,7 @@ class SelectiveJoint(Method):
         self.target = problem.target.stream(size, problem.seed)
         self.source = Chosen(source, size, problem.seed)
         most = min(config.num_neighbors * config.num_rounds, len(source))
-        self.neighbours_TK = torch.zeros(num_target, most, dtype=torch.long)
+        self.neighbors_TK = torch.zeros(num_target, most, dtype=torch.long)
         self.taken_T = torch.full((num_target,), config.num_neighbors)
 
     @classmethod
@@ -65,19 +65,19 @@ class SelectiveJoint(Method):
         return "it needs classes, and target images have several labels" if problem.target.multi_label else ""
 
     def prepare(self) -> None:
-        """Find the neighbours of each target image, and start with the nearest."""
-        most = self.neighbours_TK.shape[1]
+        """Find the neighbors of each target image, and start with the nearest."""
+        most = self.neighbors_TK.shape[1]
         found = nearest(self.net, self.target.split, self.source.whole, most, self.recipe.batch_size)
-        self.neighbours_TK.copy_(found)
+        self.neighbors_TK.copy_(found)
         self.take()
 
     def take(self) -> None:
         """Train on the union of what each target image takes."""
-        is_taken_TK = torch.arange(self.neighbours_TK.shape[1]) < self.taken_T[:, None]
-        self.source.choose(self.neighbours_TK[is_taken_TK].unique())
+        is_taken_TK = torch.arange(self.neighbors_TK.shape[1]) < self.taken_T[:, None]
+        self.source.choose(self.neighbors_TK[is_taken_TK].unique())
 
     def step(self, t: int) -> Metrics:
-        """Train on the next batch of both; at the start of a round hard images take more neighbours."""
+        """Train on the next batch of both; at the start of a round hard images take more neighbors."""
         starts = {r * self.recipe.steps // self.config.num_rounds for r in range(1, self.config.num_rounds)}
         if t in starts:
             self.taken_T += self.config.num_neighbors * self.misclassified()
@@ -88,7 +88,7 @@ class SelectiveJoint(Method):
         return {**metrics, "num_chosen": torch.tensor(float(len(self.source.rows)))}
 
     def misclassified(self) -> Tensor:
-        """Tell which target images the network gets wrong [T]."""
+        """Return which target images the network gets wrong [T]."""
         self.net.eval()
         with torch.no_grad():
             batches = self.target.split.batches(self.recipe.batch_size)
@@ -97,12 +97,12 @@ class SelectiveJoint(Method):
         return torch.cat(wrong)
 
     @classmethod
-    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
         """Count both halves."""
         return 2 * batch_size, 0
 
     def class_weights(self) -> Tensor | None:
-        """Give the share of each class's images that is trained on."""
+        """Return the share of each class's images that is trained on."""
         labels, num_classes = self.source.whole.labels.cpu(), self.source.whole.num_classes
         taken, there = (torch.bincount(y, minlength=num_classes) for y in (labels[self.source.rows], labels))
         return taken / there.clamp(min=1)

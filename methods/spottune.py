@@ -5,7 +5,7 @@ Source: Guo, Shi, Kumar, Grauman, Rosing, Feris: SpotTune: Transfer Learning thr
 Departs from: (1) any encoder: a block is a module of several layers that images pass one after another
 (`blocks.py`), where the paper has the residual blocks of a ResNet; (2) the policy sees images at 64 px at
 most, through four pairs of convolutions, where the paper has a ResNet of three blocks; (3) the recipe says
-optimiser and schedule for both, with the policy's rate and weight decay beside it. Not followed, of the
+optimizer and schedule for both, with the policy's rate and weight decay beside it. Not followed, of the
 released code: the norms of frozen blocks go on training; noise is drawn in the test too, where here the
 likelier copy is taken; an error in the schedule leaves one of its three drops of the rate.
 
@@ -32,28 +32,29 @@ from .networks.network import Network
 POLICY_SIDE = 64  # px; the paper's images have 64 to 72
 
 
-class SpotTune(Method):
+@dataclass
+class Config:
+    """How choices are made, and how the policy is trained."""
+
+    temperature: float = 5.0  # of the relaxed choice that gradients see
+    policy_rate: float = 0.1  # of the recipe's learning rate: .01 to .1
+    policy_weight_decay: float = 1e-3
+
+    def resolved(self) -> "Config":
+        """Check the ranges. Raises: InputError."""
+        rates = {"policy_rate": (0, inf), "policy_weight_decay": (0, inf)}
+        check_ranges(self, {"temperature": (1e-3, inf), **rates})
+        return self
+
+
+class SpotTune(Method[Config]):
     """Fine-tuning that is decided anew for each image and block."""
 
     title = "SpotTune"
     paper = "arXiv 1811.08737"
-    kind = "regulariser"
+    kind = "regularizer"
 
-    @dataclass
-    class Config:
-        """How choices are made, and how the policy is trained."""
-
-        temperature: float = 5.0  # of the relaxed choice that gradients see
-        policy_rate: float = 0.1  # of the recipe's learning rate: .01 to .1
-        policy_weight_decay: float = 1e-3
-
-        def resolved(self) -> "SpotTune.Config":
-            """Check the ranges. Raises: InputError."""
-            rates = {"policy_rate": (0, inf), "policy_weight_decay": (0, inf)}
-            check_ranges(self, {"temperature": (1e-3, inf), **rates})
-            return self
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         self.config, self.recipe = config, problem.recipe
         self.net = problem.network()
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
@@ -65,7 +66,7 @@ class SpotTune(Method):
 
     @property
     def router(self) -> "Router":
-        """Give what chooses: a part of the network."""
+        """Return what chooses: a part of the network."""
         router: Any = self.net.router
         return router
 
@@ -90,16 +91,16 @@ class SpotTune(Method):
         return {"loss": loss.detach(), "tuned_share": tuned_BN.detach().mean()}
 
     def routed(self, x: Tensor, tuned_BN: Tensor) -> Tensor:
-        """Give target logits [B,C_T] by the blocks that were chosen."""
+        """Return target logits [B,C_T] by the blocks that were chosen."""
         with self.router.taking(tuned_BN):
             return self.net.target(x)
 
     def predict(self, x: Tensor) -> Tensor:
-        """Give target logits [B,C_T] by the likelier copy of each block."""
+        """Return target logits [B,C_T] by the likelier copy of each block."""
         return self.routed(x, self.router.choose(x))
 
     @classmethod
-    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
         """Count the frozen copies twice: forward, and the gradients that pass back through them."""
         return batch_size, 2 * batch_size
 

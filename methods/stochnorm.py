@@ -1,4 +1,4 @@
-"""StochNorm: fine-tuning in which each channel is normalised by running or by batch statistics, at random.
+"""StochNorm: fine-tuning in which each channel is normalized by running or by batch statistics, at random.
 
 Source: Kou, You, Long, Wang: Stochastic Normalization (NeurIPS 2020); `probability` as in the released code
 (`thuml/StochNorm`).
@@ -19,26 +19,27 @@ from ..datasets.base import derive_seed
 from .base import Method, Metrics, Problem, check_ranges, train_step
 
 
-class StochNorm(Method):
+@dataclass
+class Config:
+    """How often a channel takes the batch's statistics."""
+
+    probability: float = 0.5  # 1: plain fine-tuning
+
+    def resolved(self) -> "Config":
+        """Check the range. Raises: InputError."""
+        check_ranges(self, {"probability": (0, 1)})
+        return self
+
+
+class StochNorm(Method[Config]):
     """Two branches of every batch norm, one of which is drawn for each channel and pass."""
 
     title = "StochNorm"
     paper = "NeurIPS 2020"
     data_parallel = True
-    kind = "regulariser"
+    kind = "regularizer"
 
-    @dataclass
-    class Config:
-        """How often a channel takes the batch's statistics."""
-
-        probability: float = 0.5  # 1: plain fine-tuning
-
-        def resolved(self) -> "StochNorm.Config":
-            """Check the range. Raises: InputError."""
-            check_ranges(self, {"probability": (0, 1)})
-            return self
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         self.seed = problem.seed
         self.generator = torch.Generator(problem.device)
         self.net = problem.network()

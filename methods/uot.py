@@ -14,7 +14,6 @@ Shape letters: S source classes, T target classes.
 
 from dataclasses import dataclass
 from math import inf
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,7 +27,20 @@ TEMPERATURE = 0.1  # of the cost
 ENTROPY, SOURCE_RELAXED, TARGET_RELAXED = 1.0, 1.0, 100.0
 
 
-class UOT(Method):
+@dataclass
+class Config:
+    """How much of the source is kept, and how much its loss counts."""
+
+    kept_share: float = 0.1  # of the source classes
+    scale: float = 0.3  # of the source loss
+
+    def resolved(self) -> "Config":
+        """Check the ranges. Raises: InputError."""
+        check_ranges(self, {"kept_share": (1e-6, 1), "scale": (0, inf)})
+        return self
+
+
+class UOT(Method[Config]):
     """Source classes by unbalanced optimal transport to the target's class means."""
 
     title = "UOT selection"
@@ -37,19 +49,7 @@ class UOT(Method):
     kind = "source selection"
     needs_source = True
 
-    @dataclass
-    class Config:
-        """How much of the source is kept, and how much its loss counts."""
-
-        kept_share: float = 0.1  # of the source classes
-        scale: float = 0.3  # of the source loss
-
-        def resolved(self) -> "UOT.Config":
-            """Check the ranges. Raises: InputError."""
-            check_ranges(self, {"kept_share": (1e-6, 1), "scale": (0, inf)})
-            return self
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         source = classed_source(problem)
         self.config = config
         self.recipe = problem.recipe
@@ -85,19 +85,19 @@ class UOT(Method):
         return joint_step(self.net, self.target, self.source, self.optimizer, rate, weigh)
 
     @classmethod
-    def images_per_step(cls, config: Any, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
         """Count both halves."""
         return 2 * batch_size, 0
 
     def class_weights(self) -> Tensor | None:
-        """Give 1 for the source classes that are kept [S], else 0."""
+        """Return 1 for the source classes that are kept [S], else 0."""
         return self.weight_S
 
 
 def unbalanced_plan(cost_ST: Tensor, mass_S: Tensor, mass_T: Tensor, tolerance: float = 1e-9) -> Tensor:
     """Transport mass at low cost, where the marginals [S] and [T] may be missed at a price.
 
-    The plan P [S,T] minimises <cost, P> + ENTROPY sum P (log P - 1) + SOURCE_RELAXED KL(P 1, mass_S)
+    The plan P [S,T] minimizes <cost, P> + ENTROPY sum P (log P - 1) + SOURCE_RELAXED KL(P 1, mass_S)
     + TARGET_RELAXED KL(P^T 1, mass_T), found by scaling rows and columns in turn (Chizat et al. 2018).
     """
     kernel_ST = (-cost_ST / ENTROPY).exp()

@@ -132,29 +132,18 @@ def _renamed_override(word: str) -> str:
     return f"{RENAMED.get(name, name)}{equals}{value}"
 
 
-OF_REWARDS = frozenset(  # settings of L2TL that credit by gradients never used, or that its preset fixed
-    [
-        "preset",
-        "weights",
-        "credit",
-        "reward",
-        "replay",
-        "first_policy_step",
-        "reward_augmented",
-        "lambda_denominator",
-        "normalizer",
-        "reduction",
-        "logp_mean",
-        "reward_train_mode",
+OF_REWARDS = {  # settings of L2TL that `l2tl_gradients` does not have
+    *("preset", "weights", "credit", "reward", "replay", "first_policy_step", "reward_augmented"),
+    *("lambda_denominator", "normalizer", "reduction", "logp_mean", "reward_train_mode", "decay_biases"),
+    *(
         "baseline_momentum",
         "baseline_first",
         "baseline_debiased",
         "policy_lr",
         "policy_lr_decay_step",
-        "decay_biases",
         "ties",
-    ]
-)
+    ),
+}
 
 
 def _as_l2tl_gradients(record: dict[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def bench_l2tl_step(benchmark: Any, size: str) -> None:
 
 @pytest.mark.parametrize("size", ON_CPU)  # fp32 only
 def bench_credit_by_gradients(benchmark: Any, size: str) -> None:
-    """Time the step of L2TL with credit by gradients (docs/explanation/learned-weights.md) on equal batches."""
+    """Time the step of L2TL by gradients on equal batches (docs/explanation/learned-weights.md)."""
     built = {name: build(name, *SIZES[size]) for name in ("l2tl", "l2tl_gradients")}
     clock = device_clock(built["l2tl"][1].problem.device)
     rivals = {name: stepper(method) for name, (method, _) in built.items()}

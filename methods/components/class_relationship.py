@@ -32,7 +32,7 @@ def reverse_relation(p_NS: Tensor, y: Tensor, judged_NS: Tensor, judged_y: Tenso
     """
     best_TS, best = p_NS.new_zeros(num_target, p_NS.shape[1]), -1.0
     weight_TS = best_TS
-    for strength in STRENGTHS:  # each starts from the last; of equals the least regularised
+    for strength in STRENGTHS:  # each starts from the last; of equals the least regularized
         weight_TS = logistic_regression(p_NS, y, strength, weight_TS)
         score = top1(judged_NS @ weight_TS.T, judged_y).item()
         if score >= best:
@@ -47,17 +47,17 @@ def logistic_regression(p_NS: Tensor, y: Tensor, strength: float, start_TS: Tens
     """Find weights [T,S], no intercept, of the least strength * sum of losses + |weights|^2 / 2."""
     weight_TS = start_TS.clone().requires_grad_()
     price = 1 / (2 * strength * len(y))
-    return _minimised(weight_TS, lambda w: F.cross_entropy(p_NS @ w.T, y) + price * w.square().sum())
+    return _minimized(weight_TS, lambda w: F.cross_entropy(p_NS @ w.T, y) + price * w.square().sum())
 
 
 def calibration(logits: Tensor, y: Tensor) -> Tensor:
     """Find the factor [] of logits [N,T] with which their loss is least."""
-    return _minimised(
+    return _minimized(
         logits.new_ones((), requires_grad=True), lambda scale: F.cross_entropy(scale * logits, y)
     )
 
 
-def _minimised(start: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
+def _minimized(start: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
     """Follow L-BFGS from a leaf tensor to where a convex loss is least."""
     optimizer = torch.optim.LBFGS(
         [start], max_iter=200, tolerance_grad=1e-7, tolerance_change=1e-12, line_search_fn="strong_wolfe"

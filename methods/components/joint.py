@@ -78,7 +78,7 @@ class Chosen:
         return self.stream.num_images
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the choice and the place."""
+        """Return the choice and the place."""
         return {"rows": self.rows.clone(), "stream": self.stream.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

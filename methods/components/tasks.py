@@ -27,7 +27,7 @@ class Tasks:
         self.num_images = 0
 
     def state_dict(self) -> dict[str, int]:
-        """Give how many tasks and images were drawn."""
+        """Return how many tasks and images were drawn."""
         return {"drawn": self.drawn, "num_images": self.num_images}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:

@@ -1,14 +1,14 @@
 """The path that weights take through a task, and the gradient of its length by where it began.
 
 Source: Flennerhag, Moreno, Lawrence, Damianou: Transferring Knowledge across Learning Processes
-(arXiv 1812.01054), the meta-gradient and its stabiliser; the order of operations as in the released
+(arXiv 1812.01054), the meta-gradient and its stabilizer; the order of operations as in the released
 code (`amzn/metalearn-leap`).
 
 Shape letters: P parameters, K steps of a path.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from enum import StrEnum
+from enum import StrEnum, auto
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +21,8 @@ from ..metrics import classification_loss
 class Metric(StrEnum):
     """How far it is from one point of a path to the next."""
 
-    length = "length"
-    energy = "energy"  # the squared length
+    length = auto()
+    energy = auto()  # the squared length
 
 
 class PathGradient:
@@ -56,7 +56,7 @@ class PathGradient:
         self._last = None
 
     def add(self, loss: Tensor) -> None:
-        """Add the segment that ends here: after the backward pass, before the optimiser's step."""
+        """Add the segment that ends here: after the backward pass, before the optimizer's step."""
         point_P = flat(self.weights)
         if self._last is not None:
             last_P, last_loss, slope_P = self._last

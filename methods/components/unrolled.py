@@ -1,21 +1,27 @@
-"""Steps of momentum SGD that are only thought: the weights they lead to, as functions of what losses hold.
+"""Differentiable SGD steps that leave the module unchanged.
 
-A step on a loss with gradient g, for weights w, momentum m and decay d: v' = m v + g + d w; w' = w - rate v',
-or with Nesterov's momentum w' = w - rate (g + d w + m v').
+A step on a loss with gradient g, for weights w, momentum m and weight decay d: v' = m v + g + d w;
+w' = w - lr v', or with Nesterov's momentum w' = w - lr (g + d w + m v').
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from ..base import Problem
+from ..metrics import classification_loss
+from ..networks.network import Network, frozen_statistics
 
 Loss = Callable[[], Tensor]
 
 
-class _Place(nn.Module):
-    """A module in whose place other weights stand while something runs."""
+class _Caller(nn.Module):
+    """A module that calls a loss; `functional_call` can run it with other weights of the inner module."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -26,19 +32,19 @@ class _Place(nn.Module):
 
 
 class Unrolled:
-    """Weights that walk on from a module's own as its optimiser would; module and optimiser stay as they are.
+    """Weights after steps that a module's optimizer would take; module and optimizer do not change.
 
-    A parameter that a loss does not reach has a gradient of zero: momentum and decay still move it.
-    Norms have to be held by `frozen_statistics`, and attention by `twice_differentiable`.
+    A parameter that a loss does not use has a gradient of zero: momentum and weight decay still move it.
+    Losses must be computed inside `frozen_statistics` and `twice_differentiable`.
 
     Args:
         module: holds all parameters that a loss uses.
-        optimizer: SGD, whose rates, decay and velocities are taken as they are.
+        optimizer: SGD with its present learning rates, weight decay and momentum buffers.
     """
 
     def __init__(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        self.place = _Place(module)
-        names = {p: name for name, p in self.place.named_parameters()}
+        self.caller = _Caller(module)
+        names = {p: name for name, p in self.caller.named_parameters()}
         self.weights: dict[str, Tensor] = {}
         self.velocities: dict[str, Tensor | None] = {}
         self.settings: dict[str, dict[str, Any]] = {}
@@ -49,18 +55,67 @@ class Unrolled:
                 self.velocities[name] = optimizer.state.get(p, {}).get("momentum_buffer")
 
     def at(self, loss: Loss) -> Tensor:
-        """Give a loss of the module at these weights."""
-        return functional_call(self.place, self.weights, (loss,))
+        """Return a loss [] of the module with these weights."""
+        return functional_call(self.caller, self.weights, (loss,))
 
     def step(self, loss: Loss) -> None:
-        """Walk a step down a loss."""
+        """Take one step on a loss."""
         before = list(self.weights.items())
         gradients = torch.autograd.grad(
             self.at(loss), [w for _, w in before], create_graph=True, materialize_grads=True
         )
         for (name, w), gradient in zip(before, gradients, strict=True):
             group, old = self.settings[name], self.velocities[name]
-            pull = gradient + group["weight_decay"] * w
-            velocity = pull if old is None else group["momentum"] * old + pull
-            way = pull + group["momentum"] * velocity if group["nesterov"] else velocity
-            self.weights[name], self.velocities[name] = w - group["lr"] * way, velocity
+            decayed = gradient + group["weight_decay"] * w
+            velocity = decayed if old is None else group["momentum"] * old + decayed
+            change = decayed + group["momentum"] * velocity if group["nesterov"] else velocity
+            self.weights[name], self.velocities[name] = w - group["lr"] * change, velocity
+
+
+class _Target(nn.Module):
+    """The target part of a network as a module."""
+
+    def __init__(self, net: Network) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net.target(x)
+
+
+def loss_after_step(net: Network, loss: Tensor, rate: float, x: Tensor, y: Tensor) -> Tensor:
+    """Return the target loss [] after one step of plain gradient descent; the network does not change.
+
+    The step's gradient is that of `loss` plus the gradients already in `grad`. Norms use batch statistics;
+    running ones do not change.
+
+    Args:
+        net: the network.
+        loss: computed inside `twice_differentiable`.
+        rate: learning rate of the step.
+        x: target images [B,3,H,W].
+        y: their labels [B], or [B,C] for several labels an image.
+    """
+    target = _Target(net)
+    now = {name: p for name, p in target.named_parameters() if p.requires_grad}
+    gradients = torch.autograd.grad(loss, list(now.values()), create_graph=True, allow_unused=True)
+    then = {}
+    for (name, p), gradient in zip(now.items(), gradients, strict=True):
+        known = [g for g in (p.grad, gradient) if g is not None]
+        then[name] = p.detach() - rate * sum(known, torch.zeros_like(p))
+    with frozen_statistics(net):
+        return classification_loss(functional_call(target, then, (x,)), y)
+
+
+def twice_differentiable() -> AbstractContextManager[None]:
+    """Return a context in which attention has second derivatives: its fused kernels have none."""
+    return sdpa_kernel(SDPBackend.MATH)
+
+
+def why_no_second_derivative(problem: Problem) -> str:
+    """Return why a problem's network has no second derivatives; empty if it has."""
+    if problem.recipe.compile:
+        return "second derivatives do not go through a compiled encoder"
+    modules = problem.network(pretrained=False).encoder.modules()
+    hard = any(isinstance(m, nn.Hardsigmoid) or type(m).__name__ == "HardSigmoid" for m in modules)
+    return "a hard sigmoid, as in this backbone, has no second derivative" if hard else ""

@@ -39,13 +39,13 @@ def _divided(module: nn.Module, calls: Calls) -> list[nn.Module]:
 
 
 def _parts(module: nn.Module, calls: Calls) -> list[nn.Module]:
-    """Give the outermost modules in a module that were called: a list of modules never is."""
+    """Return the outermost modules in a module that were called: a list of modules never is."""
     found = [[child] if child in calls else _parts(child, calls) for child in module.children()]
     return [part for parts in found for part in parts]
 
 
 def _is_chain(module: nn.Module, parts: list[nn.Module], calls: Calls) -> bool:
-    """Tell whether each part is given what the one before gave, from the module's input to its output."""
+    """Return whether each part is given what the one before gave, from the module's input to its output."""
     if any(len(calls[m]) != 1 for m in (module, *parts)):
         return False
     ((x, end),) = calls[module]
@@ -63,6 +63,6 @@ def _num_layers(module: nn.Module) -> int:
 
 
 def _by_image(calls: list[tuple[object, object]], num_images: int) -> bool:
-    """Tell whether a module was called once, from a tensor [B,...] to another."""
+    """Return whether a module was called once, from a tensor [B,...] to another."""
     seen = [thing for call in calls for thing in call]
     return len(seen) == 2 and all(isinstance(t, Tensor) and t.ndim > 0 and len(t) == num_images for t in seen)

@@ -63,7 +63,7 @@ def hooked(net: Network, hooks: dict[str, Callable[..., Any]]) -> Iterator[None]
 
 
 def features_and_maps(net: Network, layers: list[str], x: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Give features [B,F], and in float32 the maps [B,C,h,w] that the layers make on the way."""
+    """Return features [B,F], and in float32 the maps [B,C,h,w] that the layers make on the way."""
     maps: dict[str, Tensor] = {}
     keep = {name: lambda m, _, out, name=name: maps.update({name: out}) for name in layers}
     with hooked(net, keep):
@@ -73,7 +73,7 @@ def features_and_maps(net: Network, layers: list[str], x: Tensor) -> tuple[Tenso
 
 @torch.no_grad()
 def losses_without(net: Network, head: nn.Module, layer: str, x: Tensor, y: Tensor) -> Tensor:
-    """Give the loss of a batch without each filter of a layer in turn [C]: its channel is zero.
+    """Return the loss of a batch without each filter of a layer in turn [C]: its channel is zero.
 
     In evaluation mode. What comes before the layer is computed once.
     """
@@ -91,7 +91,7 @@ def losses_without(net: Network, head: nn.Module, layer: str, x: Tensor, y: Tens
 
 
 def outputs_before(net: Network, layer: str, x: Tensor) -> dict[str, Tensor]:
-    """Give what the modules that are done before a layer begins make of a batch; the outermost alone."""
+    """Return what the modules that are done before a layer begins make of a batch; the outermost alone."""
     done: dict[str, Tensor] = {}
     calls: Counter[str] = Counter()
     began: list[bool] = []

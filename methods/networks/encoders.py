@@ -51,7 +51,7 @@ class SmallEncoder(nn.Module):
         )
 
     def forward_intermediates(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Give the last map and the map of every stage."""
+        """Return the last map and the map of every stage."""
         taps = []
         for stage in self.stages:
             x = stage(x)
@@ -59,7 +59,7 @@ class SmallEncoder(nn.Module):
         return x, taps
 
     def forward_head(self, last: Tensor) -> Tensor:
-        """Give features [B,F] of the last map [B,F,h,w]."""
+        """Return features [B,F] of the last map [B,F,h,w]."""
         return last.mean((2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ class DigitsCNN(nn.Module):
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
     def forward_intermediates(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Give the last map and the map after every pooling."""
+        """Return the last map and the map after every pooling."""
         taps = []
         for module in self.convs:
             x = module(x)
@@ -103,7 +103,7 @@ class DigitsCNN(nn.Module):
         return x, taps
 
     def forward_head(self, last: Tensor) -> Tensor:
-        """Give features [B,F] of the last map."""
+        """Return features [B,F] of the last map."""
         return self.hidden(last.flatten(1))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -145,7 +145,7 @@ def _timm_with(backbone: str) -> Any:
 def data_config(backbone: str) -> tuple[int, float, MeanStd | None] | None:
     """Look up how timm prepares a backbone's images in training; no model is built.
 
-    Returns: image size, share of the central crop, and normalisation, None for one that no
+    Returns: image size, share of the central crop, and normalization, None for one that no
     recipe names; or None as a whole for a backbone that is not timm's.
 
     Raises: InputError for an unknown model, or one whose images are not square.

@@ -74,7 +74,7 @@ class Network(nn.Module):
         return self.encoder.forward_intermediates(x)[1]
 
     def tapped(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Give features [B,F] and the map [B,C,h,w] of every stage, of one pass and in float32."""
+        """Return features [B,F] and the map [B,C,h,w] of every stage, of one pass and in float32."""
         with torch.autocast(x.device.type, self.autocast) if self.autocast else nullcontext():
             last, maps = self.encoder.forward_intermediates(x)
             feature_BF = self.encoder.forward_head(last)

@@ -68,7 +68,7 @@ def _safe(path: Path, device: str | torch.device) -> dict[str, Tensor]:
 
 
 def _check_packing(path: Path) -> None:
-    """See that an archive is whole and no larger than its file: torch looks at neither, nor compresses."""
+    """Check that an archive is whole and no larger than its file: torch looks at neither, nor compresses."""
     with _named():
         if not zipfile.is_zipfile(path):  # of before PyTorch 1.6, or nothing that torch reads
             return

@@ -8,16 +8,18 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import LeaveOneOut, PredefinedSplit, cross_val_predict
 from sklearn.neighbors import NearestCentroid
 from toy import toy_problem, toy_split
-from transferbench.methods.atl import ATL, Classifier, Which
-from transferbench.methods.metrics import top1
-from transferbench.methods.tap_choice import (
+from transferbench.methods.atl import (
+    ATL,
     STRENGTHS,
+    Classifier,
+    Which,
     centroid_judge,
     folds,
     forward_selection,
     held_out_distances,
     logistic_judge,
 )
+from transferbench.methods.metrics import top1
 
 LABELS = [0, 1, 2] * 8
 

@@ -6,8 +6,7 @@ from math import log
 import pytest
 import torch
 from torch.nn import functional as F
-from transferbench.methods.dvrl import DVRL
-from transferbench.methods.value_estimator import seen, value_loss
+from transferbench.methods.dvrl import DVRL, seen, value_loss
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,7 @@ from transferbench.datasets.base import Split
 from transferbench.datasets.pixels import MemoryPixels
 from transferbench.methods.base import Problem
 from transferbench.methods.components.unrolled import Unrolled
-from transferbench.methods.feature_matching import Pairing, WhatWhere, connectors, matching_loss
-from transferbench.methods.l2t_ww import L2TWW
+from transferbench.methods.l2t_ww import L2TWW, Pairing, WhatWhere, connectors, matching_loss
 from transferbench.methods.networks.encoders import DIGITS_CNNS, DigitsCNN, SmallEncoder
 from transferbench.methods.networks.network import Network
 from transferbench.methods.recipe import OptimizerName, Recipe

@@ -24,7 +24,7 @@ def looks(net, split):
     return np.concatenate([f(m, axis=(2, 3)) for m in maps for f in (np.mean, np.std)], axis=1)
 
 
-def test_neighbours_are_those_of_a_plain_search(problem):
+def test_neighbors_are_those_of_a_plain_search(problem):
     net = problem.network()
     found = nearest(net, problem.target, problem.source, 7, batch_size=16)
     assert net.training  # put back
@@ -46,24 +46,24 @@ def test_a_flat_image_is_described_by_its_means_alone(problem):
     assert torch.allclose(described(net, x)[:, -32:], deep.flatten(2).std(2, correction=0))
 
 
-def test_images_that_stay_hard_take_more_neighbours(problem):
+def test_images_that_stay_hard_take_more_neighbors(problem):
     method = SelectiveJoint(problem, SelectiveJoint.Config(num_neighbors=2, num_rounds=3))
     method.prepare()
-    neighbours = method.neighbours_TK
-    assert neighbours.shape == (50, 6)
-    assert torch.equal(method.source.rows, neighbours[:, :2].unique())
+    neighbors = method.neighbors_TK
+    assert neighbors.shape == (50, 6)
+    assert torch.equal(method.source.rows, neighbors[:, :2].unique())
     hard = torch.arange(50) < 7
     method.misclassified = lambda: hard
     for t in (0, 1):
         method.step(t)
-    assert torch.equal(method.source.rows, neighbours[:, :2].unique())
+    assert torch.equal(method.source.rows, neighbors[:, :2].unique())
     method.step(2)  # a third of the six steps
-    expected = torch.cat((neighbours[:7, :4].ravel(), neighbours[7:, :2].ravel())).unique()
+    expected = torch.cat((neighbors[:7, :4].ravel(), neighbors[7:, :2].ravel())).unique()
     assert torch.equal(method.source.rows, expected)
     method.step(3)
     assert torch.equal(method.source.rows, expected)
     method.step(4)
-    assert torch.equal(method.source.rows, torch.cat((neighbours[:7].ravel(), expected)).unique())
+    assert torch.equal(method.source.rows, torch.cat((neighbors[:7].ravel(), expected)).unique())
     assert method.source.num_images == 5 * 16
 
 
