@@ -24,8 +24,9 @@ torture: $(STAMP)  ## faults at full length, in about half an hour; goes on wher
 slurm-test: $(STAMP)  ## run the tests on a real SLURM, which is started here (root, Debian; a quarter of an hour)
 	@TRANSFERBENCH_SLURM_TESTS=1 OMP_NUM_THREADS=1 .venv/bin/pytest -rs tests/slurm $(ARGS)
 
-check: $(STAMP)  ## lint and types
+check: $(STAMP)  ## lint, spelling, directions of imports, types
 	@.venv/bin/ruff check .
+	@.venv/bin/codespell
 	@.venv/bin/ruff format --check .
 	@mkdir -p .mypy_cache/tree && ln -sfn ../.. .mypy_cache/tree/transferbench
 	@cd .mypy_cache/tree && ../../.venv/bin/mypy --config-file ../../pyproject.toml

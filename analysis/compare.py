@@ -53,12 +53,12 @@ class Change:
 
     @property
     def name(self) -> str:
-        """What changed."""
+        """Return the conclusion about what changed."""
         return f"{self.label} on {self.place}"
 
     @property
     def differs(self) -> bool:
-        """Whether the scores differ significantly: over seeds or, for one seed, over the test images."""
+        """Return whether the scores differ significantly, over seeds or, for one seed, over test images."""
         return self.difference.is_significant
 
     @property

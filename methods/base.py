@@ -100,7 +100,7 @@ class Method(ABC, Generic[ConfigT]):
         """Build networks, optimizers and streams: cheap, no pass over data."""
 
     def prepare(self) -> None:  # noqa: B027  (optional on purpose)
-        """Do what comes once before step 0; on the clock, skipped on resume.
+        """Prepare once before step 0; timed, skipped on resume.
 
         Where it takes long, it calls `may_save` on its way, and goes on from a state that was loaded.
         """

@@ -1,8 +1,9 @@
-"""Imports go one way, and reading results needs no torch."""
+"""Imports go one way: between the packages, and downwards inside each; reading results needs no torch."""
 
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,80 @@ def test_no_module_is_called_utils():
     vague = {"util", "utils", "helper", "helpers", "common", "manager", "managers", "misc"}
     named = {path.relative_to(ROOT) for path in MODULES if vague & set(path.stem.split("_"))}
     assert not named
+
+
+FLOORS = {  # from the top; folders and files that are not named are not ordered among each other
+    "analysis": (
+        ("report", "recommend", "compare", "speed"),
+        ("page",),
+        ("views",),
+        ("figures",),
+        ("tables",),
+        ("wording",),
+        ("statistics",),
+        ("records",),
+    ),
+    "benchmarks": (("cli",), ("parser", "commands"), ("launch",), ("training",), ("config",)),
+    "datasets": (("catalog",), ("loading",), ("download",), ("reading",), ("storage",), ("files",)),
+    "methods": (("catalog",), ("components", "l2tl_policy"), ("networks",)),
+}
+
+
+def module_of(name: str) -> Path | None:
+    """Return the file of a dotted name, or of the module that it is defined in; None if it is not ours."""
+    parts = name.removeprefix("transferbench.").split(".")
+    for count in (len(parts), len(parts) - 1):
+        path = ROOT.joinpath(*parts[:count]).with_suffix(".py") if count else None
+        if path in MODULES:
+            return path
+    return None
+
+
+GRAPH = {
+    path: {found for name in imported(path) if (found := module_of(name)) and found != path}
+    for path in MODULES
+}
+
+
+def test_the_graph_of_imports_is_read():
+    assert sum(map(len, GRAPH.values())) > 400
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    try:
+        TopologicalSorter(GRAPH).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(str(path.relative_to(ROOT)) for path in error.args[1]))
+
+
+def floor(package: str, path: Path) -> int | None:
+    """Return the floor of a file, counted from the top; None where its folder is not ordered."""
+    name = path.relative_to(ROOT / package).parts[0].removesuffix(".py")
+    return next((i for i, rooms in enumerate(FLOORS[package]) if name in rooms), None)
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_imports_run_downwards(package):
+    own = [path for path in MODULES if path.relative_to(ROOT).parts[0] == package]
+    placed = {path: at for path in own if (at := floor(package, path)) is not None}
+    assert set(placed.values()) == set(range(len(FLOORS[package])))
+    upwards = {
+        f"{path.relative_to(ROOT)} imports {other.relative_to(ROOT)}"
+        for path, at in placed.items()
+        for other in GRAPH[path]
+        if placed.get(other, at) < at
+    }
+    assert not upwards
+
+
+@pytest.mark.parametrize("package", ["methods", "datasets"])
+def test_a_plugin_folder_holds_plugins_and_their_contract(package):
+    """Machinery lies in folders: each file at the root is a plugin, or belongs to the contract."""
+    contract = {
+        "methods": {"base", "catalog", "metrics", "recipe"},
+        "datasets": {"about", "augment", "base", "catalog", "device", "distributed", "pixels", "planted"},
+    }[package]
+    mark = {"methods": "(Method", "datasets": "ABOUT"}[package]
+    files = {path for path in (ROOT / package).glob("*.py") if path.stem not in {"__init__", *contract}}
+    assert len(files) > 20
+    assert {path.name for path in files if mark not in path.read_text()} == set()

@@ -29,7 +29,7 @@ class Published:
 
     @property
     def is_quoted(self) -> bool:
-        """Whether the authors took it from another paper."""
+        """Return whether the authors took it from another paper."""
         return self.standing == "quoted"
 
 

@@ -93,6 +93,7 @@ def extract(archive: Path, folder: Path, *, most_bytes: int = MOST_BYTES) -> int
 
     Returns:
         The number of bytes written.
+
     Raises:
         InputError: if the archive is cut, unsafe, too large or of an unknown type, or the disk is full.
     """

@@ -230,7 +230,7 @@ def data_sets_text() -> str:
         about = datasets.about(name)
         assert about is not None
         sizes = [f"{about.sizes[part]:,}" if part in about.sizes else "" for part in PARTS_OF_DATA]
-        terms = str(getattr(about, "license", None) or getattr(about, "licence", ""))
+        terms = about.license
         cells = [f"`{name}`", _escaped(about.title), str(about.num_classes), *sizes, f"`{about.score}`"]
         rows.append([*cells, _escaped(terms)])
     return _table(["Name", "Data set", "Classes", "Train", "Holdout", "Test", "Score", "License"], rows)

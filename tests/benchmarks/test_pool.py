@@ -19,13 +19,13 @@ def _await(*paths: Path) -> None:
 
 
 def _played(config: SimpleNamespace, results: Path) -> None:
-    """Play a run: one dies whenever it is tried, its neighbour is long at work then, the others meet."""
+    """Play a run: one dies whenever it is tried, its neighbor is long at work then, the others meet."""
     is_new = not (results / config.name).exists()
     (results / config.name).touch()
     if config.name == "dies":
-        _await(results / "neighbour")
+        _await(results / "neighbor")
         os.kill(os.getpid(), signal.SIGKILL)
-    if config.name == "neighbour" and is_new:
+    if config.name == "neighbor" and is_new:
         time.sleep(PATIENCE_SECONDS)
     if config.name in ("third", "fourth"):
         _await(results / "third", results / "fourth")
@@ -35,9 +35,9 @@ def _played(config: SimpleNamespace, results: Path) -> None:
 @pytest.mark.usefixtures("forked")
 def test_a_killed_worker_costs_its_own_run_alone(monkeypatch, tmp_path):
     monkeypatch.setattr(pool, "_work", _played)
-    names = ("dies", "neighbour", "third", "fourth")
+    names = ("dies", "neighbor", "third", "fourth")
     configs = [SimpleNamespace(name=name, threads=1, device="cpu") for name in names]
     ends = []
     pool.run_all(configs, tmp_path, 2, lambda config, error: ends.append((config.name, error)), lambda: None)
-    assert ends[:2] == [("dies", "its process was killed (out of memory?)"), ("neighbour", None)]
+    assert ends[:2] == [("dies", "its process was killed (out of memory?)"), ("neighbor", None)]
     assert sorted(ends[2:]) == [("fourth", None), ("third", None)]

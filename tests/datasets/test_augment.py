@@ -24,8 +24,8 @@ def augment(**given: object) -> Augment:
 def extent(profile: Tensor) -> tuple[Tensor, Tensor]:
     """Read start and length of the crop, in shares of the side, from ramp values [B,SIZE]."""
     length = (profile[:, -4] - profile[:, 3]) / (SIZE - 7) * SIZE * 255 / (4 * SIDE)
-    centre = (profile[:, SIZE // 2 - 1 : SIZE // 2 + 1].mean(1) * 255 / 4 + 0.5) / SIDE
-    return centre - length / 2, length
+    center = (profile[:, SIZE // 2 - 1 : SIZE // 2 + 1].mean(1) * 255 / 4 + 0.5) / SIDE
+    return center - length / 2, length
 
 
 def boxes(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -61,7 +61,7 @@ def num_decoded(found: Dataset) -> int:
 
 
 def textures(count: int, seed: int, size: tuple[int, int] = (96, 64)) -> list[Picture]:
-    """Make colour noise whose power falls with the frequency, as a photograph's does."""
+    """Make color noise whose power falls with the frequency, as a photograph's does."""
     rng = np.random.default_rng(seed)
     made = []
     for _ in range(count):
@@ -95,7 +95,7 @@ COPIES: dict[str, Callable[[Picture], Picture]] = {
     "brighter": lambda p: ImageEnhance.Brightness(p).enhance(1.15),
     "darker": lambda p: ImageEnhance.Brightness(p).enhance(0.85),
     "less contrast": lambda p: ImageEnhance.Contrast(p).enhance(0.8),
-    "grey": lambda p: p.convert("L"),
+    "gray": lambda p: p.convert("L"),
     "mirrored": ImageOps.mirror,
     "all at once": lambda p: jpeg(ImageEnhance.Brightness(ImageOps.mirror(resized(p, 72, 48))).enhance(1.1)),
 }
@@ -140,7 +140,7 @@ def noisy(level: np.ndarray | float, sigma: float, seed: int) -> Picture:
 
 def test_images_that_hold_little_are_not_taken_for_each_other():
     ramp = np.linspace(20, 230, 64)
-    flat = [Image.new("RGB", (64, 64), colour) for colour in ("black", "white", "black", "navy")]
+    flat = [Image.new("RGB", (64, 64), color) for color in ("black", "white", "black", "navy")]
     nearly = [noisy(level, 4, seed) for seed, level in enumerate((100, 100, 140, 0))]
     ramps = [noisy(ramp, 8, seed) for seed in range(10, 14)]
     specks = [noisy(0, 0, 0) for _ in range(4)]
@@ -177,11 +177,11 @@ def test_hardly_any_digits_of_eight_by_eight_pixels_are_taken_for_each_other():
     assert (parts["train"][1][pairs[:, 0]] == parts["test"][1][pairs[:, 1]]).all()
 
 
-def clustered(count: int, seed: int, centres: int = 40) -> np.ndarray:
+def clustered(count: int, seed: int, centers: int = 40) -> np.ndarray:
     """Draw hashes of which many are near each other, and some are `NONE`."""
     rng = np.random.default_rng(seed)
-    middle = np.random.default_rng(0).integers(0, 2**63, centres, dtype=np.uint64)
-    drawn = middle[rng.integers(0, centres, count)]
+    middle = np.random.default_rng(0).integers(0, 2**63, centers, dtype=np.uint64)
+    drawn = middle[rng.integers(0, centers, count)]
     for _ in range(5):
         flip = np.uint64(1) << rng.integers(0, 64, count).astype(np.uint64)
         drawn = np.where(rng.random(count) < 0.3, drawn ^ flip, drawn)
@@ -206,7 +206,7 @@ def test_near_nothing_is_nothing():
 
 
 def test_a_crowd_of_equal_hashes_is_not_paired_in_full_and_each_row_stays():
-    first, second = clustered(4000, seed=3, centres=4000), clustered(3000, seed=4, centres=4000)
+    first, second = clustered(4000, seed=3, centers=4000), clustered(3000, seed=4, centers=4000)
     first[1000:], second[500:] = np.uint64(12345), np.uint64(12345 ^ 0b110)
     first[7] = second[9] = np.uint64(54321 << 20)
     found = near_duplicates.near_pairs(first, second)

@@ -122,8 +122,8 @@ def test_cars_are_read_as_kaggle_has_them(tmp_path):
         (root / name).rename(root / "moved")
         (root / folder).mkdir()
         (root / "moved").rename(root / folder / name)
-    labelled = "cars_test_annos_withlabels.mat"
-    (root / labelled).rename(root / "car_devkit/devkit" / labelled)
+    labeled = "cars_test_annos_withlabels.mat"
+    (root / labeled).rename(root / "car_devkit/devkit" / labeled)
     check_rows(root, "cars")
     after = cars.read(root)
     assert after.classes == before.classes

@@ -117,8 +117,8 @@ def test_svhn10_has_60_images_a_digit_in_each_part(tmp_path):
 
 def test_grey_is_that_of_tensorflow():
     """Worked by hand: 0.2989 x 200 + 0.587 x 100 + 0.114 x 50 = 124.18, times 255.5 / 255 is 124.42."""
-    colours = np.array([[200, 100, 50], [255, 255, 255], [0, 0, 0], [255, 0, 0]], np.uint8)
-    assert svhn.to_gray(colours[None]).tolist() == [[124, 255, 0, 76]]
+    colors = np.array([[200, 100, 50], [255, 255, 255], [0, 0, 0], [255, 0, 0]], np.uint8)
+    assert svhn.to_gray(colors[None]).tolist() == [[124, 255, 0, 76]]
     ramp = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, 1)
     assert (svhn.to_gray(ramp[None])[0] == np.arange(256)).all()
 

@@ -31,7 +31,7 @@ from transferbench.datasets.storage.index import Row, read_index, write_index
 def check(
     root: Path, listing: Listing, sizes: Mapping[str, int], origin: Mapping[str, str] | None = None
 ) -> None:
-    """See by the colours that each image has its label, and comes from its part or that part's origin."""
+    """See by the colors that each image has its label, and comes from its part or that part's origin."""
     assert {part: len(list(rows)) for part, rows in listing.parts.items()} == dict(sizes)
     for part, rows in listing.parts.items():
         for row in rows:

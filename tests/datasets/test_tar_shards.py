@@ -42,7 +42,7 @@ def tar_of(tar: Path, content: Content, **options: int) -> Path:
     return tar
 
 
-def labelled(first: int, labels: Sequence[int]) -> dict[str, int]:
+def labeled(first: int, labels: Sequence[int]) -> dict[str, int]:
     """Give samples of webdataset's layout: image `first + i` of the label `labels[i]`."""
     content = {}
     for i, label in enumerate(labels, first):
@@ -175,7 +175,7 @@ def test_labels_beside_the_images(tmp_path, suffix):
 
 def test_names_of_classes_beside_the_shards(tmp_path):
     for i in range(2):
-        tar_of(tmp_path / f"train-{i}.tar", labelled(10 * i, [0, 2, 0, 2]))
+        tar_of(tmp_path / f"train-{i}.tar", labeled(10 * i, [0, 2, 0, 2]))
     (tmp_path / "classnames.txt").write_text("ant\nbee\ncow bell\ndog\n")
     found = image_folder.load(tmp_path)
     assert found.classes == ("ant", "bee", "cow bell", "dog")
@@ -197,7 +197,7 @@ def test_a_sample_is_what_shares_a_name_up_to_its_first_dot(tmp_path):
         "b/1.cls": 7,
     }
     tar_of(tmp_path / "train-0.tar", content)
-    found = image_folder.load(tar_of(tmp_path / "train-1.tar", labelled(0, [1])).parent)
+    found = image_folder.load(tar_of(tmp_path / "train-1.tar", labeled(0, [1])).parent)
     assert classes_of(found, "train") == {"a/1.jpg": "4", "b/1.JPEG": "7", "000000.png": "1"}
 
 
@@ -206,7 +206,7 @@ def test_a_sample_is_what_shares_a_name_up_to_its_first_dot(tmp_path):
 )
 def test_the_part_of_a_shard_is_told_by_its_name_or_its_folder(tmp_path, places):
     for i, place in enumerate(places):
-        tar_of(tmp_path / f"{place}.tar", labelled(10 * i, [0, 1, 2]))
+        tar_of(tmp_path / f"{place}.tar", labeled(10 * i, [0, 1, 2]))
     found = image_folder.load(tmp_path)
     assert {part: paths(found, part) for part in sorted(found.parts)} == {
         "holdout": ["000010.png", "000011.png", "000012.png"],
@@ -261,7 +261,7 @@ def test_a_tar_for_each_class(tmp_path):
 def test_a_source_without_holdout_gets_a_twentieth_of_each_class(tmp_path):
     labels = [0] * 60 + [1] * 20 + [2] * 1 + [4] * 2
     for i in range(2):
-        tar_of(tmp_path / f"train-{i}.tar", labelled(100 * i, labels[i::2]))
+        tar_of(tmp_path / f"train-{i}.tar", labeled(100 * i, labels[i::2]))
     found = image_folder.load(tmp_path, as_source=True)
     assert np.bincount(found.parts["train"].labels, minlength=5).tolist() == [57, 19, 1, 0, 1]
     assert np.bincount(found.parts["holdout"].labels, minlength=5).tolist() == [3, 1, 0, 0, 1]
@@ -273,7 +273,7 @@ def test_a_source_without_holdout_gets_a_twentieth_of_each_class(tmp_path):
 
 
 def test_one_tar_may_have_labels_too(tmp_path):
-    found = image_folder.load(tar_of(tmp_path / "train.tar", labelled(0, [1, 0, 10] * 4)), as_source=True)
+    found = image_folder.load(tar_of(tmp_path / "train.tar", labeled(0, [1, 0, 10] * 4)), as_source=True)
     assert found.classes == tuple(map(str, range(11)))
     assert {p: len(own.labels) for p, own in found.parts.items()} == {"train": 9, "holdout": 3}
 
@@ -284,7 +284,7 @@ def test_one_tar_may_have_labels_too(tmp_path):
 def test_shards_that_are_read_ahead_keep_their_order(tmp_path, monkeypatch):
     monkeypatch.setattr(tar_shards, "NUM_THREADS", 3)
     for i in range(14):
-        tar_of(tmp_path / f"train-{i:02}.tar", labelled(10 * i, [i % 2] * (1 + i % 3)))
+        tar_of(tmp_path / f"train-{i:02}.tar", labeled(10 * i, [i % 2] * (1 + i % 3)))
     found = image_folder.load(tmp_path)
     expected = [f"{10 * i + j:06}.png" for i in range(14) for j in range(1 + i % 3)]
     assert paths(found, "train") == expected
@@ -292,13 +292,13 @@ def test_shards_that_are_read_ahead_keep_their_order(tmp_path, monkeypatch):
 
 def test_headers_are_read_again_only_when_a_shard_has_changed(tmp_path, monkeypatch):
     for i in range(3):
-        tar_of(tmp_path / f"train-{i}.tar", labelled(10 * i, [0, 1]))
+        tar_of(tmp_path / f"train-{i}.tar", labeled(10 * i, [0, 1]))
     first = image_folder.load(tmp_path)
     read, own = [], tar_shards._samples
     monkeypatch.setattr(tar_shards, "_samples", lambda tar, part: (read.append(tar), own(tar, part))[1])
     assert image_folder.load(tmp_path).fingerprint == first.fingerprint
     assert not read
-    tar_of(tmp_path / "train-1.tar", labelled(10, [0, 1, 1]))
+    tar_of(tmp_path / "train-1.tar", labeled(10, [0, 1, 1]))
     assert len(image_folder.load(tmp_path).parts["train"].labels) == 7
     assert len(read) == 3
     (tmp_path / "classes.txt").write_text("ant\nbee")
@@ -319,7 +319,7 @@ def test_headers_are_read_again_only_when_a_shard_has_changed(tmp_path, monkeypa
     ],
 )
 def test_labels_that_are_missing_or_none_are_named(tmp_path, content, message):
-    tar_of(tmp_path / "train-0.tar", labelled(0, [0, 1]))
+    tar_of(tmp_path / "train-0.tar", labeled(0, [0, 1]))
     tar_of(tmp_path / "train-1.tar", content)
     with pytest.raises(InputError, match=message):
         image_folder.load(tmp_path)
@@ -332,20 +332,20 @@ def test_shards_of_another_shape_are_refused(tmp_path):
     with pytest.raises(InputError, match=hint):
         image_folder.load(tmp_path / "crawl")
     for name in ("a-train-val-0", "b"):
-        tar_of(tmp_path / "two" / f"{name}.tar", labelled(0, [0, 1]))
+        tar_of(tmp_path / "two" / f"{name}.tar", labeled(0, [0, 1]))
     with pytest.raises(InputError, match=r"a-train-val-0\.tar: may be holdout or train; expected one part"):
         image_folder.load(tmp_path / "two")
     for name in ("val-0", "test-0"):
-        tar_of(tmp_path / "late" / f"{name}.tar", labelled(0, [0, 1]))
+        tar_of(tmp_path / "late" / f"{name}.tar", labeled(0, [0, 1]))
     with pytest.raises(InputError, match="no 'train' images"):
         image_folder.load(tmp_path / "late")
-    tar_of(tmp_path / "packed" / "a.tar", labelled(0, [0]))
+    tar_of(tmp_path / "packed" / "a.tar", labeled(0, [0]))
     (tmp_path / "packed" / "b.tar.gz").write_bytes(b"")
     with pytest.raises(
         InputError, match=r"expected one uncompressed \.tar or uncompressed shards; found a\.tar, b\.tar\.gz"
     ):
         image_folder.load(tmp_path / "packed")
     for i in range(2):
-        tar_of(tmp_path / "few" / f"{i}.tar", labelled(10 * i, [0, 1]))
+        tar_of(tmp_path / "few" / f"{i}.tar", labeled(10 * i, [0, 1]))
     with pytest.raises(InputError, match="few: class '0' has 2 images; a random split needs 3 or more"):
         image_folder.load(tmp_path / "few")

@@ -60,7 +60,7 @@ def test_the_reverse_relationship_is_computed_anew_by_sklearn_and_bayes():
     (p, y), (judged, judged_y) = answers(12, 0, sharp=0.7), answers(45, 100, sharp=0.7)
     fits = [fitted_by_sklearn(p, y, c) for c in reversed(STRENGTHS)]
     scores = [np.mean((judged.numpy() @ w.T).argmax(1) == judged_y.numpy()) for w in fits]
-    best = int(np.argmax(scores))  # the first, so the least regularised of equals
+    best = int(np.argmax(scores))  # the first, so the least regularized of equals
     assert scores.count(scores[best]) == 2
     assert 0 < best < 16  # the choice matters
     logits = judged.numpy() @ fits[best].T

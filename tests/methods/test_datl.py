@@ -19,16 +19,16 @@ from transferbench.methods.recipe import Recipe
 
 
 class ChannelMeans(nn.Module):
-    """A source classifier of three classes: a logit is the mean of a colour, 0 to 1."""
+    """A source classifier of three classes: a logit is the mean of a color, 0 to 1."""
 
     def source(self, x: Tensor) -> Tensor:
         assert not self.training
         return x.mean((2, 3))
 
 
-def split_of(labels: list[int], num_classes: int, colours: Tensor | None = None, name: str = "s") -> Split:
-    colours = torch.randint(0, 256, (len(labels), 3)) if colours is None else colours
-    pixels = colours.to(torch.uint8)[:, :, None, None].expand(-1, -1, 16, 16)
+def split_of(labels: list[int], num_classes: int, colors: Tensor | None = None, name: str = "s") -> Split:
+    colors = torch.randint(0, 256, (len(labels), 3)) if colors is None else colors
+    pixels = colors.to(torch.uint8)[:, :, None, None].expand(-1, -1, 16, 16)
     return Split(
         name=name,
         classes=tuple(f"c{i}" for i in range(num_classes)),
@@ -61,10 +61,10 @@ def problem_of(source: Split, target: Split, pretrain: Callable[..., None] | Non
 
 @pytest.mark.parametrize("temperature", [0.1, 1.0, 2.0])
 def test_label_marginal_averages_probabilities(temperature):
-    colours = torch.tensor([[255, 0, 0], [0, 255, 255], [51, 102, 153], [51, 102, 153], [0, 0, 0]])
+    colors = torch.tensor([[255, 0, 0], [0, 255, 255], [51, 102, 153], [51, 102, 153], [0, 0, 0]])
     net = ChannelMeans()
-    got = label_marginal(net, split_of([0] * 5, 1, colours), temperature, batch_size=2)
-    raised = np.exp(colours.numpy() / 255 / temperature)
+    got = label_marginal(net, split_of([0] * 5, 1, colors), temperature, batch_size=2)
+    raised = np.exp(colors.numpy() / 255 / temperature)
     expected = (raised / raised.sum(1, keepdims=True)).mean(0)
     assert got.tolist() == pytest.approx(expected.tolist(), abs=1e-5)
     assert net.training  # put back

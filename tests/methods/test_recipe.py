@@ -1,4 +1,4 @@
-"""Learning rates by hand, what the optimiser decays, the preprocessing, and the crops of the test."""
+"""Learning rates by hand, what the optimizer decays, the preprocessing, and the crops of the test."""
 
 import math
 from types import SimpleNamespace

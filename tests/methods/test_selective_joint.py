@@ -1,4 +1,4 @@
-"""Neighbours by low-level looks against a plain search, rounds by hand, and near and foreign images."""
+"""Neighbors by low-level looks against a plain search, rounds by hand, and near and foreign images."""
 
 from dataclasses import replace
 

@@ -265,7 +265,7 @@ def test_the_policy_sees_small_images():
 
 
 class OneBlock(nn.Module):
-    """A block that is the identity at first, and its mean colour."""
+    """A block that is the identity at first, and its mean color."""
 
     num_features = 3
 

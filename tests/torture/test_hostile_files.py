@@ -30,7 +30,7 @@ KINDS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 
 
 def images() -> list[bytes]:
-    """Encode noise in each format, in colour, grey, with a palette and with transparency where it can be."""
+    """Encode noise in each format, in color, gray, with a palette and with transparency where it can be."""
     noise = np.random.default_rng(0).integers(0, 256, (12, 10, 4), dtype=np.uint8)
     found = []
     for kind in KINDS:
