@@ -1,4 +1,4 @@
-"""The recipe: what all methods of a comparison share, so that only the method differs."""
+"""The recipe: training settings that all methods of a comparison share."""
 
 import math
 from dataclasses import dataclass, field
@@ -9,74 +9,76 @@ from torch import nn
 
 
 class Schedule(StrEnum):
-    """How the learning rate goes."""
+    """Learning rate schedules."""
 
-    warmup_cosine = auto()
-    milestones = auto()
+    warmup_cosine = auto()  # linear warm-up, then a half cosine to zero
+    milestones = auto()  # a tenth of the rate after each milestone
     constant = auto()
 
 
 class OptimizerName(StrEnum):
-    """Optimizers that a recipe may name."""
+    """Optimizers."""
 
     sgd = auto()
     adam = auto()
 
 
 class Precision(StrEnum):
-    """Number format of forward passes; weights stay in float32."""
+    """Number formats of forward passes; weights are float32."""
 
     fp32 = auto()
     bf16 = auto()
 
 
 class MeanStd(StrEnum):
-    """Mean and deviation that pixels are normalized by."""
+    """Mean and standard deviation of the normalization of pixels."""
 
     imagenet = auto()
     half = auto()
     none = auto()
-    backbone = auto()  # what timm has for the backbone; `half` for one that is not timm's
+    backbone = auto()  # timm's values for the backbone; `half` for one that is not in timm
 
 
 class TestCrops(StrEnum):
-    """The crops of an image that its test logits are averaged over."""
+    """Crops of an image over which test logits are averaged."""
 
     central = auto()
-    ten = auto()  # corners, center and their mirror images; five where a mirror image loses its label
+    ten = auto()  # corners, center and their flips; five if a flip would change the label
 
 
 @dataclass
 class Recipe:
-    """What all methods of a comparison share, so that only the method differs.
+    """Training settings that all methods of a comparison share.
 
     Defaults: the L2TL paper, appendix A (Inception-V3).
     """
 
-    steps: int = 20_000
-    batch_size: int = 256
-    optimizer: OptimizerName = OptimizerName.sgd
-    lr: float = 0.05
-    momentum: float = 0.9
-    nesterov: bool = False
-    weight_decay: float = 4e-5
-    decay_biases: bool = False  # False: kernels only; norms are never decayed
-    schedule: Schedule = Schedule.warmup_cosine
-    warmup_fraction: float = 0.1  # 2,000 of 20,000 steps
+    steps: int = 20_000  # training steps
+    batch_size: int = 256  # target images of a step, over all processes
+    optimizer: OptimizerName = OptimizerName.sgd  # optimizer of the network
+    lr: float = 0.05  # learning rate at its highest
+    momentum: float = 0.9  # momentum of SGD, 0 to 1
+    nesterov: bool = False  # Nesterov's momentum
+    weight_decay: float = 4e-5  # weight decay of kernels
+    decay_biases: bool = False  # weight decay on biases too; never on norms
+    schedule: Schedule = Schedule.warmup_cosine  # schedule of the learning rate
+    warmup_fraction: float = 0.1  # share of the steps for the warm-up, 0 to 1
     milestones: list[int] = field(default_factory=list)  # steps at which the rate falls to a tenth
-    head_init_std: float = 0.01
-    image_size: int = 299  # 0: as the backbone has it in timm; else 64 or 32, by the target's images
-    crop_scale: float = 0.08
-    hflip: bool = True  # where the data sets allow it
-    crop_pct: float = 0.875  # 0: as the backbone has it in timm; else 1
-    mean_std: MeanStd = MeanStd.half
-    test_crops: TestCrops = TestCrops.central  # of the test alone; rewards and curves take the central one
-    precision: Precision = Precision.fp32
-    channels_last: bool = False
-    compile: bool = False
-    evaluations: int = 10  # points of the curve, and checkpoints
+    head_init_std: float = 0.01  # standard deviation of the initial weights of a new head
+    image_size: int = 299  # side of the input, px; 0: timm's for the backbone, else 64 or 32 by the target
+    crop_scale: float = 0.08  # least area of a random crop, as a share of the image
+    hflip: bool = True  # random horizontal flips, if the data sets allow them
+    crop_pct: float = 0.875  # side of the central crop, as a share of the image; 0: timm's, else 1
+    mean_std: MeanStd = MeanStd.half  # mean and standard deviation of the normalization of pixels
+    test_crops: TestCrops = TestCrops.central  # crops of the test; rewards and curves use the central one
+    precision: Precision = Precision.fp32  # number format of forward passes
+    channels_last: bool = False  # channels-last memory format
+    compile: bool = False  # run the encoder through torch.compile
+    evaluations: int = 10  # evaluations on the holdout during the run, and checkpoints
+    # Learning rates that tune=paper_grid tries
     lr_grid: list[float] = field(default_factory=lambda: [0.001, 0.005, 0.01, 0.05, 0.1, 0.15, 0.2, 0.4])
-    weight_decay_grid: list[float] = field(default_factory=lambda: [0.0, 4e-5])  # both: `tune=paper_grid`
+    # Weight decays that tune=paper_grid tries
+    weight_decay_grid: list[float] = field(default_factory=lambda: [0.0, 4e-5])
 
     def lr_at(self, t: int) -> float:
         """Return the learning rate of step t."""
@@ -90,7 +92,7 @@ class Recipe:
         return self.lr * 0.5 * (1 + math.cos(math.pi * (t - warmup) / max(1, self.steps - warmup)))
 
     def make_optimizer(self, net: nn.Module, decay_biases: bool | None = None) -> torch.optim.Optimizer:
-        """Make the optimizer of a network's trainable parameters."""
+        """Build the optimizer of a network's trainable parameters; `decay_biases` overrides the recipe's."""
         biases = self.decay_biases if decay_biases is None else decay_biases
         decayed: list[nn.Parameter] = []
         plain: list[nn.Parameter] = []
