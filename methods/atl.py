@@ -1,16 +1,15 @@
-"""ATL-style (our reconstruction): a head on the layers of a frozen encoder that suit the target.
+"""ATL-style (our reconstruction): a linear head on chosen layers of a frozen encoder.
 
 Source: the idea is that of Lee, Kvinge, Howland, New, Buckheit, Phillips, Skomski, Hibler, Corley,
 Hodas: Adaptive Transfer Learning: a simple but effective transfer learning (arXiv 2111.10937), whose
 abstract says that a set of feature maps, of hidden layers too, is chosen for the student's classifier.
-Departs from: all else is ours, as no code, figure or full text was at hand. Layers are residual or other
-blocks, and the encoder's features, averaged over places to vectors of unit length. A set of them is
-found by forward selection: by the accuracy of nearest class means, or of logistic regression, in
-cross-validation on the target's training images, as central crops. The head is trained by the recipe on
-augmented images, where one fitted to the end would come nearer to few-shot practice; what it sees has
-the mean length of the encoder's features, so that the same learning rates suit. As controls: the last
-features, all layers, a layer at random. A layer chosen on test images, as an upper bound, is out of a
-method's reach.
+Departs from: everything else is ours, because no code, figure or full text was available. Layers are residual
+or other blocks, and the encoder's features. Each is averaged over places and scaled to unit length. Forward
+selection finds a set of layers: by the accuracy of nearest class means, or of logistic regression, in
+cross-validation on central crops of the target's training images. The recipe trains the head on augmented
+images; few-shot practice would fit it to convergence. The head's input has the mean length of the encoder's
+features, so the same learning rates fit. Controls: the last features, all layers, a random layer. An upper
+bound by a layer chosen on test images is not possible: a method does not see them.
 
 Shape letters: N images, L layers, F features, T target classes.
 """
@@ -37,29 +36,29 @@ Judge = Callable[[tuple[int, ...]], float]  # the accuracy of a set of layers
 
 
 class Which(StrEnum):
-    """Which layers the head sees."""
+    """The layers that are input to the head."""
 
-    chosen = auto()
+    chosen = auto()  # by cross-validation
     penultimate = auto()  # the encoder's features
     all = auto()
-    random = auto()  # a single one
+    random = auto()  # one layer
 
 
 class Classifier(StrEnum):
-    """What judges a set of layers."""
+    """The classifier in cross-validation."""
 
-    centroid = auto()
-    logistic = auto()  # a fit for each strength, fold and set: slow
+    centroid = auto()  # nearest class mean
+    logistic = auto()  # logistic regression; slow: a fit for each strength, fold and set
 
 
 @dataclass
 class Config:
-    """How layers are chosen."""
+    """Settings of ATL."""
 
-    taps: Which = Which.chosen
-    classifier: Classifier = Classifier.centroid
-    max_taps: int = 4
-    least_gain: float = 0.005  # of accuracy, for one more layer
+    taps: Which = Which.chosen  # layers that are input to the head
+    classifier: Classifier = Classifier.centroid  # classifier in cross-validation
+    max_taps: int = 4  # most layers that are chosen
+    least_gain: float = 0.005  # least gain of accuracy for one more layer, 0 to 1
 
     def resolved(self) -> "Config":
         """Check the ranges. Raises: InputError."""
@@ -68,7 +67,7 @@ class Config:
 
 
 class ATL(Method[Config]):
-    """Layers chosen by cross-validation on the target, for a linear head."""
+    """A linear head on layers chosen by cross-validation on the target."""
 
     title = "ATL-style (our reconstruction)"
     paper = "arXiv 2111.10937"
@@ -92,7 +91,7 @@ class ATL(Method[Config]):
         return several if problem.target.multi_label else ""
 
     def prepare(self) -> None:
-        """Choose the layers by the target's images, as central crops."""
+        """Choose the layers on central crops of the target's images."""
         split = self.target.split
         by_batch = [self.taps(x) for x, _ in split.batches(self.recipe.batch_size)]
         vectors = [torch.cat(parts) for parts in zip(*by_batch, strict=True)]
@@ -100,7 +99,7 @@ class ATL(Method[Config]):
         self.chosen_L[list(self.choice([F.normalize(v) for v in vectors], split.labels))] = 1
 
     def choice(self, vectors: list[Tensor], y: Tensor) -> tuple[int, ...]:
-        """Choose layers by their unit vectors [N,F] for images of classes y [N]."""
+        """Return the chosen layers, given the unit vectors [N,F] of each and the labels y [N]."""
         config, num_taps = self.config, len(vectors)
         if config.taps is Which.penultimate:
             return (num_taps - 1,)
@@ -113,7 +112,7 @@ class ATL(Method[Config]):
         return forward_selection(judge, num_taps, config.max_taps, config.least_gain)
 
     def predict(self, x: Tensor) -> Tensor:
-        """Return target logits [B,C_T] by the chosen layers."""
+        """Return target logits [B,C_T] from the chosen layers."""
         return self.head(self.length * F.normalize(unit_vectors(self.taps(x), self.chosen_L.split(1))))
 
     def step(self, t: int) -> Metrics:
@@ -123,12 +122,12 @@ class ATL(Method[Config]):
 
     @classmethod
     def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
-        """Count forward passes alone: the encoder is frozen."""
+        """Count all images as judged: the encoder is frozen."""
         return 0, batch_size
 
     @classmethod
     def label(cls, config: Config) -> str:
-        """Name the layers where they are a control."""
+        """Return the row's name, with the layers if they are a control."""
         named = {
             Which.penultimate: ", last features",
             Which.all: ", all layers",
@@ -138,7 +137,7 @@ class ATL(Method[Config]):
 
 
 def folds(y: Tensor, seed: int) -> Tensor:
-    """Deal the images of each class out to five folds [N]; or each image is one, where no class has five."""
+    """Return a fold for each image [N]: five, balanced by class; one an image if no class has five images."""
     if torch.bincount(y).max() < NUM_FOLDS:
         return torch.arange(len(y), device=y.device)
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(derive_seed(seed, "folds")))
@@ -150,16 +149,16 @@ def folds(y: Tensor, seed: int) -> Tensor:
 
 
 def centroid_judge(vectors: list[Tensor], y: Tensor, fold_N: Tensor, num_classes: int) -> Judge:
-    """Judge sets of layers by the nearest class mean of the other folds.
+    """Return a function from a set of layers to the accuracy of the nearest class mean of the other folds.
 
-    Distances of vectors side by side are the sums of theirs: they are measured once for each layer.
+    The squared distance of concatenated vectors is the sum of theirs, so it is computed once a layer.
     """
     distance_LNT = torch.stack([held_out_distances(v, y, fold_N, num_classes) for v in vectors])
     return lambda taps: accuracy(-distance_LNT[list(taps)].sum(0), y)
 
 
 def held_out_distances(vector_NF: Tensor, y: Tensor, fold_N: Tensor, num_classes: int) -> Tensor:
-    """Return squared distances [N,T] from class means without the image's fold; infinite if none is left."""
+    """Return squared distances [N,T] from the class means of the other folds; infinite without images."""
     distance_NT = vector_NF.new_full((len(y), num_classes), torch.inf, dtype=torch.double)
     for fold in fold_N.unique().tolist():
         held = fold_N == fold
@@ -172,7 +171,7 @@ def held_out_distances(vector_NF: Tensor, y: Tensor, fold_N: Tensor, num_classes
 
 
 def logistic_judge(vectors: list[Tensor], y: Tensor, fold_N: Tensor, num_classes: int) -> Judge:
-    """Judge sets of layers by logistic regression on the other folds, each at the strength that suits it."""
+    """Return a function from a set of layers to the accuracy of logistic regression at its best strength."""
 
     def judge(taps: tuple[int, ...]) -> float:
         vector_NF = torch.cat([vectors[tap] for tap in taps], dim=1).double()
@@ -189,14 +188,14 @@ def logistic_judge(vectors: list[Tensor], y: Tensor, fold_N: Tensor, num_classes
 
 
 def accuracy(score_NT: Tensor, y: Tensor) -> float:
-    """Return the share of images whose highest score is their class's."""
+    """Return the share of images whose highest score [N,T] is that of their label."""
     return (score_NT.argmax(1) == y).double().mean().item()
 
 
 def forward_selection(judge: Judge, num_taps: int, max_taps: int, least_gain: float) -> tuple[int, ...]:
-    """Take the best single layer, then the one that adds most, and so on while it adds enough.
+    """Return layers: the best one, then the one with the largest gain, until the gain is too small.
 
-    The deeper one of equals.
+    Of equal layers the deeper one is taken.
     """
     chosen: tuple[int, ...] = ()
     best = -torch.inf

@@ -1,4 +1,4 @@
-"""The contract: what a method is handed (Problem), and what it must offer (Method)."""
+"""The contract of a method: its input (Problem) and its interface (Method)."""
 
 import math
 from abc import ABC, abstractmethod
@@ -24,24 +24,24 @@ Metrics = dict[str, Tensor]  # finite scalars, still on the device
 
 @dataclass(frozen=True)
 class Problem:
-    """All that a method may see: there is no test split in it.
+    """All data and settings that a method may use. It has no test split.
 
     Attributes:
-        source: source images, or None.
+        source: source images; None without a source.
         target: target images to train on.
-        holdout: the target's validation part, for rewards; None when it is trained on.
-        recipe: what all methods share.
-        seed: of every draw.
-        device: where it runs.
-        network: makes a network whose encoder and source head start from the shared source
-            pre-training, or with `network(pretrained=False)` from random weights; then, with
-            `backbone=NAME`, its encoder may be another one.
-        pretraining_images: that the shared source pre-training sees, repeats counted: the budget of
-            what takes its place.
-        pretrain: runs, or finds, a source pre-training with other class weights and loads it
-            into a network: `pretrain(net, weights, settings)`.
-        controls: what a first stage learned and this run replays, or None.
-        score: the score that is reported, for methods that are guided by it.
+        holdout: validation images of the target, for rewards; None if they are trained on.
+        recipe: training settings that all methods share.
+        seed: seed of all random numbers.
+        device: device of networks and batches.
+        network: `network()` builds a network with the encoder and source head of the shared source
+            pre-training; `network(pretrained=False)` builds one with random weights, and
+            `network(pretrained=False, backbone=NAME)` one with another encoder.
+        pretraining_images: number of images of the shared source pre-training, with repeats: the budget
+            of a method that replaces it.
+        pretrain: `pretrain(net, **settings)` runs a source pre-training with class weights, or finds an
+            earlier one, and loads its weights into a network.
+        controls: the result of a first stage that this run replays; None: there is none.
+        score: the score of the comparison, for methods that use it.
     """
 
     source: Split | None
@@ -59,7 +59,7 @@ class Problem:
 
 @runtime_checkable
 class Stateful(Protocol):
-    """Anything that saves and takes back what changes in it."""
+    """An object that saves and restores its state."""
 
     def state_dict(self) -> Mapping[str, Any]:
         """Return all that changes."""
@@ -69,25 +69,26 @@ class Stateful(Protocol):
 
 
 class Method(ABC, Generic[ConfigT]):
-    """One way to get from a pre-trained network to a target classifier.
+    """A method of transfer learning: from a pre-trained network to a target classifier.
 
     A subclass is final, and names the dataclass of its settings: `class MyMethod(Method[Config])`. Keep all
     state in attributes that are tensors or Stateful; then saving and resuming need no further code.
     """
 
     Config: ClassVar[type[Any]]  # the dataclass in `Method[Config]`
-    title: ClassVar[str]  # the row's name in tables
-    paper: ClassVar[str]
-    needs_source: ClassVar[bool] = False  # source images during the run
-    uses_pretraining: ClassVar[bool] = True
-    pretrains: ClassVar[bool] = False  # on the source once more, with class weights of its own
-    learns_controls: ClassVar[bool] = False  # a first stage learns what `protocol=trainval` replays
-    data_parallel: ClassVar[bool] = (
-        False  # what is learned from a batch is a mean over its images, by `update`
+    title: ClassVar[str]  # name of its row in tables
+    paper: ClassVar[str]  # arXiv number or venue
+    needs_source: ClassVar[bool] = False  # whether it uses source images during the run
+    uses_pretraining: ClassVar[bool] = True  # whether it starts from the shared source pre-training
+    pretrains: ClassVar[bool] = False  # whether it runs another source pre-training, with class weights
+    learns_controls: ClassVar[bool] = (
+        False  # whether a second stage of `protocol=trainval` replays its controls
     )
+    # Whether the run can be split across processes: every loss is a mean over a batch, and `update` is used
+    data_parallel: ClassVar[bool] = False
     kind: ClassVar[str] = "baseline"  # or initialization, regularizer, source selection, meta
 
-    net: Network  # the network that is judged
+    net: Network  # the network that is evaluated
 
     def __init_subclass__(cls) -> None:
         """Set `Config` from the type argument of the base class."""
@@ -97,43 +98,43 @@ class Method(ABC, Generic[ConfigT]):
 
     @abstractmethod
     def __init__(self, problem: Problem, config: ConfigT) -> None:
-        """Build networks, optimizers and streams: cheap, no pass over data."""
+        """Build networks, optimizers and streams, without a pass over data."""
 
     def prepare(self) -> None:  # noqa: B027  (optional on purpose)
-        """Prepare once before step 0; timed, skipped on resume.
+        """Run once before step 0; timed, and skipped on resume.
 
-        Where it takes long, it calls `may_save` on its way, and goes on from a state that was loaded.
+        A long one calls `may_save`, and continues from a loaded state.
         """
 
     @abstractmethod
     def step(self, t: int) -> Metrics:
-        """Advance one iteration; t in 0..recipe.steps-1."""
+        """Take iteration t, 0 to recipe.steps - 1; return finite scalars on the device."""
 
     def predict(self, x: Tensor) -> Tensor:
-        """Return target logits [B,C_T] in evaluation mode; changes nothing."""
+        """Return target logits [B,C_T] of images [B,3,H,W] in evaluation mode; the state does not change."""
         return self.net.target(x)
 
     @classmethod
     def why_incompatible(cls, problem: Problem) -> str:
-        """Return why it cannot run on a problem; empty where it can."""
+        """Return why it cannot run on a problem; empty if it can."""
         return ""
 
     @classmethod
     def images_per_step(cls, config: ConfigT, batch_size: int) -> tuple[int, int]:
-        """Count the images of a step that are trained on, and that are only judged."""
+        """Return the numbers of images of a step with a backward pass, and with a forward pass only."""
         return batch_size, 0
 
     @classmethod
     def label(cls, config: ConfigT) -> str:
-        """Name the row of these settings: the title, and what differs from the defaults."""
+        """Return the row's name: the title, and the settings that differ from the defaults."""
         return cls.title + changes(config, cls.Config())
 
     def class_weights(self) -> Tensor | None:
-        """Return the weight of each source class [C_S], where the method learns or sets one."""
+        """Return the weight of each source class [C_S]; None if the method has none."""
         return None
 
     def controls(self) -> dict[str, Tensor]:
-        """Return what a second stage replays."""
+        """Return the tensors that a second stage replays."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -146,9 +147,9 @@ class Method(ABC, Generic[ConfigT]):
 
 
 def classed_source(problem: Problem) -> Split:
-    """Return the source to a method that weighs its classes.
+    """Return the source of a problem, checked to have classes.
 
-    Raises: InputError when its images have several labels, and so no class.
+    Raises: InputError if its images have several labels.
     """
     source = problem.source
     assert source is not None
@@ -158,9 +159,9 @@ def classed_source(problem: Problem) -> Split:
 
 
 def judging_stream(problem: Problem, batch_size: int, augmented: bool = False) -> Stream:
-    """Draw the holdout's batches, by which a method judges what it learns beside the weights.
+    """Return a stream of holdout batches, for rewards and other judgments.
 
-    Raises: ValueError when there is no holdout, as where a second stage replays what was learned.
+    Raises: ValueError if there is no holdout, as in a second stage.
     """
     if problem.holdout is None:
         raise ValueError("there are no holdout images to judge by, and no controls to replay")
@@ -168,16 +169,16 @@ def judging_stream(problem: Problem, batch_size: int, augmented: bool = False) -
 
 
 def changes(config: Any, default: Any, named: tuple[str, ...] = ()) -> str:
-    """Write the settings that differ from the defaults, ` (name=value, …)`, but for those named already."""
+    """Return the settings that differ from the defaults as ` (name=value, …)`, except for `named`."""
     own = {f.name: getattr(config, f.name) for f in fields(config) if f.name not in named}
     words = [f"{name}={value}" for name, value in own.items() if value != getattr(default, name)]
     return f" ({', '.join(words)})" if words else ""
 
 
 def check_ranges(config: Any, ranges: Mapping[str, tuple[float, float]]) -> None:
-    """Check that settings lie in their ranges, ends included.
+    """Check that settings are in their ranges, ends included.
 
-    Raises: InputError that names the setting, its value and the range.
+    Raises: InputError with the setting, its value and the range.
     """
     for name, (low, high) in ranges.items():
         value = getattr(config, name)
@@ -187,7 +188,7 @@ def check_ranges(config: Any, ranges: Mapping[str, tuple[float, float]]) -> None
 
 
 def saved(thing: object) -> dict[str, Any]:
-    """Collect every attribute that is a tensor or Stateful."""
+    """Return the state of every attribute that is a tensor or Stateful."""
     state: dict[str, Any] = {}
     for name, value in vars(thing).items():
         if isinstance(value, Tensor):
@@ -198,7 +199,7 @@ def saved(thing: object) -> dict[str, Any]:
 
 
 def restore(thing: object, state: Mapping[str, Any]) -> None:
-    """Put the attributes back in place, so that optimizers keep their hold of the tensors."""
+    """Restore the attributes in place, because optimizers refer to the tensors."""
     for name, value in state.items():
         own = getattr(thing, name)
         if isinstance(own, Tensor):
@@ -213,13 +214,13 @@ _measure: ContextVar[Callable[[str], AbstractContextManager[None]]] = ContextVar
 
 
 def timed(name: str) -> AbstractContextManager[None]:
-    """Name a part of a step (data, target, source, reward, policy) for the clock that runs."""
+    """Return a context that is timed as a part of a step: data, target, source, reward or policy."""
     return _measure.get()(name)
 
 
 @contextmanager
 def measured_by(measure: Callable[[str], AbstractContextManager[None]]) -> Iterator[None]:
-    """Let a clock see the parts of the steps inside."""
+    """Use a clock for the parts of the steps inside."""
     token = _measure.set(measure)
     try:
         yield
@@ -231,13 +232,13 @@ _saving: ContextVar[Callable[[], None]] = ContextVar("saving", default=lambda: N
 
 
 def may_save() -> None:
-    """Say, in the middle of `prepare`, that the state is whole: it may be saved here, or the run stopped."""
+    """Allow saving, or stopping the run, at this point of `prepare`: the state is consistent."""
     _saving.get()()
 
 
 @contextmanager
 def saved_by(save: Callable[[], None]) -> Iterator[None]:
-    """Let a loop save where the preparation inside says that it may."""
+    """Call `save` at each `may_save` inside."""
     token = _saving.set(save)
     try:
         yield
@@ -246,7 +247,7 @@ def saved_by(save: Callable[[], None]) -> Iterator[None]:
 
 
 def update(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Take one step with the gradients that have been gathered, of all processes, and drop them."""
+    """Take one optimizer step with the gradients, averaged over processes, and reset them."""
     distributed.average_gradients(optimizer)
     for group in optimizer.param_groups:
         group["lr"] = rate
@@ -261,7 +262,7 @@ def train_step(
     rate: float,
     name: str = "target",
 ) -> Metrics:
-    """Take one step of plain classification on the next batch of a stream."""
+    """Take one training step of classification on the next batch of a stream."""
     with timed("data"):
         x, y = next(stream)
     with timed(name):

@@ -3,8 +3,8 @@
 Source: Zhong, Wang, Kou, Wang, Long: Bi-tuning of Pre-trained Representations (arXiv 2011.06182), the two
 contrastive losses; constants as in the Transfer-Learning-Library (`thuml`).
 Departs from: (1) both losses see the queue as it was before the batch, where the library's loss of the
-classifier already meets the batch's own keys in it; (2) encoder, projector and head share one learning
-rate; (3) the queue starts random as in the library, and is not filled by a pass over the images.
+classifier already meets the batch's own keys in it; (2) encoder, projector and head share one learning rate;
+(3) the queue starts random as in the library, and is not filled by a pass over the images.
 
 Shape letters: B images, T target classes, K keys a class, F features, D dimensions of a key, W = F + 1.
 """
@@ -24,13 +24,13 @@ from .networks.network import Network
 
 @dataclass
 class Config:
-    """The contrast, and how much it counts."""
+    """Settings of Bi-Tuning."""
 
-    weight: float = 1.0  # of both contrastive losses
-    num_keys: int = 40  # K, remembered of each class; the library takes fewer where images are few
-    temperature: float = 0.07
-    momentum: float = 0.999  # of the network that makes the keys
-    width: int = 128  # of the projection
+    weight: float = 1.0  # weight of both contrastive losses
+    num_keys: int = 40  # K, stored keys of each class; the library stores fewer for small data sets
+    temperature: float = 0.07  # temperature of the contrastive softmax
+    momentum: float = 0.999  # momentum of the key network's moving average, 0 to 1
+    width: int = 128  # D, dimensions of the projection
 
     def resolved(self) -> "Config":
         """Check the ranges. Raises: InputError."""
@@ -40,7 +40,7 @@ class Config:
 
 
 class BiTuning(Method[Config]):
-    """Images of one class attract, in a projection of the features and along the head's weights."""
+    """Contrastive losses between images of a class, on projected features and on the classifier's weights."""
 
     title = "Bi-Tuning"
     paper = "arXiv 2011.06182"
@@ -68,10 +68,10 @@ class BiTuning(Method[Config]):
         return "it needs classes, and target images have several labels" if problem.target.multi_label else ""
 
     def step(self, t: int) -> Metrics:
-        """Train on one view of the next target batch; the other view makes the keys."""
+        """Train on one view of the next target batch; the other view gives the keys."""
         with timed("data"):
             rows, y = self.target.draw()
-            self.second.draw()  # so that its crops are those of this step
+            self.second.draw()  # keeps the two streams at the same step
             views = [stream.fetch(rows) for stream in (self.target, self.second)]
             query, second = (view.result()[0] for view in views)
         with timed("target"):
@@ -87,7 +87,7 @@ class BiTuning(Method[Config]):
         return {"loss": loss.detach(), "contrast": contrast.detach()}
 
     def contrast(self, z_BD: Tensor, h_BW: Tensor, key_z_BD: Tensor, y: Tensor) -> Tensor:
-        """Add the loss of the projection to that of the classifier, whose weights are held fixed."""
+        """Return the sum [] of both contrastive losses; the classifier's weights are constants."""
         head: Any = self.net.target_head
         temperature = self.config.temperature
         own_BW = F.normalize(torch.cat((head.weight, head.bias[:, None]), 1).detach())[y]
@@ -97,7 +97,7 @@ class BiTuning(Method[Config]):
         return of_z + divergence((h_BW * own_BW).sum(1), others_BTK, y, temperature)
 
     def follow(self) -> None:
-        """Move the weights that make the keys a little towards the trained ones."""
+        """Update the key network, a moving average of the trained one."""
         pairs = ((self.key_net, self.net), (self.key_projector, self.projector))
         with torch.no_grad():
             for keys, trained in pairs:
@@ -105,7 +105,7 @@ class BiTuning(Method[Config]):
                     key.lerp_(weight, 1 - self.config.momentum)
 
     def remember(self, key_z_BD: Tensor, key_h_BW: Tensor, y: Tensor) -> None:
-        """Put the keys of a batch in the place of each class's oldest; of too many, the last ones."""
+        """Replace the oldest keys of each class by those of a batch, at most by the last K."""
         num_keys = self.config.num_keys
         is_T = F.one_hot(y, len(self.place_T))
         earlier_B = (is_T.cumsum(0) - 1)[torch.arange(len(y)), y]  # images of its class before it
@@ -122,19 +122,19 @@ class BiTuning(Method[Config]):
 
 
 def embed(net: Network, projector: nn.Linear, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return features [B,F], their projection [B,D] and themselves with a one [B,W], both of length 1."""
+    """Return features [B,F], their projection [B,D], and features with a constant one [B,W], of length 1."""
     feature_BF = net.features(x)
     return feature_BF, F.normalize(projector(feature_BF)), F.normalize(F.pad(feature_BF, (0, 1), value=1.0))
 
 
 def divergence(own_B: Tensor, others_BTK: Tensor, y: Tensor, temperature: float) -> Tensor:
-    """Return the mean divergence of similarities' softmax from an even share for all of the same class.
+    """Return the mean divergence of the softmax over similarities from a uniform one over the same class.
 
     Args:
-        own_B: similarity of each image with its own other side, which counts as one of its class.
-        others_BTK: with the remembered keys.
-        y: classes [B].
-        temperature: of the softmax.
+        own_B: similarity of each image and its positive pair, which counts as a key of its class.
+        others_BTK: similarities with the stored keys.
+        y: labels [B].
+        temperature: temperature of the softmax.
     """
     logits = torch.cat((own_B[:, None], others_BTK.flatten(1)), 1) / temperature
     log_share = logits.log_softmax(1)

@@ -1,11 +1,11 @@
-"""BSS: fine-tuning that shrinks the weakest directions of each batch's features.
+"""BSS: fine-tuning that shrinks the smallest singular values of each batch's features.
 
 Source: Chen, Wang, Fu, Long, Wang: Catastrophic Forgetting Meets Negative Transfer: Batch Spectral
 Shrinkage for Safe Transfer Learning (NeurIPS 2019), the penalty L_bss; `k` and `eta` as in the released
 code (`thuml/Batch-Spectral-Shrinkage`).
-Departs from: the squared singular values are taken as eigenvalues of the features' smaller Gram matrix,
-in float64, whose gradient is stable; combined with the recipe's weight decay alone, not with L2-SP or
-DELTA; encoder and head share one learning rate.
+Departs from: the squared singular values are taken as eigenvalues of the features' smaller Gram matrix, in
+float64, whose gradient is stable; combined with the recipe's weight decay alone, not with L2-SP or DELTA;
+encoder and head share one learning rate.
 
 Shape letters: B images, F features.
 """
@@ -22,9 +22,9 @@ from .metrics import classification_loss
 
 @dataclass
 class Config:
-    """How much is shrunk."""
+    """Settings of BSS."""
 
-    k: int = 1  # singular values
+    k: int = 1  # number of singular values in the penalty
     eta: float = 1e-3  # weight of the penalty
 
     def resolved(self) -> "Config":
@@ -48,7 +48,7 @@ class BSS(Method[Config]):
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
 
     def step(self, t: int) -> Metrics:
-        """Train on the next target batch and on the spectrum of its features."""
+        """Train on the next target batch, with the penalty on its features."""
         with timed("data"):
             x, y = next(self.target)
         with timed("target"):
@@ -61,6 +61,6 @@ class BSS(Method[Config]):
 
 
 def spectral_tail(feature_BF: Tensor, k: int) -> Tensor:
-    """Sum the squares of the k smallest singular values; of all, if there are fewer."""
+    """Return the sum [] of the squares of the k smallest singular values, or of all if there are fewer."""
     tall = feature_BF.double() if len(feature_BF) <= feature_BF.shape[1] else feature_BF.double().T
     return torch.linalg.eigvalsh(tall @ tall.T)[:k].sum().clamp(min=0).to(feature_BF.dtype)

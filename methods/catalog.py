@@ -1,4 +1,4 @@
-"""Find a method by name: each file of this folder with a class of Method in it is one."""
+"""Find a method by name: each file of this folder with a subclass of Method is a method."""
 
 import importlib
 import re
@@ -9,18 +9,18 @@ from typing import Any
 from .. import InputError, suggest
 from .base import Method
 
-IS_ONE = re.compile(r"^class \w+\(Method\[", re.MULTILINE)  # told without an import, which takes seconds
+IS_ONE = re.compile(r"^class \w+\(Method\[", re.MULTILINE)  # importing all files would take seconds
 
 
 @cache
 def names() -> tuple[str, ...]:
-    """List the methods."""
+    """Return the names of all methods."""
     files = Path(__file__).parent.glob("*.py")
     return tuple(sorted(f.stem for f in files if IS_ONE.search(f.read_text())))
 
 
 def load(name: str) -> type[Method[Any]]:
-    """Get a method's class. Raises: InputError for an unknown name, with the nearest known one."""
+    """Return a method's class. Raises InputError for an unknown name, with the nearest known one."""
     if name not in names():
         known = ", ".join(n for n in names() if n != "pretrain")
         raise InputError(

@@ -1,11 +1,11 @@
-"""Co-Tuning: the source head is trained too, on target labels translated into source classes.
+"""Co-Tuning: fine-tuning that also trains the source head, on target labels translated to source classes.
 
 Source: You, Kou, Long, Wang: Co-Tuning for Transfer Learning (NeurIPS 2020), both ways to learn the
 category relationship; constants as in the released code (`thuml/CoTuning`).
-Departs from: (1) what chooses and calibrates the reverse relationship is the holdout, or half of the
-target's images where the holdout is trained on; (2) the relationship is learned from central crops, and
-its logistic regressions by our own L-BFGS, for two classes too; (3) the temperature of the source
-classifier is a setting; (4) encoder and heads share one learning rate.
+Departs from: (1) the reverse relationship is chosen and calibrated on the holdout, or on half of the target's
+images if the holdout is trained on; (2) the relationship is learned from central crops, and its logistic
+regressions by our own L-BFGS, for two classes too; (3) the temperature of the source classifier is a setting;
+(4) encoder and heads share one learning rate.
 
 Shape letters: N images, B images of a batch, F features, S source classes, T target classes.
 """
@@ -25,19 +25,19 @@ from .lwf import no_source_classes
 
 
 class Relation(StrEnum):
-    """How p(source class | target class) is learned."""
+    """The way to learn p(source class | target class)."""
 
-    reverse = auto()  # by Bayes, from a calibrated p(target class | source class)
-    direct = auto()  # as the mean answer of the source classifier
+    reverse = auto()  # by Bayes' rule from a calibrated p(target class | source class)
+    direct = auto()  # the mean probabilities of the source classifier
 
 
 @dataclass
 class Config:
-    """How the relationship is learned, and how much it counts."""
+    """Settings of Co-Tuning."""
 
-    weight: float = 2.3  # of the source head's loss
-    relation: Relation = Relation.reverse
-    source_scale: float = 1.0  # calibrates the source classifier's logits; torchvision's ResNet-50: 0.884
+    weight: float = 2.3  # weight of the source head's loss
+    relation: Relation = Relation.reverse  # way to learn the relationship of classes
+    source_scale: float = 1.0  # factor of the source logits, calibration; torchvision's ResNet-50: 0.884
 
     def resolved(self) -> "Config":
         """Check the ranges. Raises: InputError."""
@@ -46,7 +46,7 @@ class Config:
 
 
 class CoTuning(Method[Config]):
-    """Both heads are supervised: one by labels, one by what they are in the source's words."""
+    """Supervision of both heads: by target labels, and by their translation to source classes."""
 
     title = "Co-Tuning"
     paper = "NeurIPS 2020"
@@ -70,7 +70,7 @@ class CoTuning(Method[Config]):
         return no_source_classes(problem) or (several if problem.target.multi_label else "")
 
     def prepare(self) -> None:
-        """Learn which source classes each target class is, from the pre-trained network."""
+        """Learn the relationship of target and source classes from the pre-trained network."""
         num_target = len(self.relation_TS)
         if self.config.relation is Relation.direct:
             split = self.target.split
@@ -83,7 +83,7 @@ class CoTuning(Method[Config]):
         self.relation_TS.copy_(relation_TS)
 
     def _answers(self, split: Split) -> Tensor:
-        """Return the source classifier's probabilities [N,S] for a split's images, in float64."""
+        """Return the source classifier's probabilities [N,S] for the images of a split, in float64."""
         self.net.eval()
         with torch.no_grad():
             batches = split.batches(self.recipe.batch_size)

@@ -1,11 +1,11 @@
-"""DATL: pre-train on a source that is drawn to look like the target, then fine-tune.
+"""DATL: pre-training on source images sampled by their classes' similarity to the target, then fine-tuning.
 
 Source: Ngiam, Peng, Vasudevan, Kornblith, Le, Pang: Domain Adaptive Transfer Learning with
 Specialist Models (arXiv 1811.07056), sections 3 and 4.
 Departs from: the specialist starts from the generalist and takes `specialist_share` of its steps
-(`init=generalist`), where the paper trains it from random weights for longer (`init=random`);
-with `matcher=same` images are drawn without end, not from a fixed draw of 2 million; where the
-generalist is of published weights, the specialist learns at the rate of fine-tuning (`specialist_lr`).
+(`init=generalist`), where the paper trains it from random weights for longer (`init=random`); with
+`matcher=same` images are sampled in each step, not once into a set of 2 million; if the generalist has
+published weights, the specialist uses the learning rate of fine-tuning (`specialist_lr`).
 
 Shape letters: S source classes.
 """
@@ -24,22 +24,22 @@ from .pretrain import Matcher
 
 
 class Init(StrEnum):
-    """Where the specialist starts."""
+    """The initial weights of the specialist."""
 
-    generalist = auto()
+    generalist = auto()  # the shared source pre-training
     random = auto()
 
 
 @dataclass
 class Config:
-    """How the source is drawn, and how the specialist is trained."""
+    """Settings of DATL."""
 
-    matcher: Matcher = Matcher.same
-    temperature: float = 2.0  # of the softmax, before the average over images
-    init: Init = Init.generalist
-    specialist_share: float = 0.3  # of the generalist's steps
-    specialist_lr: float = 0.0  # 0: source_recipe.lr; of a generalist of published weights, recipe.lr
-    num_samples: int = 0  # elastic: size of the drawn set; 0: half of the source
+    matcher: Matcher = Matcher.same  # sampling with (same) or without (elastic) replacement
+    temperature: float = 2.0  # temperature of the source classifier's softmax on target images
+    init: Init = Init.generalist  # initial weights of the specialist
+    specialist_share: float = 0.3  # steps of the specialist, as a share of the generalist's
+    specialist_lr: float = 0.0  # learning rate; 0: source_recipe.lr, or recipe.lr with published weights
+    num_samples: int = 0  # matcher=elastic: number of sampled images; 0: half of the source
 
     def resolved(self) -> "Config":
         """Check the ranges. Raises: InputError."""
@@ -49,7 +49,7 @@ class Config:
 
 
 class DATL(Method[Config]):
-    """Importance weights of source classes by what a source classifier sees in target images."""
+    """Importance weights of source classes, from a source classifier's predictions on target images."""
 
     title = "DATL"
     paper = "arXiv 1811.07056"
@@ -69,7 +69,7 @@ class DATL(Method[Config]):
         self.optimizer = self.recipe.make_optimizer(self.net)
 
     def prepare(self) -> None:
-        """Weigh the source classes by the target's images, and pre-train a specialist on them."""
+        """Compute the weights of the source classes, and pre-train a specialist with them."""
         source, target = classed_source(self.problem), self.problem.target
         p_T = label_marginal(self.net, target, self.config.temperature, self.recipe.batch_size)
         p_S = torch.bincount(source.labels.cpu(), minlength=source.num_classes) / len(source)
@@ -94,7 +94,7 @@ class DATL(Method[Config]):
 
 
 def label_marginal(net: Network, target: Split, temperature: float, batch_size: int) -> Tensor:
-    """Average the source classifier's probabilities [S] over the target's images; no labels used."""
+    """Return the source classifier's mean probabilities [S] on target images; labels are not used."""
     total = torch.zeros(())
     was_training = net.training
     net.eval()
@@ -106,6 +106,6 @@ def label_marginal(net: Network, target: Split, temperature: float, batch_size: 
 
 
 def importance(p_T: Tensor, p_S: Tensor) -> Tensor:
-    """Divide the marginals [S]; classes without a source image weigh nothing. Rounded to 6 digits."""
+    """Return the ratio of the marginals [S] to 6 decimals; zero for a class without source images."""
     weight_S = torch.where(p_S > 0, p_T / p_S.clamp(min=1e-12), 0)
     return (weight_S * 1e6).round() / 1e6

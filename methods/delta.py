@@ -1,14 +1,14 @@
-"""DELTA: fine-tuning whose feature maps stay close to the pre-trained ones, channel by channel.
+"""DELTA: fine-tuning with a penalty on changes of feature maps, weighted by channel.
 
 Source: Li, Xiong, Wang, Rao, Liu, Chen, Huan: DELTA: DEep Learning Transfer using Feature Map with
 Attention for Convolutional Networks (arXiv 1901.09229), section 3; constants as in the released code
 (`lixingjian/DELTA`).
-Departs from: (1) the released code sums over the images of a batch, of 64; here the mean over a batch
-is taken 64 times, so that `alpha` means the same at any batch size; (2) the filters are those of the last
-convolution of each of the last `num_stages` stages, whatever the backbone, and where branches end a stage
-the channels of its map. Not followed: a library version (`thuml/Transfer-Learning-Library`) trains the
-encoder along with the head that attention is measured by; here it is frozen, and in evaluation mode. The
-penalty takes the place of weight decay.
+Departs from: (1) the released code sums over the images of a batch, of 64; here the mean over a batch is
+multiplied by 64, so `alpha` means the same at any batch size; (2) the filters are those of the last
+convolution of each of the last `num_stages` stages, for any backbone; if branches end a stage, the channels
+of its map. Not followed: a library version (`thuml/Transfer-Learning-Library`) trains the encoder together
+with the head that measures attention; here the encoder is frozen, in evaluation mode. The penalty replaces
+weight decay.
 
 Shape letters: B images, F features, C channels of a layer, Z channels of all layers.
 """
@@ -28,19 +28,19 @@ from .networks.channel_attention import attention_of, features_and_maps, layers_
 from .networks.network import Network
 
 SUMMED_IMAGES = 64  # the released code's batch
-HEAD_LR, HEAD_EPOCHS, EPOCHS_TO_A_TENTH = 0.01, 10, 6  # of the head that attention is measured by
+HEAD_LR, HEAD_EPOCHS, EPOCHS_TO_A_TENTH = 0.01, 10, 6  # training of the head that measures attention
 NO_MAPS = "it needs maps of convolutions by stage, and the backbone has none"
 
 
 @dataclass
 class Config:
-    """How strong the penalty is, and how channels are weighed."""
+    """Settings of DELTA."""
 
-    alpha: float = 0.01  # on feature maps
-    beta: float = 0.01  # on the new head
-    attention: bool = True  # False: all channels of a layer weigh the same
-    attention_batches: int = 4  # that the loss without a filter is measured on
-    num_stages: int = 4
+    alpha: float = 0.01  # weight of the penalty on feature maps
+    beta: float = 0.01  # weight of the L2 penalty on the new head
+    attention: bool = True  # weigh channels by how much the target needs them; False: equally
+    attention_batches: int = 4  # batches that measure the loss without a filter
+    num_stages: int = 4  # number of last stages with a penalty
 
     def resolved(self) -> "Config":
         """Check the ranges. Raises: InputError."""
@@ -55,7 +55,7 @@ class Config:
 
 
 class DELTA(Method[Config]):
-    """A penalty on changes of feature maps, more so of channels that the target needs."""
+    """A penalty on changes of feature maps; larger for channels that the target needs."""
 
     title = "DELTA"
     paper = "arXiv 1901.09229"
@@ -69,11 +69,11 @@ class DELTA(Method[Config]):
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
         self.optimizer = replace(self.recipe, weight_decay=0.0).make_optimizer(self.net)
         for net in (self.old, self.net):
-            net.__dict__["_run"] = net.encoder  # not compiled: maps are taken on the way
+            net.__dict__["_run"] = net.encoder  # not compiled: hooks read the maps
         self.layers, self.widths = tapped(self.old, problem, config.num_stages)
         if not self.layers:
             raise InputError(f"method=delta: {NO_MAPS}; expected a convolutional backbone, as resnet18")
-        self.judge = copy.deepcopy(self.old.target_head).requires_grad_()  # attention is measured by it
+        self.judge = copy.deepcopy(self.old.target_head).requires_grad_()  # measures attention
         self.num_weighed = torch.zeros((), dtype=torch.long)  # layers
         self.attention_Z = torch.cat([torch.full((w,), 1 / w, device=problem.device) for w in self.widths])
 
@@ -85,9 +85,9 @@ class DELTA(Method[Config]):
         return "" if layers else NO_MAPS
 
     def prepare(self) -> None:
-        """Weigh the filters by how much the loss grows without them, with a head of their own.
+        """Compute the weights of the filters: how much the loss of a separate head grows without each.
 
-        It goes on at the layer at which a state was saved.
+        Resumes at the layer of a saved state.
         """
         if not self.config.attention:
             return
@@ -113,7 +113,7 @@ class DELTA(Method[Config]):
             train_step(lambda x: self.judge(self.old.features(x)).float(), stream, optimizer, rate)
 
     def step(self, t: int) -> Metrics:
-        """Train on the next target batch, close to the maps of the pre-trained network."""
+        """Train on the next target batch, with the penalty on changes of its maps."""
         with timed("data"):
             x, y = next(self.target)
         with timed("source"), torch.no_grad():
@@ -135,7 +135,7 @@ class DELTA(Method[Config]):
 
 
 def tapped(net: Network, problem: Problem, num_stages: int) -> tuple[list[str], list[int]]:
-    """Name the layers whose maps are held, and count their channels, by the way of one image."""
+    """Return the names and numbers of channels of the layers with a penalty, found with one image."""
     x, _ = next(problem.target.batches(1))
     layers = layers_of_stages(net, x, num_stages)
     with torch.no_grad():
@@ -144,7 +144,7 @@ def tapped(net: Network, problem: Problem, num_stages: int) -> tuple[list[str], 
 
 
 def map_change(maps: list[Tensor], old_maps: list[Tensor], attention: tuple[Tensor, ...]) -> Tensor:
-    """Sum the weighted squared change of maps [B,C,h,w] over the layers and 64 images, halved."""
+    """Return half the weighted squared change [] of maps [B,C,h,w], summed over layers and 64 images."""
     changes = []
     for new, old, weight_C in zip(maps, old_maps, attention, strict=True):
         of_layer_BC = (new - old).square().mean((2, 3))  # the sum over places, divided by their number

@@ -1,12 +1,12 @@
-"""DoGE: joint training, where source classes gain weight as their gradients agree with the target's.
+"""DoGE: joint training with weights of source classes by the agreement of their gradients and the target's.
 
 Source: Fan, Pagliardini, Jaggi: DoGE: Domain Reweighting with Generalization Estimation
 (arXiv 2310.15393), section 2, algorithm 1 for a target outside the mixture.
 
-Departs from: (1) a domain is a source class, and a step sees `num_domains` of them, not all; (2) the weights
-are used while they are learned, by the network that is judged, with the target's loss added: there is no
-proxy model and no second training; (3) gradients are compared on the encoder, which both sides share, and
-clipped for the comparison alone.
+Departs from: (1) a domain is a source class, and a step sees `num_domains` of them, not all; (2) the network
+that is evaluated uses the weights while they are learned, with the target's loss added: there is no proxy
+model and no second training; (3) gradients are compared on the encoder, which both sides share, and clipped
+for the comparison alone.
 
 Shape letters: D domains of a step, B images of a batch, S source classes.
 """
@@ -22,17 +22,17 @@ from .base import Method, Metrics, Problem, check_ranges, classed_source, timed,
 from .grad_cosine import dot
 from .metrics import classification_loss
 
-MAX_NORM = 5.0  # of a gradient
-MAX_SCORE = 5.0  # times the learning rate
+MAX_NORM = 5.0  # norm to which a gradient is clipped
+MAX_SCORE = 5.0  # largest score of a domain, in learning rates
 
 
 @dataclass
 class Config:
-    """How fast weights move, and how many classes a step compares."""
+    """Settings of DoGE."""
 
-    mu: float = 0.05  # the smaller, the faster
-    num_domains: int = 8  # each takes a backward pass
-    scale: float = 1.0  # of the source loss
+    mu: float = 0.05  # Bregman coefficient; smaller values change the weights faster
+    num_domains: int = 8  # D, source classes in a step; each takes a backward pass
+    scale: float = 1.0  # weight of the source loss
 
     def resolved(self) -> "Config":
         """Check the ranges. Raises: InputError."""
@@ -41,7 +41,7 @@ class Config:
 
 
 class DoGE(Method[Config]):
-    """Weights of source classes by multiplicative updates with the agreement of gradients."""
+    """Weights of source classes by multiplicative updates with the inner product of gradients."""
 
     title = "DoGE"
     paper = "arXiv 2310.15393"
@@ -61,7 +61,7 @@ class DoGE(Method[Config]):
         self.total_S = torch.zeros(source.num_classes, device=problem.device)
 
     def step(self, t: int) -> Metrics:
-        """Compare the domains' gradients with the target's, move the weights, and train with them."""
+        """Update the weights by the agreement of gradients, then train with them."""
         rate = self.recipe.lr_at(t)
         with timed("data"):
             classes_D, rows = self.draw(t)
@@ -87,8 +87,8 @@ class DoGE(Method[Config]):
         return {"loss": target_loss.detach(), "source_loss": source_loss.detach(), "score": score_D.mean()}
 
     def draw(self, t: int) -> tuple[Tensor, Tensor]:
-        """Draw classes [D], and rows of the source [B] that they share evenly; a function of seed and t."""
-        self.source.draw()  # keeps the count
+        """Draw classes [D] and their images' rows [B], evenly divided; a function of the seed and t."""
+        self.source.draw()  # counts batches and images
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "domains", t))
         order = torch.tensor(list(self.rows_of))[torch.randperm(len(self.rows_of), generator=generator)]
         size = self.recipe.batch_size
@@ -101,7 +101,7 @@ class DoGE(Method[Config]):
         return classes_D.to(self.log_weight_S.device), torch.cat(rows)
 
     def scores(self, loss_D: Tensor, rate: float) -> Tensor:
-        """Score the domains [D] by how their clipped gradients agree with the target's in `grad`."""
+        """Return the scores [D]: inner products of clipped gradients and the target's in `grad`."""
         shared = [p for p in self.net.encoder.parameters() if p.grad is not None]
         target = [p.grad for p in shared]
         target_clip = (MAX_NORM / dot(target, target).sqrt().clamp(min=1e-12)).clamp(max=1)
@@ -117,9 +117,9 @@ class DoGE(Method[Config]):
 
     @classmethod
     def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
-        """Count both halves."""
+        """Count the images of a step: both batches are trained on."""
         return 2 * batch_size, 0
 
     def class_weights(self) -> Tensor | None:
-        """Average the weights over the steps so far [S]; 1 is an equal share."""
+        """Return the weights [S], averaged over the steps so far; 1 is the uniform weight."""
         return (self.total_S / self.total_S.mean()).nan_to_num(1.0)

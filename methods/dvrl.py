@@ -1,13 +1,13 @@
-"""DVRL: joint training, where an estimator learns by rewards which source images to take.
+"""DVRL: joint training on source images that an estimator selects; it learns from rewards.
 
 Source: Yoon, Arik, Pfister: Data Valuation using Reinforcement Learning (arXiv 1909.11671), section 3,
 equations 2 to 6, algorithm 1; constants from its released code (google-research, `dvrl/`).
 
-Departs from: (1) one network trains on the target and on the source images taken, and a step of it
-stands for an inner training from the start; (2) the estimator sees an image by the source head's
-probabilities and its label, as there is no model of the holdout that knows source labels; (3) the rate of
-the estimator's Adam follows the number of steps (`estimator_lr`). The baseline is the paper's moving
-average; the released code takes the score of a model trained on everything.
+Departs from: (1) one network trains on the target and on the selected source images, and one step of it
+replaces an inner training from the start; (2) the estimator's input is the source head's probabilities and
+the label, because no model of the holdout knows source labels; (3) the estimator's learning rate depends on
+the number of steps (`estimator_lr`). The baseline is the paper's moving average; the released code uses the
+score of a model trained on all images.
 
 Shape letters: B images of a batch, S source classes.
 """
@@ -23,17 +23,17 @@ from ..datasets.base import derive_seed
 from .base import Method, Metrics, Problem, check_ranges, classed_source, judging_stream, timed, update
 from .metrics import SCORES, classification_loss, of_scored
 
-PENALTY, LOW, HIGH = 1e3, 0.1, 0.9  # keep the mean chance between these
-WINDOW = 20  # rewards in the moving average
+PENALTY, LOW, HIGH = 1e3, 0.1, 0.9  # penalty outside of this range of the mean probability
+WINDOW = 20  # number of rewards in the moving average
 
 
 @dataclass
 class Config:
-    """How the estimator is trained, and how much the source counts."""
+    """Settings of DVRL."""
 
-    estimator_lr: float = 0.0  # Adam's; 0: 2 / steps
-    hidden: int = 100
-    scale: float = 1.0  # of the source loss
+    estimator_lr: float = 0.0  # Adam's learning rate of the estimator; 0: 2 / steps
+    hidden: int = 100  # units of each of the estimator's two hidden layers
+    scale: float = 1.0  # weight of the source loss
 
     def resolved(self) -> "Config":
         """Check the ranges. Raises: InputError."""
@@ -42,7 +42,7 @@ class Config:
 
 
 class DVRL(Method[Config]):
-    """Source images drawn by an estimator of their value, which holdout scores train."""
+    """Source images sampled by an estimator of their value, which is trained on holdout scores."""
 
     title = "DVRL"
     paper = "arXiv 1909.11671"
@@ -63,7 +63,7 @@ class DVRL(Method[Config]):
             self.estimator.parameters(), lr=config.estimator_lr or 2 / self.recipe.steps
         )
         self.baseline = torch.zeros((), device=device)
-        self.is_rewarded = torch.zeros((), dtype=torch.bool, device=device)  # before it, no baseline
+        self.is_rewarded = torch.zeros((), dtype=torch.bool, device=device)  # whether there is a baseline
         self.total_S, self.count_S = torch.zeros(2, source.num_classes, device=device)
         self.score, self.scored = problem.score, problem.target.scored_labels
         self.replays = problem.controls is not None
@@ -73,7 +73,7 @@ class DVRL(Method[Config]):
             self.holdout = judging_stream(problem, size)
 
     def step(self, t: int) -> Metrics:
-        """Take source images by their value, train, and reward the estimator by the holdout's score."""
+        """Train on target and sampled source images, then update the estimator by the holdout's score."""
         with timed("data"):
             (x_T, y_T), (x_S, y_S) = next(self.target), next(self.source)
         with timed("target"):
@@ -99,13 +99,13 @@ class DVRL(Method[Config]):
         return {**metrics, "reward": reward, "chance": chance_B.detach().mean()}
 
     def taken(self, chance_B: Tensor, t: int) -> Tensor:
-        """Draw which images are taken, 0 or 1 [B]; a function of the chances, the seed and t."""
+        """Sample the selection of images, 0 or 1 [B]; a function of the probabilities, the seed and t."""
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "taken", t))
         u_B = torch.rand(len(chance_B), generator=generator).to(chance_B.device)
         return (u_B < chance_B).float()
 
     def reward(self) -> Tensor:
-        """Score the updated network on the next holdout images."""
+        """Return the score [] of the updated network on the next holdout batch."""
         with timed("data"):
             x, y = next(self.holdout)
         with timed("reward"), torch.no_grad():
@@ -115,7 +115,7 @@ class DVRL(Method[Config]):
         return SCORES[self.score](*of_scored(logits, y, self.scored))
 
     def advantage(self, reward: Tensor) -> Tensor:
-        """Return the reward less the average of those before, and move it; a first one has none."""
+        """Return the reward minus the moving average of earlier ones, and update it; zero for the first."""
         before = self.baseline.where(self.is_rewarded, reward)
         self.baseline = before + (reward - before) / WINDOW
         self.is_rewarded = torch.ones_like(self.is_rewarded)
@@ -123,32 +123,32 @@ class DVRL(Method[Config]):
 
     @classmethod
     def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
-        """Count both halves, and the rewards."""
+        """Count the images of a step: source and target are trained on, the holdout gives the reward."""
         return 2 * batch_size, batch_size
 
     def class_weights(self) -> Tensor | None:
-        """Average the chances of each class's images so far [S]; zero for a class not seen."""
+        """Return the mean probability of each class's images so far [S]; zero for a class without images."""
         return self.total_S / self.count_S.clamp(min=1)
 
     def controls(self) -> dict[str, Tensor]:
-        """Return the estimator."""
+        """Return the estimator's weights, which a second stage replays."""
         return {name: value.detach().cpu() for name, value in self.estimator.state_dict().items()}
 
 
 def estimator(num_source: int, hidden: int) -> nn.Sequential:
-    """Make the network from what is seen of an image [B,3S] to the logit of its chance [B,1]."""
+    """Build the network from inputs [B,3S] to the logit of the selection probability [B,1]."""
     layers = [nn.Linear(3 * num_source, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(hidden, 1))
 
 
 def seen(logits: Tensor, y: Tensor) -> Tensor:
-    """Put together probabilities, the label, and how far the former are from the latter [B,3S]."""
+    """Return the estimator's input [B,3S]: probabilities, one-hot labels, and their absolute difference."""
     chance, label = logits.softmax(1), F.one_hot(y, logits.shape[1]).to(logits.dtype)
     return torch.cat((chance, label, (label - chance).abs()), dim=1)
 
 
 def value_loss(chance_B: Tensor, taken_B: Tensor, advantage: Tensor) -> Tensor:
-    """Return what the estimator descends: REINFORCE, and a wall around chances that leave no choice."""
+    """Return the estimator's loss []: REINFORCE, and a penalty on mean probabilities near 0 or 1."""
     log_prob = -F.binary_cross_entropy(chance_B, taken_B, reduction="sum")
     mean = chance_B.mean()
     return -advantage * log_prob + PENALTY * ((mean - HIGH).relu() + (LOW - mean).relu())

@@ -1,13 +1,13 @@
-"""EMD: pre-train on the source classes nearest to the target by earth mover's distance, then fine-tune.
+"""EMD: pre-training on the source classes nearest to the target by earth mover's distance, then fine-tuning.
 
 Source: Cui, Song, Sun, Howard, Belongie: Large Scale Fine-Grained Categorization and Domain-Specific
 Transfer Learning (arXiv 1806.06193), section 4; the similarity's constants from its released code.
 
-Departs from: (1) features are those of the shared source pre-training, not of a network trained on
-JFT-300M, whose weights are not public; the similarity's `gamma` then means something else, and changes no
-choice; (2) a share of the source's classes is kept, not a number found for each target; (3) the subset's
-pre-training starts from the shared one and takes `specialist_share` of its steps, as for DATL
-(`init=random`: from random weights). Classes of few images are not left out.
+Departs from: (1) features are those of the shared source pre-training, not of a network trained on JFT-300M,
+whose weights are not public; `gamma` then has another meaning, and does not affect the selection; (2) a share
+of the source's classes is kept, not a number found for each target; (3) the subset's pre-training starts from
+the shared one and takes `specialist_share` of its steps, as for DATL (`init=random`: from random weights).
+Classes with few images are not excluded.
 
 Shape letters: S source classes, T target classes, F features.
 """
@@ -29,13 +29,13 @@ from .pretrain import Matcher
 
 @dataclass
 class Config:
-    """How much of the source is kept, and how it is trained on."""
+    """Settings of EMD selection."""
 
-    kept_share: float = 0.2  # of the source classes
-    gamma: float = 0.01  # of the similarity exp(-gamma EMD), which is reported
-    init: Init = Init.generalist
-    specialist_share: float = 0.3  # of the generalist's steps
-    specialist_lr: float = 0.0  # as DATL's
+    kept_share: float = 0.2  # share of the source classes that is kept, 0 to 1
+    gamma: float = 0.01  # of the reported similarity exp(-gamma EMD)
+    init: Init = Init.generalist  # initial weights of the specialist
+    specialist_share: float = 0.3  # steps of the specialist, as a share of the generalist's
+    specialist_lr: float = 0.0  # learning rate; 0: source_recipe.lr, or recipe.lr with published weights
 
     def resolved(self) -> "Config":
         """Check the ranges. Raises: InputError."""
@@ -45,7 +45,7 @@ class Config:
 
 
 class EMD(Method[Config]):
-    """Source classes ranked by the earth mover's distance of each alone to the target."""
+    """Source classes ranked by the earth mover's distance of each to the target."""
 
     title = "EMD selection"
     paper = "arXiv 1806.06193"
@@ -61,7 +61,7 @@ class EMD(Method[Config]):
         self.optimizer = self.recipe.make_optimizer(self.net)
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
         self.weight_S = torch.zeros(source.num_classes)
-        self.similarity = torch.zeros(2)  # to the target: of the whole source, and of what is kept
+        self.similarity = torch.zeros(2)  # to the target: of the whole source, and of the kept classes
 
     @classmethod
     def why_incompatible(cls, problem: Problem) -> str:
@@ -69,7 +69,7 @@ class EMD(Method[Config]):
         return "it needs classes, and target images have several labels" if problem.target.multi_label else ""
 
     def prepare(self) -> None:
-        """Rank the source classes, and pre-train on the nearest."""
+        """Rank the source classes, and pre-train on the nearest ones."""
         size = self.recipe.batch_size
         mean_S, count_S = class_means(self.net, classed_source(self.problem), size)
         mean_T, count_T = class_means(self.net, self.problem.target, size)
@@ -101,10 +101,11 @@ class EMD(Method[Config]):
 
 
 def earth_movers_distance(distance_ST: Tensor, mass_S: Tensor, mass_T: Tensor) -> float:
-    """Find the least mean distance [S,T] at which one domain's mass is moved onto the other's.
+    """Return the earth mover's distance of two domains, given the distances of their classes [S,T].
 
-    Masses [S] and [T] are brought to a sum of one; to a domain of one class the distance is plain
-    arithmetic: the mean of the distances by the other's mass.
+    Masses [S] and [T] are normalized to a sum of one.
+
+    Raises: RuntimeError if the solver fails.
     """
     rows, columns = torch.nonzero(mass_S)[:, 0], torch.nonzero(mass_T)[:, 0]
     distance = distance_ST[rows][:, columns].double().numpy()

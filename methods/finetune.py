@@ -15,7 +15,7 @@ class Config:
 
 
 class FineTune(Method[Config]):
-    """The baseline that every other method has to beat."""
+    """Fine-tuning of all weights; the reference of every comparison."""
 
     title = "Fine-tuning"
     paper = "arXiv 1908.11406"

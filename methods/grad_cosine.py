@@ -1,10 +1,10 @@
-"""Gradient cosine: joint training, where the source's gradient is used when it points the target's way.
+"""Gradient cosine: joint training that uses the source's gradient if it agrees with the target's.
 
 Source: Du, Czarnecki, Jayakumar, Farajtabar, Pascanu, Lakshminarayanan: Adapting Auxiliary Losses Using
 Gradient Similarity (arXiv 1812.02224), section 3, algorithms 1 (`weighted=true`) and 2 (unweighted).
 
-Departs from: nothing; the auxiliary task is the classification of source images, and the shared
-parameters, on which gradients are compared, are the encoder's.
+Departs from: nothing; the auxiliary task is the classification of source images, and the shared parameters,
+on which gradients are compared, are the encoder's.
 """
 
 from collections.abc import Sequence
@@ -20,10 +20,10 @@ from .metrics import classification_loss
 
 @dataclass
 class Config:
-    """How the cosine gates."""
+    """Settings of gradient cosine."""
 
-    weighted: bool = False  # times the cosine where it is above zero, or else all or nothing
-    scale: float = 1.0  # of the source loss
+    weighted: bool = False  # multiply the source gradient by a positive cosine; False: by one
+    scale: float = 1.0  # weight of the source loss
 
     def resolved(self) -> "Config":
         """Check the range. Raises: InputError."""
@@ -32,7 +32,7 @@ class Config:
 
 
 class GradCosine(Method[Config]):
-    """The source's loss as an auxiliary one, gated by the cosine of its gradient with the target's."""
+    """The source's loss as an auxiliary loss, gated by the cosine of its gradient and the target's."""
 
     title = "Gradient cosine"
     paper = "arXiv 1812.02224"
@@ -48,7 +48,7 @@ class GradCosine(Method[Config]):
         self.source = problem.source.stream(self.recipe.batch_size, problem.seed)
 
     def step(self, t: int) -> Metrics:
-        """Gather the target's gradient, and as much of the source's as the cosine lets through."""
+        """Train on the target's gradient and the gated gradient of the source."""
         with timed("data"):
             (x_T, y_T), (x_S, y_S) = next(self.target), next(self.source)
         with timed("target"):
@@ -72,15 +72,15 @@ class GradCosine(Method[Config]):
 
     @classmethod
     def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
-        """Count both halves."""
+        """Count the images of a step: both batches are trained on."""
         return 2 * batch_size, 0
 
 
 def dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
-    """Multiply two gradients, each a list of tensors of the same shapes."""
+    """Return the inner product [] of two gradients, lists of tensors of the same shapes."""
     return torch.stack([(u * v).sum() for u, v in zip(a, b, strict=True)]).sum()
 
 
 def cosine_of(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
-    """Return the cosine between two gradients; zero where one vanishes."""
+    """Return the cosine [] of two gradients; zero if one of them is zero."""
     return dot(a, b) / (dot(a, a) * dot(b, b)).sqrt().clamp(min=1e-30)

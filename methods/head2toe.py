@@ -1,15 +1,15 @@
-"""Head2Toe: a linear head on the features of all layers that matter, of a frozen encoder.
+"""Head2Toe: a linear head on selected features of all layers of a frozen encoder.
 
 Source: Evci, Dumoulin, Larochelle, Mozer: Head2Toe: Utilizing Intermediate Representations for Better
 Transfer Learning (arXiv 2201.03529); `kept_share` and `penalty` are the released code's defaults
 (`google-research/head2toe`), and as there the vectors are of unit length over the features in use.
-Departs from: (1) both heads share the steps of one run (`selection_share`), on augmented images, where
-the paper caches the features of plain ones; its Adam (`optimizer`) takes rate and schedule from the
-recipe, once for each head; (2) `kept_share`, `penalty` and `target_size` are settings, where the paper
-chooses them on validation images of each data set; (3) layers are what convolutions and linear layers
-are given and what blocks give, whatever the backbone; (4) the second head starts from zero. No weight
-decay. Not followed: in the code's grouping by layers the penalty lacks its coefficient, and its batches
-come in the same order in each epoch.
+Departs from: (1) both heads share the steps of one run (`selection_share`), on augmented images, where the
+paper caches the features of plain ones; its Adam (`optimizer`) takes rate and schedule from the recipe, once
+for each head; (2) `kept_share`, `penalty` and `target_size` are settings, where the paper chooses them on
+validation images of each data set; (3) layers are the inputs of convolutions and linear layers and the
+outputs of blocks, for any backbone; (4) the second head starts from zero. No weight decay. Not followed: in
+the code's grouping by layers the penalty lacks its coefficient, and its batches come in the same order in
+each epoch.
 
 Shape letters: B images, F features of all layers.
 """
@@ -29,13 +29,13 @@ from .recipe import OptimizerName
 
 @dataclass
 class Config:
-    """Which features there are, and how many are kept."""
+    """Settings of Head2Toe."""
 
-    kept_share: float = 0.1  # of the features
+    kept_share: float = 0.1  # share of the features that is kept, 0 to 1
     penalty: float = 1e-4  # weight of the group lasso
-    target_size: int = 512  # about how many values a layer's map is averaged to; 0: one a channel
-    selection_share: float = 0.5  # of the steps; 0: features are kept at random
-    optimizer: OptimizerName = OptimizerName.adam  # with the recipe's learning rate
+    target_size: int = 512  # features of a layer after pooling, about; 0: one a channel
+    selection_share: float = 0.5  # share of the steps for the selection, 0 to 1; 0: random features
+    optimizer: OptimizerName = OptimizerName.adam  # optimizer of both heads, with the recipe's learning rate
 
     def resolved(self) -> "Config":
         """Check the ranges. Raises: InputError."""
@@ -45,7 +45,7 @@ class Config:
 
 
 class Head2Toe(Method[Config]):
-    """A group lasso tells which features count; a new head is trained on those alone."""
+    """Features selected by a group lasso, and a new linear head on them."""
 
     title = "Head2Toe"
     paper = "arXiv 2201.03529"
@@ -68,18 +68,18 @@ class Head2Toe(Method[Config]):
         self.optimizer = self.recipe.make_optimizer(self.head)
 
     def vectors(self, x: Tensor) -> list[Tensor]:
-        """Images [B,3,H,W] to the vectors of all layers, the source's logits among them."""
+        """Return the vectors [B,F] of all layers for images [B,3,H,W], and the source logits."""
         vectors = self.taps(x)
         with torch.no_grad():
             logits = [self.net.source_head(vectors[-1]).float()] * isinstance(self.net.source_head, nn.Linear)
         return [*vectors, *logits]
 
     def predict(self, x: Tensor) -> Tensor:
-        """Return target logits [B,C_T] by the features in use: all, and once they are selected those."""
+        """Return target logits [B,C_T] from all features, or from the selected ones after the selection."""
         return self.head(unit_vectors(self.vectors(x), self.kept_F.split(self.widths)))
 
     def step(self, t: int) -> Metrics:
-        """Train the head on the next target batch, first on all features and with the group lasso."""
+        """Train the head on the next target batch; before the selection with the group lasso."""
         if t < self.num_selection_steps:
             with timed("target"):
                 penalty = self.config.penalty * group_norms(self.head.weight).sum()
@@ -93,7 +93,7 @@ class Head2Toe(Method[Config]):
 
     @torch.no_grad()
     def select(self) -> None:
-        """Keep the features whose weights have the highest squared norms, and start the head anew."""
+        """Keep the features whose weights have the largest norms, and reset the head to zero."""
         num_kept = max(1, int(self.config.kept_share * len(self.kept_F)))
         best = group_norms(self.head.weight).square().topk(num_kept).indices
         self.kept_F.zero_()[best] = 1
@@ -102,10 +102,10 @@ class Head2Toe(Method[Config]):
 
     @classmethod
     def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
-        """Count forward passes alone: the encoder is frozen."""
+        """Count all images as judged: the encoder is frozen."""
         return 0, batch_size
 
 
 def group_norms(weight_CF: Tensor) -> Tensor:
-    """Return the norm of each feature's weights [F], over the classes."""
+    """Return the norm of each feature's weights [F] over the classes."""
     return torch.linalg.vector_norm(weight_CF, dim=0)

@@ -1,10 +1,10 @@
-"""L2-SP: fine-tuning whose weights are pulled back to where they started, not to zero.
+"""L2-SP: fine-tuning with weight decay towards the pre-trained weights, not towards zero.
 
 Source: Li, Grandvalet, Davoine: Explicit Inductive Bias for Transfer Learning with Convolutional
 Networks (arXiv 1802.01483), section 3, the penalty named L2-SP; `alpha` and `beta` as in the released
 code's script for Stanford Dogs (`holyseven/TransferLearningClassification`).
-Departs from: nothing; as in the released code's first mode only kernels are pulled (`kernels_only`).
-The recipe's weight decay is not applied: the penalty takes its place.
+Departs from: nothing; as in the released code's first mode only kernels have a penalty (`kernels_only`). The
+penalty replaces the recipe's weight decay.
 """
 
 from dataclasses import dataclass, replace
@@ -18,11 +18,11 @@ from .base import Method, Metrics, Problem, check_ranges, timed, train_step
 
 @dataclass
 class Config:
-    """How strong the pull is."""
+    """Settings of L2-SP."""
 
-    alpha: float = 0.1  # on the encoder, towards the start
-    beta: float = 0.01  # on the new head, towards zero
-    kernels_only: bool = True  # False: biases and norms too
+    alpha: float = 0.1  # weight of the penalty on the encoder's distance from its start
+    beta: float = 0.01  # weight of the L2 penalty on the new head
+    kernels_only: bool = True  # penalty on kernels only; False: on biases and norms too
 
     def resolved(self) -> "Config":
         """Check the ranges. Raises: InputError."""
@@ -31,7 +31,7 @@ class Config:
 
 
 class L2SP(Method[Config]):
-    """A quadratic penalty on the way from the pre-trained encoder, and on the head."""
+    """A quadratic penalty on the distance from the pre-trained encoder, and on the head."""
 
     title = "L2-SP"
     paper = "arXiv 1802.01483"
@@ -54,7 +54,7 @@ class L2SP(Method[Config]):
         return (self.config.alpha * way + self.config.beta * size) / 2
 
     def step(self, t: int) -> Metrics:
-        """Gather the gradient of the penalty, and train on the next target batch on top of it."""
+        """Train on the next target batch, with the penalty."""
         with timed("target"):
             penalty = self.penalty()
             penalty.backward()

@@ -1,11 +1,11 @@
-"""L2T-ww: from random weights, matching the maps of a pre-trained network by weights learned on the way.
+"""L2T-ww: training from random weights, with feature matching to a pre-trained network by learned weights.
 
 Source: Jang, Lee, Hwang, Shin: Learning What and Where to Transfer (arXiv 1905.05901), its algorithm;
 constants as in the released code (`alinlab/L2T-ww`).
 Departs from: (1) stages are the last four of any backbone, which in ResNets are the paper's; (2) optimizer,
-schedule and length are the recipe's, and the last weights are judged, not those of the best epoch;
-(3) biases and norms decay only where the recipe has it so. Not followed: in the released code running
-statistics move once more a batch, after the weights were put back; here no thought step moves them.
+schedule and length are the recipe's, and the last weights are evaluated, not those of the best epoch; (3)
+biases and norms decay only if the recipe says so. Not followed: in the released code running statistics are
+updated once more a batch, after the weights were restored; here unrolled steps do not change them.
 
 Shape letters: B images, M stages of the teacher, N of the student, C channels of the teacher's map, D of the
 student's, h, w places of the student's map.
@@ -30,14 +30,14 @@ from .recipe import OptimizerName
 
 
 class Pairing(StrEnum):
-    """Which stages of the teacher are matched with which of the student."""
+    """The pairs of a teacher's and a student's stage that are matched."""
 
     all_all = auto()
-    one_to_one = auto()  # of two depths: counted from the last
-    single = auto()  # the last of each
+    one_to_one = auto()  # counted from the last, if depths differ
+    single = auto()  # the last stages
 
     def pairs(self, num_teacher: int, num_student: int) -> list[tuple[int, int]]:
-        """List the pairs (m, n) of a teacher's and a student's stage."""
+        """Return the pairs (m, n) of a teacher's and a student's stage."""
         if self is Pairing.all_all:
             return [(m, n) for m in range(num_teacher) for n in range(num_student)]
         count = 1 if self is Pairing.single else min(num_teacher, num_student)
@@ -46,15 +46,15 @@ class Pairing(StrEnum):
 
 @dataclass
 class Config:
-    """What is matched, how strongly, and how the weights are learned."""
+    """Settings of L2T-ww."""
 
-    student: str = ""  # backbone that is trained; empty: the teacher's
-    pairs: Pairing = Pairing.all_all
-    num_stages: int = 4  # the last ones of either network
-    beta: float = 0.5  # of the matching loss
-    inner_steps: int = 2  # on the matching loss alone, before the one on the target loss
-    meta_lr: float = 1e-4  # Adam's
-    meta_weight_decay: float = 1e-4
+    student: str = ""  # backbone of the trained network; empty: the teacher's
+    pairs: Pairing = Pairing.all_all  # pairs of stages that are matched
+    num_stages: int = 4  # number of last stages of each network
+    beta: float = 0.5  # weight of the matching loss
+    inner_steps: int = 2  # unrolled steps on the matching loss, before one on the target loss
+    meta_lr: float = 1e-4  # Adam's learning rate of the matching weights
+    meta_weight_decay: float = 1e-4  # Adam's weight decay of the matching weights
 
     def resolved(self) -> "Config":
         """Check the ranges. Raises: InputError."""
@@ -64,7 +64,7 @@ class Config:
 
 
 class L2TWW(Method[Config]):
-    """Feature matching, where the target loss after it says what channels and which pairs of stages count."""
+    """Feature matching with channel and pair weights that are learned from the target loss after it."""
 
     title = "L2T-ww"
     paper = "arXiv 1905.05901"
@@ -90,18 +90,18 @@ class L2TWW(Method[Config]):
 
     @classmethod
     def why_incompatible(cls, problem: Problem) -> str:
-        """Refuse what has no second derivatives, and steps that are not those of momentum SGD."""
+        """Return a reason for networks without second derivatives and for optimizers other than SGD."""
         if problem.recipe.optimizer is not OptimizerName.sgd:
-            return f"it looks ahead by steps of SGD, and the recipe's optimizer is {problem.recipe.optimizer}"
+            return f"it unrolls steps of SGD, and the recipe's optimizer is {problem.recipe.optimizer}"
         return why_no_second_derivative(problem)
 
     @property
     def student(self) -> nn.Module:
-        """All that the optimizer trains."""
+        """The modules that the optimizer trains."""
         return nn.ModuleList([self.net, self.bridges])
 
     def step(self, t: int) -> Metrics:
-        """Train on target and matching loss; then learn the weights by what matching alone would lead to."""
+        """Train on target and matching loss; then update the matching weights by the unrolled target loss."""
         with timed("data"):
             x, y = next(self.target)
         with timed("source"), torch.no_grad():
@@ -115,7 +115,7 @@ class L2TWW(Method[Config]):
             (loss + matching).backward()
             update(self.optimizer, self.recipe.lr_at(t))
         with timed("policy"):
-            meta_loss = self.look_ahead(teacher_maps, weights, x, y)
+            meta_loss = self.unrolled_loss(teacher_maps, weights, x, y)
             meta_loss.backward(inputs=list(self.weigh.parameters()))
             update(self.meta_optimizer, self.config.meta_lr)
         where = torch.stack([where_B for _, where_B in fixed]).mean()
@@ -126,8 +126,8 @@ class L2TWW(Method[Config]):
             "where": where,
         }
 
-    def look_ahead(self, teacher_maps: list[Tensor], weights: Any, x: Tensor, y: Tensor) -> Tensor:
-        """Return the target loss after steps on the matching loss and one on the target loss, same images."""
+    def unrolled_loss(self, teacher_maps: list[Tensor], weights: Any, x: Tensor, y: Tensor) -> Tensor:
+        """Return the target loss [] after unrolled steps on the matching loss and one on the target loss."""
         matching = lambda: self.matching(teacher_maps, self.maps(self.net, x), weights)  # noqa: E731
         target = lambda: classification_loss(self.net.target(x), y)  # noqa: E731
         ahead = Unrolled(self.student, self.optimizer)
@@ -138,7 +138,7 @@ class L2TWW(Method[Config]):
             return ahead.at(target)
 
     def matching(self, teacher_maps: list[Tensor], maps: list[Tensor], weights: Any) -> Tensor:
-        """Return the matching loss of all pairs, times beta."""
+        """Return beta times the matching loss [] of all pairs."""
         of_teacher, of_student = zip(*((teacher_maps[m], maps[n]) for m, n in self.pairs), strict=True)
         return self.config.beta * matching_loss(of_teacher, of_student, self.bridges, weights)
 
@@ -148,17 +148,17 @@ class L2TWW(Method[Config]):
 
     @classmethod
     def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
-        """Count the thought steps too, three for one that is differentiated; the teacher judges."""
+        """Count the unrolled steps too, threefold as they are differentiated; the teacher judges."""
         return (3 * config.inner_steps + 5) * batch_size, batch_size
 
 
 class WhatWhere(nn.Module):
-    """For each pair, what channels count, and where: how much the pair does; of each image.
+    """Weights of channels (what) and of pairs (where) for each image, from the teacher's maps.
 
-    At first all channels of a map count the same, and pairs about one.
+    Initially all channels of a map have the same weight, and pairs a weight of about one.
 
     Args:
-        widths: C of the teacher's map in each pair.
+        widths: C, channels of the teacher's map in each pair.
     """
 
     def __init__(self, widths: list[int]) -> None:
@@ -173,7 +173,7 @@ class WhatWhere(nn.Module):
             self.where.append(where)
 
     def forward(self, teacher_maps: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """Teacher's maps [B,C,h,w], one a pair, to channel weights [B,C] and pair weights [B], 0 to 6."""
+        """Return channel weights [B,C] and pair weights [B], 0 to 6, for a map [B,C,h,w] of each pair."""
         weights = []
         for what, where, map_ in zip(self.what, self.where, teacher_maps, strict=True):
             mean_BC = map_.mean((2, 3))
@@ -182,7 +182,7 @@ class WhatWhere(nn.Module):
 
 
 def connectors(widths: list[tuple[int, int]]) -> nn.ModuleList:
-    """Make what brings a student's map to a teacher's channels, for each pair of widths C, D."""
+    """Build a 1x1 convolution from the student's D channels to the teacher's C, for each pair (C, D)."""
     return nn.ModuleList(nn.Conv2d(D, C, 1) for C, D in widths)
 
 
@@ -192,13 +192,13 @@ def matching_loss(
     bridges: nn.ModuleList,
     weights: list[tuple[Tensor, Tensor]],
 ) -> Tensor:
-    """Sum over the pairs the weighted squared distance of maps, in the mean over places and images.
+    """Return the weighted squared distance [] of maps: mean over places and images, sum over pairs.
 
     Args:
         teacher_maps: [B,C,·,·], one a pair; resized to the student's.
         student_maps: [B,D,h,w], one a pair.
         bridges: `connectors`.
-        weights: of channels [B,C] and of the pair [B].
+        weights: weights of channels [B,C] and of the pair [B], one tuple a pair.
     """
     losses = []
     for teacher, student, bridge, (what_BC, where_B) in zip(

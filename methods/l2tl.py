@@ -3,12 +3,12 @@
 Source: Zhu, Arik, Yang, Pfister: Learning to Transfer Learn (arXiv 1908.11406), section 4, algorithm 1 and
 appendix A; the released code (google-research, `l2tl/`) as the presets `code_svhn` and `code_svhn_2019`.
 
-Departs from: (1) the sums of equation 1 are divided by their batch sizes, so a learning rate means the
-same as in fine-tuning; (2) the policy's learning rate depends on the number of steps (`policy_lr`); (3) ties
+Departs from: (1) the sums of equation 1 are divided by their batch sizes, so a learning rate means the same
+as in fine-tuning; (2) the policy's learning rate depends on the number of steps (`policy_lr`); (3) ties
 between candidates are broken at random (`ties`); (4) if all weights of a batch are zero, its source loss is
-zero (the released code divides by zero).
-Not implemented, from the first version of the released code, which does not run: the background class, the
-average over replicas, and the restarted-cosine and convex controls of the scale.
+zero (the released code divides by zero). Not implemented, from the first version of the released code, which
+does not run: the background class, the average over replicas, and the restarted-cosine and convex controls of
+the scale.
 
 Shape letters: M candidates (`multiplier` x B), B a batch, S source classes.
 """

@@ -1,15 +1,15 @@
-"""Leap: fine-tuning from a start that is meta-learned on tasks cut from the source, for short paths.
+"""Leap: fine-tuning from initial weights that are meta-learned on source tasks, for short gradient paths.
 
 Source: Flennerhag, Moreno, Lawrence, Damianou: Transferring Knowledge across Learning Processes
 (arXiv 1812.01054), the algorithm named Leap; constants of the Omniglot experiment in the released code
-(`amzn/metalearn-leap`), but for those named below.
+(`amzn/metalearn-leap`), except for those below.
 
-Departs from: (1) a task is a random choice of source classes, drawn anew each time, where the paper has a
-fixed set of tasks; (2) images are counted, not meta-steps, so that the budget is one that others have; there
-are fewer of them than in the paper, and so paths are half as long (`task_steps`, 100 there) and batches of
-tasks are smaller (`meta_batch`, 20 there); (3) the target has a new head, and is trained as by every other
-method. As in the code, the last of K steps adds no segment, running statistics are not meta-learned, and all
-tasks share a head, whatever the order of their classes.
+Departs from: (1) a task is a new random choice of source classes, where the paper has a fixed set of tasks;
+(2) the budget is a number of images, not of meta-steps, to be equal to that of other methods; it is smaller
+than the paper's, so paths are half as long (`task_steps`, 100 there) and batches of tasks are smaller
+(`meta_batch`, 20 there); (3) the target has a new head, and is trained as by every other method. As in the
+code, the last of K steps adds no segment, running statistics are not meta-learned, and all tasks share a
+head, whatever the order of their classes.
 """
 
 from dataclasses import dataclass
@@ -25,23 +25,23 @@ from .base import Method, Metrics, Problem, check_ranges, classed_source, may_sa
 from .components.tasks import Tasks
 from .components.trajectory import Metric, PathGradient, flat, put, walk
 
-LEAST_CLASSES = 4  # of the source: two tasks of two classes
+LEAST_CLASSES = 4  # least number of source classes: two tasks of two classes
 
 
 @dataclass
 class Config:
-    """How tasks are cut from the source, how each is trained, and how the start is moved."""
+    """Settings of Leap."""
 
-    task_classes: int = 20  # at most half of the source's
-    task_batch: int = 20  # images
-    task_steps: int = 50
-    meta_batch: int = 4  # tasks
-    num_images: int = 0  # of all tasks together; 0: as many as the shared source pre-training sees
-    inner_lr: float = 0.1
-    meta_lr: float = 0.1
-    metric: Metric = Metric.length
-    stabilised: bool = True  # a loss that rises between batches counts as if it had fallen
-    with_loss: bool = True  # False, with energy and not stabilised: Reptile
+    task_classes: int = 20  # classes of a task; at most half of the source's
+    task_batch: int = 20  # images of a batch of a task
+    task_steps: int = 50  # K, training steps on a task
+    meta_batch: int = 4  # tasks of a meta-step
+    num_images: int = 0  # images of all tasks; 0: as many as the source pre-training uses
+    inner_lr: float = 0.1  # learning rate on a task
+    meta_lr: float = 0.1  # learning rate of the initial weights
+    metric: Metric = Metric.length  # distance between two points of a path
+    stabilized: bool = True  # count a rise of the loss between batches as a fall
+    with_loss: bool = True  # loss as a coordinate of the path; False with energy, not stabilized: Reptile
 
     def resolved(self) -> "Config":
         """Check the ranges. Raises: InputError."""
@@ -52,7 +52,7 @@ class Config:
 
 
 class Leap(Method[Config]):
-    """Random weights are moved to where the paths of gradient descent are short, on all tasks."""
+    """Initial weights from which the paths of gradient descent on source tasks are short."""
 
     title = "Leap"
     paper = "arXiv 1812.01054"
@@ -80,7 +80,7 @@ class Leap(Method[Config]):
 
     @classmethod
     def why_incompatible(cls, problem: Problem) -> str:
-        """Refuse a source that gives no tasks."""
+        """Return a reason for a source without enough classes for tasks."""
         source = problem.source
         if source is None:
             return "it cuts its tasks from the source's classes, and there is no source"
@@ -91,17 +91,17 @@ class Leap(Method[Config]):
         return few if num_classes < LEAST_CLASSES else ""
 
     def prepare(self) -> None:
-        """Meta-learn the start; from the middle, where a state from there was loaded."""
+        """Meta-learn the initial weights; resumes at a saved state."""
         while self.source.drawn < self.num_tasks:
             self.meta_step()
             may_save()
         self.restart()
 
     def meta_step(self) -> None:
-        """Walk through tasks from the same start, and move it against the mean gradient of the paths."""
+        """Train on tasks from the same initial weights, and update them by the mean gradient of the paths."""
         config = self.config
-        torch.manual_seed(derive_seed(self.seed, "meta-step", self.source.drawn))  # of dropout
-        path = PathGradient(self.weights, config.metric, config.stabilised, config.with_loss)
+        torch.manual_seed(derive_seed(self.seed, "meta-step", self.source.drawn))  # for dropout
+        path = PathGradient(self.weights, config.metric, config.stabilized, config.with_loss)
         optimizer = torch.optim.SGD(self.weights, config.inner_lr)
         num_tasks = min(config.meta_batch, self.num_tasks - self.source.drawn)
         for _ in range(num_tasks):
@@ -110,20 +110,20 @@ class Leap(Method[Config]):
         self.start_P -= config.meta_lr * path.total_P / num_tasks
         if not self.start_P.isfinite().all():
             raise InputError(
-                f"method.inner_lr={config.inner_lr:g}, method.meta_lr={config.meta_lr:g}: the weights went "
-                f"to infinity after {self.source.drawn} tasks; expected lower rates"
+                f"method.inner_lr={config.inner_lr:g}, method.meta_lr={config.meta_lr:g}: the weights are "
+                f"not finite after {self.source.drawn} tasks; expected lower rates"
             )
 
     def restart(self) -> None:
-        """Go to the start, with the running statistics of a new network."""
+        """Restore the initial weights, and the running statistics of a new network."""
         put(self.weights, self.start_P)
         for buffer, new in self.buffers:
             buffer.copy_(new)
 
     def task_logits(self, x: Tensor) -> Tensor:
-        """Images [B,3,H,W] to logits [B,C] of a task."""
+        """Return the logits [B,C] of a task for images [B,3,H,W]."""
         return self.task_head(self.net.features(x))
 
     def step(self, t: int) -> Metrics:
-        """Fine-tune from the start on the next target batch."""
+        """Train on the next target batch."""
         return train_step(self.net.target, self.target, self.optimizer, self.recipe.lr_at(t))

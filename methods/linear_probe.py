@@ -1,8 +1,8 @@
 """Linear probe: a linear head on the frozen encoder of the source-pre-trained network.
 
 Source: Alain & Bengio: Understanding intermediate layers (arXiv 1610.01644), as a baseline.
-Departs from: L-BFGS on cached features: here the head is trained by the recipe's optimizer on
-augmented images, with the same number of steps as every other method.
+Departs from: L-BFGS on cached features. Here the recipe's optimizer trains the head on augmented images, with
+the same number of steps as every other method.
 """
 
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ from .base import Method, Metrics, Problem, check_ranges, train_step
 
 @dataclass
 class Config:
-    """Which features the head sees."""
+    """Settings of the linear probe."""
 
-    taps: int = 1  # 1: the last features; k > 1: the means of the last k stages' maps too
+    taps: int = 1  # input of the head; 1: the last features; k: also the mean maps of k - 1 earlier stages
 
     def resolved(self) -> "Config":
         """Check the range. Raises: InputError."""
@@ -27,7 +27,7 @@ class Config:
 
 
 class LinearProbe(Method[Config]):
-    """How far the source's features go as they are."""
+    """A linear head on the features of the frozen encoder."""
 
     title = "Linear probe"
     paper = "arXiv 1610.01644"
@@ -43,7 +43,7 @@ class LinearProbe(Method[Config]):
         self.optimizer = self.recipe.make_optimizer(self.head)
 
     def features(self, x: Tensor) -> Tensor:
-        """Images [B,3,H,W] to features [B,F] of the encoder in evaluation mode."""
+        """Return features [B,F] of images [B,3,H,W], by the encoder in evaluation mode."""
         self.net.eval()
         with torch.no_grad():
             last = self.net.features(x)
@@ -59,7 +59,7 @@ class LinearProbe(Method[Config]):
 
     @classmethod
     def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
-        """Count forward passes alone: the encoder is frozen."""
+        """Count all images as judged: the encoder is frozen."""
         return 0, batch_size
 
     def predict(self, x: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ class LinearProbe(Method[Config]):
 
 
 def new_head(width: int, problem: Problem) -> nn.Linear:
-    """Make a target head on features [B,F], as a network's own is made."""
+    """Build a target head on features [B,F], initialized as that of a network."""
     head = nn.Linear(width, problem.target.num_classes, device=problem.device)
     nn.init.normal_(head.weight, std=problem.recipe.head_init_std)
     nn.init.zeros_(head.bias)

@@ -1,10 +1,10 @@
-"""LP-FT: a linear probe first, then fine-tuning of all weights from the probe's head.
+"""LP-FT: a linear probe, then fine-tuning of all weights that starts from the probe's head.
 
 Source: Kumar, Raghunathan, Jones, Ma, Liang: Fine-Tuning can Distort Pretrained Features and
 Underperform Out-of-Distribution (arXiv 2202.10054), section 4; norms as in the released code's usual
 variant (`AnanyaKumar/transfer_learning`).
-Departs from: both stages share the steps of one run (`probe_share`), each with the recipe's whole
-schedule, where the paper probes to convergence beforehand; the recipe's weight decay, not zero.
+Departs from: both stages share the steps of one run (`probe_share`), each with the recipe's whole schedule,
+where the paper trains the probe to convergence first; the recipe's weight decay, not zero.
 """
 
 from dataclasses import dataclass, replace
@@ -18,10 +18,10 @@ from .recipe import Recipe
 
 @dataclass
 class Config:
-    """How the steps are shared, and what is frozen."""
+    """Settings of LP-FT."""
 
-    probe_share: float = 0.5  # of the steps
-    probe_lr: float = 0.0  # 0: as the recipe has it
+    probe_share: float = 0.5  # share of the steps for the linear probe, 0 to 1
+    probe_lr: float = 0.0  # learning rate of the probe; 0: recipe.lr
     frozen_norms: bool = True  # batch norms keep the pre-trained statistics throughout
 
     def resolved(self) -> "Config":
@@ -31,7 +31,7 @@ class Config:
 
 
 class LPFT(Method[Config]):
-    """A head that fits the features before the features move."""
+    """A linear probe before fine-tuning, so the features change less."""
 
     title = "LP-FT"
     paper = "arXiv 2202.10054"
@@ -51,14 +51,14 @@ class LPFT(Method[Config]):
         self.train_mode()
 
     def step(self, t: int) -> Metrics:
-        """Train the head alone, or later all weights, on the next target batch."""
+        """Train on the next target batch: the head in the first stage, all weights in the second."""
         if t < self.num_probe_steps:
             return train_step(self.probed, self.target, self.probe_optimizer, self.probe_recipe.lr_at(t))
         rate = self.recipe.lr_at(t - self.num_probe_steps)
         return train_step(self.net.target, self.target, self.optimizer, rate)
 
     def probed(self, x: Tensor) -> Tensor:
-        """Return target logits [B,C_T] of the frozen encoder in evaluation mode."""
+        """Return target logits [B,C_T] with the frozen encoder in evaluation mode."""
         self.net.eval()
         with torch.no_grad():
             feature_BF = self.net.features(x)
@@ -66,7 +66,7 @@ class LPFT(Method[Config]):
         return self.net.target_head(feature_BF).float()
 
     def train_mode(self) -> None:
-        """Go to training mode, but for the norms that are frozen."""
+        """Set training mode, except for frozen norms."""
         self.net.train()
         for norm in self.net.norms:
             norm.train(not self.config.frozen_norms)
@@ -79,6 +79,6 @@ class LPFT(Method[Config]):
 
 
 def shortened(recipe: Recipe, steps: int) -> Recipe:
-    """Fit the whole schedule into fewer steps."""
+    """Return the recipe with its whole schedule in fewer steps."""
     milestones = [round(m * steps / recipe.steps) for m in recipe.milestones]
     return replace(recipe, steps=steps, milestones=milestones)

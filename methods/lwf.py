@@ -1,10 +1,10 @@
-"""LwF: fine-tuning that keeps answering the source's question as the pre-trained network did.
+"""LwF: fine-tuning with distillation of the pre-trained network's source predictions on target images.
 
 Source: Li & Hoiem: Learning without Forgetting (arXiv 1606.09282), section 3, equation 2; `weight` and
 `temperature` as in the Transfer-Learning-Library (`thuml`), where the paper has 1 and 2.
-Departs from: the old network answers for each batch as it is drawn; the library records its answers
-once, under another random crop than the one that is trained on. No first stage for the new head alone
-(its weights start small), and as in the library no factor T^2.
+Departs from: the old network predicts on each training batch; the library stores its predictions once, for
+another random crop than the one that is trained on. No first stage for the new head alone (its weights start
+small), and as in the library no factor T^2.
 
 Shape letters: B images, F features, S source classes.
 """
@@ -21,10 +21,10 @@ from .metrics import classification_loss
 
 @dataclass
 class Config:
-    """How much the old answers count, and how soft they are."""
+    """Settings of LwF."""
 
-    weight: float = 4.0  # of the distillation loss
-    temperature: float = 3.0
+    weight: float = 4.0  # weight of the distillation loss
+    temperature: float = 3.0  # temperature of the distillation
 
     def resolved(self) -> "Config":
         """Check the ranges. Raises: InputError."""
@@ -50,11 +50,11 @@ class LwF(Method[Config]):
 
     @classmethod
     def why_incompatible(cls, problem: Problem) -> str:
-        """Refuse a source without classes, or no source: then there is no old question."""
+        """Return a reason if there is no source, or a source without classes."""
         return no_source_classes(problem)
 
     def step(self, t: int) -> Metrics:
-        """Train both heads on the next target batch: its labels, and the old network's answers."""
+        """Train on the next target batch: its labels, and the old network's source predictions."""
         with timed("data"):
             x, y = next(self.target)
         with timed("source"), torch.no_grad():
@@ -74,13 +74,13 @@ class LwF(Method[Config]):
 
 
 def distillation(logits_BS: Tensor, old_BS: Tensor, temperature: float) -> Tensor:
-    """Return the mean Kullback-Leibler divergence of the softened answers from the old ones."""
+    """Return the mean Kullback-Leibler divergence [] of the softened predictions from the old ones."""
     new_BS, old_BS = (logits_BS / temperature).log_softmax(1), (old_BS / temperature).log_softmax(1)
     return (old_BS.exp() * (old_BS - new_BS)).sum(1).mean()
 
 
 def no_source_classes(problem: Problem) -> str:
-    """Return why there is no softmax over source classes, if there is none."""
+    """Return why there is no softmax over source classes; empty if there is."""
     if problem.source is None:
         return "it needs a classifier of the source, and there is no source"
     several = problem.source.multi_label

@@ -1,11 +1,11 @@
-"""Meta-learned class weights: joint training, where the holdout's gradient says which source classes count.
+"""Meta-learned class weights: joint training with source class weights from the holdout's gradient.
 
 Source: Shu, Xie, Yi, Zhao, Zhou, Xu, Meng: Meta-Weight-Net (arXiv 1902.07379), equations 3 to 5, algorithm 1.
 
-Departs from: (1) a weight for each source class, the sigmoid of a free number, where the paper has a network
-from an image's loss to its weight: so it learns what L2TL learns, by the gradient instead of by rewards;
-(2) the images weighed are the source's, and the target's loss is added with weight 1; (3) the rate of
-the weights' Adam follows the number of steps (`meta_lr`), and there is no weight decay on them.
+Departs from: (1) each source class has a weight, the sigmoid of a parameter, where the paper has a network
+from an image's loss to its weight: the method learns the weights of L2TL, by the gradient instead of by
+rewards; (2) the weighted images are the source's, and the target's loss is added with weight 1; (3) the
+learning rate of the weights depends on the number of steps (`meta_lr`), and they have no weight decay.
 
 Shape letters: B images of a batch, S source classes.
 """
@@ -23,10 +23,10 @@ from .metrics import classification_loss
 
 @dataclass
 class Config:
-    """How fast the weights are learned, and how much they count together."""
+    """Settings of meta-learned class weights."""
 
-    meta_lr: float = 0.0  # Adam's; 0: 60 / steps, which is the paper's 1e-3 at its 60,000
-    scale: float = 1.0  # of the source loss
+    meta_lr: float = 0.0  # Adam's learning rate of the weights; 0: 60 / steps (paper: 1e-3 at 60,000)
+    scale: float = 1.0  # weight of the source loss
 
     def resolved(self) -> "Config":
         """Check the ranges. Raises: InputError."""
@@ -35,7 +35,7 @@ class Config:
 
 
 class MetaWeights(Method[Config]):
-    """Weights of source classes by the gradient of the holdout loss through one step of training."""
+    """Source class weights, by the gradient of the holdout loss through one training step."""
 
     title = "Meta-learned class weights"
     paper = "arXiv 1902.07379"
@@ -61,11 +61,11 @@ class MetaWeights(Method[Config]):
 
     @classmethod
     def why_incompatible(cls, problem: Problem) -> str:
-        """Refuse what has no second derivatives."""
+        """Return a reason for a network without second derivatives."""
         return why_no_second_derivative(problem)
 
     def step(self, t: int) -> Metrics:
-        """Weigh by a step that is only thought, then take it with the new weights."""
+        """Update the class weights by an unrolled step, then train with the new weights."""
         with timed("data"):
             (x_T, y_T), (x_S, y_S) = next(self.target), next(self.source)
         with timed("target"):
@@ -84,11 +84,11 @@ class MetaWeights(Method[Config]):
         return {**metrics, "source_loss": source_loss.detach()}
 
     def weighted(self, loss_B: Tensor, y: Tensor) -> Tensor:
-        """Weigh the source losses [B] by their classes."""
+        """Return the weighted source loss []."""
         return self.config.scale * (self.logit_S.sigmoid()[y] * loss_B).mean()
 
     def learn(self, loss_B: Tensor, y_S: Tensor, rate: float) -> Tensor:
-        """Move the weights down the gradient of the holdout loss that the step would lead to."""
+        """Update the class weights by the holdout loss after an unrolled step; return that loss []."""
         with timed("data"):
             x, y = next(self.holdout)
         with timed("policy"), twice_differentiable():
@@ -100,7 +100,7 @@ class MetaWeights(Method[Config]):
 
     @classmethod
     def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
-        """Count both halves, and the holdout's."""
+        """Count the images of a step: source and target are trained on, the holdout judges."""
         return 2 * batch_size, batch_size
 
     def class_weights(self) -> Tensor | None:
@@ -108,5 +108,5 @@ class MetaWeights(Method[Config]):
         return self.logit_S.detach().sigmoid()
 
     def controls(self) -> dict[str, Tensor]:
-        """Return the logits."""
+        """Return the logits, which a second stage replays."""
         return {"logits": self.logit_S.detach().cpu()}

@@ -1,6 +1,6 @@
-"""Scores of logits against labels: each serves as a reward and as a result; and the loss.
+"""Scores of logits against labels, used as rewards and as results; and the loss.
 
-Labels are class numbers [B], or, where an image has several labels, float 0 or 1 [B,C].
+Labels are class numbers [B]; if images have several labels, float 0 or 1 [B,C].
 Shape letters: B images, C classes or labels.
 """
 
@@ -12,7 +12,7 @@ from .. import InputError
 
 
 def top1(logits: Tensor, y: Tensor) -> Tensor:
-    """Return the share of images [B,C] whose largest logit is the label's."""
+    """Return the share of images whose largest logit [B,C] is that of the label."""
     return (logits.argmax(1) == y).float().mean()
 
 
@@ -23,21 +23,21 @@ def top5(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def mean_per_class(logits: Tensor, y: Tensor) -> Tensor:
-    """Return the accuracy of each class, averaged over the classes that have an image."""
+    """Return the accuracy of each class, averaged over the classes with an image."""
     hit = (logits.argmax(1) == y).float()
     zeros = torch.zeros(logits.shape[1], device=logits.device)
     count, hits = (
         zeros.index_add(0, y, torch.ones_like(hit)),
         zeros.index_add(0, y, hit),
-    )  # no bincount: it waits
+    )  # bincount would wait for the device
     present = count > 0
     return torch.where(present, hits / count.clamp(min=1), 0).sum() / present.sum()
 
 
 def auroc(logits: Tensor, y: Tensor) -> Tensor:
-    """Return the mean area under the ROC curve of the classes or labels that have one.
+    """Return the mean area under the ROC curve of the classes or labels that have a curve.
 
-    Where none has one it is 0.5, as of a guess.
+    If none has a curve it is 0.5, the value of a guess.
     """
     area = areas(logits, y)
     valid = ~area.isnan()
@@ -47,8 +47,7 @@ def auroc(logits: Tensor, y: Tensor) -> Tensor:
 def areas(logits: Tensor, y: Tensor) -> Tensor:
     """Return the area under the ROC curve of each class against the rest, or of each label [C].
 
-    Without a positive or a negative image there is no curve: nan. Ties count half (the
-    Mann-Whitney form).
+    Without a positive or a negative image there is no curve: nan. Ties count half (Mann-Whitney).
     """
     score, positive = logits.double(), y.bool()
     if y.ndim == 1:
@@ -63,7 +62,7 @@ def areas(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def _ranks(score: Tensor) -> Tensor:
-    """Rank each column [B,C] from 1, ties by their mean rank."""
+    """Return the rank of each value within its column [B,C], from 1; ties have their mean rank."""
     ordered = score.T.contiguous()
     sorted_ = ordered.sort(1).values
     below = torch.searchsorted(sorted_, ordered, right=False)
@@ -75,14 +74,14 @@ SCORES = {"top1": top1, "top5": top5, "mean_per_class": mean_per_class, "auroc":
 
 
 def of_scored(logits: Tensor, y: Tensor, scored: list[int]) -> tuple[Tensor, Tensor]:
-    """Keep the scored labels, for a score, where images have several; class numbers stay as they are."""
+    """Return logits and labels of the scored labels, if images have several; class numbers are unchanged."""
     return (logits, y) if y.ndim == 1 else (logits[:, scored], y[:, scored])
 
 
 def check_score(setting: str, name: str, multi_label: bool) -> None:
-    """Check that a score has a meaning.
+    """Check that a score fits the labels.
 
-    Raises: InputError for all but AUROC where images have several labels.
+    Raises: InputError for other scores than AUROC if images have several labels.
     """
     if multi_label and name != "auroc":
         raise InputError(
@@ -91,7 +90,7 @@ def check_score(setting: str, name: str, multi_label: bool) -> None:
 
 
 def classification_loss(logits: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
-    """Return the cross-entropy, or where images have several labels the labels' mean of the binary one.
+    """Return the cross-entropy; if images have several labels, the mean binary cross-entropy over labels.
 
     Args:
         logits: [B,C].

@@ -1,10 +1,10 @@
-"""Source pre-training: the run that the other methods start from, made once and shared.
+"""Source pre-training: its weights are the start of the other methods; it runs once and is shared.
 
 Source: Zhu et al. (arXiv 1908.11406), section 3, equation 3, first case; with class weights it is
 the specialist pre-training of Ngiam et al. (arXiv 1811.07056), section 3.
-Departs from: with published weights (`pretrained=true`, `checkpoint=PATH`) the shared pre-training fits
-only a source head, on the frozen encoder, so that the encoder stays the published one; a specialist
-trains the whole network.
+Departs from: with published weights (`pretrained=true`, `checkpoint=PATH`) the shared pre-training trains
+only a source head on the frozen encoder, so the encoder keeps the published weights; a specialist trains the
+whole network.
 """
 
 from dataclasses import dataclass, field
@@ -18,25 +18,27 @@ from .base import Method, Metrics, Problem, train_step
 
 
 class Matcher(StrEnum):
-    """How source images are drawn by weight."""
+    """The way to sample source images by weight (Ngiam et al., section 3)."""
 
-    same = auto()
-    elastic = auto()
+    same = auto()  # with replacement
+    elastic = auto()  # a subset without replacement, then epochs of it
 
 
 @dataclass
 class Config:
-    """Which images, from where, and what is trained."""
+    """Settings of source pre-training."""
 
-    class_weights: list[float] = field(default_factory=list)  # of each source class; empty: as they come
-    matcher: Matcher = Matcher.same
-    num_samples: int = 0  # elastic: size of the set that is drawn without replacement; 0: half
-    generalist: str = ""  # digest of the pre-training to start from; empty: random weights
-    head_only: bool = False
+    class_weights: list[float] = field(
+        default_factory=list
+    )  # weight of each source class in sampling; empty: no weights
+    matcher: Matcher = Matcher.same  # sampling with (same) or without (elastic) replacement
+    num_samples: int = 0  # matcher=elastic: number of sampled images; 0: half of the source
+    generalist: str = ""  # digest of the pre-training whose weights it starts from; empty: random weights
+    head_only: bool = False  # train the source head only
 
 
 class Pretrain(Method[Config]):
-    """A classifier of the source; what it is judged by is the source's own holdout."""
+    """A classifier of the source, evaluated on the source's holdout."""
 
     title = "Source pre-training"
     paper = "arXiv 1908.11406"
@@ -55,7 +57,7 @@ class Pretrain(Method[Config]):
         self.optimizer = self.recipe.make_optimizer(self.net)
 
     def _stream(self, problem: Problem, config: Config) -> Any:
-        """Open the stream: by epochs, with replacement, or by epochs of a drawn subset."""
+        """Return the source stream: epochs, samples with replacement, or epochs of a sampled subset."""
         source, batch_size = problem.source, self.recipe.batch_size
         assert source is not None
         if not config.class_weights:
@@ -73,7 +75,7 @@ class Pretrain(Method[Config]):
 
     @classmethod
     def label(cls, config: Config) -> str:
-        """Tell a specialist from the shared pre-training."""
+        """Return the row's name: a specialist, or the shared pre-training."""
         return "Specialist pre-training" if config.class_weights else cls.title
 
     def predict(self, x: Tensor) -> Tensor:
@@ -82,14 +84,14 @@ class Pretrain(Method[Config]):
 
 
 def drawn_without_replacement(weight_N: Tensor, num_samples: int, seed: int) -> Tensor:
-    """Draw images one after another by weight; once a class is used up, its mass moves on.
+    """Return the rows of images sampled by weight without replacement, in ascending order.
 
-    The order of exponential keys is that of successive draws (Efraimidis & Spirakis 2006).
+    Sorting exponential keys equals successive draws (Efraimidis & Spirakis 2006).
 
     Args:
-        weight_N: weight of each image [N], zero for never.
-        num_samples: how many at most; 0: half of the images.
-        seed: of the draw.
+        weight_N: weight of each image; zero: never sampled.
+        num_samples: most images; 0: half of them.
+        seed: equal seeds give equal samples.
     """
     generator = torch.Generator().manual_seed(seed)
     key_N = torch.empty(len(weight_N), dtype=torch.double).exponential_(generator=generator) / weight_N

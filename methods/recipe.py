@@ -1,4 +1,4 @@
-"""The recipe: what all methods of a comparison share, so that only the method differs."""
+"""The recipe: training settings that all methods of a comparison share."""
 
 import math
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from torch import nn
 
 
 class Schedule(StrEnum):
-    """How the learning rate goes."""
+    """Learning rate schedules."""
 
     warmup_cosine = auto()  # linear warm-up, then cosine decay to zero
     milestones = auto()  # drops to a tenth at `recipe.milestones`
@@ -17,21 +17,21 @@ class Schedule(StrEnum):
 
 
 class OptimizerName(StrEnum):
-    """Optimizers that a recipe may name."""
+    """Optimizers."""
 
     sgd = auto()
     adam = auto()
 
 
 class Precision(StrEnum):
-    """Number format of forward passes; weights stay in float32."""
+    """Number formats of forward passes; weights are float32."""
 
     fp32 = auto()
     bf16 = auto()
 
 
 class MeanStd(StrEnum):
-    """Mean and deviation that pixels are normalized by."""
+    """Mean and standard deviation of the normalization of pixels."""
 
     imagenet = auto()  # mean and deviation of ImageNet
     half = auto()  # 0.5 and 0.5, for pixels from -1 to 1
@@ -40,7 +40,7 @@ class MeanStd(StrEnum):
 
 
 class TestCrops(StrEnum):
-    """The crops of an image that its test logits are averaged over."""
+    """Crops of an image over which test logits are averaged."""
 
     central = auto()  # the central crop
     ten = auto()  # corners and center, and their mirror images; five crops if flips change a label
@@ -48,7 +48,7 @@ class TestCrops(StrEnum):
 
 @dataclass
 class Recipe:
-    """What all methods of a comparison share, so that only the method differs.
+    """Training settings that all methods of a comparison share.
 
     Defaults: the L2TL paper, appendix A (Inception-V3).
     """
@@ -98,7 +98,7 @@ class Recipe:
         return self.lr * 0.5 * (1 + math.cos(math.pi * (t - warmup) / max(1, self.steps - warmup)))
 
     def make_optimizer(self, net: nn.Module, decay_biases: bool | None = None) -> torch.optim.Optimizer:
-        """Make the optimizer of a network's trainable parameters."""
+        """Build the optimizer of a network's trainable parameters; `decay_biases` overrides the recipe's."""
         biases = self.decay_biases if decay_biases is None else decay_biases
         decayed: list[nn.Parameter] = []
         plain: list[nn.Parameter] = []

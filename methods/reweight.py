@@ -1,12 +1,11 @@
-"""Learning to reweight: joint training, where each source image counts as its gradient helps the holdout.
+"""Learning to reweight: joint training with source image weights from the holdout's gradient.
 
 Source: Ren, Zeng, Yang, Urtasun: Learning to Reweight Examples for Robust Deep Learning (arXiv 1803.09050),
 equations 4 to 9 and algorithm 1.
 
-Departs from: (1) the images weighed are the source's, and the target's loss is added with weight 1;
-(2) the step that is only thought has source images alone, as their weights in it are zero: the gradients
-are compared where the network is; (3) where the holdout is trained on (`protocol=trainval`), other batches
-of the target judge.
+Departs from: (1) the weighted images are the source's, and the target's loss is added with weight 1; (2) the
+unrolled step uses source images only, with weights of zero: the gradients are compared at the network's
+present weights; (3) if the holdout is trained on (`protocol=trainval`), other batches of the target judge.
 
 Shape letters: B images of a batch, S source classes.
 """
@@ -25,9 +24,9 @@ from .metrics import classification_loss
 
 @dataclass
 class Config:
-    """How much the source counts."""
+    """Settings of learning to reweight."""
 
-    scale: float = 1.0  # of the source loss, whose weights sum to one
+    scale: float = 1.0  # weight of the source loss; image weights sum to one
 
     def resolved(self) -> "Config":
         """Check the range. Raises: InputError."""
@@ -58,11 +57,11 @@ class Reweight(Method[Config]):
 
     @classmethod
     def why_incompatible(cls, problem: Problem) -> str:
-        """Refuse what has no second derivatives."""
+        """Return a reason for a network without second derivatives."""
         return why_no_second_derivative(problem)
 
     def step(self, t: int) -> Metrics:
-        """Weigh the source images, then train on them and on the target's."""
+        """Compute the weights of source images, then train on them and on the target."""
         with timed("data"):
             (x_S, y_S), (x_T, y_T) = next(self.source), next(self.target)
         with timed("source"), twice_differentiable():
@@ -81,7 +80,7 @@ class Reweight(Method[Config]):
         return {"loss": target_loss.detach(), "source_loss": source_loss.detach(), "kept": kept, **judged}
 
     def weigh(self, loss_B: Tensor) -> tuple[Tensor, Metrics]:
-        """Return the source images weights [B] that sum to one, or are all zero where none helps."""
+        """Return source image weights [B] that sum to one, or all zero if no image helps; and metrics."""
         with timed("data"):
             x, y = next(self.holdout)
         with timed("policy"), twice_differentiable():
@@ -94,9 +93,9 @@ class Reweight(Method[Config]):
 
     @classmethod
     def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
-        """Count both halves, and the holdout's."""
+        """Count the images of a step: source and target are trained on, the holdout judges."""
         return 2 * batch_size, batch_size
 
     def class_weights(self) -> Tensor | None:
-        """Average the weights of each class's images so far [S]; 1 is an image's equal share of a batch."""
+        """Return the mean weight of each class's images so far [S]; 1 is the uniform weight."""
         return self.total_S / self.count_S.clamp(min=1)

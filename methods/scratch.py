@@ -1,7 +1,8 @@
 """From scratch: the same training as fine-tuning, from random weights.
 
 Source: the row "Random Init" of Zhu et al. (arXiv 1908.11406), table 6.
-Departs from: nothing. At an equal budget; more steps would narrow the gap (`recipe.steps`).
+Departs from: nothing. The number of steps is that of the other methods; more would narrow the gap
+(`recipe.steps`).
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ class Config:
 
 
 class Scratch(Method[Config]):
-    """What the target images give alone."""
+    """Training on the target from random weights."""
 
     title = "From scratch"
     paper = "arXiv 1908.11406"

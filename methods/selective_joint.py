@@ -1,12 +1,12 @@
-"""Selective joint fine-tuning: joint training with the source images that look like the target's, low down.
+"""Selective joint fine-tuning: joint training with source images of similar low-level features.
 
 Source: Ge, Yu: Borrowing Treasures from the Wealthy: Deep Transfer Learning through Selective Joint
 Fine-Tuning (arXiv 1702.08690), sections 3.1 to 3.3.
 
 Departs from: (1) an image is described by the mean and deviation of each channel of the encoder's first two
-stages, compared by the cosine, where the paper has histograms of AlexNet's or Gabor filters' responses and
-a divergence; (2) rounds divide the recipe's steps evenly, and a target image that is still misclassified
-takes as many neighbors again, where the paper also asks how sure the network is.
+stages, compared by the cosine, where the paper has histograms of AlexNet's or Gabor filters' responses and a
+divergence; (2) rounds divide the recipe's steps evenly, and a target image that is still misclassified gets
+as many neighbors again, where the paper also uses the network's confidence.
 
 Shape letters: T target images, K neighbors, F numbers that describe an image, B images of a batch.
 """
@@ -26,11 +26,11 @@ from .networks.network import Network
 
 @dataclass
 class Config:
-    """How many source images are taken, and how much they count."""
+    """Settings of selective joint fine-tuning."""
 
-    num_neighbors: int = 10  # of each target image, at first and more with each round
-    num_rounds: int = 3
-    scale: float = 1.0  # of the source loss
+    num_neighbors: int = 10  # source images of each target image; hard images get as many more a round
+    num_rounds: int = 3  # rounds of the selection, evenly over the steps
+    scale: float = 1.0  # weight of the source loss
 
     def resolved(self) -> "Config":
         """Check the ranges. Raises: InputError."""
@@ -39,7 +39,7 @@ class Config:
 
 
 class SelectiveJoint(Method[Config]):
-    """Source images next to the target's, more of them for the images that stay hard."""
+    """Source images nearest to the target's, more of them for hard target images."""
 
     title = "Selective joint fine-tuning"
     paper = "arXiv 1702.08690"
@@ -65,19 +65,19 @@ class SelectiveJoint(Method[Config]):
         return "it needs classes, and target images have several labels" if problem.target.multi_label else ""
 
     def prepare(self) -> None:
-        """Find the neighbors of each target image, and start with the nearest."""
+        """Find the neighbors of each target image, and select the nearest."""
         most = self.neighbors_TK.shape[1]
         found = nearest(self.net, self.target.split, self.source.whole, most, self.recipe.batch_size)
         self.neighbors_TK.copy_(found)
         self.take()
 
     def take(self) -> None:
-        """Train on the union of what each target image takes."""
+        """Select the union of the target images' neighbors."""
         is_taken_TK = torch.arange(self.neighbors_TK.shape[1]) < self.taken_T[:, None]
         self.source.choose(self.neighbors_TK[is_taken_TK].unique())
 
     def step(self, t: int) -> Metrics:
-        """Train on the next batch of both; at the start of a round hard images take more neighbors."""
+        """Train on the next batches; at the start of a round add neighbors of hard images."""
         starts = {r * self.recipe.steps // self.config.num_rounds for r in range(1, self.config.num_rounds)}
         if t in starts:
             self.taken_T += self.config.num_neighbors * self.misclassified()
@@ -88,7 +88,7 @@ class SelectiveJoint(Method[Config]):
         return {**metrics, "num_chosen": torch.tensor(float(len(self.source.rows)))}
 
     def misclassified(self) -> Tensor:
-        """Return which target images the network gets wrong [T]."""
+        """Return which target images are misclassified [T]."""
         self.net.eval()
         with torch.no_grad():
             batches = self.target.split.batches(self.recipe.batch_size)
@@ -98,18 +98,18 @@ class SelectiveJoint(Method[Config]):
 
     @classmethod
     def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
-        """Count both halves."""
+        """Count the images of a step: both batches are trained on."""
         return 2 * batch_size, 0
 
     def class_weights(self) -> Tensor | None:
-        """Return the share of each class's images that is trained on."""
+        """Return the share of each source class's images that is selected [S]."""
         labels, num_classes = self.source.whole.labels.cpu(), self.source.whole.num_classes
         taken, there = (torch.bincount(y, minlength=num_classes) for y in (labels[self.source.rows], labels))
         return taken / there.clamp(min=1)
 
 
 def nearest(net: Network, target: Split, source: Split, num: int, batch_size: int) -> Tensor:
-    """Find the rows of the source images nearest to each target image, from the nearest on [T,K]."""
+    """Return the rows of the source images nearest to each target image, in order [T,K]."""
     was_training = net.training
     net.eval()
     with torch.no_grad():
@@ -131,6 +131,6 @@ def nearest(net: Network, target: Split, source: Split, num: int, batch_size: in
 
 
 def described(net: Network, x: Tensor) -> Tensor:
-    """Describe images by each channel's mean and deviation at the first two stages [B,F]."""
+    """Return mean and standard deviation of each channel of the first two stages [B,F]."""
     maps = [m.float() for m in net.stages(x)[:2]]
     return torch.cat([part for m in maps for part in (m.mean((2, 3)), m.std((2, 3), correction=0))], dim=1)

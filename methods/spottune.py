@@ -1,13 +1,13 @@
-"""SpotTune: for each image, a policy takes every block of the encoder as it was, or as it is fine-tuned.
+"""SpotTune: a policy selects, for each image and block, the pre-trained or the fine-tuned block.
 
 Source: Guo, Shi, Kumar, Grauman, Rosing, Feris: SpotTune: Transfer Learning through Adaptive Fine-tuning
-(arXiv 1811.08737); constants and what lies outside of blocks as in the released code (`gyhui14/spottune`).
+(arXiv 1811.08737); constants and layers outside of blocks as in the released code (`gyhui14/spottune`).
 Departs from: (1) any encoder: a block is a module of several layers that images pass one after another
 (`blocks.py`), where the paper has the residual blocks of a ResNet; (2) the policy sees images at 64 px at
-most, through four pairs of convolutions, where the paper has a ResNet of three blocks; (3) the recipe says
-optimizer and schedule for both, with the policy's rate and weight decay beside it. Not followed, of the
-released code: the norms of frozen blocks go on training; noise is drawn in the test too, where here the
-likelier copy is taken; an error in the schedule leaves one of its three drops of the rate.
+most, through four pairs of convolutions, where the paper has a ResNet of three blocks; (3) the recipe's
+optimizer and schedule serve both, with a learning rate and weight decay for the policy. Not followed, of the
+released code: the norms of frozen blocks are trained; noise is added in the test too, where here the likelier
+block is used; an error in the schedule leaves one of its three drops of the learning rate.
 
 Shape letters: B images, N blocks.
 """
@@ -34,11 +34,11 @@ POLICY_SIDE = 64  # px; the paper's images have 64 to 72
 
 @dataclass
 class Config:
-    """How choices are made, and how the policy is trained."""
+    """Settings of SpotTune."""
 
-    temperature: float = 5.0  # of the relaxed choice that gradients see
-    policy_rate: float = 0.1  # of the recipe's learning rate: .01 to .1
-    policy_weight_decay: float = 1e-3
+    temperature: float = 5.0  # temperature of the Gumbel softmax in the gradient
+    policy_rate: float = 0.1  # learning rate of the policy, as a share of recipe.lr
+    policy_weight_decay: float = 1e-3  # weight decay of the policy
 
     def resolved(self) -> "Config":
         """Check the ranges. Raises: InputError."""
@@ -48,7 +48,7 @@ class Config:
 
 
 class SpotTune(Method[Config]):
-    """Fine-tuning that is decided anew for each image and block."""
+    """Fine-tuning that is decided for each image and block."""
 
     title = "SpotTune"
     paper = "arXiv 1811.08737"
@@ -66,18 +66,18 @@ class SpotTune(Method[Config]):
 
     @property
     def router(self) -> "Router":
-        """Return what chooses: a part of the network."""
+        """The router, a module of the network."""
         router: Any = self.net.router
         return router
 
     @classmethod
     def why_incompatible(cls, problem: Problem) -> str:
-        """Refuse a backbone without blocks."""
+        """Return a reason for a backbone without blocks."""
         found = blocks_of(problem.network(pretrained=False), problem)
         return "" if found else "it needs blocks that images pass in turn, and the backbone has none"
 
     def step(self, t: int) -> Metrics:
-        """Choose for the next target batch; train what was chosen, and the choice."""
+        """Train the selected blocks and the policy on the next target batch."""
         with timed("data"):
             x, y = next(self.target)
         with timed("policy"):
@@ -91,22 +91,22 @@ class SpotTune(Method[Config]):
         return {"loss": loss.detach(), "tuned_share": tuned_BN.detach().mean()}
 
     def routed(self, x: Tensor, tuned_BN: Tensor) -> Tensor:
-        """Return target logits [B,C_T] by the blocks that were chosen."""
+        """Return target logits [B,C_T] with the selected blocks."""
         with self.router.taking(tuned_BN):
             return self.net.target(x)
 
     def predict(self, x: Tensor) -> Tensor:
-        """Return target logits [B,C_T] by the likelier copy of each block."""
+        """Return target logits [B,C_T] with the likelier copy of each block."""
         return self.routed(x, self.router.choose(x))
 
     @classmethod
     def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
-        """Count the frozen copies twice: forward, and the gradients that pass back through them."""
+        """Count the frozen copies twice as judged: forward pass, and gradient through them."""
         return batch_size, 2 * batch_size
 
 
 class Router(nn.Module):
-    """Frozen copies of blocks, and the policy that chooses between them and the blocks themselves."""
+    """Frozen copies of blocks, and the policy that selects between them and the trained blocks."""
 
     def __init__(self, blocks: list[nn.Module], temperature: float) -> None:
         super().__init__()
@@ -119,9 +119,9 @@ class Router(nn.Module):
             block.forward = partial(self._mixed, place, block.forward)
 
     def choose(self, x: Tensor) -> Tensor:
-        """Choose for images [B,3,H,W] which blocks are the tuned ones: 0 or 1 [B,N].
+        """Return the selection for images [B,3,H,W]: 1 for the fine-tuned block, 0 for the frozen one [B,N].
 
-        In training the choice is drawn, with the gradient of its relaxed form; else it is the likelier one.
+        In training it is sampled, with the gradient of the Gumbel softmax; else the likelier one is selected.
         """
         logits = self.policy(F.adaptive_avg_pool2d(x, min(POLICY_SIDE, x.shape[-1]))).unflatten(1, (-1, 2))
         if self.training:
@@ -130,7 +130,7 @@ class Router(nn.Module):
 
     @contextmanager
     def taking(self, tuned_BN: Tensor) -> Iterator[None]:
-        """Let the blocks follow a choice [B,N] for the time of a pass."""
+        """Apply a selection [B,N] to the forward passes inside."""
         self.tuned_BN = tuned_BN
         try:
             yield
@@ -138,7 +138,7 @@ class Router(nn.Module):
             self.tuned_BN = None
 
     def _mixed(self, place: int, tuned: Callable[..., Tensor], *given: Any, **named: Any) -> Tensor:
-        """Stand in for a block: run both copies, and give each image the one that was chosen."""
+        """Run both copies of a block, and return the selected output of each image."""
         assert self.tuned_BN is not None
         of_tuned, of_frozen = tuned(*given, **named), self.frozen[place](*given, **named)
         share = self.tuned_BN[:, place].to(of_tuned.dtype).view(-1, *[1] * (of_tuned.ndim - 1))
@@ -146,7 +146,7 @@ class Router(nn.Module):
 
 
 def blocks_of(net: Network, problem: Problem) -> list[nn.Module]:
-    """Find the blocks of a network's encoder by the way of two images; it is back in training mode then."""
+    """Return the blocks of a network's encoder, found with two images; sets training mode."""
     x, _ = next(problem.target.batches(2))
     found = find_blocks(net.eval().encoder, x)
     net.train()

@@ -1,9 +1,9 @@
-"""StochNorm: fine-tuning in which each channel is normalized by running or by batch statistics, at random.
+"""StochNorm: fine-tuning that normalizes each channel by running or by batch statistics, at random.
 
 Source: Kou, You, Long, Wang: Stochastic Normalization (NeurIPS 2020); `probability` as in the released code
 (`thuml/StochNorm`).
-Departs from: nothing. Not followed: a library version (`thuml/Transfer-Learning-Library`) hands the
-probability over in the place of another argument, so that it has no effect there.
+Departs from: nothing. Not followed: a library version (`thuml/Transfer-Learning-Library`) passes the
+probability in the position of another argument, so it has no effect there.
 
 Shape letters: C channels.
 """
@@ -21,9 +21,9 @@ from .base import Method, Metrics, Problem, check_ranges, train_step
 
 @dataclass
 class Config:
-    """How often a channel takes the batch's statistics."""
+    """Settings of StochNorm."""
 
-    probability: float = 0.5  # 1: plain fine-tuning
+    probability: float = 0.5  # probability of batch statistics, 0 to 1; 1: plain fine-tuning
 
     def resolved(self) -> "Config":
         """Check the range. Raises: InputError."""
@@ -32,7 +32,7 @@ class Config:
 
 
 class StochNorm(Method[Config]):
-    """Two branches of every batch norm, one of which is drawn for each channel and pass."""
+    """Two branches of every batch norm; one is sampled for each channel and pass."""
 
     title = "StochNorm"
     paper = "NeurIPS 2020"
@@ -51,26 +51,26 @@ class StochNorm(Method[Config]):
 
     @classmethod
     def why_incompatible(cls, problem: Problem) -> str:
-        """Refuse a network without batch norms."""
+        """Return a reason for a network without batch norms."""
         norms = problem.network(pretrained=False).norms
         return "" if norms else "it needs batch norms, and the backbone has none"
 
     def step(self, t: int) -> Metrics:
-        """Train on the next target batch, with branches drawn anew."""
+        """Train on the next target batch, with newly sampled branches."""
         self.generator.manual_seed(derive_seed(self.seed, "branches", t))
         return train_step(self.net.target, self.target, self.optimizer, self.recipe.lr_at(t))
 
 
 class Stochastic(_BatchNorm):
-    """A batch norm with a second branch in training mode; evaluation is as before."""
+    """A batch norm with a second branch in training mode; evaluation does not change."""
 
     probability: float
     generator: torch.Generator
 
     def forward(self, x: Tensor) -> Tensor:
-        """MeanStd each channel by the batch's statistics with `probability`, else by the running ones.
+        """Normalize each channel by batch statistics with `probability`, else by running ones.
 
-        The running branch sees the statistics from before this batch; the batch's branch moves them.
+        The running branch uses the statistics from before this batch; the other branch updates them.
         """
         if not self.training:
             return super().forward(x)
@@ -80,7 +80,7 @@ class Stochastic(_BatchNorm):
         return torch.where(by_batch, super().forward(x), running)
 
     def _by_running(self, x: Tensor) -> Tensor:
-        """MeanStd as in evaluation mode, by a copy: the originals move before the backward pass."""
+        """Normalize as in evaluation mode, by copies: the originals change before the backward pass."""
         own = self._buffers
         self._buffers = {name: None if b is None else b.clone() for name, b in own.items()}
         self.training = False
@@ -91,6 +91,6 @@ class Stochastic(_BatchNorm):
 
 
 def make_stochastic(norm: Any, probability: float, generator: torch.Generator) -> None:
-    """Turn a batch norm, or a subclass of one, into its stochastic form where it stands."""
+    """Change the class of a batch norm, or of a subclass of one, to its stochastic form."""
     norm.__class__ = type(f"Stochastic{type(norm).__name__}", (Stochastic, type(norm)), {})
     norm.probability, norm.generator = probability, generator

@@ -1,13 +1,13 @@
-"""UOT: joint training on the target and on the source classes that optimal transport finds near it.
+"""UOT: joint training on the target and on the source classes nearest to it by optimal transport.
 
 Source: Liu, Xu, Xu, Qian, Li, Ji, Chan, Jin: Improved Fine-Tuning by Better Leveraging Pre-Training
 Data (NeurIPS 2022); constants from its released code (`ziquanliu/NeurIPS2022_UOT_fine_tuning`).
 
-Departs from: (1) a share of the source's classes is kept, a tenth, which is the 100 of ImageNet's
-1,000; (2) source and target go through the network one after the other, with norms by domain
-(`bn=shared` shares them), not as one batch; (3) the source head starts as it was pre-trained, not from
-random weights; (4) one learning rate for encoder and heads, by the recipe. Not followed: the released
-code picks its best epoch on the images that it then reports.
+Departs from: (1) a tenth of the source's classes is kept, which is the paper's 100 of ImageNet's 1,000; (2)
+source and target go through the network one after the other, with norms by domain (`bn=shared` shares them),
+not as one batch; (3) the source head starts as it was pre-trained, not from random weights; (4) one learning
+rate for encoder and heads, by the recipe. Not followed: the released code picks its best epoch on the images
+that it then reports.
 
 Shape letters: S source classes, T target classes.
 """
@@ -23,16 +23,16 @@ from .base import Method, Metrics, Problem, check_ranges, classed_source
 from .components.class_means import best_classes, class_means
 from .components.joint import Chosen, joint_step
 
-TEMPERATURE = 0.1  # of the cost
+TEMPERATURE = 0.1  # temperature of the cost
 ENTROPY, SOURCE_RELAXED, TARGET_RELAXED = 1.0, 1.0, 100.0
 
 
 @dataclass
 class Config:
-    """How much of the source is kept, and how much its loss counts."""
+    """Settings of UOT selection."""
 
-    kept_share: float = 0.1  # of the source classes
-    scale: float = 0.3  # of the source loss
+    kept_share: float = 0.1  # share of the source classes that is kept, 0 to 1
+    scale: float = 0.3  # weight of the source loss
 
     def resolved(self) -> "Config":
         """Check the ranges. Raises: InputError."""
@@ -41,7 +41,7 @@ class Config:
 
 
 class UOT(Method[Config]):
-    """Source classes by unbalanced optimal transport to the target's class means."""
+    """Source classes selected by unbalanced optimal transport to the target's class means."""
 
     title = "UOT selection"
     paper = "NeurIPS 2022"
@@ -65,12 +65,12 @@ class UOT(Method[Config]):
         return "it needs classes, and target images have several labels" if problem.target.multi_label else ""
 
     def prepare(self) -> None:
-        """Choose the source classes to train on."""
+        """Select the source classes."""
         self.weight_S.copy_(best_classes(self.importance(), self.config.kept_share))
         self.source.choose_classes(self.weight_S)
 
     def importance(self) -> Tensor:
-        """Transport the source's class means to the target's: the mass that each class sends [S]."""
+        """Return the mass of each source class [S] in the transport to the target's class means."""
         size = self.recipe.batch_size
         mean_S, count_S = class_means(self.net, self.source.whole, size)
         mean_T, count_T = class_means(self.net, self.target.split, size)
@@ -79,14 +79,14 @@ class UOT(Method[Config]):
         return plan_ST.sum(1).where(count_S > 0, -inf)
 
     def step(self, t: int) -> Metrics:
-        """Train on the next batch of the target and of the chosen classes."""
+        """Train on the next batches of the target and of the selected classes."""
         weigh = lambda loss_B, y: self.config.scale * loss_B.mean()  # noqa: E731
         rate = self.recipe.lr_at(t)
         return joint_step(self.net, self.target, self.source, self.optimizer, rate, weigh)
 
     @classmethod
     def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
-        """Count both halves."""
+        """Count the images of a step: both batches are trained on."""
         return 2 * batch_size, 0
 
     def class_weights(self) -> Tensor | None:
@@ -95,7 +95,7 @@ class UOT(Method[Config]):
 
 
 def unbalanced_plan(cost_ST: Tensor, mass_S: Tensor, mass_T: Tensor, tolerance: float = 1e-9) -> Tensor:
-    """Transport mass at low cost, where the marginals [S] and [T] may be missed at a price.
+    """Return the plan of unbalanced optimal transport [S,T] between masses [S] and [T].
 
     The plan P [S,T] minimizes <cost, P> + ENTROPY sum P (log P - 1) + SOURCE_RELAXED KL(P 1, mass_S)
     + TARGET_RELAXED KL(P^T 1, mass_T), found by scaling rows and columns in turn (Chizat et al. 2018).

@@ -23,6 +23,7 @@ RENAMED = {  # settings: their names in formats 1 and 2, and today's
     "recipe.warmup_share": "recipe.warmup_fraction",
     "method.normaliser": "method.normalizer",
     "method.num_neighbours": "method.num_neighbors",
+    "method.stabilised": "method.stabilized",
 }
 ROLES = ("run", "pretraining", "trial", "first_stage")
 METRICS = {"top1": "accuracy", "mean_per_class": "mean per-class accuracy", "auroc": "AUROC"}

@@ -186,7 +186,7 @@ def path_start(net: Network, tasks: list[Split], steps: int, seed: int, rate: fl
     optimizer = torch.optim.SGD(weights, RATE)
     for first in range(0, steps // HORIZON, META_BATCH):
         metric = Metric.length if is_leap else Metric.energy
-        path = PathGradient(weights, metric, stabilised=is_leap, with_loss=is_leap)
+        path = PathGradient(weights, metric, stabilized=is_leap, with_loss=is_leap)
         for i in range(first, first + META_BATCH):
             put(weights, start_P)
             for buffer, value in new:

@@ -1,4 +1,4 @@
-"""Mean features by class: what the similarity of source and target classes is measured on.
+"""Mean features of classes, and the selection of classes by a score.
 
 Shape letters: C classes, F features.
 """
@@ -12,11 +12,11 @@ from ..networks.network import Network
 
 
 def class_means(net: Network, split: Split, batch_size: int) -> tuple[Tensor, Tensor]:
-    """Average the features of each class's images, in evaluation mode and as central crops.
+    """Return the mean features of each class, in evaluation mode on central crops.
 
     Returns: means [C,F], zero for a class without an image, and numbers of images [C]; float64 on the CPU.
 
-    Raises: InputError when images have several labels, and so no class.
+    Raises: InputError if images have several labels.
     """
     if split.multi_label:
         raise InputError(f"the images of {split.name} have several labels; expected one class each")
@@ -34,7 +34,7 @@ def class_means(net: Network, split: Split, batch_size: int) -> tuple[Tensor, Te
 
 
 def best_classes(score_S: Tensor, share: float) -> Tensor:
-    """Keep a share of the classes, at least one: 1 for the highest finite scores, else 0 [S]."""
+    """Return 1 for the share of classes with the highest finite scores, at least one, else 0 [S]."""
     num_kept = max(1, round(share * len(score_S)))
     kept = score_S.argsort(descending=True, stable=True)[:num_kept]
     weight_S = torch.zeros(len(score_S))

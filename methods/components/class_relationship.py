@@ -1,4 +1,4 @@
-"""The relationship of target classes to source classes, learned from a source classifier's answers.
+"""The relationship of target classes to source classes, learned from a source classifier's probabilities.
 
 Shape letters: N images, S source classes, T target classes.
 """
@@ -15,24 +15,24 @@ STRENGTHS = [m * 10.0**e for e in range(-4, 4) for m in (1, 3)] + [1e4]  # C of 
 
 
 def mean_answers(p_NS: Tensor, y: Tensor, num_target: int) -> Tensor:
-    """Average the answers [N,S] over the images of each class [T,S]; zero for a class without one."""
+    """Return the mean of values [N,S] by class [T,S]; zero for a class without images."""
     total_TS = p_NS.new_zeros(num_target, p_NS.shape[1]).index_add(0, y, p_NS)
     return total_TS / torch.bincount(y, minlength=num_target).clamp(min=1)[:, None]
 
 
 def reverse_relation(p_NS: Tensor, y: Tensor, judged_NS: Tensor, judged_y: Tensor, num_target: int) -> Tensor:
-    """Learn p(source class | target class) [T,S] from a regression of target labels on source answers.
+    """Return p(source class | target class) [T,S], from a regression of labels on source probabilities.
 
     Args:
-        p_NS: answers for the images that it is fitted to, and `y` their labels.
-        y: labels [N].
-        judged_NS: answers for the images that choose its strength and calibrate it.
+        p_NS: source probabilities of the images of the fit.
+        y: their labels [N].
+        judged_NS: source probabilities of the images that select the strength and calibrate.
         judged_y: their labels.
         num_target: T.
     """
     best_TS, best = p_NS.new_zeros(num_target, p_NS.shape[1]), -1.0
     weight_TS = best_TS
-    for strength in STRENGTHS:  # each starts from the last; of equals the least regularized
+    for strength in STRENGTHS:  # each starts from the last; of equal ones the least regularized is kept
         weight_TS = logistic_regression(p_NS, y, strength, weight_TS)
         score = top1(judged_NS @ weight_TS.T, judged_y).item()
         if score >= best:
@@ -44,21 +44,21 @@ def reverse_relation(p_NS: Tensor, y: Tensor, judged_NS: Tensor, judged_y: Tenso
 
 
 def logistic_regression(p_NS: Tensor, y: Tensor, strength: float, start_TS: Tensor) -> Tensor:
-    """Find weights [T,S], no intercept, of the least strength * sum of losses + |weights|^2 / 2."""
+    """Return the weights [T,S], no intercept, that minimize strength * sum of losses + |weights|^2 / 2."""
     weight_TS = start_TS.clone().requires_grad_()
     price = 1 / (2 * strength * len(y))
     return _minimized(weight_TS, lambda w: F.cross_entropy(p_NS @ w.T, y) + price * w.square().sum())
 
 
 def calibration(logits: Tensor, y: Tensor) -> Tensor:
-    """Find the factor [] of logits [N,T] with which their loss is least."""
+    """Return the factor [] of logits [N,T] that minimizes their loss."""
     return _minimized(
         logits.new_ones((), requires_grad=True), lambda scale: F.cross_entropy(scale * logits, y)
     )
 
 
 def _minimized(start: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
-    """Follow L-BFGS from a leaf tensor to where a convex loss is least."""
+    """Return the minimum of a convex loss by L-BFGS, from a leaf tensor."""
     optimizer = torch.optim.LBFGS(
         [start], max_iter=200, tolerance_grad=1e-7, tolerance_change=1e-12, line_search_fn="strong_wolfe"
     )

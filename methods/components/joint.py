@@ -1,4 +1,4 @@
-"""Joint training on source and target: the step, and streams of chosen source images.
+"""Joint training on source and target: the step, and streams of selected source images.
 
 Shape letters: B images of a batch, N images of the source, S source classes.
 """
@@ -23,15 +23,15 @@ def joint_step(
     rate: float,
     weigh: Callable[[Tensor, Tensor], Tensor],
 ) -> Metrics:
-    """Take one step on the target's loss plus the source's, each in a forward pass of its own.
+    """Take one step on the sum of target and source loss, with separate forward passes.
 
     Args:
         net: with a source head.
-        target: its batches.
-        source: its batches.
-        optimizer: of the network.
+        target: target batches.
+        source: source batches.
+        optimizer: optimizer of the network.
         rate: learning rate.
-        weigh: brings the source losses [B] and labels [B] down to the loss that is added.
+        weigh: function from source losses [B] and labels [B] to the added loss [].
     """
     with timed("data"):
         (x_T, y_T), (x_S, y_S) = next(target), next(source)
@@ -46,9 +46,9 @@ def joint_step(
 
 
 class Chosen:
-    """Batches without end of chosen images of a split; the choice is saved with the place.
+    """Endless batches of selected images of a split; the state holds the selection.
 
-    Until something is chosen it draws from the whole split.
+    Before a selection it draws from the whole split.
     """
 
     def __init__(self, split: Split, batch_size: int, seed: int) -> None:
@@ -57,13 +57,13 @@ class Chosen:
         self.stream = split.stream(batch_size, seed)
 
     def choose(self, rows: Tensor) -> None:
-        """Draw from these rows [N] alone from now on; batches and images count on."""
+        """Draw from these rows [N] only from now on; the counts of batches and images continue."""
         before, self.rows = self.stream, rows
         self.stream = self.whole.subset(rows).stream(before.batch_size, self.seed)
         self.stream.load_state_dict(before.state_dict())
 
     def choose_classes(self, weight_S: Tensor) -> None:
-        """Draw from the classes that weigh more than nothing [S] alone."""
+        """Draw from the classes with a weight [S] above zero only from now on."""
         self.choose(torch.nonzero(weight_S.cpu()[self.whole.labels.cpu()] > 0)[:, 0])
 
     def __iter__(self) -> "Chosen":
@@ -74,14 +74,14 @@ class Chosen:
 
     @property
     def num_images(self) -> int:
-        """How many images were drawn."""
+        """Number of images drawn so far."""
         return self.stream.num_images
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the choice and the place."""
+        """Return the selection and the state of the stream."""
         return {"rows": self.rows.clone(), "stream": self.stream.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Choose again and go to the place."""
+        """Restore a state."""
         self.choose(state["rows"])
         self.stream.load_state_dict(state["stream"])

@@ -1,4 +1,4 @@
-"""Classification tasks cut from the classes of a split, for methods that learn over tasks."""
+"""Classification tasks from random classes of a split, for meta-learning."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -10,13 +10,13 @@ from ...datasets.base import Batch, Split, derive_seed
 
 
 class Tasks:
-    """Classification tasks without end: task k depends on the seed and on k alone.
+    """Endless classification tasks; task k depends on the seed and on k only.
 
     Args:
         split: the images, with one class each.
-        num_classes: of a task; at most half of the classes that have images.
-        batch_size: images a batch.
-        seed: equal seeds draw equal tasks.
+        num_classes: classes of a task; at most half of the classes with images.
+        batch_size: images of a batch.
+        seed: equal seeds give equal tasks.
     """
 
     def __init__(self, split: Split, num_classes: int, batch_size: int, seed: int) -> None:
@@ -27,15 +27,15 @@ class Tasks:
         self.num_images = 0
 
     def state_dict(self) -> dict[str, int]:
-        """Return how many tasks and images were drawn."""
+        """Return the numbers of tasks and images drawn so far."""
         return {"drawn": self.drawn, "num_images": self.num_images}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go to a saved place."""
+        """Restore a state."""
         self.drawn, self.num_images = state["drawn"], state["num_images"]
 
     def draw(self, num_batches: int) -> Iterator[Batch]:
-        """Draw the next task and go through batches of it; its labels count the chosen classes."""
+        """Yield batches of the next task; labels are numbers of its classes, from 0."""
         seed = derive_seed(self.seed, "task", self.drawn)
         order = torch.randperm(len(self.rows), generator=torch.Generator().manual_seed(seed))
         task = cut(self.split, [self.rows[c] for c in order[: self.num_classes].tolist()])
@@ -47,13 +47,13 @@ class Tasks:
 
 
 def rows_by_class(labels: Tensor) -> list[Tensor]:
-    """List the rows of each class [N] -> [n], in order."""
+    """Return the rows [n] of each class, given the labels [N]."""
     labels = labels.cpu()
     return list(labels.argsort(stable=True).split(labels.bincount().tolist()))
 
 
 def cut(split: Split, rows: Sequence[Tensor]) -> Split:
-    """Make a task of rows of a split: those of each class [n]; they become classes 0, 1, and so on."""
+    """Return a split of the rows [n] of each class; the classes get the labels 0, 1, ..."""
     task = split.subset(torch.cat(list(rows)))
     label = torch.arange(len(rows)).repeat_interleave(torch.tensor([len(r) for r in rows]))
     names = tuple(split.classes[int(split.labels[r[0]])] for r in rows)

@@ -1,4 +1,4 @@
-"""The path that weights take through a task, and the gradient of its length by where it began.
+"""Paths of gradient descent on tasks, and the gradient of their length in the initial weights.
 
 Source: Flennerhag, Moreno, Lawrence, Damianou: Transferring Knowledge across Learning Processes
 (arXiv 1812.01054), the meta-gradient and its stabilizer; the order of operations as in the released
@@ -19,35 +19,35 @@ from ..metrics import classification_loss
 
 
 class Metric(StrEnum):
-    """How far it is from one point of a path to the next."""
+    """The distance between neighboring points of a path."""
 
     length = auto()
     energy = auto()  # the squared length
 
 
 class PathGradient:
-    """Gathers, as paths are walked, the gradient of their summed length by their common start.
+    """The gradient of the summed length of paths in their common start, accumulated during training.
 
-    A point is (weights, loss), one more coordinate than weights. A segment's far end is held fixed,
-    and its near end moves as the start does: so each segment pulls the start on towards its far end.
+    A point is (weights, loss). The far end of a segment is a constant, and the near end moves with the start,
+    so each segment moves the start towards its far end.
 
     Args:
-        weights: what is trained.
-        metric: what is summed over segments.
-        stabilised: a loss that rises, as one of another batch may, counts as if it had fallen.
-        with_loss: whether the loss is a coordinate; without it, by energy, a path of n segments pulls
-            straight at its n-th point, which is Reptile.
+        weights: trained parameters.
+        metric: distance that is summed over segments.
+        stabilized: count a rise of the loss, as between batches, as a fall.
+        with_loss: whether the loss is a coordinate. Without it, and with energy, a path moves the start
+            straight towards its last point, which is Reptile.
     """
 
     def __init__(
         self,
         weights: Sequence[nn.Parameter],
         metric: Metric = Metric.length,
-        stabilised: bool = True,
+        stabilized: bool = True,
         with_loss: bool = True,
     ) -> None:
         self.weights, self.metric = weights, metric
-        self.stabilised, self.with_loss = stabilised, with_loss
+        self.stabilized, self.with_loss = stabilized, with_loss
         self.total_P = torch.zeros_like(flat(weights))
         self._last: tuple[Tensor, Tensor, Tensor] | None = None
 
@@ -61,7 +61,7 @@ class PathGradient:
         if self._last is not None:
             last_P, last_loss, slope_P = self._last
             move_P, rise = point_P - last_P, (loss - last_loss) * self.with_loss
-            if self.stabilised:
+            if self.stabilized:
                 rise = -rise.abs()
             pull_P = move_P + rise * slope_P
             if self.metric is Metric.length:
@@ -77,7 +77,7 @@ def walk(
     rate: float,
     path: PathGradient,
 ) -> Tensor:
-    """Train on a task's batches and add the way to a gradient: K-1 segments; gives the losses [K]."""
+    """Train on K batches of a task, add K-1 segments to a path gradient, and return the losses [K]."""
     path.begin()
     losses = []
     for x, y in batches:
@@ -90,12 +90,12 @@ def walk(
 
 
 def flat(weights: Sequence[Tensor]) -> Tensor:
-    """Copy weights into one vector [P]."""
+    """Return a copy of the weights as one vector [P]."""
     return torch.cat([w.detach().flatten() for w in weights])
 
 
 def flat_gradients(weights: Sequence[Tensor]) -> Tensor:
-    """Copy gradients into one vector [P]; zero where there is none."""
+    """Return a copy of the gradients as one vector [P]; zero for parameters without one."""
     return flat([torch.zeros_like(w) if w.grad is None else w.grad for w in weights])
 
 

@@ -1,19 +1,19 @@
-"""Blocks of an encoder: the modules of several layers that images pass one after another."""
+"""Blocks of an encoder: modules of several layers that are applied one after another."""
 
 from collections import defaultdict
 
 import torch
 from torch import Tensor, nn
 
-Calls = dict[nn.Module, list[tuple[object, object]]]  # what a module was given first, and what it gave
+Calls = dict[nn.Module, list[tuple[object, object]]]  # first input and output of each call
 
 
 def find_blocks(encoder: nn.Module, x: Tensor) -> list[nn.Module]:
-    """Find the blocks of an encoder by the way of images [B,3,H,W]; none where it has single layers alone.
+    """Return the blocks of an encoder, found by a pass of images [B,3,H,W]; none if it has no blocks.
 
-    A chain of modules is taken apart, as a stage of a ResNet into its residual blocks, until what is
-    left has a shortcut or consists of single layers. A block meets every image once, on its own: it is
-    called once, with a tensor [B,...], and gives one. The encoder should be in evaluation mode.
+    A chain of modules is divided, as a stage of a ResNet into its residual blocks, until a part has a
+    shortcut or consists of single layers. A block is called once, from one tensor [B,...] to another. The
+    encoder should be in evaluation mode.
     """
     calls: Calls = defaultdict(list)
     handles = [
@@ -29,7 +29,7 @@ def find_blocks(encoder: nn.Module, x: Tensor) -> list[nn.Module]:
 
 
 def _divided(module: nn.Module, calls: Calls) -> list[nn.Module]:
-    """Take a chain of blocks apart; gives the module itself where it is none."""
+    """Return the blocks of a chain, or the module itself if it is not a chain."""
     parts = _parts(module, calls)
     blocks = [part for part in parts if _num_layers(part) > 1]
     layers = [part for part in parts if _num_layers(part) == 1]
@@ -39,13 +39,13 @@ def _divided(module: nn.Module, calls: Calls) -> list[nn.Module]:
 
 
 def _parts(module: nn.Module, calls: Calls) -> list[nn.Module]:
-    """Return the outermost modules in a module that were called: a list of modules never is."""
+    """Return the outermost modules in a module that were called; a ModuleList never is."""
     found = [[child] if child in calls else _parts(child, calls) for child in module.children()]
     return [part for parts in found for part in parts]
 
 
 def _is_chain(module: nn.Module, parts: list[nn.Module], calls: Calls) -> bool:
-    """Return whether each part is given what the one before gave, from the module's input to its output."""
+    """Return whether each part's input is the output of the one before, from end to end of the module."""
     if any(len(calls[m]) != 1 for m in (module, *parts)):
         return False
     ((x, end),) = calls[module]
@@ -58,7 +58,7 @@ def _is_chain(module: nn.Module, parts: list[nn.Module], calls: Calls) -> bool:
 
 
 def _num_layers(module: nn.Module) -> int:
-    """Count the modules that hold weights themselves."""
+    """Return the number of modules with parameters."""
     return sum(bool(m._parameters) for m in module.modules())
 
 

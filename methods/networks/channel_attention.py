@@ -1,6 +1,6 @@
-"""Layers of an encoder: which maps stand for its stages, and what the loss is without one of their filters.
+"""Layers of an encoder's stages, and the loss without each of their filters.
 
-Shape letters: B images, C channels of a layer, G filters that are judged at once.
+Shape letters: B images, C channels of a layer, G filters in one forward pass.
 """
 
 from collections import Counter
@@ -15,15 +15,15 @@ from torch import Tensor, nn
 from ..metrics import classification_loss
 from .network import Network
 
-IMAGES_AT_ONCE = 512  # of a forward pass that judges filters
+IMAGES_AT_ONCE = 512  # images of a forward pass without filters
 
 
 def layers_of_stages(net: Network, x: Tensor, num_stages: int) -> list[str]:
-    """Name a layer for each of the encoder's last stages; fewer where it has fewer.
+    """Return the name of a layer for each of the encoder's last stages; fewer if it has fewer stages.
 
-    It is the last convolution that ran before the stage's map was made, of as many channels and no
-    fewer places; where there is none, as after branches side by side, the module that made the map.
-    Empty where maps are not the outputs of modules, as in a transformer.
+    It is the last convolution before the stage's map with as many channels and no fewer places; without one,
+    as after parallel branches, the module whose output is the map. Empty if maps are not outputs of modules, as
+    in a transformer.
     """
     ran: list[tuple[str, bool, Any]] = []
 
@@ -47,13 +47,13 @@ def _covers(out: Tensor, made: Tensor) -> bool:
 
 
 def modules_of(net: Network) -> list[str]:
-    """Name all modules of the encoder."""
+    """Return the names of all modules of the encoder."""
     return [name for name, _ in net.encoder.named_modules() if name]
 
 
 @contextmanager
 def hooked(net: Network, hooks: dict[str, Callable[..., Any]]) -> Iterator[None]:
-    """Let hooks see, or change, the outputs of modules of the encoder by name."""
+    """Register forward hooks, by the names of the encoder's modules, for the passes inside."""
     handles = [net.encoder.get_submodule(name).register_forward_hook(hook) for name, hook in hooks.items()]
     try:
         yield
@@ -63,7 +63,7 @@ def hooked(net: Network, hooks: dict[str, Callable[..., Any]]) -> Iterator[None]
 
 
 def features_and_maps(net: Network, layers: list[str], x: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Return features [B,F], and in float32 the maps [B,C,h,w] that the layers make on the way."""
+    """Return features [B,F], and the maps [B,C,h,w] of the layers in float32, from one pass."""
     maps: dict[str, Tensor] = {}
     keep = {name: lambda m, _, out, name=name: maps.update({name: out}) for name in layers}
     with hooked(net, keep):
@@ -73,9 +73,9 @@ def features_and_maps(net: Network, layers: list[str], x: Tensor) -> tuple[Tenso
 
 @torch.no_grad()
 def losses_without(net: Network, head: nn.Module, layer: str, x: Tensor, y: Tensor) -> Tensor:
-    """Return the loss of a batch without each filter of a layer in turn [C]: its channel is zero.
+    """Return the loss of a batch without each filter of a layer [C]: its channel is set to zero.
 
-    In evaluation mode. What comes before the layer is computed once.
+    The network should be in evaluation mode. Modules before the layer run once.
     """
     num_filters = features_and_maps(net, [layer], x)[1][0].shape[1]
     before = outputs_before(net, layer, x)
@@ -91,7 +91,7 @@ def losses_without(net: Network, head: nn.Module, layer: str, x: Tensor, y: Tens
 
 
 def outputs_before(net: Network, layer: str, x: Tensor) -> dict[str, Tensor]:
-    """Return what the modules that are done before a layer begins make of a batch; the outermost alone."""
+    """Return the outputs of the outermost modules that end before a layer begins."""
     done: dict[str, Tensor] = {}
     calls: Counter[str] = Counter()
     began: list[bool] = []
@@ -101,7 +101,7 @@ def outputs_before(net: Network, layer: str, x: Tensor) -> dict[str, Tensor]:
         if not began and isinstance(out, Tensor) and len(out) == len(x):
             for inner in [n for n in done if n.startswith(f"{name}.")]:
                 del done[inner]
-            done[name] = out.clone()  # what follows may change it in place
+            done[name] = out.clone()  # later modules may change it in place
 
     start = net.encoder.get_submodule(layer).register_forward_pre_hook(lambda *_: began.append(True))
     with hooked(net, {name: partial(note, name=name) for name in modules_of(net)}):
@@ -112,7 +112,7 @@ def outputs_before(net: Network, layer: str, x: Tensor) -> dict[str, Tensor]:
 
 @contextmanager
 def replayed(net: Network, outputs: dict[str, Tensor], times: int) -> Iterator[None]:
-    """Let modules give these outputs again, for so many copies of their batch, and compute nothing."""
+    """Replace modules by these outputs, repeated for so many copies of the batch, for the passes inside."""
     own = [(net.encoder.get_submodule(name).__dict__, out) for name, out in outputs.items()]
     for attributes, out in own:
         attributes["forward"] = lambda *_, out=out, **__: _copies(out, times)
@@ -128,6 +128,6 @@ def _copies(x: Tensor, times: int) -> Tensor:
 
 
 def attention_of(loss_C: Tensor) -> Tensor:
-    """Turn the losses without each filter into weights [C] that add up to one."""
+    """Return weights [C] with a sum of one, given the losses without each filter."""
     deviation = loss_C.std(correction=0).clamp(min=1e-12)
     return ((loss_C - loss_C.mean()) / deviation / 5).softmax(0)

@@ -1,6 +1,6 @@
-"""Encoders: two small ones of our own, and any model of timm by name, with published weights.
+"""Encoders: small ones for tests, those of L2TL's digits, and any timm model, with published weights.
 
-Shape letters: B images, F features. An encoder gives features [B,F], and has `num_features`,
+Shape letters: B images, F features. An encoder returns features [B,F], and has `num_features`,
 `forward_intermediates` (the last map and all), and `forward_head` (from the last map to features).
 """
 
@@ -18,9 +18,9 @@ from ..recipe import MeanStd
 from .tensor_files import misfits, read_tensors, some
 
 PAIRS_OF_CONVS = {"tiny": (8, 16, 32), "small": (16, 32, 64, 128)}
-MOST_CLASSES = 1_000_000  # of a head that is made for weights from outside
+MOST_CLASSES = 1_000_000  # most classes of a checkpoint's head
 DIGITS_CNNS = {"digits_cnn": ((32, 32), (512, 128)), "digits_cnn_2019": ((32, 64), (256,))}
-TAKEN = {  # arguments of timm that are not of the architecture; some read files
+TAKEN = {  # timm arguments that are not options of the architecture; some read files
     *(
         "num_classes",
         "pretrained",
@@ -32,11 +32,11 @@ TAKEN = {  # arguments of timm that are not of the architecture; some read files
     *("model_name", "scriptable", "exportable", "no_jit"),
 }
 OWN = (*PAIRS_OF_CONVS, *DIGITS_CNNS)
-FAMILY = {"mobilenetv1_025": "mobilenetv1_100"}  # models added to timm, and whose data config is theirs
+FAMILY = {"mobilenetv1_025": "mobilenetv1_100"}  # models added to timm, and the model with their data config
 
 
 class SmallEncoder(nn.Module):
-    """Pairs of 3x3 convolutions at several widths, for images of 16 to 64 px."""
+    """Stages of two 3x3 convolutions, for images of 16 to 64 px."""
 
     def __init__(self, widths: tuple[int, ...] = PAIRS_OF_CONVS["small"]) -> None:
         super().__init__()
@@ -59,11 +59,11 @@ class SmallEncoder(nn.Module):
         return x, taps
 
     def forward_head(self, last: Tensor) -> Tensor:
-        """Return features [B,F] of the last map [B,F,h,w]."""
+        """Return features [B,F], given the last map [B,F,h,w]."""
         return last.mean((2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images [B,3,H,W] to features [B,F]."""
+        """Return features [B,F] of images [B,3,H,W]."""
         return self.forward_head(self.forward_intermediates(x)[0])
 
 
@@ -76,7 +76,7 @@ def _conv_norm(wide: int, out: int, stride: int = 1) -> tuple[nn.Module, ...]:
 
 
 class DigitsCNN(nn.Module):
-    """The network of L2TL's released digits experiment, for 32 px; no norms, no dropout in effect."""
+    """The network of L2TL's released digits experiment, for 32 px; no norms, no active dropout."""
 
     def __init__(self, widths: tuple[int, ...], hidden: tuple[int, ...]) -> None:
         super().__init__()
@@ -103,23 +103,23 @@ class DigitsCNN(nn.Module):
         return x, taps
 
     def forward_head(self, last: Tensor) -> Tensor:
-        """Return features [B,F] of the last map."""
+        """Return features [B,F], given the last map."""
         return self.hidden(last.flatten(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images [B,3,32,32] to features [B,F]."""
+        """Return features [B,F] of images [B,3,32,32]."""
         return self.forward_head(self.convs(x))
 
 
 @cache
 def _timm() -> Any:
-    """Import timm, which takes seconds that planning does not need, and add a model to it."""
+    """Import timm, which takes seconds, and register one more model."""
     import timm
     from timm.models.efficientnet import _gen_mobilenet_v1
 
     @timm.models.register_model
     def mobilenetv1_025(pretrained: bool = False, **options: Any) -> nn.Module:
-        """Build MobileNetV1 at a quarter of its width: timm has the family, but no name for it."""
+        """Build MobileNetV1 at a quarter of its width; timm has other widths only."""
         if pretrained:
             raise InputError("backbone=mobilenetv1_025: timm has no weights of it; give checkpoint=PATH")
         return _gen_mobilenet_v1("mobilenetv1_100", 0.25, **options)
@@ -128,7 +128,7 @@ def _timm() -> Any:
 
 
 def _timm_with(backbone: str) -> Any:
-    """Import timm and see that it knows a backbone. Raises: InputError with the nearest names."""
+    """Return timm, checked to know a backbone. Raises InputError with the nearest names."""
     timm = _timm()
     if not timm.is_model(backbone):
         near = difflib.get_close_matches(backbone, [*OWN, *timm.list_models()], n=5)
@@ -136,19 +136,19 @@ def _timm_with(backbone: str) -> Any:
         raise InputError(f"backbone={backbone}: neither 'small' nor a timm model{hint}")
     try:
         timm.get_pretrained_cfg(backbone)
-    except RuntimeError as error:  # a tag, as in resnet50.tv_in1k, that the model has not
+    except RuntimeError as error:  # a tag, as in resnet50.tv_in1k, that the model does not have
         tags = ", ".join(timm.list_pretrained(f"{backbone.partition('.')[0]}.*"))
         raise InputError(f"backbone={backbone}: no such weights; expected one of {tags}") from error
     return timm
 
 
 def data_config(backbone: str) -> tuple[int, float, MeanStd | None] | None:
-    """Look up how timm prepares a backbone's images in training; no model is built.
+    """Return timm's preprocessing of a backbone; no model is built.
 
-    Returns: image size, share of the central crop, and normalization, None for one that no
-    recipe names; or None as a whole for a backbone that is not timm's.
+    Returns: image size, share of the central crop, and normalization, None for one without a name in
+    `MeanStd`; or None for a backbone that is not in timm.
 
-    Raises: InputError for an unknown model, or one whose images are not square.
+    Raises: InputError for an unknown model, or one with images that are not square.
     """
     if backbone in OWN:
         return None
@@ -164,13 +164,13 @@ def data_config(backbone: str) -> tuple[int, float, MeanStd | None] | None:
 def build_encoder(
     backbone: str, pretrained: bool, checkpoint: str | None, options: Mapping[str, Any]
 ) -> tuple[nn.Module, nn.Linear | None]:
-    """Make an encoder, and the classifier that its weights came with, if any.
+    """Build an encoder; return it and the classifier of its published weights, if any.
 
     Args:
         backbone: `small`, `tiny`, `digits_cnn`, or any model that timm knows.
-        pretrained: take timm's weights.
-        checkpoint: take a state dict of the whole model from this file instead.
-        options: further arguments of timm's model, as `pad_type=same`.
+        pretrained: load timm's weights.
+        checkpoint: load a state dict of the whole model from this file instead.
+        options: further arguments of the timm model, as `pad_type=same`.
 
     Raises: InputError for an unknown model, a missing file, or weights that do not fit.
     """
@@ -228,7 +228,7 @@ def _read(checkpoint: str) -> dict[str, Tensor]:
 
 
 def _num_classes(state: Mapping[str, Tensor]) -> int:
-    """Read the classes off the last tensor, which is the classifier's in timm's models; 0 for none."""
+    """Return the number of classes, from the last tensor: in timm models the classifier's; 0 for none."""
     name, last = list(state.items())[-1]
     if last.ndim and len(last) > MOST_CLASSES:
         raise InputError(

@@ -1,4 +1,4 @@
-"""The network under test: an encoder, a source head and a target head, with norms by domain.
+"""The network: an encoder, a source head and a target head, with norm statistics by domain.
 
 Shape letters: B images, F features, C_S source classes, C_T target classes.
 """
@@ -18,14 +18,14 @@ class Network(nn.Module):
     """An encoder with a head for each domain.
 
     Args:
-        encoder: gives features [B,F] and has `num_features`, or `head_hidden_size` where F differs
-            from it, and `forward_intermediates`.
+        encoder: returns features [B,F]; has `num_features`, or `head_hidden_size` if F differs from it, and
+            `forward_intermediates`.
         num_source: C_S; 0 for no source head.
         num_target: C_T; 0 for no target head.
-        split_norms: the source keeps running statistics of its own, so that the target is
-            judged with statistics of target images alone (the paper's footnote 2 allows it).
-        autocast: dtype that forward passes run in, or None.
-        head_init_std: spread of a new head's weights; its bias is zero.
+        split_norms: separate running statistics for the source, so the target is evaluated with statistics of
+            target images only (allowed by footnote 2 of the L2TL paper).
+        autocast: dtype of forward passes; None: float32.
+        head_init_std: standard deviation of a new head's weights; its bias is zero.
     """
 
     encoder: Any
@@ -43,7 +43,7 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.__dict__["_run"] = encoder  # what is called; not a second submodule: `compile` replaces it
+        self.__dict__["_run"] = encoder  # not a second submodule; `compile_encoder` replaces it
         self.autocast = autocast
         features: int = getattr(encoder, "head_hidden_size", None) or encoder.num_features
         self.source_head = _head(features, num_source, head_init_std)
@@ -52,38 +52,38 @@ class Network(nn.Module):
         self.source_statistics = nn.ModuleList(_Statistics(m) for m in self.norms if split_norms)
 
     def source(self, x: Tensor) -> Tensor:
-        """Images [B,3,H,W] to source logits [B,C_S] in float32."""
+        """Return source logits [B,C_S] of images [B,3,H,W] in float32."""
         return self.source_head(self.source_features(x)).float()
 
     def source_features(self, x: Tensor) -> Tensor:
-        """Source images [B,3,H,W] to features [B,F] in float32, by the source's own norms."""
+        """Return features [B,F] of source images [B,3,H,W] in float32, with the source's norm statistics."""
         with self._source_norms():
             return self.features(x)
 
     def target(self, x: Tensor) -> Tensor:
-        """Images [B,3,H,W] to target logits [B,C_T] in float32."""
+        """Return target logits [B,C_T] of images [B,3,H,W] in float32."""
         return self.target_head(self.features(x)).float()
 
     def features(self, x: Tensor) -> Tensor:
-        """Images [B,3,H,W] to features [B,F] in float32."""
+        """Return features [B,F] of images [B,3,H,W] in float32."""
         with torch.autocast(x.device.type, self.autocast) if self.autocast else nullcontext():
             return self._run(x).float()
 
     def stages(self, x: Tensor) -> list[Tensor]:
-        """Tap the encoder after every stage: maps [B,C,h,w], from the first to the last."""
+        """Return the map [B,C,h,w] of every stage, from the first to the last."""
         return self.encoder.forward_intermediates(x)[1]
 
     def tapped(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return features [B,F] and the map [B,C,h,w] of every stage, of one pass and in float32."""
+        """Return features [B,F] and the map [B,C,h,w] of every stage, from one pass, in float32."""
         with torch.autocast(x.device.type, self.autocast) if self.autocast else nullcontext():
             last, maps = self.encoder.forward_intermediates(x)
             feature_BF = self.encoder.forward_head(last)
         return feature_BF.float(), [m.float() for m in maps]
 
     def adopt(self, pretrained: Mapping[str, Tensor]) -> None:
-        """Start from a source-pre-trained network's state: encoder, source head, norms of both domains.
+        """Load encoder, source head and norms of both domains from a pre-trained network's state.
 
-        Raises: ValueError that names a layer that does not fit.
+        Raises: ValueError with the name of a layer that does not fit.
         """
         own, given = (
             {k: v for k, v in state.items() if not k.startswith("target_head")}
@@ -101,7 +101,7 @@ class Network(nn.Module):
 
     @contextmanager
     def _source_norms(self) -> Iterator[None]:
-        """Swap in the source's running statistics for the time of a pass."""
+        """Use the source's running statistics inside."""
         pairs = list(zip(self.norms, self.source_statistics, strict=False))
         self._swap(pairs)
         try:
@@ -116,7 +116,7 @@ class Network(nn.Module):
 
 
 class _Statistics(nn.Module):
-    """A second set of running statistics beside a norm's own."""
+    """A second set of running statistics of a norm."""
 
     def __init__(self, norm: nn.Module) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ def _head(features: int, num_classes: int, std: float) -> nn.Module:
 
 @contextmanager
 def frozen_statistics(net: Network) -> Iterator[None]:
-    """MeanStd by batch statistics without moving the running ones."""
+    """Normalize by batch statistics inside, without an update of the running ones."""
     for norm in net.norms:
         norm.track_running_stats = False
     try:

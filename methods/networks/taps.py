@@ -1,4 +1,4 @@
-"""Taps: what the layers of a frozen encoder make of images, as one vector for each layer.
+"""Taps: one vector an image from each layer of a frozen encoder.
 
 Shape letters: B images, C channels, F features of a layer.
 """
@@ -18,18 +18,18 @@ from .network import Network
 
 
 class Taps:
-    """The layers of an encoder that give vectors, from the first to the features, in the order they run.
+    """The tapped layers of an encoder, in the order they run, and its features.
 
     Args:
-        net: whose encoder is tapped, in evaluation mode.
-        x: images [B,3,H,W], two or more, by which the layers are found.
-        all_layers: tap what each convolution and linear layer is given too, not what blocks give alone.
-        target_size: about how many values to keep of a layer's map; 0: one for each channel.
+        net: a network in evaluation mode; its encoder is tapped.
+        x: two or more images [B,3,H,W], for finding the layers.
+        all_layers: tap the inputs of convolutions and linear layers too, not only the outputs of blocks.
+        target_size: number of values of a layer after pooling, about; 0: one a channel.
     """
 
     def __init__(self, net: Network, x: Tensor, *, all_layers: bool = False, target_size: int = 0) -> None:
         self.net, self.target_size = net, target_size
-        net.__dict__["_run"] = net.encoder  # not compiled: layers are tapped on the way
+        net.__dict__["_run"] = net.encoder  # not compiled: hooks read the layers
         blocks = {id(block) for block in find_blocks(net.encoder, x)}
         self.names = [
             name
@@ -40,7 +40,7 @@ class Taps:
         self.widths = [vector.shape[1] for vector in self(x)]
 
     def _of_their_own(self, x: Tensor) -> list[str]:
-        """Name the layers whose values are neither the images, nor another layer's, nor the features."""
+        """Return the names of layers whose values differ from the images, other layers and the features."""
         seen: dict[str, Tensor] = {}
         feature_BF = self._run(x, seen.setdefault)
         names, values = [], [x]
@@ -54,13 +54,13 @@ class Taps:
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> list[Tensor]:
-        """Images [B,3,H,W] to the vectors [B,F] of the layers, and the encoder's features behind them."""
+        """Return the vectors [B,F] of the layers, then the encoder's features, for images [B,3,H,W]."""
         vectors: dict[str, Tensor] = {}
         feature_BF = self._run(x, lambda name, value: vectors.setdefault(name, self.vector(name, value)))
         return [*(vectors[name] for name in self.names), feature_BF]
 
     def _run(self, x: Tensor, see: Callable[[str, Tensor], Any]) -> Tensor:
-        """Show what each layer is given, or each block gives, and give the features."""
+        """Call `see` with the input of each layer or the output of each block; return the features."""
 
         def hook(module: nn.Module, given: tuple[Any, ...], out: Any, name: str) -> None:
             value = given[0] if is_layer(module) else out
@@ -71,7 +71,7 @@ class Taps:
             return self.net.features(x)
 
     def vector(self, name: str, value: Tensor) -> Tensor:
-        """Pool a layer's value [B,F], [B,T,C], [B,C,h,w] or [B,h,w,C] to a vector [B,F] in float32."""
+        """Return a layer's value [B,F], [B,T,C], [B,C,h,w] or [B,h,w,C], pooled to [B,F] in float32."""
         module = self.net.encoder.get_submodule(name)
         of_block = not is_layer(module) and getattr(self.net.encoder, "output_fmt", "NCHW") == "NHWC"
         if value.ndim == 3 or isinstance(module, nn.Linear) or of_block:
@@ -80,15 +80,15 @@ class Taps:
 
 
 def is_layer(module: nn.Module) -> bool:
-    """Tell a convolution or a linear layer, of which the input is tapped."""
+    """Return whether a module is a convolution or a linear layer; its input is tapped."""
     return isinstance(module, nn.Conv2d | nn.Linear)
 
 
 def pooled(value: Tensor, target_size: int) -> Tensor:
-    """Average a map [B,C,h,w], or a sequence [B,C,T], over windows that leave about `target_size` values.
+    """Return a map [B,C,h,w] or sequence [B,C,T], averaged over windows to about `target_size` values [B,F].
 
-    Over all places where there are as many channels or more. Places that fill no window are left out.
-    Gives [B,F].
+    It is averaged over all places if there are at least as many channels. Places outside of full windows are
+    left out.
     """
     if value.ndim == 2:
         return value
@@ -101,8 +101,8 @@ def pooled(value: Tensor, target_size: int) -> Tensor:
 
 
 def unit_vectors(vectors: Iterable[Tensor], weights: Iterable[Tensor]) -> Tensor:
-    """Weigh the features of each layer by [F], or by one number [1], and put unit vectors side by side [B,·].
+    """Return the weighted vectors of all layers, each scaled to unit length, concatenated [B,·].
 
-    A vector of zeros remains one.
+    The weights of a layer are [F] or [1]. A vector of zeros stays zero.
     """
     return torch.cat([F.normalize(v * w) for v, w in zip(vectors, weights, strict=True)], dim=1)

@@ -1,4 +1,4 @@
-"""Read files of tensors as if their author were hostile: nothing in them is run, and none unfolds."""
+"""Read tensor files from untrusted sources: no code in them runs, and none decompresses beyond its size."""
 
 import errno
 import zipfile
@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-DOS_FOLDER = 0x10  # of an entry's attributes
+DOS_FOLDER = 0x10  # bit of a zip entry's attributes
 
 
 def read_tensors(path: Path, device: str | torch.device = "cpu") -> Any:
-    """Read what `torch.save` wrote of plain values and tensors, or a `.safetensors` file.
+    """Read a file by `torch.save` with plain values and tensors, or a `.safetensors` file.
 
-    Raises: ValueError that says in a few words why it cannot be read; OSError.
+    Raises: ValueError with a short reason; OSError.
     """
     if path.suffix == ".safetensors":
         return _safe(path, device)
@@ -30,7 +30,7 @@ def read_tensors(path: Path, device: str | torch.device = "cpu") -> Any:
 
 
 def tensors_in(content: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
-    """List the tensors of nested mappings and lists by name, as `optimizer.state.0`."""
+    """Yield the tensors of nested mappings and lists with their names, as `optimizer.state.0`."""
     if isinstance(content, Tensor):
         yield path, content
     elif isinstance(content, Mapping):
@@ -42,7 +42,7 @@ def tensors_in(content: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 def misfits(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
-    """Say of each layer how its weights in `state` differ from its own; empty where all fit."""
+    """Return how the tensors of `state` differ in names and shapes from a model's own; empty if all fit."""
     words = [f"{name} is missing" for name in own if name not in state]
     words += [
         f"{name} has shape {list(state[name].shape)}, expected {list(tensor.shape)}"
@@ -53,7 +53,7 @@ def misfits(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]
 
 
 def some(words: list[str]) -> str:
-    """Write the first few."""
+    """Return the first two, and the number of others, as text."""
     return "; ".join(words[:2]) + (f"; and {len(words) - 2} more" if len(words) > 2 else "")
 
 
@@ -68,16 +68,18 @@ def _safe(path: Path, device: str | torch.device) -> dict[str, Tensor]:
 
 
 def _check_packing(path: Path) -> None:
-    """Check that an archive is whole and no larger than its file: torch looks at neither, nor compresses."""
+    """Check that an archive is undamaged and uncompressed; torch checks neither, and never compresses."""
     with _named():
-        if not zipfile.is_zipfile(path):  # of before PyTorch 1.6, or nothing that torch reads
+        if not zipfile.is_zipfile(path):  # a format before PyTorch 1.6, or not a torch file
             return
         with zipfile.ZipFile(path) as archive:
             num_bytes = sum(entry.file_size for entry in archive.infolist())
             if folders := [
                 e.filename for e in archive.infolist() if e.is_dir() or e.external_attr & DOS_FOLDER
             ]:
-                raise ValueError(f"{folders[0]} is marked as a folder")  # torch would give what memory holds
+                raise ValueError(
+                    f"{folders[0]} is marked as a folder"
+                )  # torch would return uninitialized memory
             if num_bytes > path.stat().st_size:
                 raise ValueError(f"unfolds to {num_bytes:,} bytes")
             if damaged := archive.testzip():
@@ -86,12 +88,12 @@ def _check_packing(path: Path) -> None:
 
 @contextmanager
 def _named() -> Iterator[None]:
-    """Turn what a reader of damaged bytes raises, which may be of any kind, into a ValueError."""
+    """Convert any error of a reader of damaged bytes to a ValueError."""
     try:
         yield
     except Exception as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
-            raise  # the disk's, not the bytes'
+            raise  # an error of the disk, not of the content
         raise ValueError(_reason(error)) from error
 
 

@@ -97,7 +97,7 @@ def test_the_meta_gradient_is_the_slope_of_the_loss_after_real_steps(nesterov):
     batch = next(method.target)
     teacher_maps = method.maps(method.teacher, batch[0])
     weights = method.weigh([teacher_maps[m] for m, _ in method.pairs])
-    loss = method.look_ahead(teacher_maps, weights, *batch)
+    loss = method.unrolled_loss(teacher_maps, weights, *batch)
     loss.backward(inputs=list(method.weigh.parameters()))
 
     state = method.state_dict()
@@ -123,7 +123,7 @@ def test_looking_ahead_leaves_all_as_it_is():
     x, y = next(method.target)
     maps = method.maps(method.teacher, x)
     before = copy.deepcopy(method.state_dict())
-    loss = method.look_ahead(maps, method.weigh([maps[m] for m, _ in method.pairs]), x, y)
+    loss = method.unrolled_loss(maps, method.weigh([maps[m] for m, _ in method.pairs]), x, y)
     loss.backward(inputs=list(method.weigh.parameters()))
     after = method.state_dict()
     for part in ("net", "bridges"):
