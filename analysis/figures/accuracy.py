@@ -70,7 +70,7 @@ def accuracy_figure(runs: pd.DataFrame, look: dict[str, Style], score_name: str)
 
 
 def accuracy_means(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the data of the accuracy figure: label, mean score in percent and its interval, the best first."""
+    """Return the data of the figure: label, mean score in percent and its interval, the best first."""
     rows = []
     for label, group in runs.groupby("label"):
         score, low, high = mean_interval(100 * group["score"].to_numpy())

@@ -142,6 +142,6 @@ def test_each_image_goes_into_the_page_by_itself(written):
 def test_class_pictures_in_words(written):
     text = class_images.class_pictures_alternative(class_images.read_pictures(written), weights_of(), 2)
     assert text == (
-        "5 images of the target birds next to images of classes of imagenet. Highest weights: bee 0.95 ± 0.07,"
-        " oak 0.60 ± 0.14; lowest: sea 0.05 ± 0.07, cup 0.30 ± 0.14."
+        "5 images of the target birds next to images of classes of imagenet. Highest weights: bee 0.95 ±"
+        " 0.07, oak 0.60 ± 0.14; lowest: sea 0.05 ± 0.07, cup 0.30 ± 0.14."
     )
