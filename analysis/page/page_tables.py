@@ -179,7 +179,7 @@ def across_grid(known: Sequence[Comparison]) -> Table | None:
         "targets",
         "interquartile mean, %",
         "fine-tuning there, %",
-        "probability that a run scores above a run of fine-tuning",
+        "probability of improvement",
     ]
     columns = ["method", "num_targets", "interquartile_mean", "of_fine_tuning", "probability_of_improvement"]
     frame = pd.DataFrame([[row[0].text, *(cell.value for cell in row[1:])] for row in rows], columns=columns)

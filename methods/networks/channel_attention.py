@@ -22,8 +22,8 @@ def layers_of_stages(net: Network, x: Tensor, num_stages: int) -> list[str]:
     """Return the name of a layer for each of the encoder's last stages; fewer if it has fewer stages.
 
     It is the last convolution before the stage's map with as many channels and no fewer places; without one,
-    as after parallel branches, the module whose output is the map. Empty if maps are not outputs of modules, as
-    in a transformer.
+    as after parallel branches, the module whose output is the map. Empty if maps are not outputs of modules,
+    as in a transformer.
     """
     ran: list[tuple[str, bool, Any]] = []
 
