@@ -36,7 +36,12 @@ html_theme_options = {
     "navbar_end": ["theme-switcher"],
     "footer_start": ["copyright"],
     "footer_end": [],
-    "secondary_sidebar_items": ["page-toc"],
+    "secondary_sidebar_items": {  # none on the pages of results, whose tables are wide
+        **{f"{part}/*": ["page-toc"] for part in ("tutorial", "how-to", "reference", "explanation")},
+        "results/*": [],
+        "dependencies": [],
+        "index": [],
+    },
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }

@@ -8,13 +8,24 @@ Shape letters: B images, F features.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from .base import Method, Metrics, Problem, check_ranges, timed, update
 from .metrics import classification_loss
 
 
-class FeatureDecay(Method):
+@dataclass
+class Config:
+    """Settings of feature decay: `method.<name>`, with their only defaults."""
+
+    weight: float = 0.01  # weight of the penalty
+
+    def resolved(self) -> "Config":
+        """Check the settings. Raises InputError if a value is out of range."""
+        check_ranges(self, {"weight": (0, 1e6)})
+        return self
+
+
+class FeatureDecay(Method[Config]):
     """Cross-entropy plus `weight` times the mean square of the features."""
 
     title = "Feature decay"
@@ -22,18 +33,7 @@ class FeatureDecay(Method):
     kind = "regularizer"
     data_parallel = True  # every loss is a mean over the batch
 
-    @dataclass
-    class Config:
-        """The settings `method.<name>`, with their only defaults."""
-
-        weight: float = 0.01  # weight of the penalty
-
-        def resolved(self) -> "FeatureDecay.Config":
-            """Check the settings. Raises InputError if a value is out of range."""
-            check_ranges(self, {"weight": (0, 1e6)})
-            return self
-
-    def __init__(self, problem: Problem, config: Any) -> None:
+    def __init__(self, problem: Problem, config: Config) -> None:
         self.config = config
         self.recipe = problem.recipe
         self.net = problem.network()  # starts from the shared source pre-training
