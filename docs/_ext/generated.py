@@ -193,7 +193,12 @@ def _cost_words(cls: type[Method]) -> str:
 def _paper(text: str) -> str:
     """Link the arXiv numbers and the pages of the docs that a text names."""
     text = re.sub(r"arXiv (\d{4}\.\d{4,5})", r"[arXiv \1](https://arxiv.org/abs/\1)", text)
-    return re.sub(r"\bdocs/([\w/-]+\.md)\b", r"[this page](../\1)", text)
+    return re.sub(r"\bdocs/([\w/-]+\.md)\b", lambda m: f"[{_page_name(m[1])}](../{m[1]})", text)
+
+
+def _page_name(path: str) -> str:
+    """Return the name of a page in words."""
+    return Path(path).stem.replace("-", " ")
 
 
 def commands() -> dict[str, Command]:
