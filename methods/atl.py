@@ -1,5 +1,6 @@
 """ATL-style (our reconstruction): a linear head on chosen layers of a frozen encoder.
 
+Use when: the target has few images per class, and training the encoder is too expensive.
 Source: the idea is that of Lee, Kvinge, Howland, New, Buckheit, Phillips, Skomski, Hibler, Corley,
 Hodas: Adaptive Transfer Learning: a simple but effective transfer learning (arXiv 2111.10937), whose
 abstract says that a set of feature maps, of hidden layers too, is chosen for the student's classifier.

@@ -1,5 +1,7 @@
 """Bi-Tuning: fine-tuning with two contrastive losses, of a projection and of the classifier's weights.
 
+Use when: the target has enough images per class for contrastive learning; a step costs a third more passes
+than fine-tuning.
 Source: Zhong, Wang, Kou, Wang, Long: Bi-tuning of Pre-trained Representations (arXiv 2011.06182), the two
 contrastive losses; constants as in the Transfer-Learning-Library (`thuml`).
 Departs from: (1) both losses see the queue as it was before the batch, where the library's loss of the

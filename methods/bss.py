@@ -1,5 +1,6 @@
 """BSS: fine-tuning that shrinks the smallest singular values of each batch's features.
 
+Use when: plain fine-tuning suffers from negative transfer with few images.
 Source: Chen, Wang, Fu, Long, Wang: Catastrophic Forgetting Meets Negative Transfer: Batch Spectral
 Shrinkage for Safe Transfer Learning (NeurIPS 2019), the penalty L_bss; `k` and `eta` as in the released
 code (`thuml/Batch-Spectral-Shrinkage`).

@@ -1,5 +1,6 @@
 """Co-Tuning: fine-tuning that also trains the source head, on target labels translated to source classes.
 
+Use when: the source head is available, and source and target classes are related.
 Source: You, Kou, Long, Wang: Co-Tuning for Transfer Learning (NeurIPS 2020), both ways to learn the
 category relationship; constants as in the released code (`thuml/CoTuning`).
 Departs from: (1) the reverse relationship is chosen and calibrated on the holdout, or on half of the target's

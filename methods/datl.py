@@ -1,5 +1,7 @@
 """DATL: pre-training on source images sampled by their classes' similarity to the target, then fine-tuning.
 
+Use when: the source is large and only a part of it resembles the target, and extra pre-training is
+affordable.
 Source: Ngiam, Peng, Vasudevan, Kornblith, Le, Pang: Domain Adaptive Transfer Learning with
 Specialist Models (arXiv 1811.07056), sections 3 and 4.
 Departs from: the specialist starts from the generalist and takes `specialist_share` of its steps

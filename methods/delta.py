@@ -1,5 +1,6 @@
 """DELTA: fine-tuning with a penalty on changes of feature maps, weighted by channel.
 
+Use when: a convolutional network is fine-tuned on few images.
 Source: Li, Xiong, Wang, Rao, Liu, Chen, Huan: DELTA: DEep Learning Transfer using Feature Map with
 Attention for Convolutional Networks (arXiv 1901.09229), section 3; constants as in the released code
 (`lixingjian/DELTA`).

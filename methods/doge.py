@@ -1,5 +1,6 @@
 """DoGE: joint training with weights of source classes by the agreement of their gradients and the target's.
 
+Use when: the useful part of the source is unknown, and a step may cost several backward passes.
 Source: Fan, Pagliardini, Jaggi: DoGE: Domain Reweighting with Generalization Estimation
 (arXiv 2310.15393), section 2, algorithm 1 for a target outside the mixture.
 

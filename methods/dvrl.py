@@ -1,5 +1,6 @@
 """DVRL: joint training on source images that an estimator selects; it learns from rewards.
 
+Use when: single source images, not classes, are mislabeled or useless. Compare it with `reweight`.
 Source: Yoon, Arik, Pfister: Data Valuation using Reinforcement Learning (arXiv 1909.11671), section 3,
 equations 2 to 6, algorithm 1; constants from its released code (google-research, `dvrl/`).
 

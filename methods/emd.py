@@ -1,5 +1,6 @@
 """EMD: pre-training on the source classes nearest to the target by earth mover's distance, then fine-tuning.
 
+Use when: the source is large, and a few of its classes resemble the target.
 Source: Cui, Song, Sun, Howard, Belongie: Large Scale Fine-Grained Categorization and Domain-Specific
 Transfer Learning (arXiv 1806.06193), section 4; the similarity's constants from its released code.
 

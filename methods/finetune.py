@@ -1,5 +1,6 @@
 """Fine-tuning: all weights of the source-pre-trained network are trained on the target.
 
+Use when: you want the reference. Run it in every comparison.
 Source: Zhu et al.: Learning to Transfer Learn (arXiv 1908.11406), sections 3 and A.
 Departs from: nothing.
 """

@@ -1,5 +1,6 @@
 """Gradient cosine: joint training that uses the source's gradient if it agrees with the target's.
 
+Use when: source images are available during training, and their loss may conflict with the target's.
 Source: Du, Czarnecki, Jayakumar, Farajtabar, Pascanu, Lakshminarayanan: Adapting Auxiliary Losses Using
 Gradient Similarity (arXiv 1812.02224), section 3, algorithms 1 (`weighted=true`) and 2 (unweighted).
 

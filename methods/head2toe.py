@@ -1,5 +1,6 @@
 """Head2Toe: a linear head on selected features of all layers of a frozen encoder.
 
+Use when: the encoder has to stay frozen, and the target differs from the source.
 Source: Evci, Dumoulin, Larochelle, Mozer: Head2Toe: Utilizing Intermediate Representations for Better
 Transfer Learning (arXiv 2201.03529); `kept_share` and `penalty` are the released code's defaults
 (`google-research/head2toe`), and as there the vectors are of unit length over the features in use.

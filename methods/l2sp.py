@@ -1,5 +1,6 @@
 """L2-SP: fine-tuning with weight decay towards the pre-trained weights, not towards zero.
 
+Use when: fine-tuning on few images overfits. It costs no extra passes.
 Source: Li, Grandvalet, Davoine: Explicit Inductive Bias for Transfer Learning with Convolutional
 Networks (arXiv 1802.01483), section 3, the penalty named L2-SP; `alpha` and `beta` as in the released
 code's script for Stanford Dogs (`holyseven/TransferLearningClassification`).

@@ -1,5 +1,6 @@
 """L2T-ww: training from random weights, with feature matching to a pre-trained network by learned weights.
 
+Use when: the target network has another architecture than the pre-trained one, and cost matters little.
 Source: Jang, Lee, Hwang, Shin: Learning What and Where to Transfer (arXiv 1905.05901), its algorithm;
 constants as in the released code (`alinlab/L2T-ww`).
 Departs from: (1) stages are the last four of any backbone, which in ResNets are the paper's; (2) optimizer,

@@ -1,5 +1,6 @@
 """L2TL: joint training on source and target, with a policy that learns a weight for each source class.
 
+Use when: you reproduce the paper, or the source has few classes. See docs/explanation/learned-weights.md.
 Source: Zhu, Arik, Yang, Pfister: Learning to Transfer Learn (arXiv 1908.11406), section 4, algorithm 1 and
 appendix A; the released code (google-research, `l2tl/`) as the presets `code_svhn` and `code_svhn_2019`.
 

@@ -1,5 +1,6 @@
 """Leap: fine-tuning from initial weights that are meta-learned on source tasks, for short gradient paths.
 
+Use when: you study meta-learned starts. It replaces source pre-training.
 Source: Flennerhag, Moreno, Lawrence, Damianou: Transferring Knowledge across Learning Processes
 (arXiv 1812.01054), the algorithm named Leap; constants of the Omniglot experiment in the released code
 (`amzn/metalearn-leap`), except for those below.

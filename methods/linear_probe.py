@@ -1,5 +1,6 @@
 """Linear probe: a linear head on the frozen encoder of the source-pre-trained network.
 
+Use when: the encoder has to stay frozen, or you want the cheapest baseline.
 Source: Alain & Bengio: Understanding intermediate layers (arXiv 1610.01644), as a baseline.
 Departs from: L-BFGS on cached features. Here the recipe's optimizer trains the head on augmented images, with
 the same number of steps as every other method.

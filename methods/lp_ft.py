@@ -1,5 +1,6 @@
 """LP-FT: a linear probe, then fine-tuning of all weights that starts from the probe's head.
 
+Use when: the test images may differ from the training images of the target.
 Source: Kumar, Raghunathan, Jones, Ma, Liang: Fine-Tuning can Distort Pretrained Features and
 Underperform Out-of-Distribution (arXiv 2202.10054), section 4; norms as in the released code's usual
 variant (`AnanyaKumar/transfer_learning`).

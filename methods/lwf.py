@@ -1,5 +1,6 @@
 """LwF: fine-tuning with distillation of the pre-trained network's source predictions on target images.
 
+Use when: the network has to keep its answers on source classes.
 Source: Li & Hoiem: Learning without Forgetting (arXiv 1606.09282), section 3, equation 2; `weight` and
 `temperature` as in the Transfer-Learning-Library (`thuml`), where the paper has 1 and 2.
 Departs from: the old network predicts on each training batch; the library stores its predictions once, for

@@ -1,5 +1,6 @@
 """Meta-learned class weights: joint training with source class weights from the holdout's gradient.
 
+Use when: the question is that of L2TL, and a step may cost second passes.
 Source: Shu, Xie, Yi, Zhao, Zhou, Xu, Meng: Meta-Weight-Net (arXiv 1902.07379), equations 3 to 5, algorithm 1.
 
 Departs from: (1) each source class has a weight, the sigmoid of a parameter, where the paper has a network

@@ -1,5 +1,6 @@
 """Source pre-training: its weights are the start of the other methods; it runs once and is shared.
 
+Use when: never by hand. The other methods run it when they need it.
 Source: Zhu et al. (arXiv 1908.11406), section 3, equation 3, first case; with class weights it is
 the specialist pre-training of Ngiam et al. (arXiv 1811.07056), section 3.
 Departs from: with published weights (`pretrained=true`, `checkpoint=PATH`) the shared pre-training trains

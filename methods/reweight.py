@@ -1,5 +1,6 @@
 """Learning to reweight: joint training with source image weights from the holdout's gradient.
 
+Use when: single source images are mislabeled or useless, and a step may cost second passes.
 Source: Ren, Zeng, Yang, Urtasun: Learning to Reweight Examples for Robust Deep Learning (arXiv 1803.09050),
 equations 4 to 9 and algorithm 1.
 

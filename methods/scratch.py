@@ -1,5 +1,6 @@
 """From scratch: the same training as fine-tuning, from random weights.
 
+Use when: you want to know what pre-training gains.
 Source: the row "Random Init" of Zhu et al. (arXiv 1908.11406), table 6.
 Departs from: nothing. The number of steps is that of the other methods; more would narrow the gap
 (`recipe.steps`).

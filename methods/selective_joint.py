@@ -1,5 +1,6 @@
 """Selective joint fine-tuning: joint training with source images of similar low-level features.
 
+Use when: single source images resemble target images in color and texture.
 Source: Ge, Yu: Borrowing Treasures from the Wealthy: Deep Transfer Learning through Selective Joint
 Fine-Tuning (arXiv 1702.08690), sections 3.1 to 3.3.
 

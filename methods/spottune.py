@@ -1,5 +1,7 @@
 """SpotTune: a policy selects, for each image and block, the pre-trained or the fine-tuned block.
 
+Use when: images of the target need different amounts of fine-tuning, and memory for a second encoder is
+available.
 Source: Guo, Shi, Kumar, Grauman, Rosing, Feris: SpotTune: Transfer Learning through Adaptive Fine-tuning
 (arXiv 1811.08737); constants and layers outside of blocks as in the released code (`gyhui14/spottune`).
 Departs from: (1) any encoder: a block is a module of several layers that images pass one after another

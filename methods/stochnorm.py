@@ -1,5 +1,6 @@
 """StochNorm: fine-tuning that normalizes each channel by running or by batch statistics, at random.
 
+Use when: the network has batch norms, and few target images give noisy statistics.
 Source: Kou, You, Long, Wang: Stochastic Normalization (NeurIPS 2020); `probability` as in the released code
 (`thuml/StochNorm`).
 Departs from: nothing. Not followed: a library version (`thuml/Transfer-Learning-Library`) passes the

@@ -1,5 +1,6 @@
 """UOT: joint training on the target and on the source classes nearest to it by optimal transport.
 
+Use when: the source is large, and you want a subset for joint training without a search.
 Source: Liu, Xu, Xu, Qian, Li, Ji, Chan, Jin: Improved Fine-Tuning by Better Leveraging Pre-Training
 Data (NeurIPS 2022); constants from its released code (`ziquanliu/NeurIPS2022_UOT_fine_tuning`).
 

@@ -8,6 +8,8 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from settings_source import Setting, sentence, settings, value_text
@@ -18,7 +20,7 @@ from transferbench.benchmarks.parser import COMMANDS, DATA, Command
 from transferbench.datasets import catalog as datasets
 from transferbench.methods import catalog as methods
 from transferbench.methods.base import Method
-from transferbench.methods.l2tl_policy.settings import PRESETS
+from transferbench.methods.l2tl_policy.settings import PRESETS, Preset
 from transferbench.methods.recipe import Recipe
 from transferbench.plain_yaml import read_yaml
 from transferbench.slurm.cluster import Cluster
@@ -43,8 +45,18 @@ def grouped_settings() -> dict[str, list[Setting]]:
 
 
 def method_settings(name: str) -> list[Setting]:
-    """Return a method's own settings."""
-    return settings(methods.load(name).Config, "method.")
+    """Return a method's own settings; what L2TL leaves to its preset has the default of that preset."""
+    found = settings(methods.load(name).Config, "method.")
+    if name != "l2tl":
+        return found
+    paper = {f"method.{key}": value_text(value) for key, value in PRESETS[Preset.paper].items()}
+    note = " Default: that of `method.preset`."
+    return [
+        replace(s, type=s.type.removesuffix(" or null"), default=paper[s.name], meaning=s.meaning + note)
+        if s.default == "null"
+        else s
+        for s in found
+    ]
 
 
 def settings_table(found: Iterable[Setting], anchor: str = "") -> str:
@@ -182,7 +194,12 @@ def _cost_words(cls: type[Method]) -> str:
 def _paper(text: str) -> str:
     """Link the arXiv numbers and the pages of the docs that a text names."""
     text = re.sub(r"arXiv (\d{4}\.\d{4,5})", r"[arXiv \1](https://arxiv.org/abs/\1)", text)
-    return re.sub(r"\bdocs/([\w/-]+\.md)\b", r"[this page](../\1)", text)
+    return re.sub(r"\bdocs/([\w/-]+\.md)\b", lambda m: f"[{_page_name(m[1])}](../{m[1]})", text)
+
+
+def _page_name(path: str) -> str:
+    """Return the name of a page in words."""
+    return Path(path).stem.replace("-", " ")
 
 
 def commands() -> dict[str, Command]:

@@ -177,5 +177,6 @@ def meaning_text(meaning: str, hint: Any) -> str:
 def sentence(text: str) -> str:
     """Return a comment as a sentence."""
     text = " ".join(text.split()).rstrip(".")
-    begins_with_word = text[:2].isalpha()  # a lone letter is a symbol, such as n
+    # A lone letter is a symbol, such as n; name=value is a setting.
+    begins_with_word = text[:2].isalpha() and "=" not in text.split(" ", 1)[0]
     return f"{text[:1].upper() if begins_with_word else text[:1]}{text[1:]}." if text else ""
