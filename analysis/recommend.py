@@ -33,17 +33,17 @@ class Candidate:
 
     @property
     def is_tested(self) -> bool:
-        """Whether its difference from fine-tuning has an interval over several seeds."""
+        """Return whether its difference from fine-tuning has an interval over several seeds."""
         return self.difference is not None and self.difference.is_tested
 
     @property
     def is_significant(self) -> bool:
-        """Whether it differs significantly from fine-tuning."""
+        """Return whether it differs significantly from fine-tuning."""
         return self.difference is not None and self.difference.outcome in ("above", "below")
 
     @property
     def is_above(self) -> bool:
-        """Whether it is significantly above fine-tuning."""
+        """Return whether it is significantly above fine-tuning."""
         return self.difference is not None and self.difference.outcome == "above"
 
     @property

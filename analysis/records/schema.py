@@ -177,7 +177,7 @@ def _text(value: Any) -> bool:
 
 
 def _real(value: Any) -> bool:
-    """Tell a number that may be unknown (NaN), but is not endless."""
+    """Return whether a value is a number that may be unknown (NaN), but is not infinite."""
     return isinstance(value, int | float) and not isinstance(value, bool) and not abs(value) > 1e100
 
 
@@ -268,7 +268,7 @@ def misfit(record: Mapping[str, Any], form: Mapping[str, Kind], inside: str = ""
 
 
 def _wrong(record: Mapping[str, Any]) -> str:
-    """Say what a record lacks; empty where it is whole."""
+    """Return what a record lacks; empty if it is whole."""
     form = FORM | (OF_A_RUN if record["role"] == "run" else {})
     if wrong := misfit(record, form):
         return wrong

@@ -33,7 +33,7 @@ class SuiteCell:
 
     @property
     def is_reference(self) -> bool:
-        """Whether this is the fine-tuning that the others of its comparison are compared with."""
+        """Return whether this is the fine-tuning that the others of its comparison are compared with."""
         return self.method == "finetune" and self.label == REFERENCE
 
 

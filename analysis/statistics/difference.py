@@ -32,22 +32,22 @@ class Difference:
 
     @property
     def has_interval(self) -> bool:
-        """Whether there is an interval."""
+        """Return whether there is an interval."""
         return not math.isnan(self.low)
 
     @property
     def is_tested(self) -> bool:
-        """Whether there are enough seeds for a conclusion: with one seed there is none."""
+        """Return whether there are enough seeds for a conclusion: with one seed there is none."""
         return self.num_seeds > 1 and self.has_interval
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether the interval excludes zero."""
+        """Return whether the interval excludes zero."""
         return self.has_interval and not self.low <= 0 <= self.high
 
     @property
     def is_significant(self) -> bool:
-        """Whether the interval excludes zero, also after Holm correction if there are several tests."""
+        """Return whether the interval excludes zero, also after Holm correction if there are several tests."""
         return self.excludes_zero and (self.num_compared == 1 or self.p_value_holm <= 1 - CONFIDENCE)
 
     @property

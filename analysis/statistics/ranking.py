@@ -37,17 +37,17 @@ class Stability:
 
     @property
     def is_known(self) -> bool:
-        """Whether there are two seeds to compare."""
+        """Return whether there are two seeds to compare."""
         return not math.isnan(self.overlap)
 
     @property
     def is_readable(self) -> bool:
-        """Whether seeds share by more than chance, and enough, to speak of single classes."""
+        """Return whether seeds share by more than chance, and enough, to speak of single classes."""
         return self.overlap_p_value <= 1 - CONFIDENCE and self.overlap >= READABLE * self.top
 
     @property
     def is_agreement(self) -> bool:
-        """Whether seeds agree by more than chance in either way; two tests share the 5 %."""
+        """Return whether seeds agree by more than chance in either way; two tests share the 5 %."""
         return 2 * min(self.overlap_p_value, self.correlation_p_value) <= 1 - CONFIDENCE
 
 

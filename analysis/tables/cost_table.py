@@ -25,7 +25,7 @@ NOTE = (
 
 @dataclass(frozen=True)
 class Cost:
-    """What one method costs, in the order of the paper's columns; nan where a number is missing."""
+    """Cost of one method, in the order of the paper's columns; nan where a number is missing."""
 
     pretraining_steps: float
     transfer_steps: float

@@ -32,7 +32,7 @@ class Cell(NamedTuple):
 
     @property
     def is_number(self) -> bool:
-        """Whether the cell is sorted as a number."""
+        """Return whether the cell is sorted as a number."""
         return not math.isnan(self.value)
 
 
@@ -50,7 +50,7 @@ class Table:
 
     @property
     def has_numbers(self) -> bool:
-        """Whether there are numbers to download."""
+        """Return whether there are numbers to download."""
         return not self.numbers.empty
 
     def is_numeric(self, column: int) -> bool:

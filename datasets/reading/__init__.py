@@ -1,1 +1,1 @@
-"""What the readers of official layouts share: drawn holdouts, MATLAB files, WordNet names, array sets."""
+"""Parts that readers of official layouts share: drawn holdouts, MATLAB files, WordNet names, array sets."""

@@ -166,7 +166,9 @@ def test_backbones_of_our_own_and_given_numbers_need_no_timm(config_of, monkeypa
 
 def test_a_normalisation_that_no_recipe_names_is_refused():
     clip = "vit_base_patch16_clip_224"
-    with pytest.raises(InputError, match="another mean and deviation; expected one of imagenet, half, none"):
+    with pytest.raises(
+        InputError, match="another mean and standard deviation; expected one of imagenet, half, none"
+    ):
         left_to(clip)
     assert left_to(clip, mean_std=MeanStd.half)[0] == 224
 
