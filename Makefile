@@ -30,6 +30,7 @@ check: $(STAMP)  ## lint, spelling, directions of imports, types
 	@.venv/bin/ruff format --check .
 	@mkdir -p .mypy_cache/tree && ln -sfn ../.. .mypy_cache/tree/transferbench
 	@cd .mypy_cache/tree && ../../.venv/bin/mypy --config-file ../../pyproject.toml
+	@OMP_NUM_THREADS=1 .venv/bin/pytest tests/test_imports.py tests/test_language.py
 
 speed: $(STAMP)  ## what a step costs, beside torch's and timm's loops and the floor of the arithmetic
 	@mkdir -p results

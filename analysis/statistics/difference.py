@@ -47,7 +47,7 @@ class Difference:
 
     @property
     def is_significant(self) -> bool:
-        """Return whether the interval excludes zero, also after Holm correction if there are several tests."""
+        """Return whether the interval excludes zero, and the Holm-corrected test of several agrees."""
         return self.excludes_zero and (self.num_compared == 1 or self.p_value_holm <= 1 - CONFIDENCE)
 
     @property
