@@ -13,7 +13,11 @@ from pathlib import Path
 from .. import InputError, RunFailed, printable
 from .parser import build_parser
 
-EXTRAS = {**dict.fromkeys(("torch", "torchvision", "timm", "sklearn"), "train"), "submitit": "slurm"}
+EXTRAS = {
+    **dict.fromkeys(("torch", "torchvision", "timm", "sklearn"), "train"),
+    "submitit": "slurm",
+    "yaml": "slurm",
+}
 FULL = (errno.ENOSPC, errno.EDQUOT)
 DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE)  # possible with any file
 EXAMPLE = {

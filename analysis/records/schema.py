@@ -110,7 +110,7 @@ def _from_2(record: dict[str, Any]) -> dict[str, Any]:
     record = {**record, "format": 3, "comparison_id": record["bench"]}
     del record["bench"]
     record["config"] = renamed_config(record["config"], RENAMED)
-    record["overrides"] = [_renamed_override(word) for word in record["overrides"]]
+    record["overrides"] = [with_present_name(word) for word in record["overrides"]]
     for old, new in RENAMED.items():
         old_name, new_name = (name.rpartition(".")[2] for name in (old, new))
         record["label"] = record["label"].replace(f"{old_name}=", f"{new_name}=")
@@ -128,7 +128,8 @@ def renamed_config(config: dict[str, Any], names: Mapping[str, str]) -> dict[str
     return config
 
 
-def _renamed_override(word: str) -> str:
+def with_present_name(word: str) -> str:
+    """Return an override, `name=value`, with the setting's present name."""
     name, equals, value = word.partition("=")
     return f"{RENAMED.get(name, name)}{equals}{value}"
 
@@ -147,19 +148,37 @@ OF_REWARDS = {  # settings of L2TL that `l2tl_gradients` does not have
 }
 
 
+UNWRITTEN = {  # settings that format 2 left out of a configuration where they had these values
+    **{"judge_lr": 0.0, "layerwise": False, "relative_credit": False, "action": "sampled"},
+    **{"explored": 0, "direction_memory": 0.0, "credit_sharpness": 2.0, "credit_bar": 0.1},
+}
+
+
 def _as_l2tl_gradients(record: dict[str, Any]) -> dict[str, Any]:
-    """Return an early record of `method=l2tl method.preset=first_order` as one of `method=l2tl_gradients`."""
+    """Return an early record of `method=l2tl method.preset=first_order` as one of `method=l2tl_gradients`.
+
+    A record stays as it is if it has other settings than the new method: the label lists what was changed.
+    """
     settings = record["config"].get("settings")
     if record["method"] != "l2tl" or not isinstance(settings, dict):
         return record
-    if settings.get("preset") != "first_order" or settings.get("weights", "learned") != "learned":
+    changed = set(re.findall(r"(\w+)=", record["label"]))
+    is_first_order = settings.get("preset") == settings.get("credit") == "first_order"
+    if not is_first_order or changed & OF_REWARDS or settings.get("alpha") == "walk":
+        return record
+    if settings.get("weights", "learned") != "learned":
         return record
     own = {name: value for name, value in settings.items() if name not in OF_REWARDS}
+    kept = [
+        word
+        for word in record["overrides"]
+        if not word.startswith("method.") or word.split("=")[0].removeprefix("method.") in changed
+    ]
     return record | {
         "method": "l2tl_gradients",
         "label": record["label"].replace("L2TL, first_order", "L2TL by gradients"),
-        "config": record["config"] | {"method": "l2tl_gradients", "settings": own},
-        "overrides": [word for word in record["overrides"] if word != "method.preset=first_order"],
+        "config": record["config"] | {"method": "l2tl_gradients", "settings": UNWRITTEN | own},
+        "overrides": kept,
     }
 
 

@@ -47,6 +47,11 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
     Raises:
         InputError: the request is invalid; no run is started.
     """
+    wrong = next((o for o in overrides if o.startswith("method=")), "")
+    if wrong and not any(o.startswith("methods=") for o in overrides):
+        raise InputError(
+            f"{wrong}: one method is for `run`; expected methods={wrong.removeprefix('method=')}"
+        )
     console = Console(highlight=False, soft_wrap=True)
     request = compose_request([o for o in overrides if not o.startswith("method.")])
     check_place(request.on, request.cluster, request.device)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ... import InputError
+from ...analysis.records.schema import with_present_name
 from ...slurm import queue, submit
 from ..launch.hint import command_hint
 from .status import State, states
@@ -41,7 +42,7 @@ def retry(results: Path, words: Collection[str] = ("failed", "lost")) -> int:
         if command in done:
             continue
         done.append(command)
-        kind, *given = command
+        kind, *given = map(with_present_name, command)
         overrides = [*(o for o in given if not o.startswith("results=")), f"results={results}"]
         again = (
             bench(overrides, only=wanted)

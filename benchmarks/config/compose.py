@@ -133,8 +133,10 @@ def _one_line(error: Exception, overrides: Iterable[str], names: list[str]) -> s
     if not name or "mbiguous value" in text:  # Hydra's error does not name the override
         wrong = next((f"{n}={v}" for n, v in given.items() if n == name or not _readable(f"{n}={v}")), "")
         return f"{wrong}: not readable; expected one value, in quotes if it holds any of {{}}[],'"
-    if right := MOVED.get((name, given.get(name, ""))):
-        return f"{name}={given[name]}: credit by gradients is a method now; expected method={right}"
+    if right := MOVED.get((name, given.get(name, "").strip("'\""))):
+        return (
+            f"{name}={given[name]}: this is a method now; expected method={right}, in bench methods={right}"
+        )
     return f"{name}={given.get(name, '')}: expected {_expected(text)}"
 
 

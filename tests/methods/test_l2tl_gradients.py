@@ -219,5 +219,7 @@ def test_it_needs_fp32_and_settings_in_their_ranges(build):
 
 @pytest.mark.parametrize("setting", ["method.preset=first_order", "method.credit=first_order"])
 def test_its_first_name_is_refused_by_one_line_with_the_present_one(config_of, setting):
-    with pytest.raises(InputError, match=f"^{setting}: .* expected method=l2tl_gradients$"):
+    with pytest.raises(
+        InputError, match=f"^{setting}: .* expected method=l2tl_gradients, in bench methods=l2tl_gradients$"
+    ):
         config_of("l2tl", setting)

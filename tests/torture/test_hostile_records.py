@@ -170,15 +170,19 @@ def test_a_record_of_format_2_has_the_settings_of_today(tmp_path):
     ]
 
 
+GRADIENTS = {"preset": "first_order", "credit": "first_order", "weights": "learned"}
+
+
 @pytest.mark.parametrize(
     ("label", "settings", "method", "shown"),
     [
-        ("L2TL, first_order", {"preset": "first_order", "weights": "learned"}, "l2tl_gradients",
-         "L2TL by gradients"),
-        ("L2TL, first_order (judge_lr=0.1)", {"preset": "first_order", "judge_lr": 0.1}, "l2tl_gradients",
+        ("L2TL, first_order", GRADIENTS, "l2tl_gradients", "L2TL by gradients"),
+        ("L2TL, first_order (judge_lr=0.1)", GRADIENTS | {"judge_lr": 0.1}, "l2tl_gradients",
          "L2TL by gradients (judge_lr=0.1)"),
-        ("Uniform weights, first_order", {"preset": "first_order", "weights": "uniform"}, "l2tl",
+        ("Uniform weights, first_order", GRADIENTS | {"weights": "uniform"}, "l2tl",
          "Uniform weights, first_order"),
+        ("L2TL, first_order (credit=reward)", {"preset": "first_order", "weights": "learned"}, "l2tl",
+         "L2TL, first_order (credit=reward)"),
         ("L2TL", {"preset": "paper", "weights": "learned"}, "l2tl", "L2TL"),
     ],
 )  # fmt: skip
@@ -188,7 +192,12 @@ def test_credit_by_gradients_of_format_2_is_the_row_of_its_own_method(
     old = as_format_2(simulated.make_record("L2TL")) | {
         "label": label,
         "config": {"method": "l2tl", "settings": settings},
-        "overrides": ["method.preset=first_order", "shots=5"],
+        "overrides": [
+            "method.preset=first_order",
+            "method.credit=first_order",
+            "method.num_actions=2",
+            "shots=5",
+        ],
     }
     path = tmp_path / "record.json"
     path.write_text(json.dumps(old))
@@ -196,6 +205,7 @@ def test_credit_by_gradients_of_format_2_is_the_row_of_its_own_method(
     assert (read["method"], read["label"], read["config"]["method"]) == (method, shown, method)
     if method == "l2tl_gradients":
         assert not {"preset", "weights", "credit"} & set(read["config"]["settings"])
+        assert read["config"]["settings"]["credit_bar"] == 0.1
         assert read["overrides"] == ["shots=5"]
 
 
