@@ -24,14 +24,14 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name nearest to an unknown one, or None if no name is near."""
+def nearest(name: str, known: Iterable[str], most: int = 1) -> list[str]:
+    """Return the known names that are most like an unknown one; none if none is near."""
     import difflib  # only needed for errors
 
-    return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
+    return difflib.get_close_matches(name, list(known), n=most)
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """Return the end of a sentence about an unknown name: `; did you mean 'x'?`, or a full stop."""
     near = nearest(name, known)
-    return f"; did you mean '{near}'?" if near else "."
+    return f"; did you mean '{near[0]}'?" if near else "."

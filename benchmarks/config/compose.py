@@ -172,9 +172,8 @@ def _unknown(name: str, names: list[str]) -> str:
     prefix, _, last = name.rpartition(".")
     family = {n.rpartition(".")[2]: n for n in names if n.rpartition(".")[0] == prefix}
     elsewhere = [n for n in names if n.rpartition(".")[2] == last]
-    near = nearest(last, family)
-    if near or elsewhere:
-        return f"no setting '{name}'; did you mean '{elsewhere[0] if elsewhere else family[near or '']}'?"
+    if likely := elsewhere or [family[near] for near in nearest(last, family)]:
+        return f"no setting '{name}'; did you mean '{likely[0]}'?"
     return f"no setting '{name}'. Known: {', '.join(family.values() or names)}"
 
 

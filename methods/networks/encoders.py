@@ -4,7 +4,6 @@ Shape letters: B images, F features. An encoder returns features [B,F], and has 
 `forward_intermediates` (the last map and all), and `forward_head` (from the last map to features).
 """
 
-import difflib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ... import InputError
+from ... import InputError, nearest
 from ...datasets.augment import MEAN_STD
 from ..recipe import MeanStd
 from .tensor_files import misfits, read_tensors, some
@@ -131,7 +130,7 @@ def _timm_with(backbone: str) -> Any:
     """Return timm, checked to know a backbone. Raises InputError with the nearest names."""
     timm = _timm()
     if not timm.is_model(backbone):
-        near = difflib.get_close_matches(backbone, [*OWN, *timm.list_models()], n=5)
+        near = nearest(backbone, [*OWN, *timm.list_models()], most=5)
         hint = f"; near: {', '.join(near)}" if near else ""
         raise InputError(f"backbone={backbone}: neither 'small' nor a timm model{hint}")
     try:
