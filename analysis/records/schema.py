@@ -135,22 +135,35 @@ def with_present_name(word: str) -> str:
 
 
 OF_REWARDS = {  # settings of L2TL that `l2tl_gradients` does not have
-    *("preset", "weights", "credit", "reward", "replay", "first_policy_step", "reward_augmented"),
-    *("lambda_denominator", "normalizer", "reduction", "logp_mean", "reward_train_mode", "decay_biases"),
-    *(
-        "baseline_momentum",
-        "baseline_first",
-        "baseline_debiased",
-        "policy_lr",
-        "policy_lr_decay_step",
-        "ties",
-    ),
+    "preset",
+    "weights",
+    "credit",
+    "reward",
+    "replay",
+    "first_policy_step",
+    "reward_augmented",
+    "lambda_denominator",
+    "normalizer",
+    "reduction",
+    "logp_mean",
+    "reward_train_mode",
+    "decay_biases",
+    "baseline_momentum",
+    "baseline_first",
+    "baseline_debiased",
+    "policy_lr",
+    "policy_lr_decay_step",
+    "ties",
 }
-
-
 UNWRITTEN = {  # settings that format 2 left out of a configuration where they had these values
-    **{"judge_lr": 0.0, "layerwise": False, "relative_credit": False, "action": "sampled"},
-    **{"explored": 0, "direction_memory": 0.0, "credit_sharpness": 2.0, "credit_bar": 0.1},
+    "judge_lr": 0.0,
+    "layerwise": False,
+    "relative_credit": False,
+    "action": "sampled",
+    "explored": 0,
+    "direction_memory": 0.0,
+    "credit_sharpness": 2.0,
+    "credit_bar": 0.1,
 }
 
 

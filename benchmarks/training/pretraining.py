@@ -41,8 +41,9 @@ class SourceModel:
             raise InputError(f"{self.path}: {error}; remove its folder") from error
 
 
-def source_model(config: RunConfig, record: Mapping[str, Any], weights: Mapping[str, Tensor], results: Path,
-                 shared: bool) -> SourceModel:  # fmt: skip
+def source_model(
+    folder: Path, record: Mapping[str, Any], weights: Mapping[str, Tensor], shared: bool
+) -> SourceModel:
     """Return the source model of a finished pre-training."""
     reference = {
         "digest": record["digest"],
@@ -50,7 +51,7 @@ def source_model(config: RunConfig, record: Mapping[str, Any], weights: Mapping[
         "steps": record["num_steps"],
         "shared": shared,
     }
-    return SourceModel(weights, config.folder(results) / "kept.pt", reference)
+    return SourceModel(weights, kept_path(folder), reference)
 
 
 def shared_pretraining(config: RunConfig) -> RunConfig | None:
@@ -139,9 +140,14 @@ def without_target(config: RunConfig, **changes: Any) -> RunConfig:
     )
 
 
+def kept_path(folder: Path) -> Path:
+    """Return where a run leaves tensors for the runs that need it."""
+    return folder / "kept.pt"
+
+
 def read_kept(folder: Path) -> dict[str, Tensor]:
     """Read the tensors that a run keeps for other runs. Raises InputError for a damaged file."""
-    path = folder / "kept.pt"
+    path = kept_path(folder)
     try:
         kept = read_tensors(path)
         if not (isinstance(kept, dict) and all(isinstance(tensor, Tensor) for tensor in kept.values())):

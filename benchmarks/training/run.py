@@ -26,7 +26,7 @@ from .heartbeat import Claim, Taken, living
 from .loop import CHECKPOINTS, Training
 from .memory import PeakMemory
 from .nan_guard import NanGuard
-from .pretraining import SourceModel, read_kept, shared_pretraining, source_model, specialist
+from .pretraining import SourceModel, kept_path, read_kept, shared_pretraining, source_model, specialist
 from .problem import BuiltProblem, build_problem, device_of
 from .tuning import trials, with_best_trial
 
@@ -137,7 +137,7 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
     claim.check()
     if config.role in (Role.pretraining, Role.first_stage):
         kept = method.net.state_dict() if config.role is Role.pretraining else method.controls()
-        record.write_tensors(folder / "kept.pt", kept)
+        record.write_tensors(kept_path(folder), kept)
     record.write_json(record_path(folder), done)
 
 
@@ -150,8 +150,8 @@ def _shared_source_model(config: RunConfig, results: Path) -> SourceModel | None
 def _source_model(base: RunConfig, results: Path, shared: bool) -> SourceModel:
     """Run or find a source pre-training, and read its weights."""
     done = run_one(base, results)
-    kept = distributed.on_first(read_kept, base.folder(results))
-    return source_model(base, done, kept, results, shared)
+    folder = base.folder(results)
+    return source_model(folder, done, distributed.on_first(read_kept, folder), shared)
 
 
 def _tuned(config: RunConfig, results: Path) -> tuple[RunConfig, dict[str, Any] | None]:
