@@ -13,7 +13,8 @@ import numpy as np
 from ... import InputError
 from ..base import Dataset, derive_seed
 from ..storage import tar_shards
-from ..storage.index import Numbering, PartRows, Row, Table, Writer, fingerprint, open_or_fill, typical_side
+from ..storage.index import Numbering, PartRows, Writer, fingerprint, open_or_fill, typical_side
+from ..storage.table import Row, Table
 from ..storage.tar_shards import PART_NAMES, is_image
 
 SPLIT_SEED = 0  # for the split of a `class/image` tree
@@ -28,7 +29,7 @@ def load(path: Path, as_source: bool = False) -> Dataset:
 
     The index of tars is cached until their sizes or times change. A tree is scanned each time, and every
     change is detected. The index of a tree of 200,000 images or more is cached until the time of a class
-    folder changes: added, removed and renamed images are detected, an image overwritten in place is not.
+    folder changes. An image that is overwritten in place changes the fingerprint, here as elsewhere.
 
     Args:
         path: a `split/class/image` or `class/image` tree, a tar of one, a folder with one tar, or
