@@ -82,8 +82,8 @@ def _hashes(
         again[separate] |= _is_recent(files, now)
         with suppress(OSError):
             kept.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_write(kept) as draft, draft.open("wb") as f:
-                np.savez(f, hashes=hashes, files=files, containers=containers, again=again)
+            with atomic_write(kept) as draft, draft.open("wb") as out:
+                np.savez(out, hashes=hashes, files=files, containers=containers, again=again)
     return hashes
 
 
@@ -129,7 +129,7 @@ def _container_stamps(table: Table) -> np.ndarray:
 def _stamp(root: Path, path: str) -> tuple[int, int, int, int]:
     """Return size, times and inode of a file; zeros if it cannot be read."""
     try:
-        state = (root / path).stat()
+        state = os.stat(f"{root}/{path}")  # noqa: PTH116  # Path takes twice as long
     except OSError:
         return 0, 0, 0, 0
     return state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino
