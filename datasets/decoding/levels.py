@@ -52,6 +52,6 @@ def _by_values(values: np.ndarray) -> tuple[Image.Image, list[Remark]]:
     known = [(top, remark) for top, remark in RANGES[0 if is_float else 1 :] if low >= 0 and high <= top]
     top, remark = known[0] if known else (high, Remark.OWN_RANGE)
     start = 0.0 if known else low
-    scaled = (values - start) * (255 / max(top - start, np.finfo(np.float64).tiny))
+    scaled = (values - start) * (255 / (top - start or 1))
     scaled = np.nan_to_num(scaled, nan=0, posinf=0, neginf=0)
     return Image.fromarray(np.rint(scaled).clip(0, 255).astype(np.uint8)), [*remarks, remark]

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageChops
 
 from .levels import is_high, to_8_bits
-from .profiles import BadProfile, to_srgb
+from .profiles import BadProfile, lab_to_srgb, to_srgb
 from .remarks import Remark
 
 GROUND = (255, 255, 255)  # the color behind transparent pixels: white
@@ -86,7 +86,7 @@ def _color_and_alpha(
         return _cmyk(opened, remarks), None
     if opened.mode == "LAB":
         remarks.append(Remark.LAB)
-        return opened.convert("RGB"), None
+        return lab_to_srgb(opened), None
     return _split(_with_alpha(opened, raw))
 
 
