@@ -21,7 +21,10 @@ from ..storage.table import IndexedImages
 CHUNK = 512  # images decoded between two steps of the progress bar
 SIDE = 32  # pixels per side of images that are not files
 THUMBNAIL = (16, 16)  # pixels; images with equal thumbnails are alike
-DARK, LIGHT = 16, 239  # almost black: all levels below DARK; almost white: all above LIGHT
+DARK, LIGHT = (
+    17,
+    238,
+)  # almost black: all levels below DARK; almost white: all above LIGHT; 12 of 16 bits end at 16
 NEARLY_ALL = 0.99  # of the pixels of an image
 ONE_COLOR = "of a single color"  # such images show nothing, like the next three
 BLACK, WHITE = "that are almost black", "that are almost white"

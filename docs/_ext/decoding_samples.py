@@ -395,3 +395,4 @@ SAMPLES = (
         lambda: saved(DEEP, "JPEG2000", irreversible=False), ROUND,
     ),
 )  # fmt: skip
+BY_KEY = {sample.key: sample for sample in SAMPLES}

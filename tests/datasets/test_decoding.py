@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from decoding_samples import (
     ALPHA,
+    BY_KEY,
     COLOR,
     DEEP,
     GRAY,
@@ -33,7 +34,6 @@ from transferbench.datasets.decoding.rgb import Decoded, upright_rgb
 from transferbench.datasets.loading import image_folder
 from transferbench.datasets.pixels import Unreadable, open_image, resize_square
 
-BY_KEY = {sample.key: sample for sample in SAMPLES}
 TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # as the standard of EXIF words them
     2: np.fliplr,
     3: lambda a: np.rot90(a, 2),
