@@ -35,6 +35,7 @@ MISSING = {
 SUFFIXES = frozenset(s for format_, own in FORMATS.items() if format_ not in MISSING for s in own)
 BITS, KIND = TiffImagePlugin.BITSPERSAMPLE, TiffImagePlugin.SAMPLEFORMAT
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
+READ = tuple(f for f in FORMATS if f not in MISSING and f != "HEIF")  # HEIF is read by a plugin
 CONVERT = "convert them to PNG or JPEG"
 UNREAD = {  # images that people have, in formats that are not read
     **dict.fromkeys(
@@ -68,8 +69,7 @@ def why_left_out(suffix: str) -> str:
 
 def readable_formats(data: bytes) -> tuple[str, ...]:
     """Return the names of Pillow's formats to try on these bytes."""
-    with_heif = data[4:8] == b"ftyp" and _registered()
-    return tuple(f for f in FORMATS if f not in MISSING and (f != "HEIF" or with_heif))
+    return (*READ, "HEIF") if data[4:8] == b"ftyp" and _registered() else READ
 
 
 def why_unread(data: bytes) -> str:
@@ -90,7 +90,7 @@ def _about_tiff(data: bytes) -> str:
         tags.load(file)
         bits, kind = tags.get(BITS, (1,)), {2: "signed", 3: "float"}.get(tags.get(KIND, (1,))[0], "unsigned")
         shape = f"{len(bits)} channel{'s'[: len(bits) > 1]} of {max(bits)} bits ({kind})"
-        return f"a TIFF with {shape} is not supported; convert it to 8 or 16 bits, gray or RGB"
+        return f"a TIFF with {shape}, damaged or of a kind that is not read; save it with 8 or 16 bits"
     return ""
 
 

@@ -21,6 +21,7 @@ UPRIGHT = {  # what each orientation asks for
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+TAGGED = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif", "original_orientation"}  # in Pillow
 PHOTOMETRIC, YCBCR, SUBSAMPLING, MIN_IS_WHITE = 262, 6, 530, 0  # tags and values of TIFF
 
 
@@ -164,7 +165,7 @@ def _on_ground(
 
 def _turned(image: Image.Image, opened: Image.Image, remarks: list[Remark]) -> Image.Image:
     """Turn an image upright."""
-    if not opened.info:
+    if TAGGED.isdisjoint(opened.info):
         return image
     try:
         method = UPRIGHT.get(opened.getexif().get(ORIENTATION, 1))

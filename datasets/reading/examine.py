@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from PIL import Image
 from rich.console import Console
@@ -125,7 +125,7 @@ def _seen(images: Images, i: int) -> Seen:
 
 def _emptiness(image: Image.Image, is_deep: bool) -> list[str]:
     """Return remarks on an RGB image that shows nothing, or little beside black or white."""
-    bounds = image.getextrema()
+    bounds = cast("tuple[tuple[int, int], ...]", image.getextrema())
     lowest, highest = min(low for low, _ in bounds), max(high for _, high in bounds)
     if highest < DARK:
         return [DEEP_BLACK if is_deep and highest else BLACK]
