@@ -7,7 +7,7 @@ import numpy as np
 from ...datasets import catalog
 from ...datasets.base import Dataset
 from ...datasets.reading import near_duplicates
-from ...datasets.storage import cache
+from ...datasets.reading.examine import examine
 from ...datasets.storage.table import IndexedImages
 
 PARTS = ("train", "holdout", "test")
@@ -30,7 +30,10 @@ def doctor(name: str, source: str | None = None) -> int:
         print(f"  note: {note}")
     wrong = _class_faults(found)
     for part in parts:
-        wrong += cache.unreadable(found.parts[part].images)
+        examined = examine(found.parts[part].images, part)
+        for remark in examined.remarks:
+            print(f"  note: {remark}")
+        wrong += examined.errors + examined.faults
     for first, second in combinations(parts, 2):
         _print_duplicates(found, first, second)
     for line in wrong:

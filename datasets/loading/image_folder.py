@@ -12,10 +12,11 @@ import numpy as np
 
 from ... import InputError
 from ..base import Dataset, derive_seed
+from ..decoding.formats import is_image
 from ..storage import tar_shards
 from ..storage.index import Numbering, PartRows, Writer, fingerprint, open_or_fill, typical_side
 from ..storage.table import Row, Table
-from ..storage.tar_shards import PART_NAMES, is_image
+from ..storage.tar_shards import PART_NAMES
 
 SPLIT_SEED = 0  # for the split of a `class/image` tree
 TARGET_SHARES = {"train": 0.6, "holdout": 0.2, "test": 0.2}

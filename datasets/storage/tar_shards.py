@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.progress import track
 
 from ... import InputError
+from ..decoding.formats import SUFFIXES, is_image
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 PART_NAMES = {
     "train": "train",
     "training": "train",
@@ -61,12 +61,6 @@ class Sample(NamedTuple):
     numbered: bool
     offset: int
     num_bytes: int
-
-
-def is_image(path: str) -> bool:
-    """Return whether a path is an image, by its suffix; hidden files and folders are not."""
-    suffix = f".{path.rpartition('.')[2]}".lower()
-    return suffix in SUFFIXES and not path.startswith(".") and "/." not in path
 
 
 def find_tars(path: Path) -> list[Path]:
