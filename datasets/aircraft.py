@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from .about import About, Archive, Listing, Torchvision
-from .storage.index import Row
+from .storage.table import Row
 
 ABOUT = About(
     title="FGVC-Aircraft, 100 variants (Maji et al. 2013)",

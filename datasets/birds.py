@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .about import About, Listing
 from .reading import holdout
-from .storage.index import Row
+from .storage.table import Row
 
 ABOUT = About(
     title="Birdsnap 1.1 (Berg et al. 2014)",

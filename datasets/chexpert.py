@@ -17,7 +17,7 @@ from .. import InputError
 from .about import About, Listing
 from .base import Part, derive_seed
 from .reading.holdout import SEED
-from .storage.index import IMAGE, IndexedImages, Table
+from .storage.table import IMAGE, IndexedImages, Table
 
 BATCHES = "CheXpert-v1.0 batch"  # folders of the full release
 LISTS = f"{BATCHES} 1 (validate & csv)"

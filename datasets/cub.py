@@ -4,7 +4,7 @@ from pathlib import Path
 
 from .about import About, Archive, Listing
 from .reading import holdout
-from .storage.index import Row
+from .storage.table import Row
 
 ABOUT = About(
     title="CUB-200-2011 (Wah et al. 2011)",

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from .about import About, Archive, Listing, Torchvision
-from .storage.index import Row
+from .storage.table import Row
 
 ABOUT = About(
     title="DTD, describable textures, split 1 (Cimpoi et al. 2014)",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .about import About, Archive, Listing, Torchvision
 from .reading import holdout
-from .storage.index import Row
+from .storage.table import Row
 
 BASE = "https://sid.erda.dk/public/archives/daaeac0d7ce1152aea9b61d9f1e19370"
 ABOUT = About(

@@ -14,7 +14,7 @@ from .. import InputError
 from .about import About, Listing
 from .reading import matlab, wordnet
 from .storage import nested_tar
-from .storage.index import Row
+from .storage.table import Row
 
 TRAIN = "ILSVRC2012_img_train.tar", "ILSVRC/Data/CLS-LOC/train", "Data/CLS-LOC/train", "train"
 VALIDATION = "ILSVRC2012_img_val.tar", "ILSVRC/Data/CLS-LOC/val", "Data/CLS-LOC/val", "val"

@@ -18,8 +18,8 @@ from .reading import wordnet
 from .reading.holdout import SEED
 from .storage import nested_tar, tar_shards
 from .storage.folder_names import part_of
-from .storage.index import Row
 from .storage.nested_tar import Images, Place
+from .storage.table import Row
 from .storage.tar_shards import Member
 
 ABOUT = About(

@@ -27,6 +27,7 @@ FORMATS = (
     "TIFF",
     "PPM",
 )  # some of PIL's other formats start programs, such as EPS
+DECODING = 2  # changes whenever an image may decode to other pixels; part of every fingerprint
 MOST_PIXELS = 150_000_000  # per image, checked before decoding
 SMALL = 80  # pixels per side; the faster paths for large images gain nothing up to here
 

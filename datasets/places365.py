@@ -5,8 +5,8 @@ from pathlib import Path
 
 from .about import About, Archive, Listing, Torchvision
 from .storage import nested_tar
-from .storage.index import Row
 from .storage.nested_tar import Rows
+from .storage.table import Row
 
 BASE = "http://data.csail.mit.edu/places/places365"
 ABOUT = About(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from .about import About, Archive, Listing
 from .reading import holdout, wordnet
-from .storage.index import Row
+from .storage.table import Row
 
 ABOUT = About(
     title="Tiny ImageNet (Stanford CS231n 2015)",

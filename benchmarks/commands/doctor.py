@@ -9,7 +9,7 @@ from ...datasets import catalog
 from ...datasets.base import Dataset
 from ...datasets.reading import near_duplicates
 from ...datasets.storage import cache
-from ...datasets.storage.index import IndexedImages
+from ...datasets.storage.table import IndexedImages
 from ..training.problem import check_target
 
 PARTS = ("train", "holdout", "test")

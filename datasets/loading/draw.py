@@ -9,7 +9,7 @@ import numpy as np
 from ... import InputError
 from ..base import Dataset, Part, derive_seed
 from ..pixels import ArrayImages, Images
-from ..storage.index import IndexedImages
+from ..storage.table import IndexedImages
 
 PARTS = ("holdout", "test")  # that can be drawn
 SHARE = 0.2  # of the training images of each class, for each part

@@ -16,17 +16,8 @@ from ... import InputError
 from ..base import Dataset, Part, derive_seed
 from ..storage import tar_shards
 from ..storage.folder_names import is_folder, listing, part_of
-from ..storage.index import (
-    IndexedImages,
-    Numbering,
-    PartRows,
-    Row,
-    Table,
-    Writer,
-    fingerprint,
-    open_or_fill,
-    typical_side,
-)
+from ..storage.index import Numbering, PartRows, Writer, fingerprint, open_or_fill, typical_side
+from ..storage.table import IndexedImages, Row, Table
 from ..storage.tar_shards import MOST_FOLDERS, is_image
 from .draw import check_counts, draw_split
 from .layout import Layout, find_layout, strange_folders
@@ -45,7 +36,7 @@ def load(path: Path, as_source: bool = False) -> Dataset:
 
     The index of tars is cached until their sizes or times change. A tree is scanned each time, and every
     change is detected. The index of a tree of 200,000 images or more is cached until the time of a class
-    folder changes: added, removed and renamed images are detected, an image overwritten in place is not.
+    folder changes. An image that is overwritten in place changes the fingerprint, here as elsewhere.
 
     Args:
         path: a `split/class/image` or `class/image` tree, a tar of one, a folder with one tar, or

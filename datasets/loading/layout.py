@@ -34,7 +34,7 @@ class Layout:
         return 1 + self.is_split
 
     def class_folder(self, folder: str) -> str:
-        """Return the class folder, below the wrapper, that holds a folder or is it; empty if there is none."""
+        """Return the class folder, below the wrapper, that a folder is or is in; empty if there is none."""
         names = names_below(folder, self.wrapper)
         inside = f"{folder}/".startswith(self.wrapper) and len(names) >= self.depth
         return "/".join(names[: self.depth]) if inside and (not self.is_split or part_of(names[0])) else ""

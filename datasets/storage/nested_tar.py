@@ -17,7 +17,7 @@ from rich.progress import track
 
 from ... import InputError
 from . import tar_shards
-from .index import Row
+from .table import Row
 from .tar_shards import Member, is_image
 
 THREADS = 16  # reading headers mostly waits for the disk or the network

@@ -123,7 +123,7 @@ def state_key(root: Path, tars: Iterable[Path]) -> str:
     """Return a text that changes when a tar or the class names change."""
     names = [file for name in CLASS_FILES if (file := root / name).exists()]
     states = ((file.relative_to(root), file.stat()) for file in (*tars, *names))
-    return "\n".join(f"{file} {state.st_size} {state.st_mtime_ns}" for file, state in states)
+    return "\n".join(f"{file} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns} {s.st_ino}" for file, s in states)
 
 
 def class_names(root: Path, num_classes: int) -> tuple[str, ...]:
