@@ -67,6 +67,8 @@ def test_imports_go_one_way(package, allowed):
             "nearest",
             "printable",
             "suggest",
+            "terminal",
+            "home",
             "plain_yaml",
         )
     )

@@ -11,6 +11,8 @@ from importlib.util import find_spec
 
 from PIL import TiffImagePlugin, features
 
+from ..files.folder_names import is_dropping
+
 FORMATS = {  # Pillow's names; some of its other formats start programs, such as EPS
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi", ".mpo"),
     "PNG": (".png", ".apng"),
@@ -50,8 +52,8 @@ UNREAD = {  # images that people have, in formats that are not read
 
 
 def is_image(path: str) -> bool:
-    """Return whether a path is an image, by its suffix; hidden files and folders are not."""
-    return suffix_of(path) in SUFFIXES and not path.startswith(".") and "/." not in path
+    """Return whether a path is an image, by its suffix; hidden files and known droppings are not."""
+    return suffix_of(path) in SUFFIXES and not is_dropping(path)
 
 
 def suffix_of(path: str) -> str:
