@@ -28,6 +28,7 @@ from ..launch.plan import (
     why_incompatible,
     without_rows,
 )
+from ..launch.probe import check_networks
 from ..launch.progress import Progress, name_of
 from ..training.problem import device_of
 from ..training.record import open_results, write_json
@@ -61,12 +62,15 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
     configs, left_out = plan_runnable(request, overrides)
     if left_out:
         console.print(f"not run without source images: {', '.join(left_out)} (give source=PATH)")
+    processes = processes_of(request.on, request.cluster)
     if dry_run:
+        check_networks_of(configs, results, console, processes)
         return show_runs(configs, results, console)
     open_results(results, data_sets_of(configs))
     if request.on == "slurm":
         configs = [replace(c, device="cpu") for c in configs]  # for the checks here; jobs use request.device
-    configs, _ = drop_incompatible(configs, results, console, processes_of(request.on, request.cluster))
+    check_networks_of(configs, results, console, processes)
+    configs, _ = drop_incompatible(configs, results, console, processes)
     first = configs[0]
     console.print(f"{first.source_name} -> {first.target_name}: {first.describe()}", markup=False)
     if request.on == "slurm":
@@ -129,6 +133,8 @@ def _run_single(overrides: Sequence[str]) -> int:
     config = run_config(request, method, settings_of(method, overrides), request.seed)
     results = Path(request.results)
     distributed.on_first(open_results, results, data_sets_of([config]))
+    console = Console(highlight=False, soft_wrap=True)
+    check_networks_of([config], results, console, distributed.size())
     prepare_data([config])
     for _, reason in why_incompatible([config], results, distributed.size()).values():
         raise InputError(f"method={method}: cannot run here: {reason}")
@@ -191,6 +197,24 @@ def print_left_out(of: Sequence[Request | RunConfig], console: Console) -> None:
     found = [line for name, as_source in wanted for line in datasets.load(name, as_source).left_out]
     for line in dict.fromkeys(found):
         console.print(line, markup=False)
+
+
+def check_networks_of(
+    configs: Sequence[RunConfig], results: Path, console: Console, processes: int = 1
+) -> None:
+    """Take a step with each network of the runs without a record, and print what its weights file lacks.
+
+    Args:
+        configs: the runs.
+        results: the results folder.
+        console: where to print.
+        processes: number of processes that share each run.
+
+    Raises:
+        InputError: a network cannot be trained.
+    """
+    for note in check_networks(missing(configs, results), processes):
+        console.print(note, markup=False)
 
 
 def show_runs(configs: Sequence[RunConfig], results: Path, console: Console) -> int:
