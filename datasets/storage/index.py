@@ -162,7 +162,7 @@ def write_index(folder: Path, root: Path, parts: Mapping[str, Iterable[Row]], cl
 
 def read_index(folder: Path) -> Index:
     """Open an index; data are loaded on access. Labels are int64 [n], for torch."""
-    about = json.loads((folder / "index.json").read_text())
+    about = json.loads((folder / "index.json").read_text(encoding="utf-8"))
     return _read(folder, Path(about["root"]))
 
 
@@ -251,7 +251,7 @@ class Writer:
             "containers": list(self._containers),
             "parts": list(parts),
         }
-        (self.folder / "index.json").write_text(json.dumps(about))
+        (self.folder / "index.json").write_text(json.dumps(about), encoding="utf-8")
 
 
 def open_or_fill(
@@ -283,7 +283,7 @@ def fingerprint(parts: Mapping[str, Part]) -> str:
     table = _table_of(parts)
     kept = table.folder and table.folder / "fingerprint"
     if kept and kept.exists():
-        return kept.read_text()
+        return kept.read_text(encoding="utf-8")
     digest = hashlib.sha256(table.paths.data)
     for start in range(0, len(table), CHUNK):
         for column in ("end", "num_bytes"):
@@ -298,7 +298,7 @@ def fingerprint(parts: Mapping[str, Part]) -> str:
     found = digest.hexdigest()[:16]
     if kept:
         with cache.disk_errors("a fingerprint"), atomic_write(kept) as draft:
-            draft.write_text(found)
+            draft.write_text(found, encoding="utf-8")
     return found
 
 
@@ -354,7 +354,7 @@ def _publish(draft: Path, folder: Path) -> None:
 
 
 def _read(folder: Path, root: Path) -> Index:
-    about = json.loads((folder / "index.json").read_text())
+    about = json.loads((folder / "index.json").read_text(encoding="utf-8"))
     table = _table(folder, root, about["containers"])
     placed = {
         part: (_array(folder / f"{part}.rows.npy"), _array(folder / f"{part}.labels.npy"))
