@@ -28,7 +28,7 @@ ABOUT = About(
 def read(root: Path) -> Listing:
     """Read the lists of image or class numbers, which start at 1, and their values."""
     path, label, is_train, species = (
-        dict(line.split() for line in (root / f"{name}.txt").read_text().splitlines())
+        dict(line.split() for line in (root / f"{name}.txt").read_text(encoding="utf-8").splitlines())
         for name in ("images", "image_class_labels", "train_test_split", "classes")
     )
     parts: dict[str, list[Row]] = {"0": [], "1": []}

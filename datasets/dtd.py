@@ -27,7 +27,10 @@ LISTS = {"train": "train1", "holdout": "val1", "test": "test1"}
 
 def read(root: Path) -> Listing:
     """Read the lists of `texture/image.jpg`."""
-    lines = {part: (root / f"labels/{name}.txt").read_text().split() for part, name in LISTS.items()}
+    lines = {
+        part: (root / f"labels/{name}.txt").read_text(encoding="utf-8").split()
+        for part, name in LISTS.items()
+    }
     classes = sorted({line.split("/")[0] for line in lines["train"]})
     parts = {
         part: [Row(f"images/{line}", classes.index(line.split("/")[0])) for line in own]

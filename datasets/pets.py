@@ -37,7 +37,7 @@ def read(root: Path) -> Listing:
     breeds: dict[int, str] = {}
     rows: dict[str, list[Row]] = {"trainval": [], "test": []}
     for name, own in rows.items():
-        for line in (root / f"annotations/{name}.txt").read_text().splitlines():
+        for line in (root / f"annotations/{name}.txt").read_text(encoding="utf-8").splitlines():
             image, breed, *_ = line.split()
             breeds[int(breed)] = image.rpartition("_")[0].replace("_", " ")
             own.append(Row(f"images/{image}.jpg", int(breed) - 1))

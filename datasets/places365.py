@@ -43,9 +43,11 @@ TRAIN_FOLDERS = "data_256", "data_256_standard"  # in the archive, and in torchv
 
 def read(root: Path) -> Listing:
     """Read the lists of paths and labels."""
-    lines = (root / "categories_places365.txt").read_text().splitlines()
+    lines = (root / "categories_places365.txt").read_text(encoding="utf-8").splitlines()
     names = [line.split()[0] for line in sorted(lines, key=lambda line: int(line.split()[1]))]
-    train, val = ((root / f"places365_{what}.txt").read_text() for what in ("train_standard", "val"))
+    train, val = (
+        (root / f"places365_{what}.txt").read_text(encoding="utf-8") for what in ("train_standard", "val")
+    )
     folder = nested_tar.first_existing(root, TRAIN_FOLDERS)
     return Listing(
         tuple(_words(name) for name in names),

@@ -27,13 +27,13 @@ ABOUT = About(
 
 def read(root: Path) -> Listing:
     """Read class folders and the annotations of `val`; labels are in sorted order of the ids."""
-    wnids = sorted((root / "wnids.txt").read_text().split())
+    wnids = sorted((root / "wnids.txt").read_text(encoding="utf-8").split())
     label_of = {wnid: label for label, wnid in enumerate(wnids)}
     rows = []
     for wnid, label in label_of.items():
         folder = root / "train" / wnid / "images"
         rows += [Row(f.relative_to(root).as_posix(), label) for f in sorted(folder.iterdir())]
-    lines = (root / "val/val_annotations.txt").read_text().splitlines()
+    lines = (root / "val/val_annotations.txt").read_text(encoding="utf-8").splitlines()
     test = [Row(f"val/images/{line.split()[0]}", label_of[line.split()[1]]) for line in lines]
     return Listing(
         wordnet.class_names(wnids),

@@ -155,7 +155,9 @@ def _from_mirror(name: str, archives: Sequence[Archive], base: str, into: Path) 
     sums.unlink(missing_ok=True)
     try:
         download(f"{base}/SHA256SUMS", sums)
-        own = dict(line.split()[::-1] for line in sums.read_text().splitlines() if line.strip())
+        own = dict(
+            line.split()[::-1] for line in sums.read_text(encoding="utf-8").splitlines() if line.strip()
+        )
     except DownloadError:
         own = {}
     for archive, file in zip(archives, files, strict=True):

@@ -129,7 +129,9 @@ def class_names(root: Path, num_classes: int) -> tuple[str, ...]:
     """
     for file in (root / name for name in CLASS_FILES):
         if file.exists():
-            names = tuple(line.strip() for line in file.read_text().splitlines() if line.strip())
+            names = tuple(
+                line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()
+            )
             if len(names) < num_classes:
                 raise InputError(
                     f"{file}: {len(names)} names; labels in the shards go up to {num_classes - 1}"
