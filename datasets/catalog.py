@@ -4,7 +4,9 @@ Each file of this folder that defines `ABOUT` is a data set. It also defines `re
 official layout, or `images()` if it generates arrays.
 """
 
+import hashlib
 import importlib
+import os
 import re
 from collections.abc import Sequence
 from functools import cache, lru_cache
@@ -95,6 +97,24 @@ def about(name: str) -> About | None:
         f"no data set '{name}'{suggest(name, names())} Known: {', '.join(names())}, or a path to images "
         "(`transferbench data list`)"
     )
+
+
+def is_own(name: str) -> bool:
+    """Return whether a name of a data set is a path to the user's images, not a known or planted set."""
+    return name not in (*names(), "none") and planted.parse(name) is None
+
+
+def recorded_name(name: str) -> dict[str, str]:
+    """Return what a record tells of a data set's place.
+
+    Returns:
+        `name`, for a path with its parent folder, and `place`, a hash of the path; empty for a known set.
+    """
+    if not is_own(name):
+        return {"name": planted.short_name(name), "place": ""}
+    path = Path(os.path.abspath(name))  # noqa: PTH100  (links keep their name)
+    place = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:8]
+    return {"name": f"{path.parent.name}/{planted.short_name(name)}".lstrip("/"), "place": place}
 
 
 def _module(name: str) -> ModuleType:

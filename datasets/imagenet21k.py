@@ -14,10 +14,10 @@ import numpy as np
 from .. import InputError
 from .about import About, Listing
 from .base import derive_seed
+from .files.folder_names import part_of
 from .reading import wordnet
 from .reading.holdout import SEED
 from .storage import nested_tar, tar_shards
-from .storage.folder_names import part_of
 from .storage.nested_tar import Images, Place
 from .storage.table import Row
 from .storage.tar_shards import Member

@@ -236,6 +236,8 @@ def drop_incompatible(
             "source": config.source_name,
             "target": config.target_name,
             "comparison_id": config.comparison_id,
+            "fingerprints": config.data,
+            "data_sets": config.data_sets,
         }
         write_json(
             folder / f"skipped-{config.comparison_id}.json", {**names, "label": label, "reason": reason}

@@ -9,7 +9,7 @@ from ... import InputError
 from ...datasets import catalog
 from ...datasets.base import Dataset
 from ...datasets.reading import near_duplicates
-from ...datasets.storage import cache
+from ...datasets.reading.examine import examine
 from ...datasets.storage.table import IndexedImages
 from ..training.problem import check_target
 
@@ -42,7 +42,10 @@ def doctor(name: str, source: str | None = None, *, draw: str | None = None) -> 
     _print_classes(name, found)
     wrong = [f"only one class, '{found.classes[0]}'"] if len(found.classes) < 2 else []
     for part in parts:
-        wrong += cache.unreadable(found.parts[part].images)
+        examined = examine(found.parts[part].images, part)
+        for remark in examined.remarks:
+            print(f"  note: {remark}")
+        wrong += examined.errors + examined.faults
     for first, second in combinations(parts, 2):
         _print_duplicates(found, first, second)
     for line in wrong:

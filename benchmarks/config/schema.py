@@ -9,7 +9,7 @@ from typing import Any
 
 from ... import InputError
 from ...analysis.records.schema import RENAMED, renamed_config
-from ...datasets import planted
+from ...datasets import catalog, planted
 from ...methods.recipe import Recipe
 
 TINY, MOST = 1e-300, 1e300  # bounds that exclude 0 and infinity
@@ -29,6 +29,7 @@ LIMITS = (  # minimum and maximum of each number
     ("recipe.head_init_std", 0, MOST),
 )
 SMALL_SIDE = 96  # pixels; smaller images get the preset `small` and are not enlarged
+MOST_NAME_BYTES = 100  # of a data set's name in the name of a folder, which may have 255
 NO_EFFECT = ("device", "threads", "checkpoint_minutes")  # do not change a result: not in the digest
 
 
@@ -203,6 +204,11 @@ class RunConfig:
         return planted.short_name(self.target)
 
     @property
+    def data_sets(self) -> dict[str, dict[str, str]]:
+        """Return what a record tells of the places of source and target."""
+        return {role: catalog.recorded_name(getattr(self, role)) for role in ("source", "target")}
+
+    @property
     def digest(self) -> str:
         """Return the hash that identifies the run."""
         return _digest(self._first_names())
@@ -218,9 +224,18 @@ class RunConfig:
         return renamed_config(self.resolved(), {new: old for old, new in RENAMED.items()})
 
     def folder(self, results: Path) -> Path:
-        """Return the run's folder: results/<source>-<target>/<method>/seed<k>-<digest>."""
-        pair = self.source_name if self.role is Role.pretraining else f"{self.source_name}-{self.target_name}"
+        """Return the run's folder: results/<source>-<target>/<method>/seed<k>-<digest>.
+
+        The name of the user's own images is followed by their fingerprint: other images may have that name.
+        """
+        roles = ("source",) if self.role is Role.pretraining else ("source", "target")
+        pair = "-".join(map(self._folder_name, roles))
         return results / pair / self.method / f"seed{self.seed}-{self.digest}"
+
+    def _folder_name(self, role: str) -> str:
+        place = getattr(self, role)
+        name = planted.short_name(place).encode()[:MOST_NAME_BYTES].decode(errors="ignore")
+        return f"{name}-{self.data[role][:6]}" if catalog.is_own(place) else name
 
     def describe(self) -> str:
         """Return the settings that a reader of a table needs, in one line."""

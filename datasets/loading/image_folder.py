@@ -14,11 +14,12 @@ import numpy as np
 
 from ... import InputError
 from ..base import Dataset, Part, derive_seed
+from ..decoding.formats import is_image
+from ..files.folder_names import is_folder, listing, part_of
 from ..storage import tar_shards
-from ..storage.folder_names import is_folder, listing, part_of
 from ..storage.index import Numbering, PartRows, Writer, fingerprint, open_or_fill, typical_side
 from ..storage.table import IndexedImages, Row, Table
-from ..storage.tar_shards import MOST_FOLDERS, is_image
+from ..storage.tar_shards import MOST_FOLDERS
 from .draw import check_counts, draw_split
 from .layout import Layout, find_layout, strange_folders
 from .left_out import LeftOut, by_suffix, lines

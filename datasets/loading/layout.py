@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ... import InputError
-from ..storage.folder_names import part_of
+from ..files.folder_names import part_of
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from rich.console import Console
 from rich.progress import track
 
 from ... import InputError
-from .folder_names import PART_NAMES, is_dropping, is_folder, listing, part_of
+from ..decoding.formats import SUFFIXES, is_image
+from ..files.folder_names import PART_NAMES, is_dropping, is_folder, listing, part_of
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 BESIDE = (".cls", ".json", ".txt")  # label and caption of a sample
 CLASS_FILES = ("classnames.txt", "classes.txt")
 ARCHIVE = re.compile(r"\.(tar(\.(gz|bz2|xz|zst|lz4|lzma|Z))?|tgz|tbz2?|txz|zip)$")
@@ -58,11 +58,6 @@ class Sample(NamedTuple):
     offset: int
     num_bytes: int
     is_image: bool = True
-
-
-def is_image(path: str) -> bool:
-    """Return whether a path is an image, by its suffix; hidden files and droppings are not."""
-    return f".{path.rpartition('.')[2]}".lower() in SUFFIXES and not is_dropping(path)
 
 
 def find_tars(path: Path) -> list[Path]:
