@@ -4,6 +4,8 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
+from ..decoding.formats import why_left_out
+
 SUFFIX = re.compile(r"\.\w{1,10}$")
 NO_SUFFIX, LINK = "without a suffix", "linked inside the tar"
 MOST_SUFFIXES, MOST_CLASSES = 6, 3  # that are named in a line
@@ -46,9 +48,10 @@ def total_of(count: Mapping[str, Counter[str]]) -> Counter[str]:
 
 
 def by_suffix(count: Counter[str]) -> str:
-    """Return the numbers of files by suffix as text, the most frequent first."""
+    """Return the numbers of files by suffix as text, the most frequent first, and what would read them."""
     ordered = sorted(count.items(), key=lambda item: (-item[1], item[0]))
-    words = [f"{n:,} {suffix}" for suffix, n in ordered]
+    reasons = {suffix: why_left_out(suffix) for suffix in count}
+    words = [f"{n:,} {suffix}{f' ({reasons[suffix]})' * bool(reasons[suffix])}" for suffix, n in ordered]
     more = sum(n for _, n in ordered[MOST_SUFFIXES:])
     return ", ".join(words[:MOST_SUFFIXES] + ([f"{more:,} of other kinds"] if more else []))
 
