@@ -28,7 +28,6 @@ class Run:
     path: Path
     source: str  # as it is shown
     target: str  # as it is shown
-    data_set: str  # the target, without the state of its images
     comparison_id: str
     setting: str
     label: str
@@ -39,6 +38,7 @@ class Run:
     score: float  # share in [0, 1]
     correct: np.ndarray | None  # [test images] bool
     record: dict[str, Any]
+    data_set: str = ""  # the target, without the state of its images
 
     @property
     def recorded(self) -> tuple[str, str, str]:
