@@ -1,7 +1,7 @@
 """`bench` and `run`: plan the runs, do those without a record, and print the table."""
 
 import os
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
     console = Console(highlight=False, soft_wrap=True)
     request = compose_request([o for o in overrides if not o.startswith("method.")])
     check_place(request.on, request.cluster, request.device)
-    _check_data(request, fetch=not dry_run)
+    _check_data(request, console, fetch=not dry_run)
     results = Path(request.results)
     configs, left_out = plan_runnable(request, overrides)
     if left_out:
@@ -121,7 +121,8 @@ def _run_single(overrides: Sequence[str]) -> int:
         raise InputError(
             f"on={request.on}: `run` uses this process; expected on=local, or `bench methods={method}`"
         )
-    _check_data(request)
+    console = Console(highlight=False, soft_wrap=True, quiet=not distributed.is_first())
+    _check_data(request, console)
     config = run_config(request, method, settings_of(method, overrides), request.seed)
     results = Path(request.results)
     distributed.on_first(open_results, results, data_sets_of([config]))
@@ -129,7 +130,6 @@ def _run_single(overrides: Sequence[str]) -> int:
     for _, reason in why_incompatible([config], results, distributed.size()).values():
         raise InputError(f"method={method}: cannot run here: {reason}")
     torch.set_num_threads(pool.num_threads(config.threads, config.device, 1))
-    console = Console(highlight=False, soft_wrap=True)
     run_one(config, results)
     if not distributed.is_first():
         return 0
@@ -169,12 +169,21 @@ def check_place(on: str, cluster: str | None, device: str) -> str:
     return on
 
 
-def _check_data(request: Request, fetch: bool = True) -> None:
-    """Check that target and source are here, or download them."""
+def _check_data(request: Request, console: Console, fetch: bool = True) -> None:
+    """Check that target and source are here, or download them; say which is used of two with one name."""
     locate.set_places(request.data.root, request.data.mirror)
     about = datasets.about(request.target)
     source = request.source or (about.source if about else None)
-    datasets.require([name for name in (request.target, source) if name not in (None, "none")], fetch)
+    given = {role: name for role, name in (("target", request.target), ("source", source)) if name}
+    say_namesakes(given.items(), console)
+    datasets.require([name for name in given.values() if name != "none"], fetch)
+
+
+def say_namesakes(given: Iterable[tuple[str, str]], console: Console) -> None:
+    """Print a line for each known data set that is also a folder or tar here, given by role and name."""
+    lines = [line for role, name in given if name != "none" for line in datasets.namesakes(role, name)]
+    for line in dict.fromkeys(lines):
+        console.print(line, markup=False)
 
 
 def show_runs(configs: Sequence[RunConfig], results: Path, console: Console) -> int:

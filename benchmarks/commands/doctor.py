@@ -22,6 +22,8 @@ def doctor(name: str, source: str | None = None) -> int:
         name: name or path of the data set.
         source: name or path of a source to compare with.
     """
+    for line in [line for given in (name, source) if given for line in catalog.namesakes("", given)]:
+        print(line)
     found = catalog.load(name)
     parts = [part for part in PARTS if part in found.parts]
     sizes = ", ".join(f"{len(found.parts[part].labels)} {part}" for part in parts)

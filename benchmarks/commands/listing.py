@@ -91,6 +91,8 @@ def _where(name: str, about: About) -> str:
 def prepare(names: Sequence[str]) -> int:
     """Download data sets if needed, and decode them into the cache at their own size or 256 px."""
     for name in names:
+        for line in catalog.namesakes("", name):
+            print(line)
         found = catalog.load(name)
         side = min(found.side, 256)
         for part in found.parts:
