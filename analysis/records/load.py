@@ -98,7 +98,7 @@ def _told_apart(found: Records) -> Records:
 
 
 def _skipped(path: Path) -> dict[str, Any]:
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = json.loads(path.read_text(encoding="utf-8-sig"))
     content.setdefault("comparison_id", content.get("bench"))  # its name until format 3 of records
     names = ("source", "target", "comparison_id", "label", "reason")
     about = {name: content.get(name) for name in ("fingerprints", "data_sets")}

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ... import InputError
+from ...user_text import one_form, path_name
 from ..base import Dataset, derive_seed
 from ..storage import tar_shards
 from ..storage.index import Numbering, PartRows, Writer, fingerprint, open_or_fill, typical_side
@@ -45,7 +46,7 @@ def load(path: Path, as_source: bool = False) -> Dataset:
     """
     tars = tar_shards.find_tars(path)
     root = path if path.is_dir() else path.parent
-    name = (tars[0] if tar_shards.is_single_tar(root, tars) else path.resolve()).stem
+    name = path_name(str(path))
 
     def fill(writer: Writer) -> tuple[tuple[str, ...], dict[str, PartRows]]:
         walked = _scan_tars(writer, root, tars) if tars else _scan_tree(writer, path)
@@ -213,7 +214,7 @@ def _classes(walked: _Scan, part_of: Sequence[str], name: str) -> tuple[tuple[st
     Raises:
         InputError: if a class without numeric labels has no training images.
     """
-    class_of = [f.rpartition("/")[2] for f in walked.folders]
+    class_of = [one_form(f.rpartition("/")[2]) for f in walked.folders]
     if walked.numbered:
         label_of = [int(c) for c in class_of]
         return tar_shards.class_names(walked.table.root, 1 + max(label_of)), label_of
