@@ -1,7 +1,7 @@
 """`bench` and `run`: plan the runs, do those without a record, and print the table."""
 
 import os
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,7 +56,8 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
     console = Console(highlight=False, soft_wrap=True)
     request = compose_request([o for o in overrides if not o.startswith("method.")])
     check_place(request.on, request.cluster, request.device)
-    _check_data(request, fetch=not dry_run)
+    _check_data(request, console, fetch=not dry_run)
+    print_left_out([request], console)
     results = Path(request.results)
     configs, left_out = plan_runnable(request, overrides)
     if left_out:
@@ -125,11 +126,12 @@ def _run_single(overrides: Sequence[str]) -> int:
         raise InputError(
             f"on={request.on}: `run` uses this process; expected on=local, or `bench methods={method}`"
         )
-    _check_data(request)
+    console = Console(highlight=False, soft_wrap=True, quiet=not distributed.is_first())
+    _check_data(request, console)
+    print_left_out([request], console)
     config = run_config(request, method, settings_of(method, overrides), request.seed)
     results = Path(request.results)
     distributed.on_first(open_results, results, data_sets_of([config]))
-    console = Console(highlight=False, soft_wrap=True)
     check_networks_of([config], results, console, distributed.size())
     prepare_data([config])
     for _, reason in why_incompatible([config], results, distributed.size()).values():
@@ -174,12 +176,28 @@ def check_place(on: str, cluster: str | None, device: str) -> str:
     return on
 
 
-def _check_data(request: Request, fetch: bool = True) -> None:
-    """Check that target and source are here, or download them."""
+def _check_data(request: Request, console: Console, fetch: bool = True) -> None:
+    """Check that target and source are here, or download them; say which is used of two with one name."""
     locate.set_places(request.data.root, request.data.mirror)
+    given = _names_of(request)
+    say_namesakes(given.items(), console)
+    datasets.require(list(given.values()), fetch)
+
+
+def _names_of(request: Request | RunConfig) -> dict[str, str]:
+    """Return the names of the target and, if there is one, of the source, by role."""
     about = datasets.about(request.target)
     source = request.source or (about.source if about else None)
-    datasets.require([name for name in (request.target, source) if name not in (None, "none")], fetch)
+    given = {"target": request.target, "source": source}
+    return {role: name for role, name in given.items() if name and name != "none"}
+
+
+def print_left_out(of: Sequence[Request | RunConfig], console: Console) -> None:
+    """Print which files of targets and sources are not read, each once."""
+    wanted = dict.fromkeys((name, name != each.target) for each in of for name in _names_of(each).values())
+    found = [line for name, as_source in wanted for line in datasets.load(name, as_source).left_out]
+    for line in dict.fromkeys(found):
+        console.print(line, markup=False)
 
 
 def check_networks_of(
@@ -198,6 +216,13 @@ def check_networks_of(
     """
     for note in check_networks(missing(configs, results), processes):
         console.print(note, markup=False)
+
+
+def say_namesakes(given: Iterable[tuple[str, str]], console: Console) -> None:
+    """Print a line for each known data set that is also a folder or tar here, given by role and name."""
+    lines = [line for role, name in given if name != "none" for line in datasets.namesakes(role, name)]
+    for line in dict.fromkeys(lines):
+        console.print(line, markup=False)
 
 
 def show_runs(configs: Sequence[RunConfig], results: Path, console: Console) -> int:
@@ -243,6 +268,8 @@ def drop_incompatible(
             "source": config.source_name,
             "target": config.target_name,
             "comparison_id": config.comparison_id,
+            "fingerprints": config.data,
+            "data_sets": config.data_sets,
         }
         write_json(
             folder / f"skipped-{config.comparison_id}.json", {**names, "label": label, "reason": reason}
