@@ -124,7 +124,8 @@ class Request:
     # Keyword arguments for the backbone's constructor in timm, as `backbone_options.drop_path_rate=0.1`
     backbone_options: dict[str, Any] = field(default_factory=dict)
     pretrained: bool = False  # start from timm's published weights of the backbone
-    # File with a state dict of the backbone to start from (.pth or .safetensors)
+    # File with weights of the backbone to start from: by torch.save or .safetensors, wrapped or not, with or
+    # without classifier
     checkpoint: str | None = None
     protocol: Protocol = Protocol.holdout  # which target images are trained on
     # Search for the learning rate and weight decay, with the same grid for every method
