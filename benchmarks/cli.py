@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .. import InputError, RunFailed, printable
 from ..home import provide_home
-from ..terminal import configure_output, output_error
+from ..terminal import configure_output, output_error, use_utf8
 from .parser import build_parser
 
 EXTRAS = {
@@ -33,6 +33,8 @@ EXAMPLE = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
+    if argv is None:
+        use_utf8()
     configure_output()
     os.environ["PYTHONSAFEPATH"] = "1"  # no further process imports a select.py of the working folder
     try:

@@ -274,7 +274,7 @@ def _log_files(sweep: Path, is_array: bool) -> dict[str, str]:
 
 def _environment(cluster: Cluster, code: Path | None) -> list[str]:
     """Return the shell lines that set the code's path and the folder for copies of images."""
-    lines = ["export PYTHONSAFEPATH=1"]
+    lines = ["export PYTHONSAFEPATH=1 PYTHONUTF8=1"]
     if code:
         lines.append(f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}")
     if cluster.scratch:
