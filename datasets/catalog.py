@@ -19,6 +19,8 @@ from .about import About
 from .base import Dataset
 from .download import locate
 from .loading import generated, image_folder, official
+from .loading.draw import draw as draw_parts
+from .loading.draw import parts_of
 
 HAS_ABOUT = re.compile(r"^ABOUT\b", re.MULTILINE)  # found without an import
 
@@ -31,15 +33,23 @@ def names() -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=8)
-def load(name: str, as_source: bool = False) -> Dataset:
+def load(name: str, as_source: bool = False, draw: str | None = None) -> Dataset:
     """Load a data set by name (downloaded if necessary), a folder or tar by path, or a planted source.
+
+    Args:
+        name: name or path.
+        as_source: a source needs no test images.
+        draw: parts that a target lacks and that are drawn from its training images; not used for a source,
+            but for the target in a planted source, which has that target's training images.
 
     Raises:
         InputError: for an unknown name, with the nearest known one, and for images that are missing
             and cannot be downloaded.
     """
     if plan := planted.parse(name):
-        return planted.plant(plan, load(plan.source, as_source=True), load(plan.target))
+        return planted.plant(plan, load(plan.source, as_source=True), load(plan.target, draw=draw))
+    if draw and not as_source:
+        return draw_parts(load(name), parts_of(draw))
     if about(name) is None:
         return image_folder.load(Path(name), as_source)
     module = _module(name)

@@ -12,7 +12,16 @@ from ..config.compose import suites as suite_names
 from ..launch.plan import data_sets_of
 from ..launch.suite_plan import Cell, cells, load, write_plan
 from ..training import record
-from .bench import check_place, drop_incompatible, processes_of, run_missing, say_namesakes, show_runs
+from .bench import (
+    check_networks_of,
+    check_place,
+    drop_incompatible,
+    print_left_out,
+    processes_of,
+    run_missing,
+    say_namesakes,
+    show_runs,
+)
 from .class_images import write_class_images
 
 
@@ -47,12 +56,16 @@ def suite(
         console.print(f"left out: {reason}", markup=False)
     if not configs:
         raise InputError(f"suite {name}: none of its images are here; see `transferbench data list`")
+    print_left_out(configs, console)
+    processes = processes_of(on, given.get("cluster"))
     if dry_run:
+        check_networks_of(configs, results, console, processes)
         return show_runs(configs, results, console)
     record.open_results(results, data_sets_of(configs))
     if on == "slurm":
         configs = [replace(c, device="cpu") for c in configs]  # for the checks here; jobs use the given one
-    left, incompatible = drop_incompatible(configs, results, console, processes_of(on, given.get("cluster")))
+    check_networks_of(configs, results, console, processes)
+    left, incompatible = drop_incompatible(configs, results, console, processes)
     for each, of in planned:
         write_plan(each, of, incompatible, results)
     if on == "slurm":

@@ -28,7 +28,7 @@ HERE = Path(__file__).parents[1]
 OPEN = ("backbone_options", "method_defaults")  # hold names that are not in the schema
 PATHS = ("target", "source", "results", "checkpoint", "data.root", "cluster")
 # May hold any character, so Hydra's grammar does not read them. The first are paths.
-TEXTS = (*PATHS, "methods", "data.mirror")
+TEXTS = (*PATHS, "methods", "data.mirror", "draw")
 MOVED = dict.fromkeys((("method.preset", "first_order"), ("method.credit", "first_order")), "l2tl_gradients")
 SUITE: dict[str, Callable[[Any], bool]] = {  # valid values of a suite file
     **dict.fromkeys(("element", "title", "view", "source", "stands_for"), lambda v: isinstance(v, str)),

@@ -117,6 +117,9 @@ class Request:
     seed: int = 0  # seed of `run`; `bench` takes seeds 0 to seeds-1
     seeds: int = 5  # number of seeds that `bench` and `suite` run
     shots: int | None = None  # target training images per class, drawn at random by the seed; null: all
+    # Parts that the target lacks, drawn from its training images (20 % of each class, fixed seed): holdout,
+    # test, or holdout,test; null: none
+    draw: str | None = None
     backbone: str = "small"  # network: tiny, small, digits_cnn, digits_cnn_2019, or any timm model name
     # Keyword arguments for the backbone's constructor in timm, as `backbone_options.drop_path_rate=0.1`
     backbone_options: dict[str, Any] = field(default_factory=dict)
@@ -174,6 +177,7 @@ class RunConfig:
     device: str = "auto"
     threads: int = 0
     checkpoint_minutes: float = 10.0
+    draw: str | None = None  # parts that are drawn from the target's training images; None: none
 
     def resolved(self) -> dict[str, Any]:
         """Return everything that can change a result, as plain JSON; files by name, without their folder."""
@@ -181,6 +185,8 @@ class RunConfig:
         plain["settings"] = digested(self.settings)
         if self.on_nan is OnNan.stop:  # no effect on a run that finishes
             del plain["on_nan"]
+        if not self.draw:
+            del plain["draw"]
         places = {"source": self.source_name, "target": self.target_name}
         places["drop_overlap"] = planted.short_name(self.drop_overlap) if self.drop_overlap else ""
         if self.checkpoint:
@@ -239,6 +245,7 @@ class RunConfig:
         shown += [f"recipe.steps={recipe.steps}", f"recipe.batch_size={recipe.batch_size}"]
         shown += [f"recipe.lr={recipe.lr:g}", f"recipe.image_size={recipe.image_size}", f"bn={self.bn}"]
         shown += ["on_nan=skip"] if self.on_nan is OnNan.skip else []
+        shown += [f"draw={self.draw}"] if self.draw else []
         shown += ["drop_overlap=true"] if self.drop_overlap else []
         shown += [f"checkpoint={Path(self.checkpoint).name}"] if self.checkpoint else []
         return ", ".join(shown + (["pretrained=true"] if self.pretrained else []))
