@@ -39,6 +39,11 @@ def requirements(config: RunConfig) -> list[RunConfig]:
     return ([base] if base else []) + trials(config)
 
 
+def num_steps(config: RunConfig) -> int:
+    """Return the number of steps of a run: one for a method in closed form."""
+    return 1 if methods.load(config.method).closed_form else config.recipe.steps
+
+
 def run_one(config: RunConfig, results: Path) -> dict[str, Any]:
     """Return the record of a run: read it, wait for another process that works on the run, or do the run.
 
@@ -58,7 +63,7 @@ def run_one(config: RunConfig, results: Path) -> dict[str, Any]:
     folder = config.folder(results)
     while (done := distributed.on_first(record.read, folder)) is None:
         folder.mkdir(parents=True, exist_ok=True)
-        claim = Claim(folder, config.recipe.steps)
+        claim = Claim(folder, num_steps(config))
         if not distributed.on_first(claim.take):
             if distributed.any_rank(interrupt.requested()):
                 raise interrupt.Interrupted(f"{folder}: another process works on it")
@@ -126,7 +131,7 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
     method = methods.load(config.method)(built.problem, config.settings)
     training = _training(config, built, method, clock, memory, rests_on, folder)
     recipe = chosen.recipe
-    training.run(recipe.steps, recipe.evaluations, recipe.batch_size, claim.beat)
+    training.run(num_steps(config), recipe.evaluations, recipe.batch_size, claim.beat)
     if not distributed.is_first():
         return
     done = _record(config, built, training, started)
@@ -255,7 +260,7 @@ def _record(config: RunConfig, built: BuiltProblem, training: Training, started:
         if weight_S is None
         else dict(zip(source_classes, weight_S.tolist(), strict=True)),
         "seconds": {
-            "prepare": clock.prepare,
+            "prepare": clock.prepare + method.reused_seconds(),
             "step": clock.step,
             "per_step_median": clock.per_step_median,
             "parts": clock.parts,

@@ -5,14 +5,18 @@ from dataclasses import replace
 from itertools import product
 from typing import Any
 
+from ...methods import catalog as methods
 from ..config.schema import Protocol, Role, RunConfig, Tune
 
 TUNING_SEED = 10_000  # no reported run has this seed
 
 
 def trials(config: RunConfig) -> list[RunConfig]:
-    """Return the trials of a run, one per point of the grid; none with `tune=off`."""
-    if config.tune is Tune.off:
+    """Return the trials of a run, one per point of the grid.
+
+    There are none with `tune=off`, nor for a method in closed form, which has no learning rate.
+    """
+    if config.tune is Tune.off or methods.load(config.method).closed_form:
         return []
     plain = replace(config, role=Role.trial, tune=Tune.off, protocol=Protocol.holdout, seed=TUNING_SEED)
     recipe = config.recipe
