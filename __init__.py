@@ -1,5 +1,10 @@
 """transferbench: which transfer method should I use, what does it gain, what does it cost?"""
 
+import sys
+
+if sys.argv[:1] == ["-m"] and not sys.flags.safe_path and sys.path[0] != __path__[0].rpartition("/")[0]:
+    del sys.path[0]  # `python -m` looks for modules in the working folder first, where anything may lie
+
 from collections.abc import Iterable
 
 __version__ = "0.2.0"

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .. import InputError, RunFailed, printable
+from ..home import provide_home
+from ..terminal import configure_output, output_error
 from .parser import build_parser
 
 EXTRAS = {
@@ -19,6 +21,7 @@ EXTRAS = {
     "yaml": "slurm",
 }
 FULL = (errno.ENOSPC, errno.EDQUOT)
+LIMITS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE)  # possible with any file
 EXAMPLE = {
     "results": "results=PATH",
@@ -30,10 +33,21 @@ EXAMPLE = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    configure_output()
+    os.environ["PYTHONSAFEPATH"] = "1"  # no further process imports a select.py of the working folder
+    try:
+        code = _answer(list(sys.argv[1:] if argv is None else argv))
+    except SystemExit as end:  # from argparse: help, or a wrong option
+        sys.exit(_end_output(int(end.code or 0)))
+    return _end_output(code)
+
+
+def _answer(words: list[str]) -> int:
+    """Run a command; return its exit code, also for errors that need one line and no traceback."""
     words[1:] = sorted(words[1:], key=lambda word: not word.startswith("-"))  # options may be anywhere
     arguments = build_parser().parse_args(words)
     try:
+        provide_home()
         return COMMANDS[arguments.command](arguments)
     except InputError as error:
         return _print_error(str(error))
@@ -49,18 +63,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\nstopped; the same command resumes", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader has closed the pipe, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.errno not in (*DISK, *FULL) and error.filename is None:
+        if error.errno not in (*DISK, *FULL, *LIMITS, errno.ENOENT) and error.filename is None:
             raise
         return _print_error(_disk_message(error))
+
+
+def _end_output(code: int) -> int:
+    """Write what is left of the output; return the exit code, which is 1 instead of 0 if some is lost."""
+    try:
+        failed = output_error()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return code
+    if failed is None:
+        return code
+    return _print_error(f"standard output: cannot be written ({failed.strerror})", code or 1)
 
 
 def _disk_message(error: OSError) -> str:
     """Return one line for an error of the disk: the file, the cause, and what to do."""
     if error.errno in FULL:
         return f"{error.filename or 'disk'}: no space left; free some, or set results=PATH"
+    if error.errno in LIMITS:
+        what = f"{error.filename}: " if error.filename else ""
+        return f"{what}a limit of this machine is reached ({error.strerror}); see `ulimit -a`"
+    if error.errno == errno.ENOENT and error.filename is None:
+        return "the working folder no longer exists; change to another folder and repeat the command"
     if error.errno not in DISK:
         return f"{error.filename}: {error.strerror}"
     return (
@@ -211,7 +241,8 @@ def _data(arguments: argparse.Namespace) -> int:
     from .commands import doctor, listing
 
     given = [n for n in arguments.names if n.startswith(("data.root=", "data.mirror="))]
-    names = [n for n in arguments.names if n not in given]
+    draw = [n.removeprefix("draw=") for n in arguments.names if n.startswith("draw=")]
+    names = [n for n in arguments.names if n not in given and not n.startswith("draw=")]
     locate.set_places(
         **{key.removeprefix("data."): value for key, _, value in (g.partition("=") for g in given)}
     )
@@ -220,12 +251,12 @@ def _data(arguments: argparse.Namespace) -> int:
     if not names:
         raise InputError(f"data {arguments.action}: no data set; expected a name or a path")
     if arguments.action == "prepare":
-        return listing.prepare(names)
+        return listing.prepare(names, draw[-1] if draw else None)
     if len(names) > 2:
         raise InputError(
             f"data doctor: {len(names)} names; expected one data set, or a target and its source"
         )
-    return doctor.doctor(*names)
+    return doctor.doctor(*names, draw=draw[-1] if draw else None)
 
 
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
@@ -267,5 +298,4 @@ def _named(overrides: Sequence[str], known: Sequence[str]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("PYTHONSAFEPATH", "1")
     sys.exit(main())

@@ -113,6 +113,7 @@ def plant(plan: Plan, source: Dataset, target: Dataset) -> Dataset:
         hflip=source.hflip and target.hflip,
         notes=(f"{plan.name}: {num_near} classes are the target's, {num_bad} are harmful ({plan.kind})",),
         truth=(1.0,) * num_near + (0.0,) * num_bad,
+        left_out=(*source.left_out, *target.left_out),
     )
 
 

@@ -278,6 +278,11 @@ FORM: dict[str, Kind] = {
     "started": _time,
     "ended": _time,
 }
+_DATA_SET = _with(name=_text, place=_text)
+OF_DATA_SETS: dict[str, Kind] = {  # later additions, which may be missing
+    "fingerprints": _or_none(lambda value: isinstance(value, dict)),
+    "data_sets": _or_none(_named(_DATA_SET)),
+}
 OF_A_RUN: dict[str, Kind] = {
     "test": _SCORES,
     "fingerprints": _with(target=_text),
@@ -302,7 +307,7 @@ def misfit(record: Mapping[str, Any], form: Mapping[str, Kind], inside: str = ""
 def _wrong(record: Mapping[str, Any]) -> str:
     """Return what a record lacks; empty if it is whole."""
     form = FORM | (OF_A_RUN if record["role"] == "run" else {})
-    if wrong := misfit(record, form):
+    if wrong := misfit(record, form) or misfit({"data_sets": None, **record}, {"data_sets": OF_DATA_SETS["data_sets"]}):
         return wrong
     if record["role"] != "run":
         return ""  # it may be scored otherwise than the runs that start from it

@@ -105,7 +105,7 @@ def _references(runs: list[Run]) -> dict[tuple[str, str, str], list[Run]]:
     groups: dict[tuple[str, str, str], list[Run]] = {}
     for run in runs:
         if run.method == "finetune" and run.label == REFERENCE:
-            groups.setdefault((run.source, run.target, run.comparison_id), []).append(run)
+            groups.setdefault(run.recorded, []).append(run)
     return {key: latest(group)[0][REFERENCE] for key, group in groups.items()}
 
 

@@ -56,6 +56,7 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
     request = compose_request([o for o in overrides if not o.startswith("method.")])
     check_place(request.on, request.cluster, request.device)
     _check_data(request, fetch=not dry_run)
+    print_left_out([request], console)
     results = Path(request.results)
     configs, left_out = plan_runnable(request, overrides)
     if left_out:
@@ -122,6 +123,9 @@ def _run_single(overrides: Sequence[str]) -> int:
             f"on={request.on}: `run` uses this process; expected on=local, or `bench methods={method}`"
         )
     _check_data(request)
+    console = Console(highlight=False, soft_wrap=True)
+    if distributed.is_first():
+        print_left_out([request], console)
     config = run_config(request, method, settings_of(method, overrides), request.seed)
     results = Path(request.results)
     distributed.on_first(open_results, results, data_sets_of([config]))
@@ -129,7 +133,6 @@ def _run_single(overrides: Sequence[str]) -> int:
     for _, reason in why_incompatible([config], results, distributed.size()).values():
         raise InputError(f"method={method}: cannot run here: {reason}")
     torch.set_num_threads(pool.num_threads(config.threads, config.device, 1))
-    console = Console(highlight=False, soft_wrap=True)
     run_one(config, results)
     if not distributed.is_first():
         return 0
@@ -172,9 +175,22 @@ def check_place(on: str, cluster: str | None, device: str) -> str:
 def _check_data(request: Request, fetch: bool = True) -> None:
     """Check that target and source are here, or download them."""
     locate.set_places(request.data.root, request.data.mirror)
+    datasets.require(_names_of(request), fetch)
+
+
+def _names_of(request: Request | RunConfig) -> list[str]:
+    """Return the names of the target and, if there is one, of the source."""
     about = datasets.about(request.target)
     source = request.source or (about.source if about else None)
-    datasets.require([name for name in (request.target, source) if name not in (None, "none")], fetch)
+    return [name for name in (request.target, source) if name not in (None, "none")]
+
+
+def print_left_out(of: Sequence[Request | RunConfig], console: Console) -> None:
+    """Print which files of targets and sources are not read, each once."""
+    wanted = dict.fromkeys((name, name != each.target) for each in of for name in _names_of(each))
+    found = [line for name, as_source in wanted for line in datasets.load(name, as_source).left_out]
+    for line in dict.fromkeys(found):
+        console.print(line, markup=False)
 
 
 def show_runs(configs: Sequence[RunConfig], results: Path, console: Console) -> int:
@@ -220,6 +236,8 @@ def drop_incompatible(
             "source": config.source_name,
             "target": config.target_name,
             "comparison_id": config.comparison_id,
+            "fingerprints": config.data,
+            "data_sets": config.data_sets,
         }
         write_json(
             folder / f"skipped-{config.comparison_id}.json", {**names, "label": label, "reason": reason}

@@ -22,6 +22,7 @@ from ..training.run import run_one
 
 UNEQUAL = (
     "seconds",
+    "data_sets",
     "started",
     "ended",
     "peak_memory_bytes",

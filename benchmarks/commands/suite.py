@@ -11,7 +11,7 @@ from ..config.compose import read_suite, suites
 from ..launch.plan import data_sets_of
 from ..launch.suite_plan import Cell, cells, load, write_plan
 from ..training import record
-from .bench import check_place, drop_incompatible, processes_of, run_missing, show_runs
+from .bench import check_place, drop_incompatible, print_left_out, processes_of, run_missing, show_runs
 from .class_images import write_class_images
 
 
@@ -42,6 +42,7 @@ def suite(
         console.print(f"left out: {reason}", markup=False)
     if not configs:
         raise InputError(f"suite {name}: none of its images are here; see `transferbench data list`")
+    print_left_out(configs, console)
     if dry_run:
         return show_runs(configs, results, console)
     record.open_results(results, data_sets_of(configs))

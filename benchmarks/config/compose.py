@@ -33,6 +33,7 @@ QUOTED = (
     "data.root",
     "data.mirror",
     "cluster",
+    "draw",
 )  # may hold characters that Hydra's grammar does not allow
 MOVED = dict.fromkeys((("method.preset", "first_order"), ("method.credit", "first_order")), "l2tl_gradients")
 SUITE: dict[str, Callable[[Any], bool]] = {  # valid values of a suite file

@@ -10,7 +10,7 @@ from .compose import request_for
 from .resolve import preprocessed, score_of
 from .schema import RunConfig
 
-SAME = ("shots", "backbone", "pretrained", "protocol", "tune", "bn", "on_nan", "source_recipe")
+SAME = ("shots", "draw", "backbone", "pretrained", "protocol", "tune", "bn", "on_nan", "source_recipe")
 
 
 def overrides(config: RunConfig) -> list[str]:

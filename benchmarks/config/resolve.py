@@ -7,6 +7,7 @@ from typing import Any
 
 from ... import InputError
 from ...datasets import catalog as datasets
+from ...datasets.loading.draw import parts_of
 from ...methods import catalog as methods
 from ...methods.metrics import check_score
 from ...methods.networks.encoders import data_config
@@ -27,7 +28,8 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
         InputError: the method needs source images or weights that the request does not give, or a
             setting does not fit the data.
     """
-    target = datasets.load(request.target)
+    drawn = ",".join(parts_of(request.draw)) if request.draw else None
+    target = datasets.load(request.target, draw=drawn)
     source = source_of(request, method)
     _check(request, method, source)
     recipe = preprocessed(request.recipe, request.backbone, target.side)
@@ -36,11 +38,11 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
     check_score("score", score, multi_label)
     data = {"target": target.fingerprint}
     if source != "none":
-        data["source"] = datasets.load(source, as_source=True).fingerprint
+        data["source"] = datasets.load(source, as_source=True, draw=drawn).fingerprint
     if request.drop_overlap:
-        if data.get("source") == target.fingerprint:
+        data["drop_overlap"] = datasets.load(request.target).fingerprint
+        if data.get("source") == data["drop_overlap"]:
             raise InputError("drop_overlap=true: source and target have the same images; expected two sets")
-        data["drop_overlap"] = target.fingerprint
     if request.checkpoint and Path(request.checkpoint).is_file():
         data["checkpoint"] = hashlib.sha256(Path(request.checkpoint).read_bytes()).hexdigest()[:16]
     same = (
@@ -62,6 +64,7 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
         device=request.device,
         threads=request.threads,
         checkpoint_minutes=request.checkpoint_minutes,
+        draw=drawn,
         **{name: getattr(request, name) for name in same},
     )
 

@@ -28,7 +28,7 @@ def plan(request: Request, overrides: Sequence[str]) -> list[RunConfig]:
     Raises:
         InputError: the target cannot be classified, or a method lacks source images or weights.
     """
-    check_target(datasets.load(request.target))
+    check_target(datasets.load(request.target, draw=request.draw))
     chosen = rows(request, overrides)
     return [
         run_config(request, method, settings, seed)

@@ -4,18 +4,24 @@ import errno
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-from ... import InputError, RunFailed
+from ... import InputError, RunFailed, printable
+from ...terminal import configure_output
 from ..config.schema import RunConfig
 from ..training import interrupt
 
 PATIENCE_SECONDS = 10.0  # time for a worker to end its step
+ECHO_SECONDS = 1.0  # time for the last words of a worker that has ended
+MOST_CHARACTERS = 300  # of its last line
 Report = Callable[[RunConfig, str | None], None]  # called when a run ended, with its error or None
 _runs = threading.Event()  # set in a worker while it has a run
 
@@ -46,10 +52,10 @@ def num_threads(asked: int, device: str, workers: int) -> int:
 def run_all(
     configs: Sequence[RunConfig], results: Path, workers: int, report: Report, tick: Callable[[], None]
 ) -> None:
-    """Run all configurations; a run that fails or whose process is killed does not stop the others.
+    """Run all configurations; a run that fails or whose process ends does not stop the others.
 
-    A killed worker breaks its whole pool. Runs start in order, so the killed one is among the first
-    `workers` unfinished runs. Those are repeated one at a time; then the others run as before.
+    A run whose process ended is repeated once, alone after all others: together they may have needed too
+    much memory.
 
     Args:
         configs: the runs.
@@ -58,78 +64,156 @@ def run_all(
         report: called for each run that ended.
         tick: called twice a second while runs are active.
     """
-    context = multiprocessing.get_context("spawn")
+    resource_tracker.ensure_running()  # otherwise the first worker starts it, with its own stderr
     threads = num_threads(configs[0].threads, configs[0].device, workers)
-    waiting = [(list(configs), workers)]
-    while waiting:
-        batch, at_once = waiting.pop(0)
-        places = context.Queue()
-        for place in range(at_once):
-            places.put(place)
-        with ProcessPoolExecutor(
-            min(at_once, len(batch)),
-            mp_context=context,
-            initializer=_start_worker,
-            initargs=(places, threads),
-        ) as pool:
-            jobs = {pool.submit(_work, c, results): c for c in batch}
-            try:
-                broken = _gather(jobs, report, tick)
-            except KeyboardInterrupt:
-                signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the exit short
-                _end(pool)
-                raise
-            except OSError:
-                _end(pool)
-                raise
-        begun, others = broken[:at_once], broken[at_once:]
-        if at_once == 1 and begun:
-            report(begun.pop(), "its process was killed (out of memory?)")
-        waiting = [(left, count) for left, count in ((begun, 1), (others, at_once), *waiting) if left]
+
+    def start(place: int) -> _Worker:
+        return _Worker(place, threads, results)
+
+    for config, _ in _run(configs, workers, start, report, tick):
+        for _, reason in _run([config], 1, start, report, tick):
+            report(config, reason)
 
 
-def _end(pool: ProcessPoolExecutor) -> None:
-    """Let all workers save and exit; kill those whose step takes too long."""
-    processes = list(pool._processes.values())  # shutdown forgets them
-    pool.shutdown(wait=False, cancel_futures=True)
-    for process in processes:
-        process.terminate()
-    end = time.monotonic() + PATIENCE_SECONDS
-    for process in processes:
-        process.join(max(0, end - time.monotonic()))
-        process.kill()
+class _Worker:
+    """A process that does one run after the other; its stderr is repeated on ours."""
+
+    def __init__(self, place: int, threads: int, results: Path) -> None:
+        self.place = place
+        self.config: RunConfig | None = None  # the active run
+        self._last_line = ""
+        context = multiprocessing.get_context("spawn")
+        self.connection, far = context.Pipe()
+        read, write = os.pipe()
+        self.process = context.Process(target=_serve, args=(far, place, threads, results))
+        with _for_child(write):
+            self.process.start()
+        far.close()
+        os.close(write)
+        self._echo = threading.Thread(target=self._repeat, args=(read,), daemon=True)
+        self._echo.start()
+
+    def begin(self, config: RunConfig | None) -> None:
+        """Start a run, or let the process end."""
+        self.config = config
+        with suppress(OSError):  # its process has ended, as its connection will show
+            self.connection.send(config)
+
+    def close(self, end: float) -> None:
+        """Wait until the process has ended; kill it at `end` of the monotonic clock."""
+        self.process.join(max(0.0, end - time.monotonic()))
+        self.process.kill()
+        self.process.join()
+        self._echo.join(ECHO_SECONDS)
+
+    def why_ended(self) -> str:
+        """Return how its process ended: the signal, or the exit code with the last line of stderr."""
+        self.close(time.monotonic() + PATIENCE_SECONDS)
+        code = self.process.exitcode or 0
+        if code == -signal.SIGKILL:
+            return "its process was killed (out of memory?)"
+        said = f": {self._last_line}" if self._last_line else ""
+        names = {int(known): known.name for known in signal.Signals}
+        if code < 0:
+            return f"its process was ended by {names.get(-code, f'signal {-code}')}{said}"
+        return f"its process ended with exit code {code}{said}"
+
+    def _repeat(self, number: int) -> None:
+        with open(number, encoding="utf-8", errors="backslashreplace") as lines:  # noqa: PTH123
+            for line in lines:
+                self._last_line = " ".join(printable(line).split())[:MOST_CHARACTERS] or self._last_line
+                sys.stderr.write(line)
 
 
-def _gather(jobs: dict[Future[None], RunConfig], report: Report, tick: Callable[[], None]) -> list[RunConfig]:
-    """Wait for all jobs; return the runs that a killed process left unfinished, in their order."""
-    broken = set()
-    pending = set(jobs)
-    while pending:
-        done, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
-        tick()
-        for job in done:
-            error = job.exception()
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise error  # every other run would fail, too
-            if isinstance(error, BrokenProcessPool):
-                broken.add(job)
-            else:
-                report(jobs[job], None if error is None else _message(error))
-    return [config for job, config in jobs.items() if job in broken]
+@contextmanager
+def _for_child(stderr: int) -> Iterator[None]:
+    """Start a process with another stderr, and without Ctrl-C, which its parent handles."""
+    own = os.dup(2)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    os.dup2(stderr, 2)
+    try:
+        yield
+    finally:
+        os.dup2(own, 2)
+        os.close(own)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
-def _message(error: BaseException) -> str:
-    return str(error) if isinstance(error, InputError | RunFailed) else f"{type(error).__name__}: {error}"
+def _run(
+    configs: Sequence[RunConfig],
+    at_once: int,
+    start: Callable[[int], _Worker],
+    report: Report,
+    tick: Callable[[], None],
+) -> list[tuple[RunConfig, str]]:
+    """Do runs, `at_once` at a time; return those whose process ended, with the reason."""
+    waiting, ended = deque(configs), list[tuple[RunConfig, str]]()
+    workers: list[_Worker] = []
+    try:
+        for place in range(min(at_once, len(configs))):
+            workers.append(start(place))
+            workers[place].begin(waiting.popleft())
+        while active := {w.connection: w for w in workers if w.config is not None}:
+            answered = wait(list(active), timeout=0.5)
+            tick()
+            for worker in [w for connection, w in active.items() if connection in answered]:
+                if (reason := _answer(worker, report)) and worker.config:
+                    ended.append((worker.config, reason))
+                    if waiting:
+                        worker = workers[worker.place] = start(worker.place)
+                worker.begin(waiting.popleft() if waiting else None)
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the exit short
+        for worker in workers:
+            worker.process.terminate()
+        raise
+    finally:
+        end = time.monotonic() + PATIENCE_SECONDS
+        for worker in workers:
+            worker.close(end)
+    return ended
 
 
-def _start_worker(places: "multiprocessing.Queue[int]", threads: int) -> None:
-    """Prepare a worker: its signals, its GPU, its threads."""
+def _answer(worker: _Worker, report: Report) -> str:
+    """Report the end of a worker's run, or return why the worker's process ended instead."""
+    assert worker.config is not None
+    try:
+        error = worker.connection.recv()
+    except (EOFError, ConnectionError):
+        return worker.why_ended()
+    if isinstance(error, OSError):  # the disk is full: every other run would fail, too
+        raise error
+    report(worker.config, error)
+    return ""
+
+
+def _serve(connection: Connection, place: int, threads: int, results: Path) -> None:
+    """Do the runs that the parent sends, until it sends None."""
+    _start_worker(place, threads)
+    while (config := connection.recv()) is not None:
+        connection.send(_outcome(config, results))
+
+
+def _outcome(config: RunConfig, results: Path) -> str | OSError | None:
+    """Do a run; return its error as text, or as it is for a full disk."""
+    try:
+        _work(config, results)
+    except BaseException as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return error
+        return str(error) if isinstance(error, InputError | RunFailed) else f"{type(error).__name__}: {error}"
+    return None
+
+
+def _start_worker(place: int, threads: int) -> None:
+    """Prepare a worker: its output, its signals, its GPU, its threads."""
     import torch
 
+    configure_output()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     signal.signal(signal.SIGTERM, _leave)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
-    place = places.get()
     if torch.cuda.is_available():
         torch.cuda.set_device(place % torch.cuda.device_count())
     torch.set_num_threads(threads)

@@ -276,6 +276,7 @@ def _record(config: RunConfig, built: BuiltProblem, training: Training, started:
         "peak_memory_of": training.memory.of,
         "flops_per_step": training.flops_per_step,
         "num_parameters": sum(p.numel() for p in method.net.parameters()),
+        "data_sets": config.data_sets,
         "fingerprints": {**config.data, "splits": {n: s.fingerprint() for n, s in built.splits.items()}},
         "environment": record.environment(problem.device),
         "started": started,

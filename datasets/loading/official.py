@@ -10,11 +10,11 @@ from types import ModuleType
 from ... import InputError
 from ..about import About, Listing
 from ..base import Dataset, Part
+from ..decoding.formats import SUFFIXES
 from ..download import huggingface, locate
 from ..pixels import ArrayImages
 from ..storage.index import cached_index, fingerprint, typical_side
 from ..storage.table import IndexedImages, Row
-from ..storage.tar_shards import SUFFIXES
 
 STAMPED_DEPTH = 2  # modification times are checked for folders down to this depth
 

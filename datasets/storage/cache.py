@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import track
 
 from ... import InputError
+from ...home import spare_folder
 from ..base import Dataset
 from ..files.atomic import atomic_write
 from ..files.lock import locked
@@ -26,14 +27,22 @@ CHUNK = 512  # images decoded between two writes
 
 
 def folder() -> Path:
-    """Return the cache folder; create it if missing."""
-    path = Path(os.environ.get("TRANSFERBENCH_CACHE", "~/.cache/transferbench")).expanduser()
+    """Return the cache folder; create it if missing. Without a writable home it is a temporary folder.
+
+    Raises:
+        InputError: `$TRANSFERBENCH_CACHE` names a folder that cannot be created.
+    """
+    given = os.environ.get("TRANSFERBENCH_CACHE")
+    path = Path(given or "~/.cache/transferbench").expanduser()
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(
-            f"TRANSFERBENCH_CACHE={path}: cannot be created ({error.strerror}); expected a writable folder"
-        ) from error
+        if given:
+            raise InputError(
+                f"TRANSFERBENCH_CACHE={path}: cannot be created ({error.strerror}); expected a writable one"
+            ) from error
+        path = spare_folder() / "cache"
+        path.mkdir(exist_ok=True)
     return path
 
 
@@ -113,14 +122,3 @@ def _chunks(images: Images, side: int, words: str) -> Iterator[tuple[np.ndarray,
             decoded = list(threads.map(lambda i: images.decode(i, side), rows))
             pixels = np.stack([image for image, _ in decoded]).transpose(0, 3, 1, 2)
             yield pixels, np.array([aspect for _, aspect in decoded], np.float32)
-
-
-def unreadable(images: Images) -> list[str]:
-    """Return the errors of all images that cannot be decoded."""
-    errors = []
-    for i in range(len(images)):
-        try:
-            images.decode(i, 8)
-        except InputError as error:
-            errors.append(str(error))
-    return errors

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..base import Part
+from ..decoding.formats import SUFFIXES
 from ..files.atomic import atomic_write, draft_of
 from ..pixels import DECODING, Unreadable, open_image
 from . import cache
@@ -153,7 +154,8 @@ def open_or_fill(
     least: int = 0,
 ) -> Index:
     """Open an index in the cache; fill it if missing. With fewer than `least` images it is not stored."""
-    content = f"{FORMAT} {root.resolve()} {key}".encode("utf-8", "surrogateescape")
+    listed = " ".join(sorted(SUFFIXES))  # an installed reader adds some
+    content = f"{FORMAT} {listed} {root.resolve()} {key}".encode("utf-8", "surrogateescape")
     folder = cache.folder() / "index" / f"{name}-{hashlib.sha256(content).hexdigest()[:16]}"
     if not folder.exists():
         with _draft(folder) as draft:

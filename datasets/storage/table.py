@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from ... import InputError
 from ..pixels import Unreadable, open_image, resize_square
@@ -107,16 +109,22 @@ class IndexedImages:
         """Read the encoded bytes of image `i`. Raises InputError if its file cannot be read."""
         return self.table.read(int(self.rows[i]))
 
-    def decode(self, i: int, side: int) -> tuple[np.ndarray, float]:
-        """Return image `i` as uint8 [side,side,3] and its aspect ratio."""
+    @contextmanager
+    def opened(self, i: int) -> Iterator[Image.Image]:
+        """Open image `i`. Raises InputError that names it, for any error of its decoder in the block."""
         try:
             with open_image(self.read(i)) as image:
-                return resize_square(image, side)
+                yield image
         except Unreadable as error:
             raise InputError(
                 f"{self.table.place(int(self.rows[i]))}: not a readable image ({error}); replace it or "
                 "remove it (`transferbench data doctor PATH` lists all such images)"
             ) from error
+
+    def decode(self, i: int, side: int) -> tuple[np.ndarray, float]:
+        """Return image `i` as uint8 [side,side,3] and its aspect ratio."""
+        with self.opened(i) as image:
+            return resize_square(image, side)
 
 
 def _text(path: bytes) -> str:

@@ -8,11 +8,12 @@ name begins.
 import json
 import os
 import re
+import shlex
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -20,19 +21,13 @@ from rich.console import Console
 from rich.progress import track
 
 from ... import InputError
+from ..decoding.formats import SUFFIXES, is_image
+from ..files.folder_names import PART_NAMES, is_dropping, is_folder, listing, part_of
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
-PART_NAMES = {
-    "train": "train",
-    "training": "train",
-    "holdout": "holdout",
-    "val": "holdout",
-    "valid": "holdout",
-    "validation": "holdout",
-    "dev": "holdout",
-    "test": "test",
-}
+BESIDE = (".cls", ".json", ".txt")  # label and caption of a sample
 CLASS_FILES = ("classnames.txt", "classes.txt")
+ARCHIVE = re.compile(r"\.(tar(\.(gz|bz2|xz|zst|lz4|lzma|Z))?|tgz|tbz2?|txz|zip)$")
+MOST_FOLDERS = 8  # maximum depth that is searched for images
 MOST_CLASSES = 1_000_000  # each class gets a name
 MOST_METADATA_BYTES = 1 << 20  # of a label file or an extended header, read into memory
 NUM_THREADS = 16  # they mostly wait for disks or the network
@@ -54,50 +49,64 @@ class Member(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """An image in a tar. `folder` is split/class, class or empty; if `numbered`, the class is a label."""
+    """A file in a tar. `folder` is split/class, class or empty; if `numbered`, the class is a label."""
 
     path: str
     folder: str
     numbered: bool
     offset: int
     num_bytes: int
-
-
-def is_image(path: str) -> bool:
-    """Return whether a path is an image, by its suffix; hidden files and folders are not."""
-    suffix = f".{path.rpartition('.')[2]}".lower()
-    return suffix in SUFFIXES and not path.startswith(".") and "/." not in path
+    is_image: bool = True
 
 
 def find_tars(path: Path) -> list[Path]:
-    """Return the tars: the path itself, those in a folder without image folders, or in its part folders.
+    """Return the tars: the path itself, or those in a folder and its part folders if it is no image tree.
 
     Raises:
-        InputError: if the path does not exist, or a tar is compressed.
+        InputError: if the path does not exist, or an archive is compressed.
     """
     if not path.exists():
         raise InputError(f"{path}: no such folder or tar")
     if path.is_file():
         tars = [path]
     else:
-        folders = [p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")]
-        tars = sorted(path.glob("*.tar*")) if not folders else _tars_of_parts(folders)
+        folders = _folders(path)
+        parts = [folder for folder in folders if part_of(folder.name)]
+        others = [folder for folder in folders if not part_of(folder.name)]
+        if any(_holds_images(f) for f in chain(chain.from_iterable(map(_folders, parts)), others)):
+            return []
+        tars = sorted(f for folder in (path, *parts) for f in folder.iterdir() if ARCHIVE.search(f.name))
     if any(tar.suffix != ".tar" for tar in tars):
         found = ", ".join(tar.name for tar in tars[:4])
-        raise InputError(f"{path}: expected one uncompressed .tar or uncompressed shards; found {found}")
+        raise InputError(
+            f"{path}: expected one uncompressed .tar or uncompressed shards; found {found}{_unpack(tars)}"
+        )
     return tars
 
 
-def _tars_of_parts(folders: Iterable[Path]) -> list[Path]:
-    """Return the shards in folders called train, val, …; none if these have subfolders (an image tree)."""
-    tars: list[Path] = []
-    for folder in folders:
-        if folder.name.lower() not in PART_NAMES:
-            return []
-        if any(p.is_dir() and not p.name.startswith(".") for p in folder.iterdir()):
-            return []
-        tars += folder.glob("*.tar")
-    return sorted(tars)
+def _unpack(files: Sequence[Path]) -> str:
+    """Return the command that unpacks the first compressed archive, after a semicolon; empty if none is."""
+    for file in files:
+        if file.suffix == ".zip":
+            return f"; unpack it: unzip {shlex.quote(str(file))} -d FOLDER"
+        if file.suffix != ".tar" and ARCHIVE.search(file.name):
+            return f"; unpack it: tar xf {shlex.quote(str(file))} -C FOLDER"
+    return ""
+
+
+def _folders(path: Path) -> list[Path]:
+    return [path / entry.name for entry in listing(path) if is_folder(entry)]
+
+
+def _holds_images(folder: Path, depth: int = 0) -> bool:
+    """Return whether there is an image in a folder or below; stop at the first."""
+    inner = []
+    for entry in listing(folder):
+        if is_folder(entry):
+            inner += [folder / entry.name] if depth < MOST_FOLDERS else []
+        elif is_image(entry.name):
+            return True
+    return any(_holds_images(each, depth + 1) for each in inner)
 
 
 def is_single_tar(root: Path, tars: Sequence[Path]) -> bool:
@@ -129,52 +138,61 @@ def class_names(root: Path, num_classes: int) -> tuple[str, ...]:
     return tuple(map(str, range(num_classes)))
 
 
-def samples(root: Path, tars: Sequence[Path]) -> Iterator[tuple[str, Iterable[Sample]]]:
+def samples(root: Path, tars: Sequence[Path], others: bool = False) -> Iterator[tuple[str, Iterable[Sample]]]:
     """Yield each tar's path relative to the root, and its images; in order, with read-ahead.
+
+    Args:
+        root: folder of the tars.
+        tars: the tars.
+        others: yield the files that are not taken, too; neither labels nor droppings are among them.
 
     Raises:
         InputError: if a file is not an uncompressed tar.
     """
     if is_single_tar(root, tars):
-        yield tars[0].name, _samples(tars[0], part="")
+        yield tars[0].name, _samples(tars[0], "", others)
         return
     rounds = [tars[i : i + NUM_THREADS] for i in range(0, len(tars), NUM_THREADS)]
     words = f"reading the headers of {len(tars)} tars"
     bar = track(rounds, words, console=Console(stderr=True), transient=True, disable=len(rounds) < 4)
     with ThreadPoolExecutor(NUM_THREADS) as threads:
         for some in bar:
-            listed = threads.map(lambda tar: list(_samples(tar, _part_of(root, tar))), some)
+            listed = threads.map(lambda tar: list(_samples(tar, _part_of(root, tar), others)), some)
             for tar, images in zip(some, listed, strict=True):
                 yield str(tar.relative_to(root)), images
 
 
 def _part_of(root: Path, tar: Path) -> str:
-    """Return the part in the names of a shard and its folder; empty if there is none.
+    """Return the name of the part in the names of a shard and its folder; empty if there is none.
 
     Raises:
         InputError: if they name two parts.
     """
     words = re.findall("[a-z]+", str(tar.relative_to(root).with_suffix("")).lower())
-    parts = {PART_NAMES[word] for word in words if word in PART_NAMES}
+    found = [word for word in words if word in PART_NAMES]
+    parts = {PART_NAMES[word] for word in found}
     if len(parts) > 1:
         raise InputError(f"{tar}: may be {' or '.join(sorted(parts))}; expected one part in the shard's name")
-    return "".join(parts)
+    return found[0] if found else ""
 
 
-def _samples(tar: Path, part: str) -> Iterator[Sample]:
+def _samples(tar: Path, part: str, others: bool) -> Iterator[Sample]:
     """Yield the images of a tar; files with equal paths up to the first dot of the name form one sample."""
     try:
         with tar.open("rb", buffering=WINDOW) as f:
             for stem, group in groupby(members(f), key=_stem):
                 files = list(group)
                 label = _label(f, stem, files)
-                for path, offset, num_bytes in files:
-                    if label is None:
-                        if is_image(path):
-                            yield Sample(path, _folder_of(path, part, tar.stem), False, offset, num_bytes)
-                    elif path[len(stem) :].lower() in SUFFIXES and is_image(path):
-                        folder = f"{part}/{label}" if part else str(label)
-                        yield Sample(path, folder, True, offset, num_bytes)
+                kept = [file for file in files if not is_dropping(file.path)]
+                if label is None:
+                    found = [(file, is_image(file.path)) for file in kept]
+                else:
+                    found = _of_sample(kept, len(stem))
+                for (path, offset, num_bytes), taken in found:
+                    if taken or others:
+                        folder = _folder_of(path, part, tar.stem) if label is None else f"{part}/{label}"
+                        folder = folder.removeprefix("/")
+                        yield Sample(path, folder, label is not None, offset, num_bytes, taken)
     except ValueError as error:
         if isinstance(error, InputError):
             raise
@@ -183,16 +201,29 @@ def _samples(tar: Path, part: str) -> Iterator[Sample]:
         raise InputError(f"{tar}: cannot be read ({error.strerror})") from error
 
 
+def _of_sample(files: Sequence[Member], start: int) -> list[tuple[Member, bool]]:
+    """Return the images of a sample with a label, or else its other files; and whether it has images.
+
+    Args:
+        files: the files of the sample.
+        start: where the endings of their names start: `.png`, but not `.seg.png`, is the image.
+    """
+    images = [file for file in files if file.path[start:].lower() in SUFFIXES]
+    return [(file, bool(images)) for file in images or files if file.path[start:].lower() not in BESIDE]
+
+
 def _stem(member: Member) -> str:
     folder, slash, name = member.path.rpartition("/")
     return folder + slash + name.partition(".")[0]
 
 
 def _folder_of(path: str, part: str, tar: str) -> str:
+    """Return the folder of a file, below the part of its shard unless the folder names a part itself."""
     folder = path.rpartition("/")[0]
     if not folder and path.startswith(f"{tar}_"):
         folder = tar
-    return f"{part}/{folder}" if part and folder and "/" not in folder else folder
+    has_part = any(map(part_of, folder.split("/")[:-1]))
+    return f"{part}/{folder}" if part and folder and not has_part else folder
 
 
 def _label(f: BinaryIO, stem: str, files: list[Member]) -> int | None:

@@ -4,8 +4,10 @@ Shape letters: B images, F features. An encoder returns features [B,F], and has 
 `forward_intermediates` (the last map and all), and `forward_head` (from the last map to features).
 """
 
-from collections.abc import Mapping
-from functools import cache
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,11 @@ from torch import Tensor, nn
 from ... import InputError, nearest
 from ...datasets.augment import MEAN_STD
 from ..recipe import MeanStd
-from .tensor_files import misfits, read_tensors, some
+from .checkpoint import MOST_CLASSES, classifiers, fill, num_classes
+from .tensor_files import read_tensors, some
 
 PAIRS_OF_CONVS = {"tiny": (8, 16, 32), "small": (16, 32, 64, 128)}
-MOST_CLASSES = 1_000_000  # most classes of a checkpoint's head
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".tar", ".ckpt")  # usual ends of the names of files
 DIGITS_CNNS = {"digits_cnn": ((32, 32), (512, 128)), "digits_cnn_2019": ((32, 64), (256,))}
 TAKEN = {  # timm arguments that are not options of the architecture; some read files
     *(
@@ -182,27 +185,51 @@ def build_encoder(
     timm = _timm_with(backbone)
     if taken := sorted(set(options) & TAKEN):
         raise InputError(f"backbone_options.{taken[0]}: not an option of {backbone}'s architecture")
-    if not pretrained and not checkpoint:
+    if checkpoint:
+        return _from_file(timm, backbone, checkpoint, options)
+    if not pretrained:
         return _made(timm, backbone, num_classes=0, **options), None
-    state = _read(checkpoint) if checkpoint else None
-    classes: dict[str, Any] = {} if state is None else {"num_classes": _num_classes(state)}
     try:
-        model: Any = _made(timm, backbone, pretrained=state is None, **classes, **options)
+        model: Any = _made(timm, backbone, pretrained=True, **options)
     except OSError as error:
         raise InputError(
             f"pretrained=true: no weights of {backbone} in timm's cache and none could be fetched; "
             "fetch them where there is a network, or give checkpoint=PATH"
         ) from error
-    if state is not None:
-        if wrong := misfits(model.state_dict(), state):
-            raise InputError(f"checkpoint={checkpoint}: does not fit {backbone}: {some(wrong)}")
-        model.load_state_dict(state)
     head = model.get_classifier()
     if isinstance(head, timm.layers.ClassifierHead):
         head = head.fc
     kept = head if isinstance(head, nn.Linear) else None
     model.reset_classifier(0)
     return model, kept
+
+
+def _from_file(
+    timm: Any, backbone: str, checkpoint: str, options: Mapping[str, Any]
+) -> tuple[nn.Module, nn.Linear | None]:
+    """Build an encoder with the weights of a file; its `notes` say what was read and what was not."""
+    content = _read(checkpoint)
+    config = timm.get_pretrained_cfg(FAMILY.get(backbone, backbone))
+    classes = num_classes(content, classifiers(config.classifier))
+    model = _made(timm, backbone, num_classes=classes if classes <= MOST_CLASSES else 0, **options)
+    try:
+        head, model.notes = fill(model, content, _converter(timm, backbone, model))
+    except ValueError as error:
+        raise InputError(f"checkpoint={checkpoint}: does not fit {backbone}: {error}") from error
+    return model, head
+
+
+def _converter(timm: Any, backbone: str, model: nn.Module) -> Callable[[Mapping[str, Any]], Any] | None:
+    """Return timm's function that converts published files of a model: their names, and their image size."""
+    module = sys.modules[timm.models.model_entrypoint(backbone.partition(".")[0]).__module__]
+    names = ("checkpoint_filter_fn", "_filter_fn", "_filter_torchvision_pretrained")
+    convert = next((getattr(module, name) for name in names if hasattr(module, name)), None)
+    if convert is None:
+        return None
+    known = inspect.signature(convert).parameters
+    given = {"model": model} if "model" in known else {}
+    given |= {"adapt_layer_scale": True} if "adapt_layer_scale" in known else {}  # of DeiT-3
+    return partial(convert, **given)
 
 
 def _made(timm: Any, backbone: str, **options: Any) -> Any:
@@ -212,25 +239,19 @@ def _made(timm: Any, backbone: str, **options: Any) -> Any:
         raise InputError(f"backbone_options: {backbone} does not take them ({error})") from error
 
 
-def _read(checkpoint: str) -> dict[str, Tensor]:
-    if not Path(checkpoint).is_file():
+def _read(checkpoint: str) -> Any:
+    path = Path(checkpoint)
+    if path.is_dir():
+        inside = sorted(
+            p.name for p in path.iterdir() if p.suffix in WEIGHTS or p.name.endswith(".index.json")
+        )
+        hint = f"; expected one of its files: {some(inside)}" if inside else "; expected a file"
+        raise InputError(f"checkpoint={checkpoint}: is a folder{hint}")
+    if not path.is_file():
         raise InputError(f"checkpoint={checkpoint}: no such file; expected a state dict saved by torch.save")
     try:
-        state = read_tensors(Path(checkpoint))
+        return read_tensors(path)
     except (ValueError, OSError) as error:
         raise InputError(
             f"checkpoint={checkpoint}: not a state dict saved by torch.save, nor .safetensors ({error})"
         ) from error
-    if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
-        raise InputError(f"checkpoint={checkpoint}: holds no plain state dict; save `model.state_dict()`")
-    return {str(name): tensor for name, tensor in state.items()}
-
-
-def _num_classes(state: Mapping[str, Tensor]) -> int:
-    """Return the number of classes, from the last tensor: in timm models the classifier's; 0 for none."""
-    name, last = list(state.items())[-1]
-    if last.ndim and len(last) > MOST_CLASSES:
-        raise InputError(
-            f"checkpoint: its last weights, {name}, tell {len(last):,} classes; {MOST_CLASSES:,} at most"
-        )
-    return len(last) if last.ndim else 0

@@ -1,7 +1,10 @@
-"""Workers that are killed, and what becomes of the other runs."""
+"""Workers whose process ends, and what becomes of their runs and of the others."""
 
 import os
+import resource
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,25 +22,108 @@ def _await(*paths: Path) -> None:
 
 
 def _played(config: SimpleNamespace, results: Path) -> None:
-    """Play a run: one dies whenever it is tried, its neighbor is long at work then, the others meet."""
-    is_new = not (results / config.name).exists()
-    (results / config.name).touch()
+    """Play a run: one dies whenever it is tried, in the middle of its neighbor, then the others meet."""
+    with (results / config.name).open("a") as f:
+        f.write("x")
     if config.name == "dies":
         _await(results / "neighbor")
         os.kill(os.getpid(), signal.SIGKILL)
-    if config.name == "neighbor" and is_new:
-        time.sleep(PATIENCE_SECONDS)
+    if config.name == "neighbor":
+        _await(results / "third")  # comes in the place of the dead one
     if config.name in ("third", "fourth"):
         _await(results / "third", results / "fourth")
         assert all((results / name).exists() for name in ("third", "fourth"))
 
 
+def ends_of(names: tuple[str, ...], results: Path, workers: int) -> list[tuple[str, str | None]]:
+    """Run all; return how each ended, in their order."""
+    configs = [SimpleNamespace(name=name, threads=1, device="cpu") for name in names]
+    ends: list[tuple[str, str | None]] = []
+    pool.run_all(configs, results, workers, lambda c, error: ends.append((c.name, error)), lambda: None)
+    return ends
+
+
 @pytest.mark.usefixtures("forked")
 def test_a_killed_worker_costs_its_own_run_alone(monkeypatch, tmp_path):
     monkeypatch.setattr(pool, "_work", _played)
-    names = ("dies", "neighbor", "third", "fourth")
-    configs = [SimpleNamespace(name=name, threads=1, device="cpu") for name in names]
-    ends = []
-    pool.run_all(configs, tmp_path, 2, lambda config, error: ends.append((config.name, error)), lambda: None)
-    assert ends[:2] == [("dies", "its process was killed (out of memory?)"), ("neighbor", None)]
-    assert sorted(ends[2:]) == [("fourth", None), ("third", None)]
+    ends = ends_of(("dies", "neighbor", "third", "fourth"), tmp_path, 2)
+    assert sorted(ends[:3]) == [("fourth", None), ("neighbor", None), ("third", None)]
+    assert ends[3:] == [("dies", "its process was killed (out of memory?)")]
+    tried = {path.name: len(path.read_text()) for path in tmp_path.iterdir()}
+    assert tried == {"dies": 2, "neighbor": 1, "third": 1, "fourth": 1}
+
+
+def _ended(config: SimpleNamespace, results: Path) -> None:
+    """Let the process end in the way that the run is called."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if config.name.startswith("SIG"):
+        signal.signal(signal.Signals[config.name], signal.SIG_DFL) if config.name != "SIGKILL" else None
+        os.write(2, b"first\nlast \x1b[31m\n\n")
+        os.kill(os.getpid(), signal.Signals[config.name])
+    if config.name.startswith("code"):
+        os.write(2, b"" if config.name == "code 3" else b"wrong number of arguments \xff")  # no line end
+        os._exit(int(config.name.split()[1]))
+    if config.name == "exit":
+        raise SystemExit("a library left")
+
+
+@pytest.mark.usefixtures("forked")
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("SIGKILL", "its process was killed (out of memory?)"),
+        ("SIGSEGV", "its process was ended by SIGSEGV: last [31m"),
+        ("SIGABRT", "its process was ended by SIGABRT: last [31m"),
+        ("SIGBUS", "its process was ended by SIGBUS: last [31m"),
+        ("SIGTERM", "its process was ended by SIGTERM: last [31m"),
+        ("code 3", "its process ended with exit code 3"),
+        ("code 0", "its process ended with exit code 0: wrong number of arguments \\xff"),
+        ("code 137", "its process ended with exit code 137: wrong number of arguments \\xff"),
+        ("exit", "SystemExit: a library left"),
+        ("fine", None),
+    ],
+)
+def test_the_end_of_a_worker_is_told_as_what_it_is(monkeypatch, tmp_path, capfd, name, reason):
+    monkeypatch.setattr(pool, "_work", _ended)
+    assert ends_of((name, "fine"), tmp_path, 1) in (
+        [("fine", None), (name, reason)],  # repeated after all others
+        [(name, reason), ("fine", None)],
+    )
+    shown = capfd.readouterr().err
+    assert shown.count("last") == (2 if name.startswith("SIG") else 0)
+
+
+@pytest.mark.usefixtures("forked")
+def test_what_a_worker_writes_is_shown(monkeypatch, tmp_path, capfd):
+    monkeypatch.setattr(pool, "_work", lambda config, results: os.write(2, f"{config.name}\n".encode()))
+    ends_of(("one", "two", "three"), tmp_path, 2)
+    assert sorted(capfd.readouterr().err.split()) == ["one", "three", "two"]
+
+
+START = """
+from pathlib import Path
+from types import SimpleNamespace
+from transferbench.benchmarks.launch import pool
+
+config = SimpleNamespace(threads=1, device="cpu")
+pool.run_all([config], Path("."), 1, lambda config, error: print(error), lambda: None)
+"""
+
+
+def test_a_worker_that_cannot_start_says_why(tmp_path):
+    """As with a library that is broken in new processes only."""
+    site = tmp_path / "sitecustomize.py"
+    site.write_text(
+        "import sys\nif '--multiprocessing-fork' in sys.orig_argv: raise SystemExit('no libcuda.so')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", START],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("its process ended with exit code 1: ")
+    assert "no libcuda.so" in done.stderr
