@@ -307,7 +307,9 @@ def misfit(record: Mapping[str, Any], form: Mapping[str, Kind], inside: str = ""
 def _wrong(record: Mapping[str, Any]) -> str:
     """Return what a record lacks; empty if it is whole."""
     form = FORM | (OF_A_RUN if record["role"] == "run" else {})
-    if wrong := misfit(record, form) or misfit({"data_sets": None, **record}, {"data_sets": OF_DATA_SETS["data_sets"]}):
+    if wrong := misfit(record, form) or misfit(
+        {"data_sets": None, **record}, {"data_sets": OF_DATA_SETS["data_sets"]}
+    ):
         return wrong
     if record["role"] != "run":
         return ""  # it may be scored otherwise than the runs that start from it

@@ -28,7 +28,7 @@ from .memory import PeakMemory
 from .nan_guard import NanGuard
 from .pretraining import SourceModel, kept_path, read_kept, shared_pretraining, source_model, specialist
 from .problem import BuiltProblem, build_problem, device_of
-from .tuning import trials, with_best_trial
+from .tuning import trials, tuned
 
 WAIT_SECONDS = 1.0
 
@@ -121,14 +121,14 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
     """Do a run from its start or last checkpoint to its record."""
     started = record.now()
     shared = _shared_source_model(config, results)
-    chosen, choice = _tuned(config, results)
+    chosen, choice = tuned(config, lambda trial: run_one(trial, results))
     controls = _first_stage(chosen, results)
     device = device_of(config.device)
     clock, memory = Clock(device), PeakMemory(device)
     rests_on = [shared.reference] if shared else []
     pretrain = OwnPretraining(config, results, clock, memory, rests_on)
     built = build_problem(chosen, shared, pretrain, controls)
-    method = methods.load(config.method)(built.problem, config.settings)
+    method = methods.load(config.method)(built.problem, chosen.settings)
     training = _training(config, built, method, clock, memory, rests_on, folder)
     recipe = chosen.recipe
     training.run(num_steps(config), recipe.evaluations, recipe.batch_size, claim.beat)
@@ -157,14 +157,6 @@ def _source_model(base: RunConfig, results: Path, shared: bool) -> SourceModel:
     done = run_one(base, results)
     folder = base.folder(results)
     return source_model(folder, done, distributed.on_first(read_kept, folder), shared)
-
-
-def _tuned(config: RunConfig, results: Path) -> tuple[RunConfig, dict[str, Any] | None]:
-    """Run or find the trials; return the run with the best learning rate and weight decay, and the choice."""
-    candidates = trials(config)
-    if not candidates:
-        return config, None
-    return with_best_trial(config, candidates, [run_one(trial, results) for trial in candidates])
 
 
 def _first_stage(config: RunConfig, results: Path) -> Mapping[str, Tensor] | None:
