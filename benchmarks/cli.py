@@ -47,6 +47,7 @@ def _answer(words: list[str]) -> int:
     words[1:] = sorted(words[1:], key=lambda word: not word.startswith("-"))  # options may be anywhere
     arguments = build_parser().parse_args(words)
     try:
+        Path.cwd()  # fails without a working folder: libraries would end the process
         provide_home()
         return COMMANDS[arguments.command](arguments)
     except InputError as error:

@@ -12,11 +12,11 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from .decoding.formats import is_heif, readable_formats, why_left_out
+from .decoding.formats import readable_formats, why_unread
 from .decoding.rgb import upright_rgb
 from .device import moved
 
@@ -70,9 +70,8 @@ def open_image(data: bytes) -> Iterator[Image.Image]:
     except Unreadable:
         raise
     except Exception as error:  # damaged bytes cause decoder errors of every type
-        if is_heif(data) and (missing := why_left_out(".heic")):
-            raise Unreadable(f"HEIC: {missing}") from error
-        reason = str(error).split("<")[0].strip() or type(error).__name__
+        known = why_unread(data) if isinstance(error, UnidentifiedImageError) else ""
+        reason = known or str(error).split("<")[0].strip() or type(error).__name__
         raise Unreadable(reason) from error
 
 

@@ -47,9 +47,8 @@ class NearestNeighbors(Method[Config]):
         self.net = problem.network().requires_grad_(False).eval()
         size = problem.recipe.batch_size
         self.target = FrozenFeatures(self.net, problem.target, size)
-        self.holdout = problem.holdout and FrozenFeatures(self.net, problem.holdout, size)
-        width = self.net.target_head.weight.shape[1]
-        self.feature_NF = torch.zeros(len(problem.target), width, device=problem.device)
+        self.holdout = FrozenFeatures(self.net, problem.holdout, size) if problem.holdout else None
+        self.feature_NF = torch.zeros(len(problem.target), self.target.width, device=problem.device)
         self.k = torch.tensor(1)
 
     def step(self, t: int) -> Metrics:

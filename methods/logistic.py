@@ -52,10 +52,8 @@ class LogisticRegression(Method[Config]):
         self.net = problem.network().requires_grad_(False).eval()
         size = problem.recipe.batch_size
         self.target = FrozenFeatures(self.net, problem.target, size)
-        self.holdout = problem.holdout and FrozenFeatures(self.net, problem.holdout, size)
-        self.head = nn.Linear(
-            self.net.target_head.weight.shape[1], problem.target.num_classes, device=problem.device
-        )
+        self.holdout = FrozenFeatures(self.net, problem.holdout, size) if problem.holdout else None
+        self.head = nn.Linear(self.target.width, problem.target.num_classes, device=problem.device)
         self.inverse_penalty = torch.tensor(0.0)
 
     def step(self, t: int) -> Metrics:
@@ -73,13 +71,13 @@ class LogisticRegression(Method[Config]):
         on = folds(self.problem, features, self.holdout)
         paths = [self.path(fold.features, fold.labels, STRENGTHS) for fold in on]
         found = [
-            sum(self.score(*next(path), fold) for path, fold in zip(paths, on, strict=True))
-            for _ in STRENGTHS
+            sum(self.score(next(path), fold) for path, fold in zip(paths, on, strict=True)) for _ in STRENGTHS
         ]
         return STRENGTHS[int(np.argmax(found))]
 
-    def score(self, weight: Tensor, bias: Tensor, fold: Fold) -> float:
-        """Return the score of a classifier on the held images of a fold."""
+    def score(self, fitted: tuple[Tensor, Tensor], fold: Fold) -> float:
+        """Return the score of weights and biases on the held images of a fold."""
+        weight, bias = fitted
         return SCORES[self.problem.score](fold.held_features @ weight.T + bias, fold.held_labels).item()
 
     def path(self, features: Tensor, labels: Tensor, values: Any) -> Any:

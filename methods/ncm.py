@@ -38,8 +38,7 @@ class NearestClassMean(Method[Config]):
         self.net = problem.network().requires_grad_(False).eval()
         self.target = FrozenFeatures(self.net, problem.target, problem.recipe.batch_size)
         self.num_classes = problem.target.num_classes
-        width = self.net.target_head.weight.shape[1]
-        self.mean_CF = torch.zeros(self.num_classes, width, device=problem.device)
+        self.mean_CF = torch.zeros(self.num_classes, self.target.width, device=problem.device)
         self.has_images_C = torch.zeros(self.num_classes, device=problem.device)
 
     def step(self, t: int) -> Metrics:

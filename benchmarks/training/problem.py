@@ -211,8 +211,13 @@ def _network_maker(
             autocast=torch.bfloat16 if recipe.precision is Precision.bf16 else None,
             head_init_std=recipe.head_init_std,
         )
+        notes = list(getattr(encoder, "notes", ()))
         if classifier is not None and source and classifier.out_features == len(source.classes):
             net.source_head.load_state_dict(classifier.state_dict())
+        elif classifier is not None:
+            notes.append(f"classifier left out: {classifier.out_features} classes")
+        if notes and config.checkpoint:
+            net.notes = (f"checkpoint={config.checkpoint}: {'; '.join(notes)}",)
         net = net.to(device)
         if recipe.channels_last:
             net = net.to(memory_format=torch.channels_last)

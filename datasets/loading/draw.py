@@ -57,7 +57,7 @@ def draw(dataset: Dataset, wanted: Sequence[str]) -> Dataset:
         for part, rows in draw_split(order, train.labels, shares).items()
     }
     words = " and ".join(f"{len(parts[part].labels):,} {part}" for part in wanted)
-    how = f"{SHARE:.0%} of each class with seed {SEED} ({text})"
+    how = f"{100 * SHARE:.0f} % of each class with seed {SEED} ({text})"
     note = f"{dataset.name}: {words} images are drawn from train, {how}"
     return replace(
         dataset,

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -48,6 +48,8 @@ class FrozenFeatures:
         self.net, self.split, self.batch_size = net, split, batch_size
         self.num_images = 0
         self.found_seconds = 0.0
+        head: Any = net.target_head
+        self.width: int = head.in_features  # F
 
     def all(self) -> Tensor:
         """Return the features [N,F] in float32, on the device."""
