@@ -162,9 +162,11 @@ def class_pictures_alternative(pictures: Pictures, weights: pd.DataFrame, count:
     )
 
 
-def _pair(cell: SuiteCell) -> str:
-    """Return the folder of the runs, below the results folder, by source and target."""
-    return cell.runs[0].path.parents[2].name if cell.runs else f"{cell.source}-{cell.target}"
+def _file(cell: SuiteCell, results: Path) -> Path:
+    """Return the file of a cell's images. It has the name of the runs' folder; earlier, of the data sets."""
+    names = [run.path.parents[2].name for run in cell.runs[:1]] + [f"{cell.source}-{cell.target}"]
+    files = [results / "suites" / "pictures" / f"{name}.json" for name in names]
+    return next((file for file in files if file.exists()), files[-1])
 
 
 def suite_drawings(suite: Suite, results: Path) -> Iterator[Drawing]:
@@ -175,7 +177,7 @@ def suite_drawings(suite: Suite, results: Path) -> Iterator[Drawing]:
     """
     for cell in suite.cells:
         weights = weights_frame(cell.runs)
-        path = results / "suites" / "pictures" / f"{_pair(cell)}.json"
+        path = _file(cell, results)
         if len(weights) > 1 and path.exists():
             pictures = read_pictures(path)
             yield Drawing(
