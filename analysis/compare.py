@@ -13,6 +13,7 @@ from .. import InputError
 from . import wording
 from .page.headline import places
 from .records.comparison import Comparison, comparisons
+from .records.data_sets import ROLES
 from .records.load import Run, load
 from .statistics.aggregate import holm_corrected
 from .statistics.difference import Difference
@@ -104,14 +105,27 @@ def compare_results(a: Path, b: Path) -> Compared:
 
 def _folder(results: Path) -> dict[Key, Comparison]:
     """Return the comparisons of a folder by source, target and bench."""
-    return {(item.source, item.target, item.comparison_id): item for item in comparisons(load(results))}
+    return {item.recorded: item for item in comparisons(load(results))}
 
 
 def _partners(of_a: Folder, of_b: Folder) -> tuple[list[tuple[Key, Key]], list[str]]:
     """Return which comparisons belong together: by bench, else by the words of the setting; and notes."""
     pairs = [(key, key) for key in of_a if key in of_b]
-    left_a, left_b = _by_words(of_a, of_b), _by_words(of_b, of_a)
-    notes = []
+    notes: list[str] = []
+    for with_images in (True, False):  # data sets of one name are told apart by their images
+        paired = {key for pair in pairs for key in pair}
+        left_a, left_b = (
+            {key: item for key, item in folder.items() if key not in paired} for folder in (of_a, of_b)
+        )
+        _pair_by_words(left_a, left_b, with_images, pairs, notes)
+    return pairs, notes
+
+
+def _pair_by_words(
+    of_a: Folder, of_b: Folder, with_images: bool, pairs: list[tuple[Key, Key]], notes: list[str]
+) -> None:
+    """Add the pairs of comparisons with the same words, and notes on them."""
+    left_a, left_b = _by_words(of_a, with_images), _by_words(of_b, with_images)
     for words_of in sorted(left_a.keys() & left_b.keys()):
         place = f"{words_of[0]} → {words_of[1]}, {words_of[2] or 'defaults'}"
         if len(left_a[words_of]) > 1 or len(left_b[words_of]) > 1:
@@ -123,14 +137,15 @@ def _partners(of_a: Folder, of_b: Folder) -> tuple[list[tuple[Key, Key]], list[s
             f"{place}: paired by these words, for the benches differ ({key_a[2]}, {key_b[2]}); what the words"
             " do not name may have changed too."
         )
-    return pairs, notes
 
 
-def _by_words(own: Folder, other: Folder) -> dict[Key, list[Key]]:
-    """Return the comparisons that the other folder lacks, by the words of their setting."""
-    found: dict[Key, list[Key]] = defaultdict(list)
-    for key in own.keys() - other.keys():
-        found[key[0], key[1], own[key].setting].append(key)
+def _by_words(folder: Folder, with_images: bool) -> dict[tuple[str, ...], list[Key]]:
+    """Return comparisons by source, target and the words of their setting, and perhaps by the images."""
+    found: dict[tuple[str, ...], list[Key]] = defaultdict(list)
+    for key, item in folder.items():
+        prints = item.runs[0].record["fingerprints"]
+        images = [str(prints.get(role, "")) for role in ROLES] if with_images else []
+        found[key[0], key[1], item.setting, *images].append(key)
     return found
 
 

@@ -101,11 +101,7 @@ def find_comparison(results: Path, source: str, target: str, comparison_id: str)
     """
     known = comparisons(load(results), load_skipped(results))
     for comparison in known:
-        if (comparison.source, comparison.target, comparison.comparison_id) == (
-            source,
-            target,
-            comparison_id,
-        ):
+        if comparison.recorded == (source, target, comparison_id):
             return comparison
     names = "; ".join(f"{item.source} → {item.target}, comparison {item.comparison_id}" for item in known)
     raise InputError(

@@ -28,7 +28,7 @@ def read(path: Path) -> dict[str, Any]:
     Raises: InputError for a file that is missing or broken.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read; expected the figures that `make speed` writes") from error
 

@@ -244,7 +244,8 @@ def _data(arguments: argparse.Namespace) -> int:
     from .commands import doctor, listing
 
     given = [n for n in arguments.names if n.startswith(("data.root=", "data.mirror="))]
-    names = [n for n in arguments.names if n not in given]
+    draw = [n.removeprefix("draw=") for n in arguments.names if n.startswith("draw=")]
+    names = [n for n in arguments.names if n not in given and not n.startswith("draw=")]
     locate.set_places(
         **{key.removeprefix("data."): value for key, _, value in (g.partition("=") for g in given)}
     )
@@ -253,12 +254,12 @@ def _data(arguments: argparse.Namespace) -> int:
     if not names:
         raise InputError(f"data {arguments.action}: no data set; expected a name or a path")
     if arguments.action == "prepare":
-        return listing.prepare(names)
+        return listing.prepare(names, draw[-1] if draw else None)
     if len(names) > 2:
         raise InputError(
             f"data doctor: {len(names)} names; expected one data set, or a target and its source"
         )
-    return doctor.doctor(*names)
+    return doctor.doctor(*names, draw=draw[-1] if draw else None)
 
 
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {

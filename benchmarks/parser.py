@@ -18,6 +18,8 @@ SETTINGS = """settings, as name=value:
   source=NAME|PATH|none   source data set; default: the usual source of the target
 {rows}
   shots=NUMBER            training images per class; default: all
+  draw=holdout|test|holdout,test
+                          parts that the target lacks: 20 % of the training images of each class
   backbone=NAME           small, tiny, or any model name of timm
   backbone_options.NAME=VALUE
                           arguments of the backbone's constructor
@@ -205,15 +207,16 @@ COMMANDS = (
 DATA = Command(
     "data",
     "list, prepare or check data sets",
-    "list|prepare|doctor [name ...] [data.root=PATH]",
+    "list|prepare|doctor [name ...] [data.root=PATH] [draw=holdout|test]",
     (
         "transferbench data list                        known data sets, and whether they are here",
         "transferbench data prepare aircraft            download if needed, then decode into the cache",
         "transferbench data doctor aircraft data.root=/datasets",
         "transferbench data doctor ../my/images ../photos    also compare a target with its source",
+        "transferbench data doctor ../my/images draw=test    with a test part drawn from train",
     ),
     "Images are looked for in TRANSFERBENCH_DATA (data.root) first. Downloads go to TRANSFERBENCH_CACHE.\n"
-    "The exit code of `data doctor` is 1 if it finds a fault.",
+    "The exit code of `data doctor` is 1 if it finds a fault. A set that serves only as a source has none.",
 )
 
 

@@ -50,6 +50,7 @@ class Dataset:
     scored: tuple[int, ...] = ()  # the scored labels of a multi-label set; (): all
     notes: tuple[str, ...] = ()  # remarks that every table with this set prints
     truth: tuple[float, ...] = ()  # of a planted source: the right weight of each class
+    left_out: tuple[str, ...] = ()  # lines on files that are not read; a command prints them once
 
     def __post_init__(self) -> None:
         """Check that all names can be encoded. Raises InputError if one is not UTF-8."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .about import About, Archive, Listing, Torchvision
 from .reading import holdout
-from .storage.index import Row
+from .storage.table import Row
 
 ABOUT = About(
     title="Caltech-101 with its clutter, 30 training images a class (Li et al. 2004)",

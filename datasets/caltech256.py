@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .about import About, Archive, Listing, Torchvision
 from .reading import holdout
-from .storage.index import Row
+from .storage.table import Row
 
 ABOUT = About(
     title="Caltech-256 with its clutter, 60 training images a class (Griffin et al. 2007)",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .about import About, Archive, Hub, Listing
 from .reading import holdout, matlab
-from .storage.index import Row
+from .storage.table import Row
 
 BASE = "http://ai.stanford.edu/~jkrause"
 LISTS = {"cars_train": "cars_train_annos.mat", "cars_test": "cars_test_annos_withlabels.mat"}

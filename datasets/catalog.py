@@ -4,9 +4,11 @@ Each file of this folder that defines `ABOUT` is a data set. It also defines `re
 official layout, or `images()` if it generates arrays.
 """
 
+import hashlib
 import importlib
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +19,8 @@ from .about import About
 from .base import Dataset
 from .download import locate
 from .loading import generated, image_folder, official
+from .loading.draw import draw as draw_parts
+from .loading.draw import parts_of
 
 HAS_ABOUT = re.compile(r"^ABOUT\b", re.MULTILINE)  # found without an import
 
@@ -31,15 +35,23 @@ def names() -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=8)
-def load(name: str, as_source: bool = False) -> Dataset:
+def load(name: str, as_source: bool = False, draw: str | None = None) -> Dataset:
     """Load a data set by name (downloaded if necessary), a folder or tar by path, or a planted source.
+
+    Args:
+        name: name or path.
+        as_source: a source needs no test images.
+        draw: parts that a target lacks and that are drawn from its training images; not used for a source,
+            but for the target in a planted source, which has that target's training images.
 
     Raises:
         InputError: for an unknown name, with the nearest known one, and for images that are missing
             and cannot be downloaded.
     """
     if plan := planted.parse(name):
-        return planted.plant(plan, load(plan.source, as_source=True), load(plan.target))
+        return planted.plant(plan, load(plan.source, as_source=True), load(plan.target, draw=draw))
+    if draw and not as_source:
+        return draw_parts(load(name), parts_of(draw))
     if about(name) is None:
         return image_folder.load(Path(name), as_source)
     module = _module(name)
@@ -87,6 +99,51 @@ def about(name: str) -> About | None:
         f"no data set '{name}'{suggest(name, names())} Known: {', '.join(names())}, or a path to images "
         "(`transferbench data list`)"
     )
+
+
+def namesakes(role: str, name: str) -> Iterator[str]:
+    """Yield a line for each known data set in a name that is also a folder or tar here.
+
+    Args:
+        role: setting that the name is given for, as `target`; empty for a name by itself.
+        name: name of a data set.
+    """
+    plan = planted.parse(name)
+    for known in (plan.source, plan.target) if plan else (name,):
+        found = about(known)
+        for here in [Path(known), Path(f"{known}.tar")] if found else []:
+            if not here.exists() or (found.probes and here.resolve() in _read_from(known, found)):
+                continue
+            kind = "folder" if here.is_dir() else "file"
+            setting = f"{role}=" if role and not plan else ""
+            yield (
+                f"{setting}{known}: the known data set is used, not the {kind} ./{here}; "
+                f"{setting}./{here} takes the {kind}"
+            )
+
+
+def _read_from(name: str, about: About) -> set[Path]:
+    """Return the folder that a known data set is read from, and those above it."""
+    found = locate.find(name, about)
+    return {found.resolve(), *found.resolve().parents} if found else set()
+
+
+def is_own(name: str) -> bool:
+    """Return whether a name of a data set is a path to the user's images, not a known or planted set."""
+    return name not in (*names(), "none") and planted.parse(name) is None
+
+
+def recorded_name(name: str) -> dict[str, str]:
+    """Return what a record tells of a data set's place.
+
+    Returns:
+        `name`, for a path with its parent folder, and `place`, a hash of the path; empty for a known set.
+    """
+    if not is_own(name):
+        return {"name": planted.short_name(name), "place": ""}
+    path = Path(os.path.abspath(name))  # noqa: PTH100  (links keep their name)
+    place = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:8]
+    return {"name": f"{path.parent.name}/{planted.short_name(name)}".lstrip("/"), "place": place}
 
 
 def _module(name: str) -> ModuleType:

@@ -17,7 +17,7 @@ from .. import InputError
 from .about import About, Listing
 from .base import Part, derive_seed
 from .reading.holdout import SEED
-from .storage.index import IMAGE, IndexedImages, Table
+from .storage.table import IMAGE, IndexedImages, Table
 
 BATCHES = "CheXpert-v1.0 batch"  # folders of the full release
 LISTS = f"{BATCHES} 1 (validate & csv)"
@@ -87,7 +87,7 @@ def _images(file: Path) -> tuple[tuple[str, ...], list[Image], np.ndarray]:
     """
     images: list[Image] = []
     labels = bytearray()
-    with file.open(newline="", encoding="utf-8") as f:
+    with file.open(encoding="utf-8-sig", newline="") as f:
         lines = csv.reader(f)
         header = next(lines, [])
         for line in filter(None, lines):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from .about import About, Archive, Listing
 from .reading import holdout, matlab
-from .storage.index import Row
+from .storage.table import Row
 
 BASE = "http://vision.stanford.edu/aditya86/ImageNetDogs"
 ABOUT = About(

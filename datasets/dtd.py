@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from ..user_text import read_text
 from .about import About, Archive, Listing, Torchvision
-from .storage.index import Row
+from .storage.table import Row
 
 ABOUT = About(
     title="DTD, describable textures, split 1 (Cimpoi et al. 2014)",
@@ -27,10 +28,7 @@ LISTS = {"train": "train1", "holdout": "val1", "test": "test1"}
 
 def read(root: Path) -> Listing:
     """Read the lists of `texture/image.jpg`."""
-    lines = {
-        part: (root / f"labels/{name}.txt").read_text(encoding="utf-8").split()
-        for part, name in LISTS.items()
-    }
+    lines = {part: read_text(root / f"labels/{name}.txt").split() for part, name in LISTS.items()}
     classes = sorted({line.split("/")[0] for line in lines["train"]})
     parts = {
         part: [Row(f"images/{line}", classes.index(line.split("/")[0])) for line in own]

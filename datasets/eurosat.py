@@ -5,7 +5,7 @@ from pathlib import Path
 
 from .about import About, Archive, Listing, Torchvision
 from .reading import holdout
-from .storage.index import Row
+from .storage.table import Row
 
 ABOUT = About(
     title="EuroSAT, RGB (Helber et al. 2019)",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from .about import About, Archive, Hub, Listing, Torchvision
 from .reading import matlab
-from .storage.index import Row
+from .storage.table import Row
 
 BASE = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102"
 ABOUT = About(

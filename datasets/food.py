@@ -5,7 +5,7 @@ from pathlib import Path
 
 from .about import About, Archive, Hub, Listing, Torchvision
 from .reading import holdout
-from .storage.index import Row
+from .storage.table import Row
 
 ABOUT = About(
     title="Food-101 (Bossard et al. 2014)",

@@ -14,7 +14,7 @@ from .. import InputError
 from .about import About, Listing
 from .reading import matlab, wordnet
 from .storage import nested_tar
-from .storage.index import Row
+from .storage.table import Row
 
 TRAIN = "ILSVRC2012_img_train.tar", "ILSVRC/Data/CLS-LOC/train", "Data/CLS-LOC/train", "train"
 VALIDATION = "ILSVRC2012_img_val.tar", "ILSVRC/Data/CLS-LOC/val", "Data/CLS-LOC/val", "val"
@@ -72,7 +72,7 @@ def _labels_of_kaggle(root: Path) -> dict[str, str]:
     """Read the class id of each validation image from Kaggle's list, which is beside `ILSVRC`."""
     for file in (root / KAGGLE_LABELS, root.parent / KAGGLE_LABELS):
         if file.exists():
-            with file.open(newline="", encoding="utf-8") as f:
+            with file.open(encoding="utf-8-sig", newline="") as f:
                 return {row["ImageId"]: row["PredictionString"].split()[0] for row in csv.DictReader(f)}
     return {}
 

@@ -14,11 +14,12 @@ import numpy as np
 from .. import InputError
 from .about import About, Listing
 from .base import derive_seed
+from .files.folder_names import part_of
 from .reading import wordnet
 from .reading.holdout import SEED
 from .storage import nested_tar, tar_shards
-from .storage.index import Row
 from .storage.nested_tar import Images, Place
+from .storage.table import Row
 from .storage.tar_shards import Member
 
 ABOUT = About(
@@ -126,4 +127,4 @@ def _shard(tar: str, samples: Iterable[tar_shards.Sample]) -> tuple[Images, np.n
         raise InputError(f"{tar}:{strange[0]}: no label; expected a .cls or a .json of the same name")
     images = nested_tar.compact("", tar, [Member(s.path, s.offset, s.num_bytes) for s in found])
     labels = np.array([int(s.folder.rpartition("/")[2]) for s in found], np.int64)
-    return images, labels, np.array([s.folder.startswith("holdout/") for s in found], bool)
+    return images, labels, np.array([part_of(s.folder.partition("/")[0]) == "holdout" for s in found], bool)

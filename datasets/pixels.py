@@ -12,21 +12,15 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from .decoding.formats import readable_formats, why_unread
+from .decoding.rgb import upright_rgb
 from .device import moved
 
-FORMATS = (
-    "JPEG",
-    "PNG",
-    "BMP",
-    "WEBP",
-    "GIF",
-    "TIFF",
-    "PPM",
-)  # some of PIL's other formats start programs, such as EPS
+DECODING = 2  # changes whenever an image may decode to other pixels; part of every fingerprint
 MOST_PIXELS = 150_000_000  # per image, checked before decoding
 SMALL = 80  # pixels per side; the faster paths for large images gain nothing up to here
 
@@ -67,7 +61,7 @@ def open_image(data: bytes) -> Iterator[Image.Image]:
         Unreadable: for any decoder error here or inside the block.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=readable_formats(data)) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise Unreadable(
                     f"{image.width} x {image.height} pixels; at most {MOST_PIXELS:,} are decoded"
@@ -76,17 +70,18 @@ def open_image(data: bytes) -> Iterator[Image.Image]:
     except Unreadable:
         raise
     except Exception as error:  # damaged bytes cause decoder errors of every type
-        reason = str(error).split("<")[0].strip() or type(error).__name__
+        known = why_unread(data) if isinstance(error, UnidentifiedImageError) else ""
+        reason = known or str(error).split("<")[0].strip() or type(error).__name__
         raise Unreadable(reason) from error
 
 
 def resize_square(image: Image.Image, side: int) -> tuple[np.ndarray, float]:
-    """Resize a whole image to uint8 [side,side,3], bicubic; return it with its aspect ratio.
+    """Resize a whole image to upright uint8 RGB [side,side,3], bicubic; return it with its aspect ratio.
 
     Large images use torch, in half of PIL's time; one value in two hundred differs from PIL's, by one.
     """
+    image = upright_rgb(image).image
     aspect = image.width / image.height
-    image = image if image.mode == "RGB" else image.convert("RGB")
     if side <= SMALL:
         return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC)), aspect
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]

@@ -46,7 +46,7 @@ def read_pictures(path: Path) -> Pictures:
         InputError: if the file is not one that `transferbench suite` writes, or an image is no PNG.
     """
     try:
-        written = json.loads(path.read_text(encoding="utf-8"))
+        written = json.loads(path.read_text(encoding="utf-8-sig"))
         return Pictures(
             source=written["source"],
             target=written["target"],

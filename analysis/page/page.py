@@ -176,6 +176,7 @@ def page_context(
         "across": across_grid([comparison for comparison, _ in compared]),
         "sections": sections,
         "targets": _targets(sections),
+        "num_targets": len({comparison.data_set for comparison, _ in compared}),
         "suites": suites,
         "accounts": accounts(records),
         "speed": speed,

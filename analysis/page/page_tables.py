@@ -166,7 +166,7 @@ def across_grid(known: Sequence[Comparison]) -> Table | None:
     Of a target with several comparisons the one with the most runs counts.
     """
     by_target = {
-        item.target: item for item in sorted(known, key=lambda item: len(item.runs)) if item.reference
+        item.data_set: item for item in sorted(known, key=lambda item: len(item.runs)) if item.reference
     }
     labels = {label for item in by_target.values() for label in item.by_label} - {REFERENCE}
     beside = {label: [item for item in by_target.values() if label in item.by_label] for label in labels}

@@ -25,8 +25,9 @@ NO_RESULT = {
 class Comparison:
     """Runs that may be compared, and notes on how comparable they are."""
 
-    source: str
-    target: str
+    source: str  # as it is shown
+    target: str  # as it is shown
+    data_set: str  # the target, without the state of its images
     comparison_id: str
     setting: str
     metric: str
@@ -37,6 +38,11 @@ class Comparison:
     def runs(self) -> list[Run]:
         """Every run, by label and seed."""
         return [run for runs in self.by_label.values() for run in runs]
+
+    @property
+    def recorded(self) -> tuple[str, str, str]:
+        """Source, target and comparison_id as its records have them."""
+        return self.runs[0].recorded
 
     @property
     def reference(self) -> list[Run]:
@@ -84,7 +90,14 @@ def compare(runs: list[Run], skipped: Sequence[str] = ()) -> Comparison:
     if not any(run.label == REFERENCE and run.method == "finetune" for run in kept):
         notes.append("There is no run of fine-tuning here, so there are no differences from it.")
     return Comparison(
-        first.source, first.target, first.comparison_id, first.setting, first.metric, by_label, notes
+        first.source,
+        first.target,
+        first.data_set,
+        first.comparison_id,
+        first.setting,
+        first.metric,
+        by_label,
+        notes,
     )
 
 

@@ -4,7 +4,8 @@ import base64
 import json
 import math
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from ... import InputError, printable
-from .schema import METRICS, read_record
+from .data_sets import ROLES, key_of, shown_names
+from .schema import METRICS, OF_DATA_SETS, misfit, read_record
 
 __all__ = ["METRICS", "Run", "read_record"]
 
@@ -24,8 +26,8 @@ class Run:
     """One finished run: the fields that comparisons use, and the whole record."""
 
     path: Path
-    source: str
-    target: str
+    source: str  # as it is shown
+    target: str  # as it is shown
     comparison_id: str
     setting: str
     label: str
@@ -36,6 +38,12 @@ class Run:
     score: float  # share in [0, 1]
     correct: np.ndarray | None  # [test images] bool
     record: dict[str, Any]
+    data_set: str = ""  # the target, without the state of its images
+
+    @property
+    def recorded(self) -> tuple[str, str, str]:
+        """Source, target and comparison_id as the record has them, whatever else the folder holds."""
+        return self.record["source"], self.record["target"], self.comparison_id
 
 
 class Unread(NamedTuple):
@@ -51,7 +59,7 @@ class Records:
 
     runs: list[Run]  # those that enter comparisons, ordered by path
     others: list[dict[str, Any]]  # records of pre-trainings, trials and first stages
-    skipped: list[dict[str, str]]  # source, target, comparison_id, label, reason per row
+    skipped: list[dict[str, Any]]  # source, target, comparison_id, label, reason per row
     unread: list[Unread]
 
 
@@ -72,14 +80,31 @@ def read_all(results: Path) -> Records:
             found.skipped.append(_skipped(path))
         except (OSError, ValueError, RecursionError, TypeError) as error:
             found.unread.append(Unread(path, f"is no valid file of a skipped row ({error})"))
-    return found
+    return _told_apart(found)
 
 
-def _skipped(path: Path) -> dict[str, str]:
-    content = json.loads(path.read_text(encoding="utf-8"))
+def _told_apart(found: Records) -> Records:
+    """Return the records with data sets named so that no two share a name."""
+    names = shown_names([*(run.record for run in found.runs), *found.skipped])
+
+    def shown(record: Mapping[str, Any]) -> dict[str, str]:
+        return {role: names[key_of(record, role)].name for role in ROLES}
+
+    runs = [
+        replace(run, **shown(run.record), data_set=names[key_of(run.record, "target")].data_set)
+        for run in found.runs
+    ]
+    return replace(found, runs=runs, skipped=[row | shown(row) for row in found.skipped])
+
+
+def _skipped(path: Path) -> dict[str, Any]:
+    content = json.loads(path.read_text(encoding="utf-8-sig"))
     content.setdefault("comparison_id", content.get("bench"))  # its name until format 3 of records
     names = ("source", "target", "comparison_id", "label", "reason")
-    return {name: _printed(content[name]) for name in names}
+    about = {name: content.get(name) for name in ("fingerprints", "data_sets")}
+    if wrong := misfit(about, OF_DATA_SETS):
+        raise ValueError(wrong)
+    return {**{name: _printed(content[name]) for name in names}, **about}
 
 
 def _printed(text: Any) -> str:
@@ -118,7 +143,7 @@ def load_any(results: Path) -> list[Run]:
     return _reported(read_all(results)).runs
 
 
-def load_skipped(results: Path) -> list[dict[str, str]]:
+def load_skipped(results: Path) -> list[dict[str, Any]]:
     """Return the rows that could not run: source, target, comparison_id, label and reason of each."""
     return read_all(results).skipped
 
@@ -142,6 +167,7 @@ def parse_run(path: Path, record: dict[str, Any]) -> Run:
         score=float(record["test"][record["metric"]]),
         correct=_unpack(path, record["correct"], record["test"].get("num_images")),
         record=record,
+        data_set=record["target"],
         **{name: record[name] for name in same},
     )
 

@@ -83,7 +83,7 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise InputError(f"{path}: larger than {MOST_BYTES:,} bytes, the most that a record takes")
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
@@ -278,6 +278,11 @@ FORM: dict[str, Kind] = {
     "started": _time,
     "ended": _time,
 }
+_DATA_SET = _with(name=_text, place=_text)
+OF_DATA_SETS: dict[str, Kind] = {  # later additions, which may be missing
+    "fingerprints": _or_none(lambda value: isinstance(value, dict)),
+    "data_sets": _or_none(_named(_DATA_SET)),
+}
 OF_A_RUN: dict[str, Kind] = {
     "test": _SCORES,
     "fingerprints": _with(target=_text),
@@ -302,7 +307,8 @@ def misfit(record: Mapping[str, Any], form: Mapping[str, Kind], inside: str = ""
 def _wrong(record: Mapping[str, Any]) -> str:
     """Return what a record lacks; empty if it is whole."""
     form = FORM | (OF_A_RUN if record["role"] == "run" else {})
-    if wrong := misfit(record, form):
+    later = {name: record.get(name) for name in OF_DATA_SETS}
+    if wrong := misfit(record, form) or misfit(later, OF_DATA_SETS):
         return wrong
     if record["role"] != "run":
         return ""  # it may be scored otherwise than the runs that start from it

@@ -105,14 +105,14 @@ def _references(runs: list[Run]) -> dict[tuple[str, str, str], list[Run]]:
     groups: dict[tuple[str, str, str], list[Run]] = {}
     for run in runs:
         if run.method == "finetune" and run.label == REFERENCE:
-            groups.setdefault((run.source, run.target, run.comparison_id), []).append(run)
+            groups.setdefault(run.recorded, []).append(run)
     return {key: latest(group)[0][REFERENCE] for key, group in groups.items()}
 
 
 def _read(path: Path) -> dict[str, Any]:
     """Return one plan as plain JSON, of a known format."""
     try:
-        plan = json.loads(path.read_text(encoding="utf-8"))
+        plan = json.loads(path.read_text(encoding="utf-8-sig"))
         json.dumps(plan, ensure_ascii=False).encode()  # else no table could be written
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: broken JSON ({error}); run `transferbench suite` again") from error

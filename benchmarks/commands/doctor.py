@@ -1,66 +1,131 @@
 """`data doctor`: check a data set, and find near-identical images in its parts and in a source."""
 
+import shlex
 from itertools import combinations
 
 import numpy as np
 
+from ... import InputError
 from ...datasets import catalog
 from ...datasets.base import Dataset
 from ...datasets.reading import near_duplicates
-from ...datasets.storage import cache
-from ...datasets.storage.index import IndexedImages
+from ...datasets.reading.examine import examine
+from ...datasets.storage.table import IndexedImages
+from ..training.problem import check_target
 
 PARTS = ("train", "holdout", "test")
+MOST_NAMED = 10  # classes in one line
 
 
-def doctor(name: str, source: str | None = None) -> int:
-    """Check sizes, classes and images of a data set; return 1 if there is a fault.
+def doctor(name: str, source: str | None = None, *, draw: str | None = None) -> int:
+    """Check sizes, classes and images of a data set, and print what it can serve as.
 
     Near-identical images in two parts are printed as a note, not a fault: several published sets have some.
 
     Args:
         name: name or path of the data set.
         source: name or path of a source to compare with.
+        draw: parts that are drawn from the training images, as the setting of `bench`.
+
+    Returns:
+        The exit code: 1 if there is a fault. A set that serves only as a source has none.
+
+    Raises:
+        InputError: it can serve neither as a target nor as a source.
     """
-    found = catalog.load(name)
+    for line in [line for given in (name, source) if given for line in catalog.namesakes("", given)]:
+        print(line)
+    found, why_not = _loaded(name, draw)
     parts = [part for part in PARTS if part in found.parts]
     sizes = ", ".join(f"{len(found.parts[part].labels)} {part}" for part in parts)
-    print(f"{found.name}: {len(found.classes)} classes, {sizes}, fingerprint {found.fingerprint}")
-    for note in found.notes:
+    print(f"{found.name}: {_number(len(found.classes), 'class')}, {sizes}, fingerprint {found.fingerprint}")
+    for note in (*found.notes, *found.left_out):
         print(f"  note: {note}")
-    wrong = _class_faults(found)
+    _print_classes(name, found)
+    wrong = [f"only one class, '{found.classes[0]}'"] if len(found.classes) < 2 else []
     for part in parts:
-        wrong += cache.unreadable(found.parts[part].images)
+        examined = examine(found.parts[part].images, part)
+        for remark in examined.remarks:
+            print(f"  note: {remark}")
+        wrong += examined.errors + examined.faults
     for first, second in combinations(parts, 2):
         _print_duplicates(found, first, second)
     for line in wrong:
         print(f"  fault: {line}")
-    print("  no faults" if not wrong else f"  {len(wrong)} faults")
+    print(f"  {_number(len(wrong), 'fault') if wrong else 'no faults'}")
+    if not wrong:
+        only = f"only as a source; as a target: {why_not}"
+        print(f"  usable {only if why_not else 'as a target and as a source'}")
+        if why_not:
+            _print_draw(name, ",".join(part for part in PARTS[1:] if part not in parts), why_not)
     if source:
-        other = catalog.load(source, as_source=True)
-        rows = near_duplicates.overlapping_rows(other, found)
-        print(
-            f"{other.name}: {len(rows)} of {len(other.part('train').labels)} train images are near-identical"
-        )
-        print(f"  with images of {found.name}{'; drop_overlap=true leaves them out' if len(rows) else ''}")
+        _print_overlap(source, found)
     return 1 if wrong else 0
 
 
-def _class_faults(found: Dataset) -> list[str]:
-    """Print how many images the classes have; return one line per fault."""
-    about = catalog.about(found.name) if found.name in catalog.names() else None
-    faults = []
-    if len(found.classes) < 2:
-        faults.append(f"only one class, '{found.classes[0]}'")
-    elif about and about.num_classes != len(found.classes):
-        faults.append(f"{len(found.classes)} classes; the published set has {about.num_classes}")
+def _print_overlap(source: str, found: Dataset) -> None:
+    """Print how many training images of a source the data set has, too."""
+    other = catalog.load(source, as_source=True)
+    for line in other.left_out:
+        print(f"  note: {line}")
+    rows = near_duplicates.overlapping_rows(other, found)
+    print(f"{other.name}: {len(rows)} of {len(other.part('train').labels)} train images are near-identical")
+    print(f"  with images of {found.name}{'; drop_overlap=true leaves them out' if len(rows) else ''}")
+
+
+def _print_draw(name: str, missing: str, why_not: str) -> None:
+    """Print the command that draws the missing parts, or else why they cannot be drawn, if that is news."""
+    try:
+        catalog.load(name, draw=missing)
+    except InputError as error:
+        if str(error) != why_not:
+            print(f"  {error}")
+    else:
+        print(f"  try: transferbench bench {shlex.quote(f'target={name}')} draw={missing}")
+
+
+def _loaded(name: str, draw: str | None) -> tuple[Dataset, str]:
+    """Load a set as a target, or else as a source.
+
+    Returns:
+        The set, and why it is no target; empty if it is one.
+
+    Raises:
+        InputError: it is no source either.
+    """
+    try:
+        found = catalog.load(name, draw=draw)
+    except InputError as error:
+        if draw:
+            raise
+        try:
+            return catalog.load(name, as_source=True), str(error)
+        except InputError:
+            raise error from None
+    try:
+        check_target(found)
+    except InputError as error:
+        return found, str(error)
+    return found, ""
+
+
+def _print_classes(name: str, found: Dataset) -> None:
+    """Print how many images the classes have in each part, and which classes have none."""
+    about = catalog.about(name)
+    if about and about.num_classes != len(found.classes):
+        print(f"  note: {_number(len(found.classes), 'class')}; the published set has {about.num_classes}")
     for part, content in found.parts.items():
         labels = content.labels
         count = labels.sum(0) if labels.ndim > 1 else np.bincount(labels, minlength=len(found.classes))
         print(f"  {part}: {count.min():g} to {count.max():g} images a class")
         empty = [c for c, n in zip(found.classes, count, strict=True) if n == 0]
-        faults += [f"{part}: no image of {', '.join(empty)}"] if empty else []
-    return faults
+        if empty:
+            more = f" and {len(empty) - MOST_NAMED} more" if len(empty) > MOST_NAMED else ""
+            print(f"  note: {part}: no image of {', '.join(empty[:MOST_NAMED])}{more}")
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}{('es' if noun.endswith('s') else 's') * (count != 1)}"
 
 
 def _print_duplicates(found: Dataset, first: str, second: str) -> None:

@@ -1,15 +1,17 @@
 """Resolve a request into the settings of one run: find the data, check needs, fill in defaults."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ... import InputError
 from ...datasets import catalog as datasets
+from ...datasets.loading.draw import parts_of
 from ...methods import catalog as methods
 from ...methods.metrics import check_score
-from ...methods.networks.encoders import data_config
+from ...methods.networks.encoders import data_config, fitting_size
 from ...methods.recipe import MeanStd, Recipe
 from .schema import SMALL_SIDE, Request, Role, RunConfig, Score
 
@@ -27,20 +29,21 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
         InputError: the method needs source images or weights that the request does not give, or a
             setting does not fit the data.
     """
-    target = datasets.load(request.target)
+    drawn = ",".join(parts_of(request.draw)) if request.draw else None
+    target = datasets.load(request.target, draw=drawn)
     source = source_of(request, method)
     _check(request, method, source)
-    recipe = preprocessed(request.recipe, request.backbone, target.side)
+    recipe = preprocessed(request.recipe, request.backbone, target.side, request.backbone_options)
     multi_label = any(part.labels.ndim == 2 for part in target.parts.values())
     score = score_of(request)
     check_score("score", score, multi_label)
     data = {"target": target.fingerprint}
     if source != "none":
-        data["source"] = datasets.load(source, as_source=True).fingerprint
+        data["source"] = datasets.load(source, as_source=True, draw=drawn).fingerprint
     if request.drop_overlap:
-        if data.get("source") == target.fingerprint:
+        data["drop_overlap"] = datasets.load(request.target).fingerprint
+        if data.get("source") == data["drop_overlap"]:
             raise InputError("drop_overlap=true: source and target have the same images; expected two sets")
-        data["drop_overlap"] = target.fingerprint
     if request.checkpoint and Path(request.checkpoint).is_file():
         data["checkpoint"] = hashlib.sha256(Path(request.checkpoint).read_bytes()).hexdigest()[:16]
     same = (
@@ -62,17 +65,22 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
         device=request.device,
         threads=request.threads,
         checkpoint_minutes=request.checkpoint_minutes,
+        draw=drawn,
         **{name: getattr(request, name) for name in same},
     )
 
 
-def preprocessed(recipe: Recipe, backbone: str, side: int) -> Recipe:
+def preprocessed(
+    recipe: Recipe, backbone: str, side: int, options: Mapping[str, Any] | None = None
+) -> Recipe:
     """Fill in the preprocessing that the recipe leaves to the backbone.
 
     Args:
         recipe: the recipe.
         backbone: name of the backbone.
-        side: typical side of the target's images in pixels; small images are not enlarged.
+        side: typical side of the target's images in pixels; small images are enlarged only for a backbone
+            that takes no other size.
+        options: options of the backbone.
 
     Raises:
         InputError: the backbone's mean and standard deviation are not among the known ones.
@@ -83,6 +91,7 @@ def preprocessed(recipe: Recipe, backbone: str, side: int) -> Recipe:
     image_size, crop_pct, mean_std = data_config(backbone) or (own, 1.0, MeanStd.half)
     if side <= SMALL_SIDE:
         image_size = own
+    image_size = recipe.image_size or fitting_size(backbone, options or {}, image_size)
     if recipe.mean_std is not MeanStd.backbone:
         mean_std = recipe.mean_std
     if mean_std is None:
@@ -93,7 +102,7 @@ def preprocessed(recipe: Recipe, backbone: str, side: int) -> Recipe:
         )
     return replace(
         recipe,
-        image_size=recipe.image_size or image_size,
+        image_size=image_size,
         crop_pct=recipe.crop_pct or crop_pct,
         mean_std=mean_std,
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from ... import InputError
 from ...analysis.records.schema import RENAMED, renamed_config
-from ...datasets import planted
+from ...datasets import catalog, planted
 from ...methods.recipe import Recipe
 
 TINY, MOST = 1e-300, 1e300  # bounds that exclude 0 and infinity
@@ -29,6 +29,7 @@ LIMITS = (  # minimum and maximum of each number
     ("recipe.head_init_std", 0, MOST),
 )
 SMALL_SIDE = 96  # pixels; smaller images get the preset `small` and are not enlarged
+MOST_NAME_BYTES = 100  # of a data set's name in the name of a folder, which may have 255
 NO_EFFECT = ("device", "threads", "checkpoint_minutes")  # do not change a result: not in the digest
 
 
@@ -116,6 +117,9 @@ class Request:
     seed: int = 0  # seed of `run`; `bench` takes seeds 0 to seeds-1
     seeds: int = 5  # number of seeds that `bench` and `suite` run
     shots: int | None = None  # target training images per class, drawn at random by the seed; null: all
+    # Parts that the target lacks, drawn from its training images (20 % of each class, fixed seed): holdout,
+    # test, or holdout,test; null: none
+    draw: str | None = None
     backbone: str = "small"  # network: tiny, small, digits_cnn, digits_cnn_2019, or any timm model name
     # Keyword arguments for the backbone's constructor in timm, as `backbone_options.drop_path_rate=0.1`
     backbone_options: dict[str, Any] = field(default_factory=dict)
@@ -173,6 +177,7 @@ class RunConfig:
     device: str = "auto"
     threads: int = 0
     checkpoint_minutes: float = 10.0
+    draw: str | None = None  # parts that are drawn from the target's training images; None: none
 
     def resolved(self) -> dict[str, Any]:
         """Return everything that can change a result, as plain JSON; files by name, without their folder."""
@@ -180,6 +185,8 @@ class RunConfig:
         plain["settings"] = digested(self.settings)
         if self.on_nan is OnNan.stop:  # no effect on a run that finishes
             del plain["on_nan"]
+        if not self.draw:
+            del plain["draw"]
         places = {"source": self.source_name, "target": self.target_name}
         places["drop_overlap"] = planted.short_name(self.drop_overlap) if self.drop_overlap else ""
         if self.checkpoint:
@@ -197,6 +204,11 @@ class RunConfig:
         return planted.short_name(self.target)
 
     @property
+    def data_sets(self) -> dict[str, dict[str, str]]:
+        """Return what a record tells of the places of source and target."""
+        return {role: catalog.recorded_name(getattr(self, role)) for role in ("source", "target")}
+
+    @property
     def digest(self) -> str:
         """Return the hash that identifies the run."""
         return _digest(self._first_names())
@@ -212,9 +224,18 @@ class RunConfig:
         return renamed_config(self.resolved(), {new: old for old, new in RENAMED.items()})
 
     def folder(self, results: Path) -> Path:
-        """Return the run's folder: results/<source>-<target>/<method>/seed<k>-<digest>."""
-        pair = self.source_name if self.role is Role.pretraining else f"{self.source_name}-{self.target_name}"
+        """Return the run's folder: results/<source>-<target>/<method>/seed<k>-<digest>.
+
+        The name of the user's own images is followed by their fingerprint: other images may have that name.
+        """
+        roles = ("source",) if self.role is Role.pretraining else ("source", "target")
+        pair = "-".join(map(self._folder_name, roles))
         return results / pair / self.method / f"seed{self.seed}-{self.digest}"
+
+    def _folder_name(self, role: str) -> str:
+        place = getattr(self, role)
+        name = planted.short_name(place).encode()[:MOST_NAME_BYTES].decode(errors="ignore")
+        return f"{name}-{self.data[role][:6]}" if catalog.is_own(place) else name
 
     def describe(self) -> str:
         """Return the settings that a reader of a table needs, in one line."""
@@ -224,6 +245,7 @@ class RunConfig:
         shown += [f"recipe.steps={recipe.steps}", f"recipe.batch_size={recipe.batch_size}"]
         shown += [f"recipe.lr={recipe.lr:g}", f"recipe.image_size={recipe.image_size}", f"bn={self.bn}"]
         shown += ["on_nan=skip"] if self.on_nan is OnNan.skip else []
+        shown += [f"draw={self.draw}"] if self.draw else []
         shown += ["drop_overlap=true"] if self.drop_overlap else []
         shown += [f"checkpoint={Path(self.checkpoint).name}"] if self.checkpoint else []
         return ", ".join(shown + (["pretrained=true"] if self.pretrained else []))

@@ -28,7 +28,7 @@ def plan(request: Request, overrides: Sequence[str]) -> list[RunConfig]:
     Raises:
         InputError: the target cannot be classified, or a method lacks source images or weights.
     """
-    check_target(datasets.load(request.target))
+    check_target(datasets.load(request.target, draw=request.draw))
     chosen = rows(request, overrides)
     return [
         run_config(request, method, settings, seed)
@@ -127,16 +127,13 @@ def missing(configs: Sequence[RunConfig], results: Path) -> list[RunConfig]:
 
 
 def prepare_data(configs: Sequence[RunConfig]) -> None:
-    """Decode the images of all runs into the cache, and build the network once to check it.
+    """Decode the images of all runs into the cache.
 
     Raises:
-        InputError: an image cannot be read, a class has fewer images than the shots, the backbone is
-            unknown, or its weights do not fit.
+        InputError: an image cannot be read, or a class has fewer images than the shots.
     """
-    by_problem = {(c.comparison_id, c.seed): c for c in configs}
-    for config in by_problem.values():
-        built = build_problem(config)
-    built.problem.network()
+    for config in {(c.comparison_id, c.seed): c for c in configs}.values():
+        build_problem(config)
 
 
 def estimate_seconds(configs: Sequence[RunConfig], threads: int) -> dict[str, float]:

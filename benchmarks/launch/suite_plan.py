@@ -192,7 +192,7 @@ def _why_missing(source: str, target: str, settings: Mapping[str, str], fetch: b
 
 def _too_few(request: Request) -> str:
     """Return one line if a class has fewer training images than the shots, else an empty string."""
-    labels = datasets.load(request.target).part("train").labels
+    labels = datasets.load(request.target, draw=request.draw).part("train").labels
     if not request.shots or labels.ndim != 1 or (least := int(np.bincount(labels).min())) >= request.shots:
         return ""
     return f"a class of {Path(request.target).name} has only {least} training images"

@@ -128,7 +128,7 @@ def _shard(tar: Path, seed: int) -> Path:
 
 def _rows(root: Path, tars: list[Path], num_images: int) -> Iterator[Any]:
     from ...datasets.storage import tar_shards
-    from ...datasets.storage.index import Row
+    from ...datasets.storage.table import Row
 
     real = [(tar, s.offset, s.num_bytes) for tar, images in tar_shards.samples(root, tars) for s in images]
     for i in range(num_images):

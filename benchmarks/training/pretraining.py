@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from ... import InputError
+from ...datasets import planted
 from ...methods import catalog as methods
 from ...methods.networks.network import Network
 from ...methods.networks.tensor_files import read_tensors
@@ -133,6 +134,7 @@ def without_target(config: RunConfig, **changes: Any) -> RunConfig:
         target="none",
         method="pretrain",
         shots=None,
+        draw=config.draw if planted.parse(config.source) else None,  # it has images of the target
         protocol=Protocol.holdout,
         score="top1",
         data={k: v for k, v in config.data.items() if k != "target"},

@@ -76,7 +76,7 @@ def build_problem(
         controls: tensors that a first stage learned, or None.
     """
     device = device_of(config.device)
-    source = None if config.source == "none" else catalog.load(config.source, as_source=True)
+    source = None if config.source == "none" else catalog.load(config.source, True, config.draw)
     source_split, notes = (None, ()) if source is None else _source_split(config, source, device)
     if config.role is Role.pretraining:
         assert source is not None
@@ -120,7 +120,7 @@ def _source_split(config: RunConfig, source: Dataset, device: torch.device) -> t
 
 def _target_parts(config: RunConfig, device: torch.device) -> tuple[Dataset, dict[str, Split]]:
     """Return the target and its parts; `shots` limits the training images."""
-    target = catalog.load(config.target)
+    target = catalog.load(config.target, draw=config.draw)
     check_target(target)
     parts = {part: _split(target, part, config.recipe, device) for part in ("train", "holdout", "test")}
     if config.shots:
@@ -132,12 +132,19 @@ def check_target(target: Dataset) -> None:
     """Check that a target has several classes and all three parts.
 
     Raises:
-        InputError: it has one class, or a part is missing.
+        InputError: it has one class, or a part is missing; the message has the setting that draws the part.
     """
     if len(target.classes) < 2:
         raise InputError(f"target={target.name}: only one class, '{target.classes[0]}'; expected two or more")
-    for part in ("train", "holdout", "test"):
-        target.part(part)
+    missing = [part for part in ("holdout", "test") if part not in target.parts]
+    if missing:
+        places = " and ".join(f"{target.name}/{part}/" for part in missing)
+        lacks = " and ".join(f"no '{part}'" for part in missing)
+        raise InputError(
+            f"{target.name}: {lacks} images; it has "
+            f"{', '.join(target.parts)}. Put class folders into {places}, or draw "
+            f"{'them' if len(missing) > 1 else 'it'} from train with draw={','.join(missing)}"
+        )
 
 
 def _by_protocol(
@@ -203,8 +210,13 @@ def _network_maker(
             autocast=torch.bfloat16 if recipe.precision is Precision.bf16 else None,
             head_init_std=recipe.head_init_std,
         )
+        notes = list(getattr(encoder, "notes", ()))
         if classifier is not None and source and classifier.out_features == len(source.classes):
             net.source_head.load_state_dict(classifier.state_dict())
+        elif classifier is not None:
+            notes.append(f"classifier left out: {classifier.out_features} classes")
+        if notes and config.checkpoint:
+            net.notes = (f"checkpoint={config.checkpoint}: {'; '.join(notes)}",)
         net = net.to(device)
         if recipe.channels_last:
             net = net.to(memory_format=torch.channels_last)

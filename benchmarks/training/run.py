@@ -25,6 +25,7 @@ from .evaluate import by_image, evaluate
 from .heartbeat import Claim, Taken, living
 from .loop import CHECKPOINTS, Training
 from .memory import PeakMemory
+from .misfit import explained
 from .nan_guard import NanGuard
 from .pretraining import SourceModel, kept_path, read_kept, shared_pretraining, source_model, specialist
 from .problem import BuiltProblem, build_problem, device_of
@@ -67,7 +68,8 @@ def run_one(config: RunConfig, results: Path) -> dict[str, Any]:
         try:
             if (done := distributed.on_first(_begin, config, folder)) is not None:
                 break
-            _run(config, results, folder, claim)
+            with explained(config):
+                _run(config, results, folder, claim)
         except Taken:
             if distributed.size() > 1:  # the other processes are in the middle of a step
                 raise
@@ -271,6 +273,7 @@ def _record(config: RunConfig, built: BuiltProblem, training: Training, started:
         "peak_memory_of": training.memory.of,
         "flops_per_step": training.flops_per_step,
         "num_parameters": sum(p.numel() for p in method.net.parameters()),
+        "data_sets": config.data_sets,
         "fingerprints": {**config.data, "splits": {n: s.fingerprint() for n, s in built.splits.items()}},
         "environment": record.environment(problem.device),
         "started": started,

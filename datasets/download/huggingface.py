@@ -19,7 +19,7 @@ from rich.progress import track
 from ... import InputError
 from ..about import Hub, Listing
 from ..reading.holdout import draw
-from ..storage.index import Row
+from ..storage.table import Row
 from .http import DownloadError, check_reachable, verify
 
 MARKER = "from_hub.json"

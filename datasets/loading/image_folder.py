@@ -1,9 +1,11 @@
 """Load your own images: `split/class/image` and `class/image` trees, tars of them, and tar shards."""
 
 import hashlib
+import json
 import os
 import shutil
 import stat
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +13,23 @@ from pathlib import Path
 import numpy as np
 
 from ... import InputError
-from ..base import Dataset, derive_seed
+from ...user_text import one_form, path_name
+from ..base import Dataset, Part, derive_seed
+from ..decoding.formats import is_image
+from ..files.folder_names import is_folder, listing, part_of
 from ..storage import tar_shards
-from ..storage.index import Numbering, PartRows, Row, Table, Writer, fingerprint, open_or_fill, typical_side
-from ..storage.tar_shards import PART_NAMES, is_image
+from ..storage.index import Numbering, PartRows, Writer, fingerprint, open_or_fill, typical_side
+from ..storage.table import IndexedImages, Row, Table
+from ..storage.tar_shards import MOST_FOLDERS
+from .draw import check_counts, draw_split
+from .layout import Layout, find_layout, strange_folders
+from .left_out import LeftOut, by_suffix, lines
 
 SPLIT_SEED = 0  # for the split of a `class/image` tree
 TARGET_SHARES = {"train": 0.6, "holdout": 0.2, "test": 0.2}
 SOURCE_SHARES = {"train": 0.95, "holdout": 0.05}
-MOST_FOLDERS = 8  # maximum depth; more means a circular link
+LAYOUT = 1  # another number rebuilds stored indexes: the rules of layouts have changed
+SAID = "left_out.json"  # in the folder of an index
 KEPT_FROM = 200_000  # trees with at least this many images are indexed; smaller ones are scanned each time
 
 
@@ -28,7 +38,7 @@ def load(path: Path, as_source: bool = False) -> Dataset:
 
     The index of tars is cached until their sizes or times change. A tree is scanned each time, and every
     change is detected. The index of a tree of 200,000 images or more is cached until the time of a class
-    folder changes: added, removed and renamed images are detected, an image overwritten in place is not.
+    folder changes. An image that is overwritten in place changes the fingerprint, here as elsewhere.
 
     Args:
         path: a `split/class/image` or `class/image` tree, a tar of one, a folder with one tar, or
@@ -44,17 +54,38 @@ def load(path: Path, as_source: bool = False) -> Dataset:
     """
     tars = tar_shards.find_tars(path)
     root = path if path.is_dir() else path.parent
-    name = (tars[0] if tar_shards.is_single_tar(root, tars) else path.resolve()).stem
+    name = path_name(str(path))
+    said: list[str] = []
 
     def fill(writer: Writer) -> tuple[tuple[str, ...], dict[str, PartRows]]:
         walked = _scan_tars(writer, root, tars) if tars else _scan_tree(writer, path)
         if not len(walked.table):
-            raise InputError(f"{path}: no images; expected split/class/image, class/image or a tar of either")
-        return _arrange(walked, path, name, as_source)
+            raise InputError(_no_images(path, walked.left_out))
+        classes, parts, lines = _arrange(walked, path, name, as_source)
+        said.extend(lines)
+        if not writer.in_memory:
+            (writer.folder / SAID).write_text(json.dumps(lines))
+        return classes, parts
 
     key = tar_shards.state_key(root, tars) if tars else _tree_key(path)
-    classes, parts = open_or_fill(name, f"{key}\n{as_source}", root, fill, least=0 if tars else KEPT_FROM)
-    return Dataset(name, classes, parts, fingerprint(parts), typical_side(parts))
+    key = f"{key}\n{as_source}\nlayout {LAYOUT}"
+    classes, parts = open_or_fill(name, key, root, fill, least=0 if tars else KEPT_FROM)
+    left_out = tuple(said or _said(parts))
+    return Dataset(name, classes, parts, fingerprint(parts), typical_side(parts), left_out=left_out)
+
+
+def _said(parts: Mapping[str, Part]) -> Sequence[str]:
+    """Return what a stored index says of files that are left out."""
+    images = next(iter(parts.values())).images
+    assert isinstance(images, IndexedImages)
+    return json.loads((images.table.folder / SAID).read_text()) if images.table.folder else []
+
+
+def _no_images(path: Path, left_out: LeftOut) -> str:
+    """Return the error of a folder or tar without images: what it has instead."""
+    expected = "no images; expected split/class/image, class/image or a tar of either"
+    total = left_out.total()
+    return f"{path}: {expected}" + (f"; all files are left out: {by_suffix(total)}" if total else "")
 
 
 @dataclass(frozen=True)
@@ -65,6 +96,7 @@ class _Scan:
         table: all images.
         folder: folder number of each image [N].
         folders: the folders, split/class or class, by number.
+        left_out: what was found, too, and is not taken.
         of_shards: whether they are in more than one tar.
         numbered: whether the shards have labels instead of class names.
     """
@@ -72,26 +104,30 @@ class _Scan:
     table: Table
     folder: np.ndarray
     folders: Sequence[str]
+    left_out: LeftOut
     of_shards: bool = False
     numbered: bool = False
 
 
 def _scan_tree(writer: Writer, path: Path) -> _Scan:
-    folders = Numbering()
+    folders, left_out = Numbering(), LeftOut()
     folder = writer.extend(
         Row(image, folders[image.rpartition("/")[0]], num_bytes=size)
-        for image, size in _images_below(path, "")
+        for image, size in _images_below(path, "", left_out)
     )
-    return _Scan(writer.table(), folder, list(folders))
+    return _Scan(writer.table(), folder, list(folders), left_out)
 
 
 def _scan_tars(writer: Writer, root: Path, tars: Sequence[Path]) -> _Scan:
     """List the images of tars. Raises InputError if only some have a label file."""
-    folders, numbered = Numbering(), set()
+    folders, numbered, left_out = Numbering(), set(), LeftOut()
 
     def rows() -> Iterator[Row]:
-        for tar, samples in tar_shards.samples(root, tars):
+        for tar, samples in tar_shards.samples(root, tars, others=True):
             for sample in samples:
+                if not sample.is_image:
+                    left_out.add(sample.folder, sample.path.rpartition("/")[2], sample.num_bytes < 0)
+                    continue
                 numbered.add(sample.numbered)
                 yield Row(sample.path, folders[sample.folder], tar, sample.offset, sample.num_bytes)
 
@@ -99,7 +135,7 @@ def _scan_tars(writer: Writer, root: Path, tars: Sequence[Path]) -> _Scan:
     folder = writer.extend(_by_path(rows(), folders, writer.folder / "unsorted") if alone else rows())
     if len(numbered) > 1:
         raise InputError(f"{tars[0].parent}: some images have a label in a .cls or .json, others do not")
-    return _Scan(writer.table(), folder, list(folders), not alone, True in numbered)
+    return _Scan(writer.table(), folder, list(folders), left_out, not alone, True in numbered)
 
 
 def _by_path(rows: Iterable[Row], folders: Mapping[str, int], draft: Path) -> Iterator[Row]:
@@ -115,25 +151,35 @@ def _by_path(rows: Iterable[Row], folders: Mapping[str, int], draft: Path) -> It
     shutil.rmtree(draft, ignore_errors=True)
 
 
-def _images_below(place: Path, inner: str) -> Iterator[tuple[str, int]]:
+def _images_below(
+    place: Path, inner: str, left_out: LeftOut, above: frozenset[tuple[int, int]] = frozenset()
+) -> Iterator[tuple[str, int]]:
     """Yield path and size of the images of a folder, sorted by path.
 
+    Args:
+        place: the folder.
+        inner: its path in the data set, with a slash at the end; empty for the data set itself.
+        left_out: counts the other files, and has all folders; the caller reads it at the end.
+        above: device and inode of all folders above.
+
     Raises:
-        InputError: for an empty class folder, a special file, or folders nested too deeply.
+        InputError: for a special file, or folders nested too deeply.
     """
     if inner.count("/") > MOST_FOLDERS:
         raise InputError(f"{place}: folders nested too deeply; expected split/class/image or class/image")
-    listed = [entry for entry in _listing(place) if not entry.name.startswith(".")]
-    found = sorted(
-        (f"{e.name}/", e) if e.is_dir() else (e.name, e) for e in listed if e.is_dir() or is_image(e.name)
-    )
-    if inner and not found:
-        raise InputError(f"{place}: empty class folder; put images into it or remove it")
-    for name, entry in found:
+    state = place.stat()
+    here = (state.st_dev, state.st_ino)
+    if here in above:
+        left_out.circular.append(inner[:-1])
+        return
+    left_out.add(inner[:-1])
+    for name, entry in sorted((e.name + "/" * is_folder(e), e) for e in listing(place)):
         if name.endswith("/"):
-            yield from _images_below(place / entry.name, inner + name)
-            continue
-        yield inner + name, _size(entry, place / name)
+            yield from _images_below(place / entry.name, inner + name, left_out, above | {here})
+        elif is_image(name):
+            yield inner + name, _size(entry, place / name)
+        else:
+            left_out.add(inner[:-1], name)
 
 
 def _size(entry: os.DirEntry[str], file: Path) -> int:
@@ -147,112 +193,111 @@ def _size(entry: os.DirEntry[str], file: Path) -> int:
     return state.st_size
 
 
-def _listing(place: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(place) as entries:
-            return list(entries)
-    except OSError as error:
-        raise InputError(f"{place}: cannot be read ({error.strerror})") from error
-
-
 def _tree_key(path: Path) -> str:
-    """Hash the names and modification times of the class folders of a tree."""
+    """Hash the names and modification times of the folders of a tree, down to its class folders."""
     digest = hashlib.sha256()
-    tops = [e for e in _listing(path) if e.is_dir()]
-    if all(e.name.lower() in PART_NAMES for e in tops):
-        tops += [e for top in tops for e in _listing(path / top.name) if e.is_dir()]
-    for entry in sorted(tops, key=lambda e: e.path):
+    for entry in sorted(_upper_folders(path), key=lambda e: e.path):
         digest.update(f"{entry.path!r} {entry.stat().st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 
+def _upper_folders(place: Path, depth: int = 0) -> list[os.DirEntry[str]]:
+    """Return the folders down to those of classes, which are the first that have images in them.
+
+    Part folders are always searched, because one part may have images without class folders.
+    """
+    inner = [entry for entry in listing(place) if is_folder(entry)]
+    of_classes = depth > MOST_FOLDERS or any(
+        not is_folder(e) and is_image(e.name) for folder in inner for e in listing(place / folder.name)
+    )
+    below = [e for e in inner if part_of(e.name) or not of_classes]
+    return [*inner, *(e for folder in below for e in _upper_folders(place / folder.name, depth + 1))]
+
+
 def _arrange(
     walked: _Scan, path: Path, name: str, as_source: bool
-) -> tuple[tuple[str, ...], dict[str, PartRows]]:
-    """Return the classes, and the rows and labels of each part."""
-    is_split = _is_split(walked, path)
-    part_of = [PART_NAMES[f.partition("/")[0].lower()] if is_split else "train" for f in walked.folders]
-    if "train" not in part_of:
-        raise InputError(f"{path}: no 'train' images; put class folders into {path}/train/")
-    classes, label_of = _classes(walked, part_of, name)
+) -> tuple[tuple[str, ...], dict[str, PartRows], list[str]]:
+    """Return the classes, the rows and labels of each part, and lines on what is left out."""
+    layout = find_layout(path, walked.folders)
+    if layout is None:
+        raise InputError(_strange(walked, path))
+    left: dict[str, Counter[str]] = defaultdict(Counter)
+    for folder, count in walked.left_out.count.items():
+        if of_class := layout.class_folder(folder):
+            left[of_class].update(count)
+    classes, label_of = _classes(walked, layout, name, left)
     labels = np.array(label_of)[walked.folder]
-    parts = list(dict.fromkeys(part for _, part in sorted(zip(walked.folders, part_of, strict=True))))
-    part_N = np.array([parts.index(part) for part in part_of], np.int8)[walked.folder]
+    parts = [part for _, part in sorted(zip(walked.folders, layout.parts, strict=True)) if part]
+    parts = list(dict.fromkeys(parts))
+    part_N = np.array([parts.index(p) if p else -1 for p in layout.parts], np.int8)[walked.folder]
     rows = {part: np.flatnonzero(part_N == i) for i, part in enumerate(parts)}
+    said = _lines(walked, layout, path, name, left)
     lenient = walked.of_shards and as_source
-    if not is_split or (lenient and "holdout" not in rows):
+    if not layout.is_split or (lenient and "holdout" not in rows):
         shares = SOURCE_SHARES if as_source else TARGET_SHARES
         own = labels[rows["train"]]
         if not lenient:
-            _check_counts(name, classes, np.bincount(own), len(shares))
-        rows |= _draw_split(walked.table, rows["train"], own, shares)
-    return classes, {part: (own, labels[own]) for part, own in rows.items()}
+            check_counts(name, classes, np.bincount(own), len(shares), said)
+        keys = (place.removeprefix(layout.wrapper) for place in walked.table.all_paths())
+        order = np.fromiter((derive_seed(SPLIT_SEED, key) for key in keys), np.int64, len(walked.table))
+        drawn = draw_split(order[rows["train"]], own, shares)
+        rows |= {part: rows["train"][chosen] for part, chosen in drawn.items()}
+    return classes, {part: (own, labels[own]) for part, own in rows.items()}, said
 
 
-def _is_split(walked: _Scan, path: Path) -> bool:
-    """Return whether the layout is split/class/image, not class/image. Raises InputError if it is neither."""
-    depth = {f.count("/") + 1 if f else 0 for f in walked.folders}
-    strange = [n for n, f in enumerate(walked.folders) if f.partition("/")[0].lower() not in PART_NAMES]
-    if depth == {2} and not strange:
-        return True
-    if depth == {1} and strange:
-        return False
-    wrong = strange or [n for n, f in enumerate(walked.folders) if f.count("/") != 1]
-    images = np.flatnonzero(np.isin(walked.folder, wrong)).tolist()
+def _strange(walked: _Scan, path: Path) -> str:
+    """Return the error of a layout that is not known, with an image that does not fit."""
     hint = ", or a label in a .cls or .json beside each image" if walked.of_shards else ""
-    raise InputError(
+    return (
         f"{path}: expected split/class/image with splits train, val, test, or class/image{hint}; "
-        f"found {min(map(walked.table.path, images))}"
+        f"found {_first_of(walked, strange_folders(walked.folders))}"
     )
 
 
-def _classes(walked: _Scan, part_of: Sequence[str], name: str) -> tuple[tuple[str, ...], list[int]]:
-    """Return the class names, and the label of each folder.
+def _first_of(walked: _Scan, folders: Sequence[int]) -> str:
+    """Return the first path of the images of some folders."""
+    return min(map(walked.table.path, np.flatnonzero(np.isin(walked.folder, folders)).tolist()))
+
+
+def _lines(
+    walked: _Scan, layout: Layout, path: Path, name: str, left: Mapping[str, Counter[str]]
+) -> list[str]:
+    """Return lines on what is left out: files, classes, images outside class folders, circular links."""
+    count = np.bincount(walked.folder, minlength=len(walked.folders))
+    taken = {layout.class_folder(f): int(n) for f, n in zip(walked.folders, count, strict=True)}
+    found = lines(name, taken, left)
+    if outside := [i for i, part in enumerate(layout.parts) if not part]:
+        num = count[outside].sum()
+        found.append(
+            f"{name}: {num:,} {'image' if num == 1 else 'images'} outside class folders left out, "
+            f"such as {_first_of(walked, outside)}"
+        )
+    if circular := walked.left_out.circular:
+        found.append(f"{name}: links to a folder above them left out, such as {path / min(circular)}")
+    return found
+
+
+def _classes(
+    walked: _Scan, layout: Layout, name: str, left: Mapping[str, Counter[str]]
+) -> tuple[tuple[str, ...], list[int]]:
+    """Return the class names, and the label of each folder; -1 outside class folders.
 
     Raises:
-        InputError: if a class without numeric labels has no training images.
+        InputError: if a class has no training images.
     """
-    class_of = [f.rpartition("/")[2] for f in walked.folders]
-    if walked.numbered:
-        label_of = [int(c) for c in class_of]
-        return tar_shards.class_names(walked.table.root, 1 + max(label_of)), label_of
-    classes = sorted({c for c, part in zip(class_of, part_of, strict=True) if part == "train"})
+    found = list(zip(layout.parts, map(one_form, layout.classes), strict=True))
+    classes = sorted({c for part, c in found if part == "train"})
     number = {c: i for i, c in enumerate(classes)}
-    for part, c in sorted(zip(part_of, class_of, strict=True)):
-        if c not in number:
-            raise InputError(f"{name}/{part}: class '{c}' has no folder with images in {name}/train")
-    return tuple(classes), [number[c] for c in class_of]
-
-
-def _check_counts(name: str, classes: Sequence[str], count: np.ndarray, least: int) -> None:
-    for of_class in np.flatnonzero((count > 0) & (count < least))[:1]:
-        raise InputError(
-            f"{name}: class '{classes[of_class]}' has {count[of_class]} images; "
-            f"a random split needs {least} or more"
-        )
-
-
-def _draw_split(
-    table: Table, rows: np.ndarray, labels: np.ndarray, shares: Mapping[str, float]
-) -> dict[str, np.ndarray]:
-    """Split rows [n] by class; the split depends only on the paths within each class.
-
-    Args:
-        table: all images.
-        rows: the rows to split.
-        labels: their labels [n].
-        shares: fraction of each part; the first part gets the rest, at least one image per class.
-    """
-    mixed = np.fromiter((derive_seed(SPLIT_SEED, path) for path in table.all_paths()), np.int64, len(table))[
-        rows
-    ]
-    order = np.lexsort((mixed, labels))
-    first, *others = shares
-    drawn: dict[str, list[np.ndarray]] = {part: [] for part in shares}
-    for own in np.split(order, np.cumsum(np.bincount(labels))[:-1]):
-        for part in others:
-            count = min(max(1, round(shares[part] * len(own))), max(0, len(own) - 1))
-            drawn[part].append(own[:count])
-            own = own[count:]
-        drawn[first].append(own)
-    return {part: rows[np.sort(np.concatenate(own))] for part, own in drawn.items()}
+    for part, c in sorted(found):
+        if part and c not in number:
+            lost = [
+                n
+                for f, n in left.items()
+                if f.endswith(f"/{c}") and n and part_of(f.split("/")[0]) == "train"
+            ]
+            why = f"; all files there are left out: {by_suffix(lost[0])}" if lost else ""
+            raise InputError(f"{name}/{part}: class '{c}' has no folder with images in {name}/train{why}")
+    if walked.numbered:
+        label_of = [int(c) for c in layout.classes]
+        return tar_shards.class_names(walked.table.root, 1 + max(label_of)), label_of
+    return tuple(classes), [number[c] if part else -1 for part, c in found]

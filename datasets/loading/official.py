@@ -10,10 +10,11 @@ from types import ModuleType
 from ... import InputError
 from ..about import About, Listing
 from ..base import Dataset, Part
+from ..decoding.formats import SUFFIXES
 from ..download import huggingface, locate
 from ..pixels import ArrayImages
-from ..storage.index import IndexedImages, Row, cached_index, fingerprint, typical_side
-from ..storage.tar_shards import SUFFIXES
+from ..storage.index import cached_index, fingerprint, typical_side
+from ..storage.table import IndexedImages, Row
 
 STAMPED_DEPTH = 2  # modification times are checked for folders down to this depth
 
@@ -96,7 +97,9 @@ def _state_hash(root: Path, module: ModuleType) -> str:
         for path in watched:
             status = path.stat()
             digest.update(
-                f"{path} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape")
+                f"{path} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}\n".encode(
+                    "utf-8", "surrogateescape"
+                )
             )
         if len(Path(place).relative_to(root).parts) + 1 >= STAMPED_DEPTH:
             folders.clear()  # deeper folders may hold a million files

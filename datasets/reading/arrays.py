@@ -6,7 +6,7 @@ import numpy as np
 
 from ..base import Part
 from ..pixels import ArrayImages
-from ..storage.index import Row
+from ..storage.table import Row
 from . import holdout
 
 Arrays = tuple[np.ndarray, np.ndarray]  # uint8 images [N,H,W] or [N,H,W,3], int64 labels [N]

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ..base import derive_seed
-from ..storage.index import Row
+from ..storage.table import Row
 
 SEED = 0
 FOLDER = Path(__file__).parents[1] / "splits"

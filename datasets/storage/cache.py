@@ -122,14 +122,3 @@ def _chunks(images: Images, side: int, words: str) -> Iterator[tuple[np.ndarray,
             decoded = list(threads.map(lambda i: images.decode(i, side), rows))
             pixels = np.stack([image for image, _ in decoded]).transpose(0, 3, 1, 2)
             yield pixels, np.array([aspect for _, aspect in decoded], np.float32)
-
-
-def unreadable(images: Images) -> list[str]:
-    """Return the errors of all images that cannot be decoded."""
-    errors = []
-    for i in range(len(images)):
-        try:
-            images.decode(i, 8)
-        except InputError as error:
-            errors.append(str(error))
-    return errors

@@ -6,52 +6,27 @@ the row numbers and labels of each part, and `index.json` with the rest.
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from ... import InputError
 from ..base import Part
+from ..decoding.formats import SUFFIXES
 from ..files.atomic import atomic_write, draft_of
-from ..pixels import Unreadable, open_image, resize_square
+from ..pixels import DECODING, Unreadable, open_image
 from . import cache
+from .contents import contents
+from .table import CHUNK, IMAGE, IndexedImages, Row, Table
 
-FORMAT = 1  # a new format rebuilds cached indexes
-IMAGE = np.dtype([("end", "<i8"), ("offset", "<i8"), ("num_bytes", "<i8"), ("container", "<i4")])
-CHUNK = 65_536  # rows in memory while an index is written
-NUM_OPEN = 64  # containers open at a time
-NUM_SAMPLED = 64  # images whose bytes go into a fingerprint
-MOST_BYTES = 1 << 29  # of an encoded image, which is read into memory
+FORMAT = 2  # a new format rebuilds cached indexes
 NUM_MEASURED = 32  # images that determine the typical side
 
 PartRows = tuple[np.ndarray, np.ndarray]  # numbers of a part's images [n] and their labels [n]
 Index = tuple[tuple[str, ...], dict[str, Part]]  # classes, and parts by name
-
-
-class Row(NamedTuple):
-    """An image to add to an index.
-
-    Attributes:
-        path: relative to the root, or inside the container.
-        label: its class number.
-        container: the tar that holds it, relative to the root; empty for a separate file.
-        offset: position of its first byte in the container.
-        num_bytes: its size; -1 for a separate file of unknown size.
-    """
-
-    path: str
-    label: int
-    container: str = ""
-    offset: int = 0
-    num_bytes: int = -1
 
 
 class Numbering(dict[str, int]):
@@ -60,89 +35,6 @@ class Numbering(dict[str, int]):
     def __missing__(self, key: str) -> int:
         self[key] = number = len(self)
         return number
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """All images of an index: `images` [N] of IMAGE and their paths as UTF-8 [bytes]."""
-
-    folder: Path | None  # None: in memory
-    root: Path
-    containers: Sequence[str]  # number 0: separate files
-    images: np.ndarray
-    paths: np.ndarray
-    token: object = field(default_factory=object)  # a rebuilt index opens its containers again
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def path(self, i: int) -> str:
-        """Return the path of image `i`, relative to the root or inside its container."""
-        ends = self.images["end"]
-        return _text(self.paths[ends[i - 1] if i else 0 : ends[i]].tobytes())
-
-    def all_paths(self) -> Iterator[str]:
-        """Yield all paths in order; much faster than `path` for each."""
-        start = 0
-        for first in range(0, len(self), CHUNK):
-            ends = self.images["end"][first : first + CHUNK].tolist()
-            blob, base = self.paths[start : ends[-1]].tobytes(), start
-            for end in ends:
-                yield _text(blob[start - base : end - base])
-                start = end
-
-    def row(self, i: int, label: int) -> Row:
-        """Return the row of image `i`."""
-        _, offset, num_bytes, number = self.images[i].item()
-        return Row(self.path(i), label, self.containers[number], offset, num_bytes)
-
-    def place(self, i: int) -> str:
-        """Return the location of image `i`: its file, or `container:path`."""
-        container = self.containers[self.images["container"][i]]
-        return f"{self.root / container}:{self.path(i)}" if container else str(self.root / self.path(i))
-
-    def read(self, i: int) -> bytes:
-        """Read the encoded bytes of image `i`. Raises InputError if its file cannot be read."""
-        _, offset, num_bytes, number = self.images[i].item()
-        file = self.root / (self.containers[number] if number else self.path(i))
-        try:
-            if (size := num_bytes if number else file.stat().st_size) > MOST_BYTES:
-                raise InputError(f"{self.place(i)}: {size:,} bytes; expected at most {MOST_BYTES:,} bytes")
-            if number == 0:
-                return file.read_bytes()
-            opened = _opened(file, self.token)  # a reference keeps it open while other threads evict it
-            return os.pread(opened.number, num_bytes, offset)
-        except OSError as error:
-            raise InputError(f"{file}: cannot be read ({error.strerror})") from error
-
-
-class IndexedImages:
-    """Encoded images of one part: rows [n] of a table."""
-
-    def __init__(self, table: Table, rows: np.ndarray) -> None:
-        self.table, self.rows = table, rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def path(self, i: int) -> str:
-        """Return the path of image `i`, relative to the root or inside its container."""
-        return self.table.path(int(self.rows[i]))
-
-    def read(self, i: int) -> bytes:
-        """Read the encoded bytes of image `i`. Raises InputError if its file cannot be read."""
-        return self.table.read(int(self.rows[i]))
-
-    def decode(self, i: int, side: int) -> tuple[np.ndarray, float]:
-        """Return image `i` as uint8 [side,side,3] and its aspect ratio."""
-        try:
-            with open_image(self.read(i)) as image:
-                return resize_square(image, side)
-        except Unreadable as error:
-            raise InputError(
-                f"{self.table.place(int(self.rows[i]))}: not a readable image ({error}); replace it or "
-                "remove it (`transferbench data doctor PATH` lists all such images)"
-            ) from error
 
 
 def write_index(folder: Path, root: Path, parts: Mapping[str, Iterable[Row]], classes: Sequence[str]) -> None:
@@ -262,7 +154,8 @@ def open_or_fill(
     least: int = 0,
 ) -> Index:
     """Open an index in the cache; fill it if missing. With fewer than `least` images it is not stored."""
-    content = f"{FORMAT} {root.resolve()} {key}".encode("utf-8", "surrogateescape")
+    listed = " ".join(sorted(SUFFIXES))  # an installed reader adds some
+    content = f"{FORMAT} {listed} {root.resolve()} {key}".encode("utf-8", "surrogateescape")
     folder = cache.folder() / "index" / f"{name}-{hashlib.sha256(content).hexdigest()[:16]}"
     if not folder.exists():
         with _draft(folder) as draft:
@@ -276,30 +169,39 @@ def open_or_fill(
 
 
 def fingerprint(parts: Mapping[str, Part]) -> str:
-    """Hash all paths, sizes, parts and labels of an index, and the bytes of 64 evenly spaced images.
+    """Hash all paths, parts, labels and contents of an index: it changes whenever pixels may have changed.
 
-    The fingerprint of a stored index is stored in its folder.
+    It is the same for a copy in another folder or on another machine, and for a tar and its image tree. That
+    of a stored index is stored in its folder, with the hash of the contents.
     """
     table = _table_of(parts)
+    state = contents(table, _kept_contents(table), table.root.name).hex()
     kept = table.folder and table.folder / "fingerprint"
-    if kept and kept.exists():
-        return kept.read_text(encoding="utf-8")
-    digest = hashlib.sha256(table.paths.data)
+    if kept and kept.exists() and (found := kept.read_text(encoding="utf-8")).startswith(state):
+        return found.removeprefix(state).strip()
+    digest = hashlib.sha256(f"{DECODING} {state}".encode())
+    digest.update(table.paths.data)
     for start in range(0, len(table), CHUNK):
-        for column in ("end", "num_bytes"):
-            digest.update(table.images[column][start : start + CHUNK].tobytes())
+        digest.update(table.images["end"][start : start + CHUNK].tobytes())
     for name, part in parts.items():
         assert isinstance(part.images, IndexedImages)
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(part.images.rows).data)
         digest.update(np.ascontiguousarray(part.labels).data)
-    for i in range(0, len(table), max(1, len(table) // NUM_SAMPLED)):
-        digest.update(table.read(i))
-    found = digest.hexdigest()[:16]
+    result = digest.hexdigest()[:16]
     if kept:
         with cache.disk_errors("a fingerprint"), atomic_write(kept) as draft:
-            draft.write_text(found, encoding="utf-8")
-    return found
+            draft.write_text(f"{state} {result}", encoding="utf-8")
+    return result
+
+
+def _kept_contents(table: Table) -> Path:
+    """Return the file for the hashes of all images: in the index, or named for root and paths."""
+    if table.folder:
+        return table.folder / "contents.npz"
+    name = hashlib.sha256(f"{table.root.resolve()}\n".encode("utf-8", "surrogateescape"))
+    name.update(table.paths.data)
+    return cache.folder() / "contents" / f"{name.hexdigest()[:16]}.npz"
 
 
 def typical_side(parts: Mapping[str, Part]) -> int:
@@ -374,23 +276,3 @@ def _table(folder: Path, root: Path, containers: Sequence[str]) -> Table:
         empty = file.stat().st_size == 0  # cannot be mapped
         columns.append(np.empty(0, dtype) if empty else np.memmap(file, dtype, "r").view(np.ndarray))
     return Table(folder, root, containers, *columns)
-
-
-def _text(path: bytes) -> str:
-    return path.decode("utf-8", "surrogateescape")
-
-
-class _Descriptor:
-    """A file open for reading, closed when its last reference is gone."""
-
-    def __init__(self, file: Path) -> None:
-        self.number = os.open(file, os.O_RDONLY)
-
-    def __del__(self) -> None:
-        if hasattr(self, "number"):
-            os.close(self.number)
-
-
-@lru_cache(maxsize=NUM_OPEN)
-def _opened(file: Path, token: object) -> _Descriptor:
-    return _Descriptor(file)

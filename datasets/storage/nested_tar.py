@@ -16,9 +16,10 @@ from rich.console import Console
 from rich.progress import track
 
 from ... import InputError
+from ..decoding.formats import is_image
 from . import tar_shards
-from .index import Row
-from .tar_shards import Member, is_image
+from .table import Row
+from .tar_shards import Member
 
 THREADS = 16  # reading headers mostly waits for the disk or the network
 MANY = 100  # progress is shown from this many classes on

@@ -5,14 +5,16 @@ the `.json` file, of the same name. In ImageNet's own archives it is the tar's n
 name begins.
 """
 
+import codecs
 import json
 import os
 import re
+import shlex
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -20,19 +22,14 @@ from rich.console import Console
 from rich.progress import track
 
 from ... import InputError
+from ...user_text import one_form, read_text
+from ..decoding.formats import SUFFIXES, is_image
+from ..files.folder_names import PART_NAMES, is_dropping, is_folder, listing, part_of
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
-PART_NAMES = {
-    "train": "train",
-    "training": "train",
-    "holdout": "holdout",
-    "val": "holdout",
-    "valid": "holdout",
-    "validation": "holdout",
-    "dev": "holdout",
-    "test": "test",
-}
+BESIDE = (".cls", ".json", ".txt")  # label and caption of a sample
 CLASS_FILES = ("classnames.txt", "classes.txt")
+ARCHIVE = re.compile(r"\.(tar(\.(gz|bz2|xz|zst|lz4|lzma|Z))?|tgz|tbz2?|txz|zip)$")
+MOST_FOLDERS = 8  # maximum depth that is searched for images
 MOST_CLASSES = 1_000_000  # each class gets a name
 MOST_METADATA_BYTES = 1 << 20  # of a label file or an extended header, read into memory
 NUM_THREADS = 16  # they mostly wait for disks or the network
@@ -40,13 +37,14 @@ BLOCK = 512
 ZEROS = bytes(BLOCK)
 WINDOW = 8192  # bytes per read: covers the small files and headers between two images
 FILES = {b"0", b"\0", b"7"}  # types of regular files
-HEADER_ONLY = {b"1", b"2", b"3", b"4", b"5", b"6"}  # links, devices, folders
+LINKS, FOLDER = {b"1", b"2"}, b"5"
+HEADER_ONLY = {*LINKS, FOLDER, b"3", b"4", b"6"}  # links, folders, devices
 EXTENDED = {b"L", b"K", b"x", b"X", b"g"}  # long path, long link, pax
 HEADER = struct.Struct("100s24x12s12x8sc100x8s80x155s12x")  # path, size, checksum, type, format, path prefix
 
 
 class Member(NamedTuple):
-    """A file in a tar."""
+    """A file in a tar, or a folder, whose path ends with a slash, or a link, which has -1 bytes."""
 
     path: str
     offset: int
@@ -54,50 +52,60 @@ class Member(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """An image in a tar. `folder` is split/class, class or empty; if `numbered`, the class is a label."""
+    """A member of a tar. `folder` is split/class, class or empty; if `numbered`, the class is a label."""
 
     path: str
     folder: str
     numbered: bool
     offset: int
     num_bytes: int
-
-
-def is_image(path: str) -> bool:
-    """Return whether a path is an image, by its suffix; hidden files and folders are not."""
-    suffix = f".{path.rpartition('.')[2]}".lower()
-    return suffix in SUFFIXES and not path.startswith(".") and "/." not in path
+    is_image: bool = True
 
 
 def find_tars(path: Path) -> list[Path]:
-    """Return the tars: the path itself, those in a folder without image folders, or in its part folders.
+    """Return the tars: the path itself, or those in a folder and its part folders if it is no image tree.
 
     Raises:
-        InputError: if the path does not exist, or a tar is compressed.
+        InputError: if the path does not exist, or an archive is compressed.
     """
     if not path.exists():
         raise InputError(f"{path}: no such folder or tar")
     if path.is_file():
         tars = [path]
     else:
-        folders = [p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")]
-        tars = sorted(path.glob("*.tar*")) if not folders else _tars_of_parts(folders)
-    if any(tar.suffix != ".tar" for tar in tars):
-        found = ", ".join(tar.name for tar in tars[:4])
+        folders = _folders(path)
+        parts = [folder for folder in folders if part_of(folder.name)]
+        others = [folder for folder in folders if not part_of(folder.name)]
+        if any(_holds_images(f) for f in chain(chain.from_iterable(map(_folders, parts)), others)):
+            return []
+        files = [folder / e.name for folder in (path, *parts) for e in listing(folder)]
+        archives = sorted(file for file in files if ARCHIVE.search(file.name))
+        tars = [file for file in archives if file.suffix != ".zip"] or archives
+    if packed := [tar for tar in tars if tar.suffix != ".tar"]:
+        found = ", ".join(tar.name for tar in tars[:4]) + _unpack(packed[0])
         raise InputError(f"{path}: expected one uncompressed .tar or uncompressed shards; found {found}")
     return tars
 
 
-def _tars_of_parts(folders: Iterable[Path]) -> list[Path]:
-    """Return the shards in folders called train, val, …; none if these have subfolders (an image tree)."""
-    tars: list[Path] = []
-    for folder in folders:
-        if folder.name.lower() not in PART_NAMES:
-            return []
-        if any(p.is_dir() and not p.name.startswith(".") for p in folder.iterdir()):
-            return []
-        tars += folder.glob("*.tar")
-    return sorted(tars)
+def _unpack(file: Path) -> str:
+    """Return the command that unpacks an archive, after a semicolon; empty if the file is none."""
+    command = "unzip {} -d FOLDER" if file.suffix == ".zip" else "tar xf {} -C FOLDER"
+    return f"; unpack it: {command.format(shlex.quote(str(file)))}" if ARCHIVE.search(file.name) else ""
+
+
+def _folders(path: Path) -> list[Path]:
+    return [path / entry.name for entry in listing(path) if is_folder(entry)]
+
+
+def _holds_images(folder: Path, depth: int = 0) -> bool:
+    """Return whether there is an image in a folder or below; stop at the first."""
+    inner = []
+    for entry in listing(folder):
+        if is_folder(entry):
+            inner += [folder / entry.name] if depth < MOST_FOLDERS else []
+        elif is_image(entry.name):
+            return True
+    return any(_holds_images(each, depth + 1) for each in inner)
 
 
 def is_single_tar(root: Path, tars: Sequence[Path]) -> bool:
@@ -109,7 +117,7 @@ def state_key(root: Path, tars: Iterable[Path]) -> str:
     """Return a text that changes when a tar or the class names change."""
     names = [file for name in CLASS_FILES if (file := root / name).exists()]
     states = ((file.relative_to(root), file.stat()) for file in (*tars, *names))
-    return "\n".join(f"{file} {state.st_size} {state.st_mtime_ns}" for file, state in states)
+    return "\n".join(f"{file} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns} {s.st_ino}" for file, s in states)
 
 
 def class_names(root: Path, num_classes: int) -> tuple[str, ...]:
@@ -120,9 +128,11 @@ def class_names(root: Path, num_classes: int) -> tuple[str, ...]:
     """
     for file in (root / name for name in CLASS_FILES):
         if file.exists():
-            names = tuple(
-                line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()
-            )
+            try:
+                lines = one_form(read_text(file)).splitlines()
+            except ValueError as error:
+                raise InputError(f"{file}: not UTF-8 ({error}); expected one class name a line") from error
+            names = tuple(line.strip() for line in lines if line.strip())
             if len(names) < num_classes:
                 raise InputError(
                     f"{file}: {len(names)} names; labels in the shards go up to {num_classes - 1}"
@@ -131,52 +141,61 @@ def class_names(root: Path, num_classes: int) -> tuple[str, ...]:
     return tuple(map(str, range(num_classes)))
 
 
-def samples(root: Path, tars: Sequence[Path]) -> Iterator[tuple[str, Iterable[Sample]]]:
+def samples(root: Path, tars: Sequence[Path], others: bool = False) -> Iterator[tuple[str, Iterable[Sample]]]:
     """Yield each tar's path relative to the root, and its images; in order, with read-ahead.
+
+    Args:
+        root: folder of the tars.
+        tars: the tars.
+        others: yield the members that are not taken, too; neither labels nor droppings are among them.
 
     Raises:
         InputError: if a file is not an uncompressed tar.
     """
     if is_single_tar(root, tars):
-        yield tars[0].name, _samples(tars[0], part="")
+        yield tars[0].name, _samples(tars[0], "", others)
         return
     rounds = [tars[i : i + NUM_THREADS] for i in range(0, len(tars), NUM_THREADS)]
     words = f"reading the headers of {len(tars)} tars"
     bar = track(rounds, words, console=Console(stderr=True), transient=True, disable=len(rounds) < 4)
     with ThreadPoolExecutor(NUM_THREADS) as threads:
         for some in bar:
-            listed = threads.map(lambda tar: list(_samples(tar, _part_of(root, tar))), some)
+            listed = threads.map(lambda tar: list(_samples(tar, _part_of(root, tar), others)), some)
             for tar, images in zip(some, listed, strict=True):
                 yield str(tar.relative_to(root)), images
 
 
 def _part_of(root: Path, tar: Path) -> str:
-    """Return the part in the names of a shard and its folder; empty if there is none.
+    """Return the name of the part in the names of a shard and its folder; empty if there is none.
 
     Raises:
         InputError: if they name two parts.
     """
     words = re.findall("[a-z]+", str(tar.relative_to(root).with_suffix("")).lower())
-    parts = {PART_NAMES[word] for word in words if word in PART_NAMES}
+    found = [word for word in words if word in PART_NAMES]
+    parts = {PART_NAMES[word] for word in found}
     if len(parts) > 1:
         raise InputError(f"{tar}: may be {' or '.join(sorted(parts))}; expected one part in the shard's name")
-    return "".join(parts)
+    return found[0] if found else ""
 
 
-def _samples(tar: Path, part: str) -> Iterator[Sample]:
+def _samples(tar: Path, part: str, others: bool) -> Iterator[Sample]:
     """Yield the images of a tar; files with equal paths up to the first dot of the name form one sample."""
     try:
         with tar.open("rb", buffering=WINDOW) as f:
-            for stem, group in groupby(members(f), key=_stem):
+            for stem, group in groupby(members(f, others=others), key=_stem):
                 files = list(group)
                 label = _label(f, stem, files)
-                for path, offset, num_bytes in files:
-                    if label is None:
-                        if is_image(path):
-                            yield Sample(path, _folder_of(path, part, tar.stem), False, offset, num_bytes)
-                    elif path[len(stem) :].lower() in SUFFIXES and is_image(path):
-                        folder = f"{part}/{label}" if part else str(label)
-                        yield Sample(path, folder, True, offset, num_bytes)
+                kept = [file for file in files if not is_dropping(file.path)]
+                if label is None:
+                    found = [(file, file.num_bytes >= 0 and is_image(file.path)) for file in kept]
+                else:
+                    found = _of_sample(kept, len(stem))
+                for (path, offset, num_bytes), taken in found:
+                    if taken or others:
+                        folder = _folder_of(path, part, tar.stem) if label is None else f"{part}/{label}"
+                        folder = folder.removeprefix("/")
+                        yield Sample(path, folder, label is not None, offset, num_bytes, taken)
     except ValueError as error:
         if isinstance(error, InputError):
             raise
@@ -185,23 +204,37 @@ def _samples(tar: Path, part: str) -> Iterator[Sample]:
         raise InputError(f"{tar}: cannot be read ({error.strerror})") from error
 
 
+def _of_sample(files: Sequence[Member], start: int) -> list[tuple[Member, bool]]:
+    """Return the images of a sample with a label, or else its other files; and whether it has images.
+
+    Args:
+        files: the files of the sample.
+        start: where the endings of their names start: `.png`, but not `.seg.png`, is the image.
+    """
+    images = [file for file in files if file.num_bytes >= 0 and file.path[start:].lower() in SUFFIXES]
+    return [(file, bool(images)) for file in images or files if file.path[start:].lower() not in BESIDE]
+
+
 def _stem(member: Member) -> str:
     folder, slash, name = member.path.rpartition("/")
     return folder + slash + name.partition(".")[0]
 
 
 def _folder_of(path: str, part: str, tar: str) -> str:
+    """Return the folder of a file, below the part of its shard unless the folder names a part itself."""
     folder = path.rpartition("/")[0]
     if not folder and path.startswith(f"{tar}_"):
         folder = tar
-    return f"{part}/{folder}" if part and folder and "/" not in folder else folder
+    has_part = any(map(part_of, folder.split("/")[:-1]))
+    return f"{part}/{folder}" if part and folder and not has_part else folder
 
 
 def _label(f: BinaryIO, stem: str, files: list[Member]) -> int | None:
     """Return the label of a sample, or None. Raises InputError if a `.cls` is not a number."""
     beside = {file.path[len(stem) :].lower(): file for file in files} if len(files) > 1 else {}
     if found := beside.get(".cls"):
-        text = _read(f, found.offset, min(found.num_bytes, MOST_METADATA_BYTES)).strip()
+        text = _read(f, found.offset, min(found.num_bytes, MOST_METADATA_BYTES))
+        text = text.removeprefix(codecs.BOM_UTF8).strip()
         if not (text.isdigit() and len(text) < 20 and int(text) < MOST_CLASSES):
             raise _no_label(f, found, text[:40])
         return int(text)
@@ -223,13 +256,14 @@ def _no_label(f: BinaryIO, member: Member, found: object) -> InputError:
     )
 
 
-def members(f: BinaryIO, start: int = 0, end: int | None = None) -> Iterator[Member]:
+def members(f: BinaryIO, start: int = 0, end: int | None = None, others: bool = False) -> Iterator[Member]:
     """Yield the files of an uncompressed tar from its headers: ustar, GNU and pax, without sparse files.
 
     Args:
         f: the tar, or a file that contains it from `start` to `end`.
         start: position of the tar in the file.
         end: its end; None: the end of the file.
+        others: yield folders and links, too.
 
     Raises:
         ValueError: if the archive is damaged; the message gives the reason.
@@ -240,7 +274,7 @@ def members(f: BinaryIO, start: int = 0, end: int | None = None) -> Iterator[Mem
         kind, path, num_bytes = _header(block)
         at += BLOCK
         if kind in HEADER_ONLY:
-            num_bytes = 0
+            num_bytes, path = 0, extended.get("path", path)
         elif extended and kind not in EXTENDED:
             path, num_bytes = extended.get("path", path), int(extended.get("size", num_bytes))
         if not 0 <= num_bytes <= end - at:
@@ -253,6 +287,9 @@ def members(f: BinaryIO, start: int = 0, end: int | None = None) -> Iterator[Mem
             extended = {}
             if kind in FILES and not path.endswith("/"):
                 yield Member(path.removeprefix("./"), at, num_bytes)
+            elif others and (kind in LINKS or kind == FOLDER) and path.strip("./"):
+                path = path.removeprefix("./").rstrip("/") + "/" * (kind == FOLDER)
+                yield Member(path, at, -1 if kind in LINKS else 0)
         at += -(-num_bytes // BLOCK) * BLOCK
 
 

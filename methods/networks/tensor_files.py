@@ -1,7 +1,10 @@
 """Read tensor files from untrusted sources: no code in them runs, and none decompresses beyond its size."""
 
 import errno
+import json
+import warnings
 import zipfile
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,22 +14,65 @@ import torch
 from torch import Tensor
 
 DOS_FOLDER = 0x10  # bit of a zip entry's attributes
+MOST_INDEX = 100_000_000  # bytes of the index of a file in several parts
+KNOWN = (  # first bytes of files that are often given in place of weights, and what they are
+    (b"version https://git-lfs", "a Git LFS pointer, not the file itself; run `git lfs pull`"),
+    (b"<", "a web page or XML, not the file itself; download it again"),
+    (b"\x89HDF", "an HDF5 file, as of Keras"),
+    (b"\x1f\x8b", "compressed by gzip; unpack it"),
+    (b"BZh", "compressed by bzip2; unpack it"),
+    (b"\xfd7zXZ", "compressed by xz; unpack it"),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd; unpack it"),
+    (b"\x93NUMPY", "a NumPy array"),
+)
+IGNORED = (  # modules whose objects lie beside the weights in files of training; they are left out
+    *("argparse", "pathlib", "datetime", "collections", "enum", "numpy", "_codecs"),
+    *("pytorch_lightning", "lightning", "lightning_fabric", "lightning_utilities", "torchmetrics"),
+    *("omegaconf", "yacs", "fvcore", "mmengine", "mmcv", "easydict", "addict", "ml_collections"),
+    *("timm", "transformers", "accelerate", "apex"),
+    *(f"builtins.{kind}" for kind in ("int", "float", "str", "list", "dict", "set", "tuple", "bool")),
+)
 
 
 def read_tensors(path: Path, device: str | torch.device = "cpu") -> Any:
-    """Read a file by `torch.save` with plain values and tensors, or a `.safetensors` file.
+    """Read a file by `torch.save` with plain values and tensors, or `.safetensors`; the content decides.
+
+    The index of a file in several parts, as `model.safetensors.index.json`, reads all its parts.
 
     Raises: ValueError with a short reason; OSError.
     """
-    if path.suffix == ".safetensors":
+    with path.open("rb") as file:
+        start = file.read(256)
+    if not start:
+        raise ValueError("the file is empty")
+    if start[8:9] == b"{":
         return _safe(path, device)
+    if start.lstrip()[:1] == b"{":
+        return _parts(path, device)
+    for first, kind in KNOWN:
+        if start.lstrip().startswith(first):
+            raise ValueError(f"it is {kind}")
     _check_packing(path)
-    with _named():
+    with _named(), warnings.catch_warnings(), torch.serialization.safe_globals(_stand_ins(path)):
+        warnings.simplefilter("ignore")  # the error says it
         content = torch.load(path, map_location=device, weights_only=True)
     for name, tensor in tensors_in(content):
+        if tensor.device.type == "meta":
+            raise ValueError(f"{name or 'a tensor'} has no values; it was saved from the device 'meta'")
         if tensor.layout is torch.strided and tensor.numel() > tensor.untyped_storage().nbytes():
             raise ValueError(f"{name or 'a tensor'} has {tensor.numel():,} values and bytes for fewer")
     return content
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return all files that `read_tensors` reads for a path: itself, and the parts that an index names.
+
+    Raises: ValueError with a short reason; OSError.
+    """
+    with path.open("rb") as file:
+        if file.read(256).lstrip()[:1] != b"{":
+            return [path]
+    return [path, *(path.parent / name for name in sorted(set(_index(path).values())))]
 
 
 def tensors_in(content: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -67,16 +113,81 @@ def _safe(path: Path, device: str | torch.device) -> dict[str, Tensor]:
         raise ValueError(_reason(error)) from error
 
 
+def _index(path: Path) -> dict[str, str]:
+    """Return the part of each tensor, from the index of a file in several parts."""
+    if path.stat().st_size > MOST_INDEX:
+        raise ValueError("it is no index of weights in several files")
+    try:
+        parts = json.loads(path.read_bytes())["weight_map"]
+        names = {str(name): str(part) for name, part in parts.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError("it is JSON without the 'weight_map' of an index of weights") from error
+    for part in names.values():
+        if Path(part).name != part:
+            raise ValueError(f"its part {part!r} is not beside it")
+    return names
+
+
+def _parts(path: Path, device: str | torch.device) -> dict[str, Tensor]:
+    names = _index(path)
+    found: dict[str, Tensor] = {}
+    for part in sorted(set(names.values())):
+        if not (path.parent / part).is_file():
+            raise ValueError(f"its part {part} is missing beside it")
+        tensors = read_tensors(path.parent / part, device)
+        for name in (n for n, own in names.items() if own == part):
+            if not isinstance(tensors, Mapping) or name not in tensors:
+                raise ValueError(f"its part {part} has no {name}")
+            found[name] = tensors[name]
+    return found
+
+
+class _Ignored:
+    """An object of a training program that is left out; its own code never runs."""
+
+    def __init__(self, *parts: Any) -> None:
+        """Take no part in."""
+
+    def __setstate__(self, state: Any) -> None:
+        """Take no state in."""
+
+
+class _IgnoredNames(OrderedDict[Any, Any]):
+    """The same for classes like `dict`: the reader fills plain mappings only."""
+
+    def __new__(cls, *parts: Any) -> Any:
+        """Return an empty mapping."""
+        return OrderedDict()
+
+
+def _stand_ins(path: Path) -> list[Any]:
+    """Return a stand-in for each class of a training program in a file; other classes stay refused."""
+    if not zipfile.is_zipfile(path):
+        return []
+    with _named():
+        found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    of_numpy = ("numpy.", "_codecs.")
+    return [
+        (_Ignored if name.startswith(of_numpy) else _IgnoredNames, name)
+        for name in found
+        if name.partition(".")[0] in IGNORED or name in IGNORED
+    ]
+
+
 def _check_packing(path: Path) -> None:
     """Check that an archive is undamaged and uncompressed; torch checks neither, and never compresses."""
     with _named():
         if not zipfile.is_zipfile(path):  # a format before PyTorch 1.6, or not a torch file
+            with path.open("rb") as file:
+                if file.read(4) == b"PK\x03\x04":
+                    raise ValueError("its end is missing: the download or copy is not complete")
             return
         with zipfile.ZipFile(path) as archive:
-            num_bytes = sum(entry.file_size for entry in archive.infolist())
-            if folders := [
-                e.filename for e in archive.infolist() if e.is_dir() or e.external_attr & DOS_FOLDER
-            ]:
+            entries = archive.infolist()
+            if entries and all(e.filename.endswith(".npy") for e in entries):
+                raise ValueError("it is a NumPy archive, as of JAX")
+            num_bytes = sum(entry.file_size for entry in entries)
+            if folders := [e.filename for e in entries if e.is_dir() or e.external_attr & DOS_FOLDER]:
                 raise ValueError(
                     f"{folders[0]} is marked as a folder"
                 )  # torch would return uninitialized memory

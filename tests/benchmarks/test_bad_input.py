@@ -72,13 +72,6 @@ def test_a_target_with_one_class(says, tmp_path):
         assert error == "target=single: only one class, 'cat'; expected two or more"
 
 
-def test_an_empty_class_folder(says, tmp_path):
-    target = tree(tmp_path / "pets")
-    (target / "train" / "bird").mkdir()
-    error = says("bench", f"target={target}")
-    assert error == f"{target}/train/bird: empty class folder; put images into it or remove it"
-
-
 @pytest.mark.parametrize("command", ["bench", "run"])
 def test_fewer_images_than_shots(says, command):
     error = says(command, "methods=scratch", "method=scratch", "shots=9")

@@ -141,6 +141,16 @@ def test_a_changed_copy_is_read_anew(root, tmp_path):
     assert catalog.load("aircraft").fingerprint != first
 
 
+def test_an_image_replaced_in_place_changes_the_fingerprint(root, tmp_path):
+    place_unpacked("aircraft", root / "aircraft", tmp_path)
+    first = catalog.load("aircraft").fingerprint
+    image = sorted(root.rglob("*.jpg"))[5]
+    content = image.read_bytes()
+    image.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
+    catalog.load.cache_clear()
+    assert catalog.load("aircraft").fingerprint != first
+
+
 def test_a_data_root_that_is_not_there_is_named(root, monkeypatch):
     monkeypatch.setenv("TRANSFERBENCH_DATA", str(root / "nowhere"))
     with pytest.raises(InputError, match="data.root .*nowhere: no such folder"):

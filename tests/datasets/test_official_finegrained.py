@@ -12,7 +12,7 @@ from transferbench import InputError
 from transferbench.datasets import birds, cars, catalog, cub, dogs, flowers, food, pets
 from transferbench.datasets.download import archives, locate
 from transferbench.datasets.reading import holdout
-from transferbench.datasets.storage.index import Row
+from transferbench.datasets.storage.table import Row
 
 MODULES = birds, pets, cars, food, cub, dogs, flowers
 READERS = {module.__name__.rpartition(".")[2]: module for module in MODULES}

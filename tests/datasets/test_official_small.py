@@ -33,7 +33,7 @@ from transferbench.datasets.download.archives import draft, extract
 from transferbench.datasets.pixels import ArrayImages
 from transferbench.datasets.reading import holdout
 from transferbench.datasets.reading.arrays import split_arrays
-from transferbench.datasets.storage.index import Row
+from transferbench.datasets.storage.table import Row
 
 
 def unpacked(layout, folder: Path) -> Path:

@@ -25,7 +25,8 @@ from transferbench.datasets.about import Listing
 from transferbench.datasets.download import archives
 from transferbench.datasets.reading import holdout, wordnet
 from transferbench.datasets.storage import nested_tar
-from transferbench.datasets.storage.index import Row, read_index, write_index
+from transferbench.datasets.storage.index import read_index, write_index
+from transferbench.datasets.storage.table import Row
 
 
 def check(

@@ -295,7 +295,7 @@ def test_headers_are_read_again_only_when_a_shard_has_changed(tmp_path, monkeypa
         tar_of(tmp_path / f"train-{i}.tar", labeled(10 * i, [0, 1]))
     first = image_folder.load(tmp_path)
     read, own = [], tar_shards._samples
-    monkeypatch.setattr(tar_shards, "_samples", lambda tar, part: (read.append(tar), own(tar, part))[1])
+    monkeypatch.setattr(tar_shards, "_samples", lambda tar, *a: (read.append(tar), own(tar, *a))[1])
     assert image_folder.load(tmp_path).fingerprint == first.fingerprint
     assert not read
     tar_of(tmp_path / "train-1.tar", labeled(10, [0, 1, 1]))

@@ -221,7 +221,7 @@ def test_checkpoints_that_do_not_serve_say_why(tmp_path):
     for name, reason in (
         ("none.pth", "no such file"),
         ("text.pth", "not a state dict"),
-        ("wrapped.pth", "no plain state dict"),
+        ("wrapped.pth", "does not fit resnet18: conv1.weight is missing"),
         ("other.pth", "does not fit resnet18"),
     ):
         with pytest.raises(InputError, match=f"checkpoint=.*{name}: .*{reason}"):
