@@ -27,9 +27,26 @@ def checked_path(setting: str, text: str) -> str:
     return user_path(text)
 
 
+def split_paths(text: str) -> list[str]:
+    """Split names and paths at commas, except at those in the path of something that exists."""
+    words, found = text.split(","), []
+    while words:
+        heads = [user_path(",".join(words[:num])) for num in range(1, len(words) + 1)]
+        num = max((n for n, head in enumerate(heads, start=1) if os.path.lexists(head)), default=1)
+        found.append(heads[num - 1])
+        words = words[num:]
+    return found
+
+
 def path_name(path: str) -> str:
     """Return the name of a folder or tar, without the folders above it; never `.` or `..`."""
     return one_form(Path(os.path.abspath(path)).name.removesuffix(".tar")) or "root"  # noqa: PTH100  (links keep their name)
+
+
+def long_path_name(path: str) -> str:
+    """Return the name of a folder or tar with the folder above it."""
+    above = Path(os.path.abspath(path)).parent.name  # noqa: PTH100  (links keep their name)
+    return f"{one_form(above)}/{path_name(path)}".lstrip("/")
 
 
 def one_form(name: str) -> str:

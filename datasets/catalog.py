@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from .. import InputError, suggest
+from ..user_text import long_path_name
 from . import planted
 from .about import About
 from .base import Dataset
@@ -141,9 +142,8 @@ def recorded_name(name: str) -> dict[str, str]:
     """
     if not is_own(name):
         return {"name": planted.short_name(name), "place": ""}
-    path = Path(os.path.abspath(name))  # noqa: PTH100  (links keep their name)
-    place = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:8]
-    return {"name": f"{path.parent.name}/{planted.short_name(name)}".lstrip("/"), "place": place}
+    place = hashlib.sha256(os.fsencode(Path(name).resolve())).hexdigest()[:8]
+    return {"name": long_path_name(name), "place": place}
 
 
 def _module(name: str) -> ModuleType:

@@ -192,6 +192,13 @@ def _names_of(request: Request | RunConfig) -> dict[str, str]:
     return {role: name for role, name in given.items() if name and name != "none"}
 
 
+def say_namesakes(given: Iterable[tuple[str, str]], console: Console) -> None:
+    """Print a line for each known data set that is also a folder or tar here, given by role and name."""
+    lines = [line for role, name in given for line in datasets.namesakes(role, name)]
+    for line in dict.fromkeys(lines):
+        console.print(line, markup=False)
+
+
 def print_left_out(of: Sequence[Request | RunConfig], console: Console) -> None:
     """Print which files of targets and sources are not read, each once."""
     wanted = dict.fromkeys((name, name != each.target) for each in of for name in _names_of(each).values())
@@ -216,13 +223,6 @@ def check_networks_of(
     """
     for note in check_networks(missing(configs, results), processes):
         console.print(note, markup=False)
-
-
-def say_namesakes(given: Iterable[tuple[str, str]], console: Console) -> None:
-    """Print a line for each known data set that is also a folder or tar here, given by role and name."""
-    lines = [line for role, name in given if name != "none" for line in datasets.namesakes(role, name)]
-    for line in dict.fromkeys(lines):
-        console.print(line, markup=False)
 
 
 def show_runs(configs: Sequence[RunConfig], results: Path, console: Console) -> int:

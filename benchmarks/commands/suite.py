@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ... import InputError
-from ..config.compose import read_suite
+from ..config.compose import read_suite, split_override
 from ..config.compose import suites as suite_names
 from ..launch.plan import data_sets_of
 from ..launch.suite_plan import Cell, cells, load, write_plan
@@ -43,13 +43,13 @@ def suite(
         InputError: the request is invalid; no run is started.
     """
     console = Console(highlight=False, soft_wrap=True)
-    given = dict(o.partition("=")[::2] for o in overrides)
+    given = dict(map(split_override, overrides))
     results = Path(given.get("results", "results"))
     on = check_place(given.get("on", "local"), given.get("cluster"), given.get("device", "auto"))
     suites = load(name, overrides)
     places = [("source", each.source) for each in suites]
     places += [("targets", target) for each in suites for target in each.targets]
-    say_namesakes(places, console)
+    say_namesakes([(role, place) for role, place in places if place != "none"], console)
     planned = [(each, cells(each, fetch=not dry_run)) for each in suites]
     configs = list({c.digest: c for _, of in planned for cell in of for c in cell.configs}.values())
     for reason in dict.fromkeys(cell.reason for _, of in planned for cell in of if cell.reason):
@@ -101,7 +101,9 @@ def _write_class_images(planned: Sequence[Cell], results: Path) -> None:
         weights = [found["class_weights"] for found in done if found["class_weights"]]
         if weights:
             mean = {name: sum(w[name] for w in weights) / len(weights) for name in weights[0]}
-            write_class_images(cell.configs[0].source, cell.target, mean, results)
+            first = cell.configs[0]
+            pair = first.folder(results).relative_to(results).parts[0]
+            write_class_images(first.source, cell.target, mean, results, pair)
 
 
 def _show(names: Sequence[str], results: Path, console: Console) -> None:

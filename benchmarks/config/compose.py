@@ -72,9 +72,9 @@ def compose_request(overrides: Iterable[str], method: str | None = None) -> Requ
     Raises:
         InputError: a name, type or value is wrong.
     """
-    given = dict(map(_split, overrides))
+    given = dict(map(split_override, overrides))
     texts = {key: given[key] for key in TEXTS if given.get(key) not in (None, "", "null")}
-    words = [_checked(o) for o in overrides if _split(o)[0] not in texts]
+    words = [_checked(o) for o in overrides if split_override(o)[0] not in texts]
     preset = given.get("preset") or _preset_of(given.get("target", Request.target))
     if preset not in presets():
         raise InputError(
@@ -100,7 +100,7 @@ def compose_request(overrides: Iterable[str], method: str | None = None) -> Requ
     return request
 
 
-def _split(override: str) -> tuple[str, str]:
+def split_override(override: str) -> tuple[str, str]:
     """Split `name=value`; a path is what a shell makes of it, without quotes around it."""
     key, equals, value = override.partition("=")
     if not equals or not re.fullmatch(r"\w+(\.\w+)*", key):
@@ -115,7 +115,7 @@ def _split(override: str) -> tuple[str, str]:
 
 def _checked(override: str) -> str:
     """Return an override for Hydra's grammar."""
-    key, value = _split(override)
+    key, value = split_override(override)
     if "${" in value:  # the grammar would interpolate it, even from the environment
         raise InputError(f"{key}={value}: expected a plain value, without ${{")
     return f"{'++' if key.split('.')[0] in OPEN else ''}{key}={value}"

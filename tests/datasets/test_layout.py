@@ -2,47 +2,15 @@
 
 import shutil
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from packed_trees import KINDS, PLAIN, SPLIT, written
 from transferbench import InputError
 from transferbench.datasets.base import Dataset
 from transferbench.datasets.files.folder_names import is_dropping
 from transferbench.datasets.loading import image_folder
-
-KINDS = ("tree", "tar", "shards")
-SPLIT = [f"{part}/{c}/{i}.png" for part in ("train", "val", "test") for c in ("cat", "dog") for i in range(4)]
-PLAIN = [f"{c}/{i}.png" for c in ("cat", "dog") for i in range(10)]
-
-
-def written(root: Path, files: Sequence[str], kind: str = "tree") -> Path:
-    """Write files, images of noise by their suffix, as a tree, a tar, or two shards; return its path."""
-    tree = root / "pets"
-    for n, name in enumerate(files):
-        file = tree / name
-        if name.endswith("/"):
-            file.mkdir(parents=True)
-            continue
-        file.parent.mkdir(parents=True, exist_ok=True)
-        if file.suffix == ".png":
-            noise = np.random.default_rng(n).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-            Image.fromarray(noise).save(file)
-        else:
-            file.write_bytes(b"no image")
-    if kind == "tree":
-        return tree
-    place = root / "packed" / ("pets.tar" if kind == "tar" else "pets")
-    shards = [place] if kind == "tar" else [place / "0.tar", place / "1.tar"]
-    shards[0].parent.mkdir(parents=True)
-    for n, shard in enumerate(shards):
-        with tarfile.open(shard, "w") as tar:
-            for i, path in enumerate(sorted(tree.rglob("*"))):
-                if path.is_dir() or i % len(shards) == n:
-                    tar.add(path, path.relative_to(tree).as_posix(), recursive=False)
-    return place
 
 
 def sizes(found: Dataset) -> dict[str, int]:
@@ -175,7 +143,7 @@ def test_a_label_that_only_another_part_has_is_an_error(tmp_path):
                 text.write_text(label)
                 tar.add(image, f"{i}.png")
                 tar.add(text, f"{i}.cls")
-    with pytest.raises(InputError, match="/val: class '2' has no folder with images in"):
+    with pytest.raises(InputError, match="set/holdout: class '2' has no folder with images in"):
         image_folder.load(tmp_path / "set")
 
 

@@ -151,7 +151,7 @@ def test_every_path_may_hold_blanks_and_signs(tmp_path, monkeypatch, capsys):
     for given in (["methods=finetune,scratch"], ["methods=finetune", f"checkpoint={weights}"]):
         assert main([*command, *given]) == 0
     lines = submit.latest(results)
-    assert len(lines) == 4  # one pre-training
+    assert len(lines) == 5  # two pre-trainings, one from the weights
     try:
         for line in lines.values():
             record(results, line, 120)
@@ -162,7 +162,7 @@ def test_every_path_may_hold_blanks_and_signs(tmp_path, monkeypatch, capsys):
         assert [path.suffix for path in logs] == [".err", ".out"]
     assert main(["logs", next(iter(lines)), f"results={results}"]) == 0
     assert main(["status", f"results={results}"]) == 0
-    assert "4 done" in capsys.readouterr().out
+    assert "5 done" in capsys.readouterr().out
 
 
 def test_what_is_queued_is_not_queued_twice_and_cancel_takes_it_out(bench, capsys):
