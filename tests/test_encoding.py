@@ -37,7 +37,9 @@ def without_encoding(text: str) -> list[int]:
             words = [m.value for m in modes if isinstance(m, ast.Constant) and isinstance(m.value, str)]
             is_text = not any("b" in word for word in words if len(word) < 4)
         else:
-            is_text = name in ("read_text", "write_text") or (name == "TextIOWrapper" and len(call.args) < 2)
+            is_text = (isinstance(function, ast.Attribute) and name in ("read_text", "write_text")) or (
+                name == "TextIOWrapper" and len(call.args) < 2
+            )
         if is_text and "encoding" not in named:
             found.append(call.lineno)
     return found

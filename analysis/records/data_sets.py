@@ -1,4 +1,4 @@
-"""Names the data sets of a results folder: two that share a name are told apart everywhere."""
+"""Names the data sets of a results folder: two that share a name have two names everywhere."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence

@@ -64,7 +64,7 @@ def load(path: Path, as_source: bool = False) -> Dataset:
         classes, parts, lines = _arrange(walked, path, name, as_source)
         said.extend(lines)
         if not writer.in_memory:
-            (writer.folder / SAID).write_text(json.dumps(lines))
+            (writer.folder / SAID).write_text(json.dumps(lines), encoding="utf-8")
         return classes, parts
 
     key = tar_shards.state_key(root, tars) if tars else _tree_key(path)
@@ -78,7 +78,7 @@ def _said(parts: Mapping[str, Part]) -> Sequence[str]:
     """Return what a stored index says of files that are left out."""
     images = next(iter(parts.values())).images
     assert isinstance(images, IndexedImages)
-    return json.loads((images.table.folder / SAID).read_text()) if images.table.folder else []
+    return json.loads((images.table.folder / SAID).read_text(encoding="utf-8")) if images.table.folder else []
 
 
 def _no_images(path: Path, left_out: LeftOut) -> str:
