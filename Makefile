@@ -3,16 +3,23 @@ export PYTHONSAFEPATH := 1
 PYTHON ?= python3.11
 STAMP := .venv/.stamp
 RUN := .venv/bin/transferbench
-SPEC = $(if $(TARGET),target=$(TARGET)) $(if $(SOURCE),source=$(SOURCE)) $(if $(METHODS),methods=$(METHODS)) \
-       $(if $(SEEDS),seeds=$(SEEDS)) $(if $(ON),on=$(ON)) $(if $(CLUSTER),cluster=$(CLUSTER)) $(ARGS)
+define LINE_END
+
+
+endef
+export LINE_END
+# $(call given,SETTING,VARIABLE): setting=value, as one word of the shell, whatever the value holds
+given = $(if $(value $(2)),'$(1)=$(subst $(LINE_END),'"$$LINE_END"',$(subst ','\'',$(value $(2))))')
+PLACE = $(call given,seeds,SEEDS) $(call given,on,ON) $(call given,cluster,CLUSTER) $(call given,results,RESULTS) $(ARGS)
+SPEC = $(call given,target,TARGET) $(call given,source,SOURCE) $(call given,methods,METHODS) $(PLACE)
 .DEFAULT_GOAL := help
 .PHONY: bench paper test torture slurm-test check speed speed-report report data docs clean help
 
-bench: $(STAMP)  ## compare the methods: make bench [TARGET= SOURCE= METHODS= SEEDS= ARGS=]
+bench: $(STAMP)  ## compare the methods: make bench [TARGET= SOURCE= METHODS= SEEDS= RESULTS= ARGS=]
 	@$(RUN) bench $(SPEC)
 
-paper: $(STAMP)  ## the paper's tables and figures, on the paper's images [SEEDS= ARGS=]
-	@$(RUN) suite paper $(if $(SEEDS),seeds=$(SEEDS)) $(if $(ON),on=$(ON)) $(if $(CLUSTER),cluster=$(CLUSTER)) $(ARGS)
+paper: $(STAMP)  ## the paper's tables and figures, on the paper's images [SEEDS= RESULTS= ARGS=]
+	@$(RUN) suite paper $(PLACE)
 
 test: $(STAMP)  ## run the tests (no network, CPU)
 	@OMP_NUM_THREADS=1 .venv/bin/pytest --numprocesses=auto --dist=worksteal $(ARGS)
@@ -41,7 +48,7 @@ speed: $(STAMP)  ## what a step costs, beside torch's and timm's loops and the f
 speed-report: speed report  ## the same, and the report page with its table
 
 report: $(STAMP)  ## tables, figures and one HTML page from the results
-	@$(RUN) report $(ARGS)
+	@$(RUN) report $(call given,results,RESULTS) $(ARGS)
 
 data: $(STAMP)  ## the data sets that are known, and where they are
 	@$(RUN) data list $(ARGS)

@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from . import InputError
+from .user_text import read_text
 
 MOST_BYTES = 1 << 20
 
@@ -28,7 +29,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise InputError(f"{path}: larger than {MOST_BYTES:,} bytes; expected a few names and values")
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader) or {}
+        content = yaml.load(read_text(path), Loader=_Loader) or {}
     except InputError:
         raise
     except OSError as error:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from scipy.special import stdtr
 
+from .. import InputError
+from ..user_text import long_path_name, one_form, path_name
 from . import wording
 from .records.comparison import REFERENCE, Comparison, comparisons
 from .records.load import METRICS, Run, load, runs_frame
@@ -72,11 +74,36 @@ def recommend(results: Path, target: str, seconds: float | None = None) -> str:
         InputError: if `results` holds no run, or a record that cannot be read.
     """
     known = comparisons(load(results))
-    own = [item for item in known if item.target == target]
+    own = _of_target(target, known)
     if own:
         return " ".join(_on_target(max(own, key=_evidence), len(own) - 1, seconds))
-    best = {item.target: item for item in sorted(known, key=_evidence)}
+    best = {item.data_set: item for item in sorted(known, key=_evidence)}
     return " ".join(_elsewhere(target, [item for item in best.values() if item.reference], seconds))
+
+
+def _of_target(target: str, known: Sequence[Comparison]) -> list[Comparison]:
+    """Return the comparisons on a target: of the newest state of its images.
+
+    Args:
+        target: the name as it is shown, or as the record has it, or a path.
+        known: all comparisons of the results folder.
+
+    Raises:
+        InputError: several data sets have that name.
+    """
+    is_path = "/" in target or target.endswith(".tar")
+    long_name = long_path_name(target) if is_path else one_form(target)
+    shown = [item for item in known if long_name in (item.target, item.data_set) or target == item.target]
+    placed = [item for item in known if item.long_name == long_name]
+    named = [item for item in known if item.recorded[1] == path_name(target)]
+    named = [item for item in named if not (is_path and item.is_known_set)]
+    found = next(filter(None, (shown, placed, named)), [])
+    if len(sets := sorted({item.data_set for item in found})) > 1:
+        raise InputError(
+            f"target={target}: several data sets have that name; expected one of {', '.join(sets)}"
+        )
+    newest = max(found, key=lambda item: max(run.record["ended"] for run in item.runs), default=None)
+    return [item for item in found if newest and item.target == newest.target]
 
 
 def _evidence(comparison: Comparison) -> tuple[bool, int, int]:

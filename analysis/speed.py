@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import InputError
+from ..terminal import configure_output
 from .tables.formats import to_markdown
 from .tables.table import Cell, Table
 
@@ -27,7 +28,7 @@ def read(path: Path) -> dict[str, Any]:
     Raises: InputError for a file that is missing or broken.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read; expected the figures that `make speed` writes") from error
 
@@ -120,6 +121,7 @@ def growth_figure(report: dict[str, Any]) -> "Figure":
 
 def main(argv: Sequence[str]) -> None:
     """Print the table of a file, and draw its curves where a second path is given."""
+    configure_output()
     report = read(Path(argv[0]))
     print(markdown(report))
     for picture in argv[1:]:

@@ -4,6 +4,7 @@ import argparse
 import errno
 import gc
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +13,8 @@ from pathlib import Path
 
 from .. import InputError, RunFailed, printable
 from ..home import provide_home
-from ..terminal import configure_output, output_error
+from ..terminal import configure_output, output_error, use_utf8
+from ..user_text import user_path
 from .parser import build_parser
 
 EXTRAS = {
@@ -33,6 +35,8 @@ EXAMPLE = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
+    if argv is None:
+        use_utf8()
     configure_output()
     os.environ["PYTHONSAFEPATH"] = "1"  # no further process imports a select.py of the working folder
     try:
@@ -47,6 +51,7 @@ def _answer(words: list[str]) -> int:
     words[1:] = sorted(words[1:], key=lambda word: not word.startswith("-"))  # options may be anywhere
     arguments = build_parser().parse_args(words)
     try:
+        Path.cwd()  # fails without a working folder: libraries would end the process
         provide_home()
         return COMMANDS[arguments.command](arguments)
     except InputError as error:
@@ -198,7 +203,8 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         )
     given = dict(word.split("=", 1) for word in overrides)
     results = given.pop("results", None)
-    return reproduce(Path(runs[0]), given, Path(results) if results else None)
+    given |= {name: user_path(given[name]) for name in ("target", "source", "checkpoint") if name in given}
+    return reproduce(Path(user_path(runs[0])), given, Path(user_path(results)) if results else None)
 
 
 def _recommend(arguments: argparse.Namespace) -> int:
@@ -222,7 +228,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 
     if len(arguments.overrides) != 2:
         raise InputError(f"compare: {len(arguments.overrides)} names; expected two results folders")
-    compared = compare_results(*map(Path, arguments.overrides))
+    compared = compare_results(*map(Path, map(user_path, arguments.overrides)))
     print(compared.text)
     return 1 if compared.differs else 0
 
@@ -242,7 +248,7 @@ def _data(arguments: argparse.Namespace) -> int:
 
     given = [n for n in arguments.names if n.startswith(("data.root=", "data.mirror="))]
     draw = [n.removeprefix("draw=") for n in arguments.names if n.startswith("draw=")]
-    names = [n for n in arguments.names if n not in given and not n.startswith("draw=")]
+    names = [user_path(n) for n in arguments.names if n not in given and not n.startswith("draw=")]
     locate.set_places(
         **{key.removeprefix("data."): value for key, _, value in (g.partition("=") for g in given)}
     )
@@ -278,8 +284,9 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
 
 
 def _names_and_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Split words into names and `name=value` pairs."""
-    return [w for w in words if "=" not in w], [w for w in words if "=" in w]
+    """Split words into names and `name=value` pairs; a path that exists is a name."""
+    pairs = [w for w in words if re.match(r"\w+(\.\w+)*=", w) and not os.path.lexists(w)]
+    return [w for w in words if w not in pairs], pairs
 
 
 def _results_of(overrides: Sequence[str]) -> Path:
@@ -294,7 +301,7 @@ def _named(overrides: Sequence[str], known: Sequence[str]) -> dict[str, str]:
         if name not in known or not value:
             wrong = f"{name}={value}" if value else name
             raise InputError(f"'{wrong}': expected {', '.join(EXAMPLE[k] for k in known)}")
-    return given
+    return {name: user_path(value) for name, value in given.items()}
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ..user_text import read_text
 from .about import About, Archive, Listing, Torchvision
 from .storage.table import Row
 
@@ -27,11 +28,11 @@ LISTS = {"train": "train", "holdout": "val", "test": "test"}
 
 def read(root: Path) -> Listing:
     """Read the lists of image numbers and variants. Each photograph has a banner of 20 px at the bottom."""
-    classes = tuple((root / "data/variants.txt").read_text().splitlines())
+    classes = tuple(read_text(root / "data/variants.txt").splitlines())
     label_of = {name: label for label, name in enumerate(classes)}
     parts = {}
     for part, name in LISTS.items():
-        lines = (root / f"data/images_variant_{name}.txt").read_text().splitlines()
+        lines = read_text(root / f"data/images_variant_{name}.txt").splitlines()
         pairs = [line.split(" ", 1) for line in lines]
         parts[part] = [Row(f"data/images/{number}.jpg", label_of[variant]) for number, variant in pairs]
     return Listing(classes, parts)

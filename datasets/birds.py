@@ -42,5 +42,5 @@ def read(root: Path) -> Listing:
 
 def table(path: Path) -> Iterator[dict[str, str]]:
     """Yield the lines of a list, as dictionaries with the names of its header."""
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         yield from csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)

@@ -8,12 +8,13 @@ import hashlib
 import importlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from types import ModuleType
 
 from .. import InputError, suggest
+from ..user_text import long_path_name
 from . import planted
 from .about import About
 from .base import Dataset
@@ -29,7 +30,9 @@ HAS_ABOUT = re.compile(r"^ABOUT\b", re.MULTILINE)  # found without an import
 def names() -> tuple[str, ...]:
     """Return the names of the known data sets."""
     files = Path(__file__).parent.glob("*.py")
-    return tuple(sorted(f.stem.replace("_", "-") for f in files if HAS_ABOUT.search(f.read_text())))
+    return tuple(
+        sorted(f.stem.replace("_", "-") for f in files if HAS_ABOUT.search(f.read_text(encoding="utf-8")))
+    )
 
 
 @lru_cache(maxsize=8)
@@ -99,6 +102,33 @@ def about(name: str) -> About | None:
     )
 
 
+def namesakes(role: str, name: str) -> Iterator[str]:
+    """Yield a line for each known data set in a name that is also a folder or tar here.
+
+    Args:
+        role: setting that the name is given for, as `target`; empty for a name by itself.
+        name: name of a data set.
+    """
+    plan = planted.parse(name)
+    for known in (plan.source, plan.target) if plan else (name,):
+        found = about(known)
+        for here in [Path(known), Path(f"{known}.tar")] if found else []:
+            if not here.exists() or (found.probes and here.resolve() in _read_from(known, found)):
+                continue
+            kind = "folder" if here.is_dir() else "file"
+            setting = f"{role}=" if role and not plan else ""
+            yield (
+                f"{setting}{known}: the known data set is used, not the {kind} ./{here}; "
+                f"{setting}./{here} takes the {kind}"
+            )
+
+
+def _read_from(name: str, about: About) -> set[Path]:
+    """Return the folder that a known data set is read from, and those above it."""
+    found = locate.find(name, about)
+    return {found.resolve(), *found.resolve().parents} if found else set()
+
+
 def is_own(name: str) -> bool:
     """Return whether a name of a data set is a path to the user's images, not a known or planted set."""
     return name not in (*names(), "none") and planted.parse(name) is None
@@ -112,9 +142,8 @@ def recorded_name(name: str) -> dict[str, str]:
     """
     if not is_own(name):
         return {"name": planted.short_name(name), "place": ""}
-    path = Path(os.path.abspath(name))  # noqa: PTH100  (links keep their name)
-    place = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:8]
-    return {"name": f"{path.parent.name}/{planted.short_name(name)}".lstrip("/"), "place": place}
+    place = hashlib.sha256(os.fsencode(Path(name).resolve())).hexdigest()[:8]
+    return {"name": long_path_name(name), "place": place}
 
 
 def _module(name: str) -> ModuleType:

@@ -87,7 +87,7 @@ def _images(file: Path) -> tuple[tuple[str, ...], list[Image], np.ndarray]:
     """
     images: list[Image] = []
     labels = bytearray()
-    with file.open(newline="") as f:
+    with file.open(encoding="utf-8-sig", newline="") as f:
         lines = csv.reader(f)
         header = next(lines, [])
         for line in filter(None, lines):

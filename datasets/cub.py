@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ..user_text import read_text
 from .about import About, Archive, Listing
 from .reading import holdout
 from .storage.table import Row
@@ -28,7 +29,7 @@ ABOUT = About(
 def read(root: Path) -> Listing:
     """Read the lists of image or class numbers, which start at 1, and their values."""
     path, label, is_train, species = (
-        dict(line.split() for line in (root / f"{name}.txt").read_text().splitlines())
+        dict(line.split() for line in read_text(root / f"{name}.txt").splitlines())
         for name in ("images", "image_class_labels", "train_test_split", "classes")
     )
     parts: dict[str, list[Row]] = {"0": [], "1": []}

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ..user_text import read_text
 from .about import About, Archive, Listing, Torchvision
 from .storage.table import Row
 
@@ -27,7 +28,7 @@ LISTS = {"train": "train1", "holdout": "val1", "test": "test1"}
 
 def read(root: Path) -> Listing:
     """Read the lists of `texture/image.jpg`."""
-    lines = {part: (root / f"labels/{name}.txt").read_text().split() for part, name in LISTS.items()}
+    lines = {part: read_text(root / f"labels/{name}.txt").split() for part, name in LISTS.items()}
     classes = sorted({line.split("/")[0] for line in lines["train"]})
     parts = {
         part: [Row(f"images/{line}", classes.index(line.split("/")[0])) for line in own]

@@ -72,7 +72,7 @@ def read(root: Path) -> Listing:
         for (_, of_track), is_held in zip(tracks.items(), held, strict=True):
             part = "holdout" if is_held else "train"
             parts[part] += [Row(f"{folder}/{frame}", label) for frame in of_track]
-    with (root / "GT-final_test.csv").open(newline="") as f:
+    with (root / "GT-final_test.csv").open(encoding="utf-8-sig", newline="") as f:
         for line in csv.DictReader(f, delimiter=";"):
             parts["test"].append(Row(f"GTSRB/Final_Test/Images/{line['Filename']}", int(line["ClassId"])))
     return Listing(CLASSES, parts)

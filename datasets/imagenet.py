@@ -72,7 +72,7 @@ def _labels_of_kaggle(root: Path) -> dict[str, str]:
     """Read the class id of each validation image from Kaggle's list, which is beside `ILSVRC`."""
     for file in (root / KAGGLE_LABELS, root.parent / KAGGLE_LABELS):
         if file.exists():
-            with file.open(newline="") as f:
+            with file.open(encoding="utf-8-sig", newline="") as f:
                 return {row["ImageId"]: row["PredictionString"].split()[0] for row in csv.DictReader(f)}
     return {}
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ..user_text import read_text
 from .about import About, Archive, Hub, Listing, Torchvision
 from .reading import holdout
 from .storage.table import Row
@@ -37,7 +38,7 @@ def read(root: Path) -> Listing:
     breeds: dict[int, str] = {}
     rows: dict[str, list[Row]] = {"trainval": [], "test": []}
     for name, own in rows.items():
-        for line in (root / f"annotations/{name}.txt").read_text().splitlines():
+        for line in read_text(root / f"annotations/{name}.txt").splitlines():
             image, breed, *_ = line.split()
             breeds[int(breed)] = image.rpartition("_")[0].replace("_", " ")
             own.append(Row(f"images/{image}.jpg", int(breed) - 1))

@@ -12,11 +12,12 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from .decoding.formats import is_heif, readable_formats, why_left_out
+from .decoding.formats import readable_formats, why_unread
+from .decoding.remarks import Remark
 from .decoding.rgb import upright_rgb
 from .device import moved
 
@@ -70,18 +71,26 @@ def open_image(data: bytes) -> Iterator[Image.Image]:
     except Unreadable:
         raise
     except Exception as error:  # damaged bytes cause decoder errors of every type
-        if is_heif(data) and (missing := why_left_out(".heic")):
-            raise Unreadable(f"HEIC: {missing}") from error
-        reason = str(error).split("<")[0].strip() or type(error).__name__
+        known = why_unread(data) if isinstance(error, UnidentifiedImageError) else ""
+        reason = known or str(error).split("<")[0].strip() or type(error).__name__
         raise Unreadable(reason) from error
 
 
-def resize_square(image: Image.Image, side: int) -> tuple[np.ndarray, float]:
+def resize_square(
+    image: Image.Image, side: int, remarks: list[Remark] | None = None
+) -> tuple[np.ndarray, float]:
     """Resize a whole image to upright uint8 RGB [side,side,3], bicubic; return it with its aspect ratio.
 
     Large images use torch, in half of PIL's time; one value in two hundred differs from PIL's, by one.
+
+    Args:
+        image: an opened image.
+        side: pixels per side.
+        remarks: a list to which remarks on the conversion are added.
     """
-    image = upright_rgb(image).image
+    image, found = upright_rgb(image)
+    if remarks is not None:
+        remarks += found
     aspect = image.width / image.height
     if side <= SMALL:
         return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC)), aspect

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..user_text import read_text
 from .about import About, Archive, Listing, Torchvision
 from .storage import nested_tar
 from .storage.nested_tar import Rows
@@ -43,9 +44,9 @@ TRAIN_FOLDERS = "data_256", "data_256_standard"  # in the archive, and in torchv
 
 def read(root: Path) -> Listing:
     """Read the lists of paths and labels."""
-    lines = (root / "categories_places365.txt").read_text().splitlines()
+    lines = read_text(root / "categories_places365.txt").splitlines()
     names = [line.split()[0] for line in sorted(lines, key=lambda line: int(line.split()[1]))]
-    train, val = ((root / f"places365_{what}.txt").read_text() for what in ("train_standard", "val"))
+    train, val = (read_text(root / f"places365_{what}.txt") for what in ("train_standard", "val"))
     folder = nested_tar.first_existing(root, TRAIN_FOLDERS)
     return Listing(
         tuple(_words(name) for name in names),

@@ -11,14 +11,13 @@ from SOURCE:
 """
 
 import hashlib
-import os
 from dataclasses import dataclass
 from enum import StrEnum, auto
-from pathlib import Path
 
 import numpy as np
 
 from .. import InputError
+from ..user_text import path_name
 from .base import Dataset, Part, derive_seed
 from .pixels import Images
 
@@ -54,9 +53,7 @@ class Plan:
 def short_name(name: str) -> str:
     """Return a short name of any data set, without paths; never `.` or `..`."""
     plan = parse(name)
-    if plan:
-        return plan.name
-    return Path(os.path.abspath(name)).name.removesuffix(".tar") or "root"  # noqa: PTH100  (links keep their name)
+    return plan.name if plan else path_name(name)
 
 
 def parse(name: str) -> Plan | None:

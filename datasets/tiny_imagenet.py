@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ..user_text import read_text
 from .about import About, Archive, Listing
 from .reading import holdout, wordnet
 from .storage.table import Row
@@ -27,13 +28,13 @@ ABOUT = About(
 
 def read(root: Path) -> Listing:
     """Read class folders and the annotations of `val`; labels are in sorted order of the ids."""
-    wnids = sorted((root / "wnids.txt").read_text().split())
+    wnids = sorted(read_text(root / "wnids.txt").split())
     label_of = {wnid: label for label, wnid in enumerate(wnids)}
     rows = []
     for wnid, label in label_of.items():
         folder = root / "train" / wnid / "images"
         rows += [Row(f.relative_to(root).as_posix(), label) for f in sorted(folder.iterdir())]
-    lines = (root / "val/val_annotations.txt").read_text().splitlines()
+    lines = read_text(root / "val/val_annotations.txt").splitlines()
     test = [Row(f"val/images/{line.split()[0]}", label_of[line.split()[1]]) for line in lines]
     return Listing(
         wordnet.class_names(wnids),

@@ -149,7 +149,7 @@ def submit(
 def exclusive(results: Path) -> Iterator[None]:
     """Lock a results folder, for one process at a time to copy code or submit."""
     (results / "slurm").mkdir(parents=True, exist_ok=True)
-    with (results / "slurm" / "lock").open("w") as f:
+    with (results / "slurm" / "lock").open("w", encoding="utf-8") as f:
         fcntl.flock(f, fcntl.LOCK_EX)
         yield
 
@@ -158,7 +158,7 @@ def _append(results: Path, lines: Sequence[Submitted]) -> None:
     """Append jobs to `jobs.jsonl`; after a damaged last line, start a new line."""
     path = results / "slurm" / "jobs.jsonl"
     is_torn = path.exists() and path.read_bytes()[-1:] not in (b"\n", b"")
-    with path.open("a") as f:
+    with path.open("a", encoding="utf-8") as f:
         f.write("\n" * is_torn + "".join(json.dumps(asdict(line)) + "\n" for line in lines))
         f.flush()
         os.fsync(f.fileno())
@@ -212,7 +212,7 @@ def _submit_array(
     packs = [tasks[i : i + cluster.runs_per_gpu] for i in range(0, len(tasks), cluster.runs_per_gpu)]
     try:
         executor = submitit.SlurmExecutor(sweep, python=cluster.python and shlex.quote(cluster.python))
-        executor.update_parameters(**parameters(tasks[0], after, cluster, sweep, code))
+        executor.update_parameters(**parameters(tasks[0], after, cluster, sweep, code, len(packs) > 1))
         with executor.batch():
             shared = cluster.processes > 1
             jobs = [executor.submit(Work.of([t.call for t in pack], shared)) for pack in packs]
@@ -228,12 +228,18 @@ def _submit_array(
 
 
 def parameters(
-    task: Task, after: Sequence[str], cluster: Cluster, sweep: Path, code: Path | None
+    task: Task,
+    after: Sequence[str],
+    cluster: Cluster,
+    sweep: Path,
+    code: Path | None,
+    is_array: bool = False,
 ) -> dict[str, Any]:
     """Return submitit's parameters of a job; resources add up over its runs and processes."""
     given = {name: getattr(cluster, name) for name in ("partition", "account", "qos", "gres", "constraint")}
     given |= {"gpus_per_node": None if cluster.gres else cluster.gpus_per_node}
     tasks = cluster.runs_per_gpu * cluster.tasks_per_node
+    logs = _log_files(sweep, is_array)
     ids = after if len(after) <= MOST_IDS else sorted({i.partition("_")[0] for i in after})
     return {
         **{name: value for name, value in given.items() if value is not None},
@@ -249,14 +255,26 @@ def parameters(
         "teardown": TEARDOWN.format(
             folder=shlex.quote(str(sweep)), resume=RESUME, restarts=cluster.restarts
         ).splitlines(),
-        "additional_parameters": {"requeue": True, **cluster.sbatch},
+        "srun_args": [f"--{name}={file}" for name, file in logs.items()],
+        "additional_parameters": {
+            "requeue": True,
+            **{name: file.replace("%t", "0") for name, file in logs.items()},
+            **cluster.sbatch,
+        },
         **({"dependency": f"afterany:{':'.join(ids)}"} if ids else {}),
     }
 
 
+def _log_files(sweep: Path, is_array: bool) -> dict[str, str]:
+    """Return the patterns of a job's log files; a `%` in the folder's name is doubled: it is no pattern."""
+    job = "%A_%a" if is_array else "%j"
+    place = str(sweep).replace("%", "%%")
+    return {"output": f"{place}/{job}_%t_log.out", "error": f"{place}/{job}_%t_log.err"}
+
+
 def _environment(cluster: Cluster, code: Path | None) -> list[str]:
     """Return the shell lines that set the code's path and the folder for copies of images."""
-    lines = ["export PYTHONSAFEPATH=1"]
+    lines = ["export PYTHONSAFEPATH=1 PYTHONUTF8=1"]
     if code:
         lines.append(f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}")
     if cluster.scratch:

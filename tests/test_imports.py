@@ -70,6 +70,7 @@ def test_imports_go_one_way(package, allowed):
             "terminal",
             "home",
             "plain_yaml",
+            "user_text",
         )
     )
     of_ours = (*root, *(f"transferbench.{name}" for name in allowed))

@@ -17,7 +17,7 @@ from matplotlib.image import imread
 
 from ... import InputError
 from .. import wording
-from ..records.suites import Suite
+from ..records.suites import Suite, SuiteCell
 from ..statistics.ranking import extremes, ranking, weights_frame
 from .class_weights import format_weight, listed_weights
 from .drawing import Drawing
@@ -46,7 +46,7 @@ def read_pictures(path: Path) -> Pictures:
         InputError: if the file is not one that `transferbench suite` writes, or an image is no PNG.
     """
     try:
-        written = json.loads(path.read_text(encoding="utf-8"))
+        written = json.loads(path.read_text(encoding="utf-8-sig"))
         return Pictures(
             source=written["source"],
             target=written["target"],
@@ -162,6 +162,11 @@ def class_pictures_alternative(pictures: Pictures, weights: pd.DataFrame, count:
     )
 
 
+def _pair(cell: SuiteCell) -> str:
+    """Return the folder of the runs, below the results folder, by source and target."""
+    return cell.runs[0].path.parents[2].name if cell.runs else f"{cell.source}-{cell.target}"
+
+
 def suite_drawings(suite: Suite, results: Path) -> Iterator[Drawing]:
     """Yield images of the target and of the source classes for each cell with weights and images.
 
@@ -170,7 +175,7 @@ def suite_drawings(suite: Suite, results: Path) -> Iterator[Drawing]:
     """
     for cell in suite.cells:
         weights = weights_frame(cell.runs)
-        path = results / "suites" / "pictures" / f"{cell.source}-{cell.target}.json"
+        path = results / "suites" / "pictures" / f"{_pair(cell)}.json"
         if len(weights) > 1 and path.exists():
             pictures = read_pictures(path)
             yield Drawing(

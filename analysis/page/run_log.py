@@ -119,7 +119,7 @@ def _writable(value: Any) -> str:
 def _read(path: Path) -> dict[str, Any]:
     """Return a JSON object; an empty one if the file cannot be read."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

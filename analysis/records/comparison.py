@@ -40,6 +40,20 @@ class Comparison:
         return [run for runs in self.by_label.values() for run in runs]
 
     @property
+    def long_name(self) -> str:
+        """The target with its parent folder, if its records know that."""
+        return self._about_target.get("name", self.recorded[1])
+
+    @property
+    def is_known_set(self) -> bool:
+        """Whether the records say that the target is no folder of the user."""
+        return self._about_target.get("place") == ""
+
+    @property
+    def _about_target(self) -> dict[str, str]:
+        return (self.runs[0].record.get("data_sets") or {}).get("target", {})
+
+    @property
     def recorded(self) -> tuple[str, str, str]:
         """Source, target and comparison_id as its records have them."""
         return self.runs[0].recorded

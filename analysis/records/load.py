@@ -28,7 +28,6 @@ class Run:
     path: Path
     source: str  # as it is shown
     target: str  # as it is shown
-    data_set: str  # the target, without the state of its images
     comparison_id: str
     setting: str
     label: str
@@ -39,6 +38,7 @@ class Run:
     score: float  # share in [0, 1]
     correct: np.ndarray | None  # [test images] bool
     record: dict[str, Any]
+    data_set: str = ""  # the target, without the state of its images
 
     @property
     def recorded(self) -> tuple[str, str, str]:
@@ -98,7 +98,7 @@ def _told_apart(found: Records) -> Records:
 
 
 def _skipped(path: Path) -> dict[str, Any]:
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = json.loads(path.read_text(encoding="utf-8-sig"))
     content.setdefault("comparison_id", content.get("bench"))  # its name until format 3 of records
     names = ("source", "target", "comparison_id", "label", "reason")
     about = {name: content.get(name) for name in ("fingerprints", "data_sets")}

@@ -83,7 +83,7 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise InputError(f"{path}: larger than {MOST_BYTES:,} bytes, the most that a record takes")
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
@@ -307,7 +307,8 @@ def misfit(record: Mapping[str, Any], form: Mapping[str, Kind], inside: str = ""
 def _wrong(record: Mapping[str, Any]) -> str:
     """Return what a record lacks; empty if it is whole."""
     form = FORM | (OF_A_RUN if record["role"] == "run" else {})
-    if wrong := misfit(record, form) or misfit({"data_sets": None, **record}, {"data_sets": OF_DATA_SETS["data_sets"]}):
+    later = {name: record.get(name) for name in OF_DATA_SETS}
+    if wrong := misfit(record, form) or misfit(later, OF_DATA_SETS):
         return wrong
     if record["role"] != "run":
         return ""  # it may be scored otherwise than the runs that start from it

@@ -112,7 +112,7 @@ def _references(runs: list[Run]) -> dict[tuple[str, str, str], list[Run]]:
 def _read(path: Path) -> dict[str, Any]:
     """Return one plan as plain JSON, of a known format."""
     try:
-        plan = json.loads(path.read_text(encoding="utf-8"))
+        plan = json.loads(path.read_text(encoding="utf-8-sig"))
         json.dumps(plan, ensure_ascii=False).encode()  # else no table could be written
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: broken JSON ({error}); run `transferbench suite` again") from error

@@ -1,7 +1,7 @@
 """`bench` and `run`: plan the runs, do those without a record, and print the table."""
 
 import os
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from ..launch.plan import (
     why_incompatible,
     without_rows,
 )
+from ..launch.probe import check_networks
 from ..launch.progress import Progress, name_of
 from ..training.problem import device_of
 from ..training.record import open_results, write_json
@@ -55,18 +56,21 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
     console = Console(highlight=False, soft_wrap=True)
     request = compose_request([o for o in overrides if not o.startswith("method.")])
     check_place(request.on, request.cluster, request.device)
-    _check_data(request, fetch=not dry_run)
+    _check_data(request, console, fetch=not dry_run)
     print_left_out([request], console)
     results = Path(request.results)
     configs, left_out = plan_runnable(request, overrides)
     if left_out:
         console.print(f"not run without source images: {', '.join(left_out)} (give source=PATH)")
+    processes = processes_of(request.on, request.cluster)
     if dry_run:
+        check_networks_of(configs, results, console, processes)
         return show_runs(configs, results, console)
     open_results(results, data_sets_of(configs))
     if request.on == "slurm":
         configs = [replace(c, device="cpu") for c in configs]  # for the checks here; jobs use request.device
-    configs, _ = drop_incompatible(configs, results, console, processes_of(request.on, request.cluster))
+    check_networks_of(configs, results, console, processes)
+    configs, _ = drop_incompatible(configs, results, console, processes)
     first = configs[0]
     console.print(f"{first.source_name} -> {first.target_name}: {first.describe()}", markup=False)
     if request.on == "slurm":
@@ -122,13 +126,13 @@ def _run_single(overrides: Sequence[str]) -> int:
         raise InputError(
             f"on={request.on}: `run` uses this process; expected on=local, or `bench methods={method}`"
         )
-    _check_data(request)
-    console = Console(highlight=False, soft_wrap=True)
-    if distributed.is_first():
-        print_left_out([request], console)
+    console = Console(highlight=False, soft_wrap=True, quiet=not distributed.is_first())
+    _check_data(request, console)
+    print_left_out([request], console)
     config = run_config(request, method, settings_of(method, overrides), request.seed)
     results = Path(request.results)
     distributed.on_first(open_results, results, data_sets_of([config]))
+    check_networks_of([config], results, console, distributed.size())
     prepare_data([config])
     for _, reason in why_incompatible([config], results, distributed.size()).values():
         raise InputError(f"method={method}: cannot run here: {reason}")
@@ -172,25 +176,53 @@ def check_place(on: str, cluster: str | None, device: str) -> str:
     return on
 
 
-def _check_data(request: Request, fetch: bool = True) -> None:
-    """Check that target and source are here, or download them."""
+def _check_data(request: Request, console: Console, fetch: bool = True) -> None:
+    """Check that target and source are here, or download them; say which is used of two with one name."""
     locate.set_places(request.data.root, request.data.mirror)
-    datasets.require(_names_of(request), fetch)
+    given = _names_of(request)
+    say_namesakes(given.items(), console)
+    datasets.require(list(given.values()), fetch)
 
 
-def _names_of(request: Request | RunConfig) -> list[str]:
-    """Return the names of the target and, if there is one, of the source."""
+def _names_of(request: Request | RunConfig) -> dict[str, str]:
+    """Return the names of the target and, if there is one, of the source, by role."""
     about = datasets.about(request.target)
     source = request.source or (about.source if about else None)
-    return [name for name in (request.target, source) if name not in (None, "none")]
+    given = {"target": request.target, "source": source}
+    return {role: name for role, name in given.items() if name and name != "none"}
+
+
+def say_namesakes(given: Iterable[tuple[str, str]], console: Console) -> None:
+    """Print a line for each known data set that is also a folder or tar here, given by role and name."""
+    lines = [line for role, name in given for line in datasets.namesakes(role, name)]
+    for line in dict.fromkeys(lines):
+        console.print(line, markup=False)
 
 
 def print_left_out(of: Sequence[Request | RunConfig], console: Console) -> None:
     """Print which files of targets and sources are not read, each once."""
-    wanted = dict.fromkeys((name, name != each.target) for each in of for name in _names_of(each))
+    wanted = dict.fromkeys((name, name != each.target) for each in of for name in _names_of(each).values())
     found = [line for name, as_source in wanted for line in datasets.load(name, as_source).left_out]
     for line in dict.fromkeys(found):
         console.print(line, markup=False)
+
+
+def check_networks_of(
+    configs: Sequence[RunConfig], results: Path, console: Console, processes: int = 1
+) -> None:
+    """Take a step with each network of the runs without a record, and print what its weights file lacks.
+
+    Args:
+        configs: the runs.
+        results: the results folder.
+        console: where to print.
+        processes: number of processes that share each run.
+
+    Raises:
+        InputError: a network cannot be trained.
+    """
+    for note in check_networks(missing(configs, results), processes):
+        console.print(note, markup=False)
 
 
 def show_runs(configs: Sequence[RunConfig], results: Path, console: Console) -> int:

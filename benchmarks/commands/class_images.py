@@ -17,7 +17,9 @@ NUM_CLASSES, PER_CLASS, NUM_TARGET = 5, 4, 8
 SIDE = 96  # pixels
 
 
-def write_class_images(source: str, target: str, weights: Mapping[str, float], results: Path) -> Path:
+def write_class_images(
+    source: str, target: str, weights: Mapping[str, float], results: Path, pair: str
+) -> Path:
     """Write images of the top and bottom classes as PNG in base64; the choice of images is deterministic.
 
     Args:
@@ -25,6 +27,7 @@ def write_class_images(source: str, target: str, weights: Mapping[str, float], r
         target: name or path of the target.
         weights: weight of each source class.
         results: the results folder.
+        pair: name of the file: that of the folder of the runs.
 
     Returns:
         The JSON file.
@@ -39,7 +42,7 @@ def write_class_images(source: str, target: str, weights: Mapping[str, float], r
         "classes": {name: _of_class(part, found.classes.index(name)) for name in shown},
         "target_images": _across(aim.part("train"), NUM_TARGET),
     }
-    path = results / "suites" / "pictures" / f"{found.name}-{aim.name}.json"
+    path = results / "suites" / "pictures" / f"{pair}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, content)
     return path

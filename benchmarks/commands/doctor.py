@@ -33,6 +33,8 @@ def doctor(name: str, source: str | None = None, *, draw: str | None = None) -> 
     Raises:
         InputError: it can serve neither as a target nor as a source.
     """
+    for line in [line for given in (name, source) if given for line in catalog.namesakes("", given)]:
+        print(line)
     found, why_not = _loaded(name, draw)
     parts = [part for part in PARTS if part in found.parts]
     sizes = ", ".join(f"{len(found.parts[part].labels)} {part}" for part in parts)
@@ -57,15 +59,18 @@ def doctor(name: str, source: str | None = None, *, draw: str | None = None) -> 
         if why_not:
             _print_draw(name, ",".join(part for part in PARTS[1:] if part not in parts), why_not)
     if source:
-        other = catalog.load(source, as_source=True)
-        for line in other.left_out:
-            print(f"  note: {line}")
-        rows = near_duplicates.overlapping_rows(other, found)
-        print(
-            f"{other.name}: {len(rows)} of {len(other.part('train').labels)} train images are near-identical"
-        )
-        print(f"  with images of {found.name}{'; drop_overlap=true leaves them out' if len(rows) else ''}")
+        _print_overlap(source, found)
     return 1 if wrong else 0
+
+
+def _print_overlap(source: str, found: Dataset) -> None:
+    """Print how many training images of a source the data set has, too."""
+    other = catalog.load(source, as_source=True)
+    for line in other.left_out:
+        print(f"  note: {line}")
+    rows = near_duplicates.overlapping_rows(other, found)
+    print(f"{other.name}: {len(rows)} of {len(other.part('train').labels)} train images are near-identical")
+    print(f"  with images of {found.name}{'; drop_overlap=true leaves them out' if len(rows) else ''}")
 
 
 def _print_draw(name: str, missing: str, why_not: str) -> None:

@@ -96,6 +96,8 @@ def prepare(names: Sequence[str], draw: str | None = None) -> int:
         draw: parts that are drawn from the training images, as the setting of `bench`.
     """
     for name in names:
+        for line in catalog.namesakes("", name):
+            print(line)
         found = catalog.load(name, draw=draw)
         side = min(found.side, 256)
         for part in found.parts:

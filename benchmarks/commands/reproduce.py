@@ -17,6 +17,7 @@ from ..config.resolve import run_config
 from ..config.schema import Role, RunConfig
 from ..launch.plan import prepare_data
 from ..launch.pool import num_threads
+from ..launch.probe import check_networks
 from ..training import record
 from ..training.run import run_one
 
@@ -54,6 +55,7 @@ def reproduce(run: Path, given: Mapping[str, str], results: Path | None = None) 
             f"results={folder}: this run is there already; remove that folder, or name a new one"
         )
     record.open_results(folder)
+    check_networks([config])
     prepare_data([config])
     torch.set_num_threads(old["environment"].get("threads") or num_threads(0, config.device, 1))
     new = run_one(config, folder)

@@ -7,11 +7,21 @@ from pathlib import Path
 from rich.console import Console
 
 from ... import InputError
-from ..config.compose import read_suite, suites
+from ..config.compose import read_suite, split_override
+from ..config.compose import suites as suite_names
 from ..launch.plan import data_sets_of
 from ..launch.suite_plan import Cell, cells, load, write_plan
 from ..training import record
-from .bench import check_place, drop_incompatible, print_left_out, processes_of, run_missing, show_runs
+from .bench import (
+    check_networks_of,
+    check_place,
+    drop_incompatible,
+    print_left_out,
+    processes_of,
+    run_missing,
+    say_namesakes,
+    show_runs,
+)
 from .class_images import write_class_images
 
 
@@ -33,22 +43,29 @@ def suite(
         InputError: the request is invalid; no run is started.
     """
     console = Console(highlight=False, soft_wrap=True)
-    given = dict(o.partition("=")[::2] for o in overrides)
+    given = dict(map(split_override, overrides))
     results = Path(given.get("results", "results"))
     on = check_place(given.get("on", "local"), given.get("cluster"), given.get("device", "auto"))
-    planned = [(each, cells(each, fetch=not dry_run)) for each in load(name, overrides)]
+    suites = load(name, overrides)
+    places = [("source", each.source) for each in suites]
+    places += [("targets", target) for each in suites for target in each.targets]
+    say_namesakes([(role, place) for role, place in places if place != "none"], console)
+    planned = [(each, cells(each, fetch=not dry_run)) for each in suites]
     configs = list({c.digest: c for _, of in planned for cell in of for c in cell.configs}.values())
     for reason in dict.fromkeys(cell.reason for _, of in planned for cell in of if cell.reason):
         console.print(f"left out: {reason}", markup=False)
     if not configs:
         raise InputError(f"suite {name}: none of its images are here; see `transferbench data list`")
     print_left_out(configs, console)
+    processes = processes_of(on, given.get("cluster"))
     if dry_run:
+        check_networks_of(configs, results, console, processes)
         return show_runs(configs, results, console)
     record.open_results(results, data_sets_of(configs))
     if on == "slurm":
         configs = [replace(c, device="cpu") for c in configs]  # for the checks here; jobs use the given one
-    left, incompatible = drop_incompatible(configs, results, console, processes_of(on, given.get("cluster")))
+    check_networks_of(configs, results, console, processes)
+    left, incompatible = drop_incompatible(configs, results, console, processes)
     for each, of in planned:
         write_plan(each, of, incompatible, results)
     if on == "slurm":
@@ -70,7 +87,7 @@ def suite(
 
 def print_suites() -> int:
     """Print the suites with their titles; return the exit code."""
-    for name in suites():
+    for name in suite_names():
         found = read_suite(name)
         title = ": ".join(filter(None, (found.get("element"), found.get("title"))))
         print(f"{name:10} {title}")
@@ -84,7 +101,9 @@ def _write_class_images(planned: Sequence[Cell], results: Path) -> None:
         weights = [found["class_weights"] for found in done if found["class_weights"]]
         if weights:
             mean = {name: sum(w[name] for w in weights) / len(weights) for name in weights[0]}
-            write_class_images(cell.configs[0].source, cell.target, mean, results)
+            first = cell.configs[0]
+            pair = first.folder(results).relative_to(results).parts[0]
+            write_class_images(first.source, cell.target, mean, results, pair)
 
 
 def _show(names: Sequence[str], results: Path, console: Console) -> None:

@@ -1,5 +1,6 @@
 """Compose requests from overrides with Hydra, once per row. No other module imports Hydra."""
 
+import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
@@ -20,21 +21,14 @@ from ...datasets import catalog as datasets
 from ...methods import catalog as methods
 from ...methods.recipe import Recipe
 from ...plain_yaml import read_yaml
+from ...user_text import checked_path, one_form
 from .schema import SMALL_SIDE, DataPlaces, Request, SourceRecipe, check_numbers
 
 HERE = Path(__file__).parents[1]
 OPEN = ("backbone_options", "method_defaults")  # hold names that are not in the schema
-QUOTED = (
-    "target",
-    "source",
-    "results",
-    "checkpoint",
-    "methods",
-    "data.root",
-    "data.mirror",
-    "cluster",
-    "draw",
-)  # may hold characters that Hydra's grammar does not allow
+PATHS = ("target", "source", "results", "checkpoint", "data.root", "cluster")
+# May hold any character, so Hydra's grammar does not read them. The first are paths.
+TEXTS = (*PATHS, "methods", "data.mirror", "draw")
 MOVED = dict.fromkeys((("method.preset", "first_order"), ("method.credit", "first_order")), "l2tl_gradients")
 SUITE: dict[str, Callable[[Any], bool]] = {  # valid values of a suite file
     **dict.fromkeys(("element", "title", "view", "source", "stands_for"), lambda v: isinstance(v, str)),
@@ -78,8 +72,9 @@ def compose_request(overrides: Iterable[str], method: str | None = None) -> Requ
     Raises:
         InputError: a name, type or value is wrong.
     """
-    words = [_quoted(o) for o in overrides]
-    given = {o.split("=", 1)[0].lstrip("+~"): o.split("=", 1)[1] for o in overrides if "=" in o}
+    given = dict(map(split_override, overrides))
+    texts = {key: given[key] for key in TEXTS if given.get(key) not in (None, "", "null")}
+    words = [_checked(o) for o in overrides if split_override(o)[0] not in texts]
     preset = given.get("preset") or _preset_of(given.get("target", Request.target))
     if preset not in presets():
         raise InputError(
@@ -98,28 +93,39 @@ def compose_request(overrides: Iterable[str], method: str | None = None) -> Requ
     except ValueError as error:  # Hydra, on a line that begins with # @
         raise InputError(f"{HERE / 'presets' / preset}.yaml: not readable ({error!s:.100})") from error
     assert isinstance(request, Request)
+    for key, value in texts.items():
+        group, _, name = key.rpartition(".")
+        setattr(getattr(request, group) if group else request, name, value)
     check_numbers(request)
     return request
 
 
-def _quoted(override: str) -> str:
-    """Quote a value that may hold commas or blanks, which have a meaning in Hydra's grammar."""
+def split_override(override: str) -> tuple[str, str]:
+    """Split `name=value`; a path is what a shell makes of it, without quotes around it."""
     key, equals, value = override.partition("=")
     if not equals or not re.fullmatch(r"\w+(\.\w+)*", key):
         raise InputError(f"'{override}': expected name=value, as recipe.steps=500")
+    if key not in TEXTS:
+        return key, value
+    is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    if is_quoted and not os.path.lexists(value):
+        value = value[1:-1]
+    return key, checked_path(key, value) if key in PATHS else value
+
+
+def _checked(override: str) -> str:
+    """Return an override for Hydra's grammar."""
+    key, value = split_override(override)
     if "${" in value:  # the grammar would interpolate it, even from the environment
         raise InputError(f"{key}={value}: expected a plain value, without ${{")
-    if key in QUOTED and value not in ("null", ""):
-        value = "'" + value.strip("'\"").replace("'", "\\'") + "'"
     return f"{'++' if key.split('.')[0] in OPEN else ''}{key}={value}"
 
 
 def _preset_of(target: str) -> str:
     """Return the preset of a known target; for a path, choose by the size of the images."""
-    name = target.strip("'\"")
-    if about := datasets.about(name):
+    if about := datasets.about(target):
         return about.preset
-    return "small" if datasets.load(name).side <= SMALL_SIDE else "paper"
+    return "small" if datasets.load(target).side <= SMALL_SIDE else "paper"
 
 
 def _one_line(error: Exception, overrides: Iterable[str], names: list[str]) -> str:
@@ -230,7 +236,7 @@ def rows(request: Request, overrides: Iterable[str]) -> list[tuple[str, Any]]:
     Raises:
         InputError: a row is unknown, or no row has a setting.
     """
-    wanted = request.methods.split(",") if request.methods else list(suite_rows())
+    wanted = one_form(request.methods).split(",") if request.methods else list(suite_rows())
     known = {**suite_rows(), **named_rows()}
     own = [o for o in overrides if o.startswith("method.")]
     others = [o for o in overrides if not o.startswith("method.")]

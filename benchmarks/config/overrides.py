@@ -16,7 +16,8 @@ SAME = ("shots", "draw", "backbone", "pretrained", "protocol", "tune", "bn", "on
 def overrides(config: RunConfig) -> list[str]:
     """List a run's overrides, without target, source, method and seed; a file by name, without its folder."""
     usual, settings = request_for(config.method, (f"target={config.target}",))
-    recipe = preprocessed(usual.recipe, config.backbone, datasets.load(config.target).side)
+    side = datasets.load(config.target).side
+    recipe = preprocessed(usual.recipe, config.backbone, side, config.backbone_options)
     found = [word for name in SAME for word in _changes(name, getattr(config, name), getattr(usual, name))]
     found += _changes("recipe", config.recipe, recipe)
     found += _changes("method", config.settings, settings)

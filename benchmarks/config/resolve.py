@@ -1,7 +1,9 @@
 """Resolve a request into the settings of one run: find the data, check needs, fill in defaults."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,8 @@ from ...datasets import catalog as datasets
 from ...datasets.loading.draw import parts_of
 from ...methods import catalog as methods
 from ...methods.metrics import check_score
-from ...methods.networks.encoders import data_config
+from ...methods.networks.encoders import data_config, fitting_size
+from ...methods.networks.tensor_files import files_of
 from ...methods.recipe import MeanStd, Recipe
 from .schema import SMALL_SIDE, Request, Role, RunConfig, Score
 
@@ -32,7 +35,7 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
     target = datasets.load(request.target, draw=drawn)
     source = source_of(request, method)
     _check(request, method, source)
-    recipe = preprocessed(request.recipe, request.backbone, target.side)
+    recipe = preprocessed(request.recipe, request.backbone, target.side, request.backbone_options)
     multi_label = any(part.labels.ndim == 2 for part in target.parts.values())
     score = score_of(request)
     check_score("score", score, multi_label)
@@ -44,7 +47,7 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
         if data.get("source") == data["drop_overlap"]:
             raise InputError("drop_overlap=true: source and target have the same images; expected two sets")
     if request.checkpoint and Path(request.checkpoint).is_file():
-        data["checkpoint"] = hashlib.sha256(Path(request.checkpoint).read_bytes()).hexdigest()[:16]
+        data["checkpoint"] = _digest_of(Path(request.checkpoint))
     same = (
         *("shots", "backbone", "backbone_options", "pretrained", "checkpoint"),
         *("protocol", "tune", "bn", "on_nan"),
@@ -69,13 +72,40 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
     )
 
 
-def preprocessed(recipe: Recipe, backbone: str, side: int) -> Recipe:
+def _digest_of(checkpoint: Path) -> str:
+    """Return the hash of a weights file with all its parts."""
+    try:
+        files = files_of(checkpoint)
+    except (ValueError, OSError):  # the error is named where the file is read
+        files = [checkpoint]
+    stamps = tuple(
+        (path, (stat := path.stat()).st_size, stat.st_mtime_ns) for path in files if path.is_file()
+    )
+    return _hashed(stamps)
+
+
+@cache
+def _hashed(stamps: tuple[tuple[Path, int, int], ...]) -> str:
+    """Return the hash of files, once for each size and time of theirs: every run of a comparison asks."""
+    digest = hashlib.sha256()
+    for path, _, _ in stamps:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()[:16]
+
+
+def preprocessed(
+    recipe: Recipe, backbone: str, side: int, options: Mapping[str, Any] | None = None
+) -> Recipe:
     """Fill in the preprocessing that the recipe leaves to the backbone.
 
     Args:
         recipe: the recipe.
         backbone: name of the backbone.
-        side: typical side of the target's images in pixels; small images are not enlarged.
+        side: typical side of the target's images in pixels; small images are enlarged only for a backbone
+            that takes no other size.
+        options: options of the backbone.
 
     Raises:
         InputError: the backbone's mean and standard deviation are not among the known ones.
@@ -86,6 +116,7 @@ def preprocessed(recipe: Recipe, backbone: str, side: int) -> Recipe:
     image_size, crop_pct, mean_std = data_config(backbone) or (own, 1.0, MeanStd.half)
     if side <= SMALL_SIDE:
         image_size = own
+    image_size = recipe.image_size or fitting_size(backbone, options or {}, image_size)
     if recipe.mean_std is not MeanStd.backbone:
         mean_std = recipe.mean_std
     if mean_std is None:
@@ -96,7 +127,7 @@ def preprocessed(recipe: Recipe, backbone: str, side: int) -> Recipe:
         )
     return replace(
         recipe,
-        image_size=recipe.image_size or image_size,
+        image_size=image_size,
         crop_pct=recipe.crop_pct or crop_pct,
         mean_std=mean_std,
     )

@@ -19,11 +19,13 @@ from rich.console import Console
 from ... import InputError
 from ...analysis.records.schema import read_record
 from ...datasets import distributed
+from ...home import provide_home
 from ...slurm import submit
 from ...slurm.cluster import Cluster
 from ...slurm.cluster import load as load_cluster
 from ...slurm.job import DISK_FULL, RESUME
 from ...slurm.snapshot import snapshot
+from ...terminal import configure_output
 from ..config.schema import RunConfig
 from ..training import interrupt
 from ..training.record import write_json
@@ -33,6 +35,7 @@ from .plan import prepare_data, run_order
 from .stage_data import stage
 
 START_MINUTES = 10  # time of a job for loading, evaluation and writing
+NOT_IN_SCRIPTS = ("%j", "%t", "%A", "%a", "\\", ":")  # patterns and escapes of log files; PYTHONPATH's end
 SPARE = 1.5  # requested time and memory, relative to an earlier run
 ORDER_SECONDS = 1800.0  # longest time that a saved run waits for SLURM to end its job
 
@@ -61,8 +64,7 @@ def queue_missing(
         InputError: the path of the results folder has characters that cannot be printed.
     """
     chosen = load_cluster(cluster)
-    if not str(results.resolve()).isprintable():  # it is part of a line of the job script
-        raise InputError(f"results={str(results)!r}: expected a path of one line for on=slurm")
+    _check_folder(results)
     todo = [c for c in run_order(configs, results) if only is None or c.digest in only]
     if not todo:
         console.print(f"all {len(configs)} runs are done" if only is None else "no run to resubmit")
@@ -81,6 +83,18 @@ def queue_missing(
     console.print(f"{queued}; {before} were in the queue already" if before else queued)
     console.print(f"see: {command_hint('status', results)}", markup=False)
     return 0
+
+
+def _check_folder(results: Path) -> None:
+    """Check that job scripts can name the results folder."""
+    path = str(results.resolve())
+    if not path.isprintable():  # it is part of a line of the script
+        raise InputError(f"results={str(results)!r}: expected a path of one line for on=slurm")
+    if wrong := [text for text in NOT_IN_SCRIPTS if text in path]:
+        raise InputError(
+            f"results={results}: '{wrong[0]}' has another meaning in job scripts; expected a path without it "
+            "for on=slurm"
+        )
 
 
 def _tasks(configs: Sequence[RunConfig], results: Path, cluster: Cluster) -> list[submit.Task]:
@@ -115,6 +129,8 @@ def work(config: RunConfig, results: Path, environment: dict[str, str]) -> None:
     import torch
 
     os.environ.update(environment)
+    configure_output()
+    provide_home()
     ordered: list[int] = []
 
     def on_term(number: int, frame: FrameType | None) -> None:

@@ -127,16 +127,13 @@ def missing(configs: Sequence[RunConfig], results: Path) -> list[RunConfig]:
 
 
 def prepare_data(configs: Sequence[RunConfig]) -> None:
-    """Decode the images of all runs into the cache, and build the network once to check it.
+    """Decode the images of all runs into the cache.
 
     Raises:
-        InputError: an image cannot be read, a class has fewer images than the shots, the backbone is
-            unknown, or its weights do not fit.
+        InputError: an image cannot be read, or a class has fewer images than the shots.
     """
-    by_problem = {(c.comparison_id, c.seed): c for c in configs}
-    for config in by_problem.values():
-        built = build_problem(config)
-    built.problem.network()
+    for config in {(c.comparison_id, c.seed): c for c in configs}.values():
+        build_problem(config)
 
 
 def estimate_seconds(configs: Sequence[RunConfig], threads: int) -> dict[str, float]:
@@ -155,6 +152,9 @@ def estimate_seconds(configs: Sequence[RunConfig], threads: int) -> dict[str, fl
 def _num_passes(config: RunConfig) -> int:
     """Return the number of forward passes of single images in a run; a trained image counts as three."""
     method, source = methods.load(config.method), config.source_recipe
+    if method.closed_form:
+        parts = datasets.load(config.target).parts
+        return sum(len(parts[part].labels) for part in ("train", "holdout"))
     trained, judged = method.images_per_step(config.settings, config.recipe.batch_size)
     before = 3 * source.batch_size * source.steps if method.pretrains else 0
     return before + (3 * trained + judged) * config.recipe.steps

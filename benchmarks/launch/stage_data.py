@@ -1,5 +1,6 @@
 """Copy cached images to the local disk of a node before its runs read them."""
 
+import glob
 import os
 import shutil
 from collections.abc import Collection
@@ -19,8 +20,9 @@ def stage(names: Collection[str], scratch: Path) -> None:
         scratch: folder on the local disk.
     """
     shared = cache.folder()
+    stems = [glob.escape(name) for name in names]
     for path in [
-        p for name in names for p in (*shared.glob(f"{name}-*"), *shared.glob(f"index/{name}-*/**/*"))
+        p for stem in stems for p in (*shared.glob(f"{stem}-*"), *shared.glob(f"index/{stem}-*/**/*"))
     ]:
         copy = scratch / path.relative_to(shared)
         if path.is_file() and not path.name.endswith(".draft") and not _same(path, copy):

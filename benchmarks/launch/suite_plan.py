@@ -16,7 +16,8 @@ from ...datasets import catalog as datasets
 from ...datasets import planted
 from ...datasets.download import locate
 from ...methods import catalog as methods
-from ..config.compose import read_suite, request_for
+from ...user_text import split_paths
+from ..config.compose import read_suite, request_for, split_override
 from ..config.resolve import run_config
 from ..config.schema import Request, RunConfig
 from ..training.record import write_json
@@ -104,14 +105,14 @@ def _split_overrides(given: Sequence[str]) -> tuple[dict[str, Any], dict[str, st
     own: dict[str, Any] = {}
     asked = {}
     for override in given:
-        key, equals, value = override.partition("=")
-        if not equals or not value:
+        key, value = split_override(override)
+        if not value:
             raise InputError(f"'{override}': expected name=value, as targets=dtd,food")
         if key in ("target", "method", "methods", "seed"):
             right = {"target": "targets=NAME,NAME"}.get(key, "seeds=NUMBER; the suite file names the methods")
             raise InputError(f"{key}={value}: not a setting of a suite; expected {right}")
         if key in SUITE_SETTINGS:
-            own[key] = value.split(",") if key == "targets" else value
+            own[key] = split_paths(value) if key == "targets" else value
         else:
             asked[key] = value
     if not str(own.get("seeds", 1)).isdigit() or int(own.get("seeds", 1)) < 1:
@@ -128,8 +129,30 @@ def _name(suite: str, part: str, own: Mapping[str, Any], alone: Sequence[str]) -
     """Return the name of the plan file; suites on other images get other names."""
     outer = [] if part == suite or suite == "paper" else [suite]
     given = [own[key] for key in ("source",) if key in own]
-    images = [planted.short_name(p) for p in [*given, *(alone or own.get("targets", []))]]
+    images = [_file_name(p) for p in [*given, *(alone or own.get("targets", []))]]
     return re.sub(r"[^\w.-]+", "-", "-".join([*outer, part, *images]))
+
+
+def _file_name(data_set: str) -> str:
+    """Return a data set's name for the name of a file; other images of that name get another."""
+    name, place = planted.short_name(data_set), datasets.recorded_name(data_set)["place"]
+    return f"{name}-{place[:6]}" if place else name
+
+
+def _columns(targets: Sequence[str]) -> dict[str, str]:
+    """Return a heading for each target: its name, with more of the path where two have that name."""
+    shown = {}
+    for target in targets:
+        long_name = datasets.recorded_name(target)["name"]
+        others = [other for other in targets if other != target]
+        names = (planted.short_name(target), long_name, target)
+        known = [(planted.short_name(o), datasets.recorded_name(o)["name"], o) for o in others]
+        shown[target] = next(
+            name
+            for i, name in enumerate(names)
+            if all(name != other[i] for other in known) or i == len(names) - 1
+        )
+    return shown
 
 
 def _rows(rows: Any) -> dict[str, dict[str, Any]]:
@@ -233,7 +256,7 @@ def _cell_json(suite: Suite, cell: Cell, incompatible: Mapping[str, str], result
     words = [*cell.overrides, f"methods={cell.method}", f"seeds={suite.num_seeds}"]
     return {
         "row": cell.row,
-        "column": planted.short_name(cell.target),
+        "column": _columns(suite.targets)[cell.target],
         "source": planted.short_name(suite.source),
         "target": planted.short_name(cell.target),
         "at": cell.at,

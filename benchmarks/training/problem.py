@@ -180,7 +180,8 @@ def _split(dataset: Dataset, part: str, recipe: Recipe, device: torch.device) ->
     labels = torch.from_numpy(dataset.part(part).labels).to(device)
     name = f"{dataset.name}/{part}"
     index = torch.arange(len(labels))
-    return Split(name, dataset.classes, pixels, labels, index, augment, device, dataset.scored, dataset.truth)
+    about = dataset.scored, dataset.truth, dataset.fingerprint
+    return Split(name, dataset.classes, pixels, labels, index, augment, device, *about)
 
 
 def _network_maker(
@@ -210,8 +211,13 @@ def _network_maker(
             autocast=torch.bfloat16 if recipe.precision is Precision.bf16 else None,
             head_init_std=recipe.head_init_std,
         )
+        notes = list(getattr(encoder, "notes", ()))
         if classifier is not None and source and classifier.out_features == len(source.classes):
             net.source_head.load_state_dict(classifier.state_dict())
+        elif classifier is not None:
+            notes.append(f"classifier left out: {classifier.out_features} classes")
+        if notes and config.checkpoint:
+            net.notes = (f"checkpoint={config.checkpoint}: {'; '.join(notes)}",)
         net = net.to(device)
         if recipe.channels_last:
             net = net.to(memory_format=torch.channels_last)

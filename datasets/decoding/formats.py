@@ -4,10 +4,12 @@ The suffix decides whether a file is listed as an image. The content decides how
 called `.jpg` is read.
 """
 
+import io
+from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 
-from PIL import features
+from PIL import TiffImagePlugin, features
 
 from ..files.folder_names import is_dropping
 
@@ -33,7 +35,9 @@ MISSING = {
     if not is_there
 }
 SUFFIXES = frozenset(s for format_, own in FORMATS.items() if format_ not in MISSING for s in own)
+BITS, KIND = TiffImagePlugin.BITSPERSAMPLE, TiffImagePlugin.SAMPLEFORMAT
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
+READ = tuple(f for f in FORMATS if f not in MISSING and f != "HEIF")  # HEIF is read by a plugin
 CONVERT = "convert them to PNG or JPEG"
 UNREAD = {  # images that people have, in formats that are not read
     **dict.fromkeys(
@@ -58,6 +62,13 @@ def suffix_of(path: str) -> str:
     return f".{name.rpartition('.')[2]}".lower() if "." in name else ""
 
 
+def is_of_suffix(format_: str | None, path: str) -> bool:
+    """Return whether a format in Pillow's words agrees with the suffix of a path."""
+    names = {"MPO": "JPEG", "DIB": "BMP"}
+    expected = next((f for f, own in FORMATS.items() if suffix_of(path) in own), format_)
+    return names.get(format_ or "", format_) == names.get(expected or "", expected)
+
+
 def why_left_out(suffix: str) -> str:
     """Return why files with a suffix are not read as images, with what to do; empty if nothing is known."""
     suffix = suffix.lower()
@@ -67,21 +78,29 @@ def why_left_out(suffix: str) -> str:
 
 def readable_formats(data: bytes) -> tuple[str, ...]:
     """Return the names of Pillow's formats to try on these bytes."""
-    with_heif = data[4:8] == b"ftyp" and _registered()
-    return tuple(f for f in FORMATS if f not in MISSING and (f != "HEIF" or with_heif))
+    return (*READ, "HEIF") if data[4:8] == b"ftyp" and _registered() else READ
 
 
-def is_heif(data: bytes) -> bool:
-    """Return whether the first bytes are those of an HEIC or HEIF image."""
-    return data[4:8] == b"ftyp" and data[8:12] in (
-        b"heic",
-        b"heix",
-        b"heim",
-        b"heis",
-        b"mif1",
-        b"msf1",
-        b"hevc",
-    )
+def why_unread(data: bytes) -> str:
+    """Return why Pillow finds no image in these bytes, if the reason is known; empty if not."""
+    if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS and "HEIF" in MISSING:
+        return f"HEIC: {MISSING['HEIF']}"
+    if data[:4] in (b"II*\0", b"MM\0*"):
+        return _about_tiff(data)
+    return ""
+
+
+def _about_tiff(data: bytes) -> str:
+    """Return a line on the samples of a TIFF; empty if it is damaged."""
+    with suppress(Exception):
+        tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
+        file = io.BytesIO(data)
+        file.seek(tags.next)
+        tags.load(file)
+        bits, kind = tags.get(BITS, (1,)), {2: "signed", 3: "float"}.get(tags.get(KIND, (1,))[0], "unsigned")
+        shape = f"{len(bits)} channel{'s'[: len(bits) > 1]} of {max(bits)} bits ({kind})"
+        return f"a TIFF with {shape}, damaged or of a kind that is not read; save it with 8 or 16 bits"
+    return ""
 
 
 @cache

@@ -33,8 +33,8 @@ def to_8_bits(image: Image.Image, raw: str) -> tuple[Image.Image, list[Remark]]:
     """
     if image.mode not in WIDE or (image.mode == "I" and image.format != "TIFF"):
         top = 4095 if raw == "I;12" else 65535
-        values = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((values * 255 + top // 2) // top).astype(np.uint8)), [Remark.HIGH_BITS]
+        levels = ((np.arange(65536) * 255 + top // 2) // top).clip(0, 255).astype(np.uint8)
+        return Image.fromarray(levels[np.asarray(image).clip(0, 65535)]), [Remark.HIGH_BITS]
     values = np.asarray(image)
     if raw == UNSIGNED:
         values = values.view(np.uint32)
@@ -44,14 +44,16 @@ def to_8_bits(image: Image.Image, raw: str) -> tuple[Image.Image, list[Remark]]:
 def _by_values(values: np.ndarray) -> tuple[Image.Image, list[Remark]]:
     """Scale numbers without a known range [H,W] to 8 bits."""
     is_float, remarks = values.dtype.kind == "f", []
-    values = values.astype(np.float64)
-    if is_float and not np.isfinite(values).all():
+    values = values.astype(np.float64)  # and no further copies: an image may have 150 million pixels
+    usable = np.isfinite(values)
+    if not usable.all():
         remarks.append(Remark.NOT_FINITE)
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
+    low = float(values.min(initial=np.inf, where=usable))
+    high = float(values.max(initial=-np.inf, where=usable))
     known = [(top, remark) for top, remark in RANGES[0 if is_float else 1 :] if low >= 0 and high <= top]
     top, remark = known[0] if known else (high, Remark.OWN_RANGE)
     start = 0.0 if known else low
-    scaled = (values - start) * (255 / max(top - start, np.finfo(np.float64).tiny))
-    scaled = np.nan_to_num(scaled, nan=0, posinf=0, neginf=0)
-    return Image.fromarray(np.rint(scaled).clip(0, 255).astype(np.uint8)), [*remarks, remark]
+    values -= start
+    values *= 255 / (top - start or 1)
+    values[~usable] = 0
+    return Image.fromarray(np.rint(values, out=values).clip(0, 255).astype(np.uint8)), [*remarks, remark]

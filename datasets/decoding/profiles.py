@@ -1,7 +1,7 @@
 """ICC profiles: convert an image to sRGB."""
 
 import io
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -28,6 +28,17 @@ def to_srgb(image: Image.Image, profile: bytes) -> Image.Image | None:
         if transform is None:
             return None
     raise BadProfile(transform)
+
+
+def lab_to_srgb(image: Image.Image) -> Image.Image:
+    """Convert an image of mode LAB to sRGB, as mode RGB."""
+    return _of_lab().apply(image)
+
+
+@cache
+def _of_lab() -> ImageCms.ImageCmsTransform:
+    exact = ImageCms.Flags.NOOPTIMIZE  # the optimized transform errs by up to 30 levels
+    return ImageCms.buildTransform(ImageCms.createProfile("LAB"), SRGB, "LAB", "RGB", flags=exact)
 
 
 @lru_cache(maxsize=NUM_KEPT)

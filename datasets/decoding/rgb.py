@@ -7,7 +7,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageChops
 
 from .levels import is_high, to_8_bits
-from .profiles import BadProfile, to_srgb
+from .profiles import BadProfile, lab_to_srgb, to_srgb
 from .remarks import Remark
 
 GROUND = (255, 255, 255)  # the color behind transparent pixels: white
@@ -21,6 +21,7 @@ UPRIGHT = {  # what each orientation asks for
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+TAGGED = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif", "original_orientation"}  # in Pillow
 PHOTOMETRIC, YCBCR, SUBSAMPLING, MIN_IS_WHITE = 262, 6, 530, 0  # tags and values of TIFF
 
 
@@ -86,7 +87,7 @@ def _color_and_alpha(
         return _cmyk(opened, remarks), None
     if opened.mode == "LAB":
         remarks.append(Remark.LAB)
-        return opened.convert("RGB"), None
+        return lab_to_srgb(opened), None
     return _split(_with_alpha(opened, raw))
 
 
@@ -164,7 +165,7 @@ def _on_ground(
 
 def _turned(image: Image.Image, opened: Image.Image, remarks: list[Remark]) -> Image.Image:
     """Turn an image upright."""
-    if not opened.info:
+    if TAGGED.isdisjoint(opened.info):
         return image
     try:
         method = UPRIGHT.get(opened.getexif().get(ORIENTATION, 1))

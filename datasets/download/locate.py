@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ... import InputError
+from ...user_text import read_text, user_path
 from ..about import About, Archive, Hub
 from ..files.lock import locked
 from ..storage.cache import disk_errors
@@ -115,11 +116,11 @@ def user_folder() -> Path | None:
     given = os.environ.get("TRANSFERBENCH_DATA")
     if not given:
         return None
-    if not Path(given).expanduser().is_dir():
+    if not Path(user_path(given)).is_dir():
         raise InputError(
             f"data.root (TRANSFERBENCH_DATA)={given}: no such folder; expected a folder with data sets"
         )
-    return Path(given).expanduser()
+    return Path(user_path(given))
 
 
 def _places(name: str) -> list[Path]:
@@ -155,7 +156,7 @@ def _from_mirror(name: str, archives: Sequence[Archive], base: str, into: Path) 
     sums.unlink(missing_ok=True)
     try:
         download(f"{base}/SHA256SUMS", sums)
-        own = dict(line.split()[::-1] for line in sums.read_text().splitlines() if line.strip())
+        own = dict(line.split()[::-1] for line in read_text(sums).splitlines() if line.strip())
     except DownloadError:
         own = {}
     for archive, file in zip(archives, files, strict=True):

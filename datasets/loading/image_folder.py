@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ... import InputError
+from ...user_text import one_form, path_name
 from ..base import Dataset, Part, derive_seed
 from ..decoding.formats import is_image
 from ..files.folder_names import is_folder, is_seen, listing, part_of
@@ -53,7 +54,7 @@ def load(path: Path, as_source: bool = False) -> Dataset:
     """
     tars = tar_shards.find_tars(path)
     root = path if path.is_dir() else path.parent
-    name = (tars[0] if tar_shards.is_single_tar(root, tars) else path.resolve()).stem
+    name = path_name(str(path))
     said: list[str] = []
 
     def fill(writer: Writer) -> tuple[tuple[str, ...], dict[str, PartRows]]:
@@ -287,7 +288,7 @@ def _classes(
     Raises:
         InputError: if a class has no training images.
     """
-    found = list(zip(layout.parts, layout.classes, strict=True))
+    found = list(zip(layout.parts, map(one_form, layout.classes), strict=True))
     classes = sorted({c for part, c in found if part == "train"})
     number = {c: i for i, c in enumerate(classes)}
     for part, c in sorted(found):

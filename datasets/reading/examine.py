@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
 from ... import InputError
+from ..decoding.formats import is_of_suffix
 from ..decoding.remarks import Remark
 from ..decoding.rgb import has_more_frames, upright_rgb
 from ..pixels import Images
@@ -21,7 +22,10 @@ from ..storage.table import IndexedImages
 CHUNK = 512  # images decoded between two steps of the progress bar
 SIDE = 32  # pixels per side of images that are not files
 THUMBNAIL = (16, 16)  # pixels; images with equal thumbnails are alike
-DARK, LIGHT = 16, 239  # almost black: all levels below DARK; almost white: all above LIGHT
+DARK, LIGHT = (
+    17,
+    238,
+)  # almost black: all levels below DARK; almost white: all above LIGHT; 12 of 16 bits end at 16
 NEARLY_ALL = 0.99  # of the pixels of an image
 ONE_COLOR = "of a single color"  # such images show nothing, like the next three
 BLACK, WHITE = "that are almost black", "that are almost white"
@@ -113,6 +117,7 @@ def _seen(images: Images, i: int) -> Seen:
         with images.opened(i) as opened:
             image, of_decoding = upright_rgb(opened)
             remarks += [*of_decoding, *([Remark.FRAMES] if has_more_frames(opened) else [])]
+            remarks += [] if is_of_suffix(opened.format, images.path(i)) else [Remark.OTHER_FORMAT]
     else:
         image = Image.fromarray(images.decode(i, SIDE)[0])
     remarks += _emptiness(image, Remark.HIGH_BITS in remarks)
@@ -122,7 +127,7 @@ def _seen(images: Images, i: int) -> Seen:
 
 def _emptiness(image: Image.Image, is_deep: bool) -> list[str]:
     """Return remarks on an RGB image that shows nothing, or little beside black or white."""
-    bounds = image.getextrema()
+    bounds = cast("tuple[tuple[int, int], ...]", image.getextrema())
     lowest, highest = min(low for low, _ in bounds), max(high for _, high in bounds)
     if highest < DARK:
         return [DEEP_BLACK if is_deep and highest else BLACK]

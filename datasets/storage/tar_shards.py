@@ -5,6 +5,7 @@ the `.json` file, of the same name. In ImageNet's own archives it is the tar's n
 name begins.
 """
 
+import codecs
 import json
 import os
 import re
@@ -21,6 +22,7 @@ from rich.console import Console
 from rich.progress import track
 
 from ... import InputError
+from ...user_text import one_form, read_text
 from ..decoding.formats import SUFFIXES, is_image
 from ..files.folder_names import PART_NAMES, is_dropping, is_folder, is_seen, listing, part_of
 
@@ -128,7 +130,11 @@ def class_names(root: Path, num_classes: int) -> tuple[str, ...]:
     """
     for file in (root / name for name in CLASS_FILES):
         if file.exists():
-            names = tuple(line.strip() for line in file.read_text().splitlines() if line.strip())
+            try:
+                lines = one_form(read_text(file)).splitlines()
+            except ValueError as error:
+                raise InputError(f"{file}: not UTF-8 ({error}); expected one class name a line") from error
+            names = tuple(line.strip() for line in lines if line.strip())
             if len(names) < num_classes:
                 raise InputError(
                     f"{file}: {len(names)} names; labels in the shards go up to {num_classes - 1}"
@@ -229,7 +235,8 @@ def _label(f: BinaryIO, stem: str, files: list[Member]) -> int | None:
     """Return the label of a sample, or None. Raises InputError if a `.cls` is not a number."""
     beside = {file.path[len(stem) :].lower(): file for file in files} if len(files) > 1 else {}
     if found := beside.get(".cls"):
-        text = _read(f, found.offset, min(found.num_bytes, MOST_METADATA_BYTES)).strip()
+        text = _read(f, found.offset, min(found.num_bytes, MOST_METADATA_BYTES))
+        text = text.removeprefix(codecs.BOM_UTF8).strip()
         if not (text.isdigit() and len(text) < 20 and int(text) < MOST_CLASSES):
             raise _no_label(f, found, text[:40])
         return int(text)

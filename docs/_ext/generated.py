@@ -12,12 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from decoding_samples import SAMPLES, Sample
 from settings_source import Setting, sentence, settings, value_text
 from transferbench.analysis.records import schema as record_schema
 from transferbench.benchmarks.config import compose
 from transferbench.benchmarks.config.schema import DataPlaces, Request, SourceRecipe
 from transferbench.benchmarks.parser import COMMANDS, DATA, Command
 from transferbench.datasets import catalog as datasets
+from transferbench.datasets.decoding.formats import FORMATS
+from transferbench.datasets.decoding.rgb import upright_rgb
+from transferbench.datasets.pixels import open_image
 from transferbench.methods import catalog as methods
 from transferbench.methods.base import Method
 from transferbench.methods.l2tl_policy.settings import PRESETS, Preset
@@ -95,7 +99,11 @@ def presets_text() -> str:
 
 def _preset_text(name: str) -> str:
     path = compose.HERE / "presets" / f"{name}.yaml"
-    lines = [line.removeprefix("# ") for line in path.read_text().splitlines() if line.startswith("# ")]
+    lines = [
+        line.removeprefix("# ")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if line.startswith("# ")
+    ]
     words = _escaped(" ".join(line for line in lines if "@package" not in line))
     overrides = "\n".join(f"{key}={value_text(value)}" for key, value in _flat(read_yaml(path)))
     return f"### Preset `{name}`\n\n{words}\n\n```text\n{overrides}\n```"
@@ -253,6 +261,29 @@ def data_sets_text() -> str:
     return _table(["Name", "Data set", "Classes", "Train", "Holdout", "Test", "Score", "License"], rows)
 
 
+def decoding_text() -> str:
+    """Return what becomes of each kind of image, with the values of one pixel."""
+    rows = [[s.format, s.samples, _escaped(s.tag), *_pixel(s), _escaped(s.outcome)] for s in SAMPLES]
+    return _table(["Format", "Samples", "Tag", "In the file", "RGB", "Rule"], rows)
+
+
+def _pixel(sample: Sample) -> tuple[str, str]:
+    """Return the values of the pixel in the middle of the file, and what is decoded in the same place."""
+    with open_image(sample.encode()) as image:
+        decoded = upright_rgb(image).image
+    row, column = (n // 2 for n in sample.stored.shape[:2])
+    given = ", ".join(f"{value:.4g}" if isinstance(value, float) else str(int(value))
+                      for value in sample.stored[row, column].ravel().tolist())  # fmt: skip
+    return given, ", ".join(map(str, decoded.getpixel((decoded.width // 2, decoded.height // 2))))
+
+
+def image_suffixes_text() -> str:
+    """Return the suffixes of each format; formats whose reader is missing here are listed too."""
+    reader = {"HEIF": "`pip install 'transferbench[heic]'`"}
+    rows = [[f, " ".join(f"`{s}`" for s in own), reader.get(f, "Pillow")] for f, own in FORMATS.items()]
+    return _table(["Format", "Suffixes", "Reader"], rows)
+
+
 def suites_text() -> str:
     """Return the suites with their titles and rows."""
     rows = []
@@ -294,6 +325,8 @@ TEXTS: dict[str, Callable[[], str]] = {
     "commands": commands_text,
     "cluster": cluster_text,
     "data-sets": data_sets_text,
+    "decoding": decoding_text,
+    "image-suffixes": image_suffixes_text,
     "suites": suites_text,
 }
 

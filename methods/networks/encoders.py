@@ -5,12 +5,14 @@ Shape letters: B images, F features. An encoder returns features [B,F], and has 
 """
 
 import inspect
+import json
 import sys
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ... import InputError, nearest
@@ -33,6 +35,7 @@ TAKEN = {  # timm arguments that are not options of the architecture; some read 
     ),
     *("model_name", "scriptable", "exportable", "no_jit"),
 }
+DIGITS_SIDE = 32  # the only image size of `DigitsCNN`, in pixels
 OWN = (*PAIRS_OF_CONVS, *DIGITS_CNNS)
 FAMILY = {"mobilenetv1_025": "mobilenetv1_100"}  # models added to timm, and the model with their data config
 
@@ -163,6 +166,32 @@ def data_config(backbone: str) -> tuple[int, float, MeanStd | None] | None:
     return height, config.crop_pct, MeanStd(names[0]) if names else None
 
 
+def fitting_size(backbone: str, options: Mapping[str, Any], wanted: int) -> int:
+    """Return the image size in pixels that a backbone takes: the wanted one, or else its only one.
+
+    Raises: InputError for an unknown model.
+    """
+    if backbone in OWN:
+        return DIGITS_SIDE if backbone in DIGITS_CNNS else wanted
+    config = _timm_with(backbone).get_pretrained_cfg(FAMILY.get(backbone, backbone))
+    if not config.fixed_input_size or _takes(backbone, json.dumps(options, default=str), wanted):
+        return wanted
+    own = options.get("img_size")
+    return own if isinstance(own, int) else int(config.input_size[-1])
+
+
+@cache
+def _takes(backbone: str, options: str, side: int) -> bool:
+    """Return whether a timm model takes images of a size, from shapes alone; few layers check them."""
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"), torch.no_grad():
+            model = _timm().create_model(backbone, num_classes=0, **json.loads(options)).eval()
+            model(torch.zeros(1, 3, side, side))
+    except Exception:  # a refusal is of no certain kind; whatever else is wrong is said by `build_encoder`
+        return False
+    return True
+
+
 def build_encoder(
     backbone: str, pretrained: bool, checkpoint: str | None, options: Mapping[str, Any]
 ) -> tuple[nn.Module, nn.Linear | None]:
@@ -177,6 +206,8 @@ def build_encoder(
     Raises: InputError for an unknown model, a missing file, or weights that do not fit.
     """
     if backbone in OWN:
+        if options:
+            raise InputError(f"backbone_options.{next(iter(options))}: backbone={backbone} takes no options")
         if pretrained or checkpoint:
             raise InputError(f"backbone={backbone} has no published weights; take a timm model, as resnet18")
         if backbone in PAIRS_OF_CONVS:
@@ -188,13 +219,22 @@ def build_encoder(
     if checkpoint:
         return _from_file(timm, backbone, checkpoint, options)
     if not pretrained:
-        return _made(timm, backbone, num_classes=0, **options), None
+        return _made(timm, backbone, options, num_classes=0), None
+    return _published(timm, backbone, options)
+
+
+def _published(timm: Any, backbone: str, options: Mapping[str, Any]) -> tuple[nn.Module, nn.Linear | None]:
+    """Build an encoder with timm's weights."""
     try:
-        model: Any = _made(timm, backbone, pretrained=True, **options)
+        model: Any = _made(timm, backbone, options, pretrained=True)
     except OSError as error:
         raise InputError(
             f"pretrained=true: no weights of {backbone} in timm's cache and none could be fetched; "
             "fetch them where there is a network, or give checkpoint=PATH"
+        ) from error
+    except RuntimeError as error:  # timm has none
+        raise InputError(
+            f"pretrained=true: no weights for {backbone} ({_first_line(error)}); give checkpoint=PATH"
         ) from error
     head = model.get_classifier()
     if isinstance(head, timm.layers.ClassifierHead):
@@ -211,7 +251,7 @@ def _from_file(
     content = _read(checkpoint)
     config = timm.get_pretrained_cfg(FAMILY.get(backbone, backbone))
     classes = num_classes(content, classifiers(config.classifier))
-    model = _made(timm, backbone, num_classes=classes if classes <= MOST_CLASSES else 0, **options)
+    model = _made(timm, backbone, options, num_classes=classes if classes <= MOST_CLASSES else 0)
     try:
         head, model.notes = fill(model, content, _converter(timm, backbone, model))
     except ValueError as error:
@@ -227,16 +267,31 @@ def _converter(timm: Any, backbone: str, model: nn.Module) -> Callable[[Mapping[
     if convert is None:
         return None
     known = inspect.signature(convert).parameters
-    given = {"model": model} if "model" in known else {}
+    given: dict[str, Any] = {"model": model} if "model" in known else {}
     given |= {"adapt_layer_scale": True} if "adapt_layer_scale" in known else {}  # of DeiT-3
     return partial(convert, **given)
 
 
-def _made(timm: Any, backbone: str, **options: Any) -> Any:
+def _made(timm: Any, backbone: str, options: Mapping[str, Any], **own: Any) -> Any:
+    """Build a timm model with a user's options and our own arguments."""
     try:
-        return timm.create_model(backbone, **options)
-    except (TypeError, AssertionError) as error:
-        raise InputError(f"backbone_options: {backbone} does not take them ({error})") from error
+        return timm.create_model(backbone, **own, **options)
+    except OSError:
+        raise
+    except Exception as error:  # a constructor refuses options in any way
+        if not options:
+            raise
+        refused = next((o for o in options if f"'{o}'" in str(error)), "")
+        named = {refused: options[refused]} if refused else options
+        shown = ", ".join(f"backbone_options.{name}={value}" for name, value in named.items())
+        raise InputError(
+            f"{shown}: {backbone} does not take {'it' if len(named) == 1 else 'them'} ({_first_line(error)})"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    """Return an error's first line, or else its type."""
+    return next(iter(str(error).strip().splitlines()), "")[:200] or type(error).__name__
 
 
 def _read(checkpoint: str) -> Any:

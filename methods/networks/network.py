@@ -29,6 +29,7 @@ class Network(nn.Module):
     """
 
     encoder: Any
+    notes: tuple[str, ...] = ()  # what people should know of the weights that it starts from
     _run: Callable[[Tensor], Tensor]
 
     def __init__(

@@ -156,7 +156,7 @@ def test_a_stand_in_is_named_until_the_user_names_a_source(root):
 def test_pictures_are_of_the_classes_that_weigh_most_and_least(results):
     classes = catalog.load("glyphs").classes
     weights = {name: i / 100 for i, name in enumerate(classes)}
-    path = write_class_images("glyphs", "digits", weights, results)
+    path = write_class_images("glyphs", "digits", weights, results, "glyphs-digits")
     found = json.loads(path.read_text())
     assert path == results / "suites" / "pictures" / "glyphs-digits.json"
     assert set(found["classes"]) == {*classes[-NUM_CLASSES:], *classes[:NUM_CLASSES]}
@@ -169,5 +169,5 @@ def test_pictures_are_of_the_classes_that_weigh_most_and_least(results):
 
 def test_pictures_of_few_classes_show_each_once(results):
     weights = dict.fromkeys(catalog.load("glyphs").classes[:5], 1.0)
-    found = json.loads(write_class_images("glyphs", "digits", weights, results).read_text())
+    found = json.loads(write_class_images("glyphs", "digits", weights, results, "glyphs-digits").read_text())
     assert len(found["classes"]) == 5

@@ -82,7 +82,8 @@ def test_a_tar_equals_its_tree(split, tmp_path, prefix, inside):
     (tar.parent / "meta.json").write_text("{}")
     (tar.parent / ".hidden").mkdir()
     found, plain = image_folder.load(tar.parent if inside else tar), image_folder.load(split)
-    assert (found.name, found.classes, found.fingerprint) == (plain.name, plain.classes, plain.fingerprint)
+    assert found.name == ("box" if inside else "pets")
+    assert (found.classes, found.fingerprint) == (plain.classes, plain.fingerprint)
     for part in plain.parts:
         assert paths(found, part) == paths(plain, part)
         for i in range(len(plain.parts[part].labels)):
@@ -309,6 +310,20 @@ def test_a_corrupt_image_in_a_tar_is_named_with_the_tar(split, tmp_path):
         cache.pixels(found, "holdout", 8)
     assert len(examine(found.parts["holdout"].images, "holdout").errors) == 1
     assert not examine(found.parts["test"].images, "test").errors
+
+
+def test_what_decoding_did_is_printed_once(split, capsys):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for n in range(3):
+        picture(split / "train" / "cat" / f"{n:03}.png", n)
+        with Image.open(split / "train" / "cat" / f"{n:03}.png") as image:
+            image.save(split / "train" / "cat" / f"{n:03}.png", exif=turned)
+    for _ in range(2):
+        cache.pixels(image_folder.load(split), "train", 8)
+        cache.pixels(image_folder.load(split), "test", 8)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["decoding pets train: 3 of 8 images turned upright by their orientation tag (EXIF)"]
 
 
 @pytest.mark.skipif(not PACKS, reason="TRANSFERBENCH_SHARED names no folder with packs/")

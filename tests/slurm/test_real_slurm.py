@@ -13,6 +13,9 @@ from pathlib import Path
 
 import faults
 import pytest
+import timm
+import torch
+import trees
 import yaml
 from processes import in_two
 from storm import figures
@@ -130,6 +133,36 @@ def test_a_run_goes_on_after_its_time_limit(bench, unbroken):
     (line,) = lines.values()
     assert record(results, line) == unbroken(*longer)
     assert restarts(line.job) > 0
+
+
+def test_every_path_may_hold_blanks_and_signs(tmp_path, monkeypatch, capsys):
+    """A comma, brackets, quotes, signs of the shell, and a percent sign, in every path that a run reads."""
+    odd = tmp_path / 'it\'s 100% "mine", [best]=1 $HOME #2 ~x & (y); *'
+    target = trees.tree(odd / "my photos, [a]=1")
+    source = trees.tree(odd / "other 100%", ("p", "q", "r"))
+    weights = odd / "my 'weights' 5%.pth"
+    torch.save(timm.create_model("test_resnet").state_dict(), weights)
+    cluster = odd / "my cluster.yaml"
+    cluster.write_text(CLUSTER)
+    monkeypatch.setenv("TRANSFERBENCH_CACHE", str(odd / "cache 7%"))
+    results = odd / "results 50%, so far"
+    command = ["bench", *LONG, "recipe.steps=4", "backbone=test_resnet", f"target={target}"]
+    command += [f"source={source}", f"results={results}", "on=slurm", f"cluster={cluster}"]
+    for given in (["methods=finetune,scratch"], ["methods=finetune", f"checkpoint={weights}"]):
+        assert main([*command, *given]) == 0
+    lines = submit.latest(results)
+    assert len(lines) == 5  # two pre-trainings, one from the weights
+    try:
+        for line in lines.values():
+            record(results, line, 120)
+    finally:
+        subprocess.run(["scancel", *(line.job for line in lines.values())], check=False)
+    for line in lines.values():
+        logs = sorted((results / "slurm" / line.sweep).glob(f"{line.job}_0_log.*"))
+        assert [path.suffix for path in logs] == [".err", ".out"]
+    assert main(["logs", next(iter(lines)), f"results={results}"]) == 0
+    assert main(["status", f"results={results}"]) == 0
+    assert "5 done" in capsys.readouterr().out
 
 
 def test_what_is_queued_is_not_queued_twice_and_cancel_takes_it_out(bench, capsys):

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from decoding_samples import SAMPLES
 from hostile import damaged, files_below, fuzz, in_time
 from hypothesis import strategies as st
 from packed_trees import KINDS, written
@@ -34,7 +35,10 @@ ENCODINGS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 
 
 def images() -> list[bytes]:
-    """Encode noise in each format, in color, gray, with a palette and with transparency where it can be."""
+    """Encode noise in each format, in color, gray, with a palette and with transparency where it can be.
+
+    The kinds of the reference follow: high bit depths, profiles, orientation tags, several frames.
+    """
     noise = np.random.default_rng(0).integers(0, 256, (12, 10, 4), dtype=np.uint8)
     found = []
     for kind in ENCODINGS:
@@ -45,7 +49,7 @@ def images() -> list[bytes]:
             except OSError:  # not of this format
                 continue
             found.append(file.getvalue())
-    return found
+    return found + [sample.encode() for sample in SAMPLES]
 
 
 def named(error: Exception, *places: Path) -> None:

@@ -1,0 +1,209 @@
+"""Try the networks of a comparison before anything runs: a forward and a backward pass of each."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ... import InputError
+from ...methods import catalog as methods
+from ...methods.networks.encoders import fitting_size
+from ...methods.networks.network import Network
+from ..config.schema import RunConfig
+from ..training.misfit import is_out_of_memory, misfit, reason
+from ..training.pretraining import shared_pretraining
+from ..training.problem import build_problem, device_of
+
+ENOUGH = 2  # images of a batch on a CPU
+MANY = 1000  # images of a batch of which a method that trains the encoder trains some
+LARGER = (32, 64, 96, 128, 224, 299, 512)  # image sizes in pixels that are tried, to name one that works
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A pass of images through a network.
+
+    Attributes:
+        setting: the recipe that sets its batch size: `recipe` or `source_recipe`.
+        batch: images for each process.
+        of_source: whether they are source images.
+        trains: whether it trains the encoder, or needs its features alone, in evaluation mode.
+    """
+
+    setting: str
+    batch: int
+    of_source: bool
+    trains: bool = True
+
+
+def check_networks(configs: Sequence[RunConfig], processes: int = 1) -> list[str]:
+    """Take a step with each different network, image size, batch size and precision of some runs, once.
+
+    A GPU gets the whole batch. A CPU gets at most two images: norms fail with one image and not with two, no
+    layer depends on the number beyond, and the memory of more is not tried there. Random numbers of the
+    process are left as they are.
+
+    Args:
+        configs: the runs.
+        processes: number of processes that share the batches.
+
+    Returns:
+        Notes on the weights that the networks start from, for people.
+
+    Raises:
+        InputError: a network cannot be trained; the setting that helps is named.
+    """
+    notes: dict[str, None] = {}
+    of_network: dict[str, list[RunConfig]] = {}
+    for config in configs:
+        of_network.setdefault(_network(config), []).append(config)
+    for alike in of_network.values():
+        config = alike[0]
+        passes = list(dict.fromkeys(p for c in alike for p in _passes(c, processes)))
+        try:
+            notes.update(dict.fromkeys(_step(config, passes)))
+        except InputError:
+            raise
+        except Exception as error:
+            raise _explained(config, passes, processes, error) from error
+    return list(notes)
+
+
+def _network(config: RunConfig) -> str:
+    """Return a key that is equal for runs with equal networks and image sizes, as far as a step shows."""
+    recipe = config.recipe
+    network = (config.backbone, config.backbone_options, config.pretrained, config.checkpoint, config.bn)
+    given = (*network, recipe.image_size, recipe.precision, recipe.channels_last, config.device)
+    return json.dumps(given, default=str, sort_keys=True)
+
+
+def _passes(config: RunConfig, processes: int) -> list[Pass]:
+    """Return the passes of a run's step, and of the source pre-training that it starts from."""
+    on_cpu = device_of(config.device).type == "cpu"
+
+    method = methods.load(config.method)
+
+    def sized(setting: str, *of_source_and_trains: bool) -> Pass:
+        batch = max(1, getattr(config, setting).batch_size // processes)
+        return Pass(setting, min(batch, ENOUGH) if on_cpu else batch, *of_source_and_trains)
+
+    found = [sized("recipe", False, method.images_per_step(config.settings, MANY)[0] > 0)]
+    if method.needs_source:
+        found.append(sized("recipe", True))
+    if shared_pretraining(config):
+        found.append(sized("source_recipe", True))
+    return found
+
+
+def _step(config: RunConfig, passes: Sequence[Pass]) -> tuple[str, ...]:
+    """Take all passes through the network of a run; return the notes on its weights."""
+    config = replace(config, recipe=replace(config.recipe, compile=False))  # a compiled pass takes minutes
+    device = device_of(config.device)
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if device.type == "cuda" else []):
+        net = build_problem(config).problem.network()
+        for each in passes:
+            _pass(config, net, each)
+    notes = net.notes
+    del net
+    if device.type == "cuda":
+        torch.cuda.empty_cache()  # the workers are other processes
+    return notes
+
+
+def _pass(config: RunConfig, net: Network, each: Pass) -> None:
+    side = config.recipe.image_size
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(each.batch, 3, side, side, generator=generator).to(device_of(config.device))
+    features: Callable[[Tensor], Tensor] = net.source_features if each.of_source else net.features
+    head = net.source_head if each.of_source else net.target_head
+    net.train(each.trains)
+    try:
+        with torch.set_grad_enabled(each.trains):
+            feature_BF = features(x)
+        if feature_BF.ndim != 2:
+            raise ValueError(f"features of shape {list(feature_BF.shape)}, expected [images, features]")
+        if feature_BF.isnan().any():
+            raise ValueError("features that are not numbers")
+        if each.trains:
+            head(feature_BF).float().square().mean().backward()
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise InputError(
+                f"{each.setting}.batch_size={getattr(config, each.setting).batch_size}: out of memory in a "
+                f"forward and backward pass of {config.backbone} at {side} px on {device_of(config.device)}; "
+                "expected fewer images, a smaller recipe.image_size, or recipe.precision=bf16"
+            ) from error
+        raise
+    finally:
+        net.zero_grad()
+
+
+def _explained(config: RunConfig, passes: Sequence[Pass], processes: int, error: Exception) -> InputError:
+    """Return an error that names the first setting whose change helps, which is tried."""
+    for changed, own, message in _changes(config, passes, processes, reason(error)):
+        try:
+            _step(changed, own)
+        except Exception:
+            continue
+        return InputError(message)
+    return misfit(config, error) or InputError(
+        f"backbone={config.backbone}: cannot be trained here ({reason(error)}); expected another backbone"
+    )
+
+
+def _changes(
+    config: RunConfig, passes: Sequence[Pass], processes: int, why: str
+) -> Iterator[tuple[RunConfig, Sequence[Pass], str]]:
+    """Yield settings that may help: the changed run, its passes, and the message if they do."""
+    recipe, backbone = config.recipe, config.backbone
+    if single := [p for p in passes if p.batch == 1]:
+        setting = single[0].setting
+        shown = f"{setting}.batch_size={getattr(config, setting).batch_size}"
+        each = f" for each of {processes} processes" if processes > 1 else ""
+        need = f"{backbone} has norms that need two images or more{each} at {recipe.image_size} px"
+        expected = f"expected {2 * processes} or more, or a backbone without batch norms"
+        yield config, [replace(p, batch=max(p.batch, 2)) for p in passes], f"{shown}: {need}; {expected}"
+    size = f"recipe.image_size={recipe.image_size}: {backbone} cannot be trained with it ({why}); expected"
+    fixed = fitting_size(backbone, config.backbone_options, recipe.image_size)
+    larger = [side for side in LARGER if side > recipe.image_size]
+    also = _with_img_size(config, passes) if fixed != recipe.image_size else ""
+    for side in larger if fixed == recipe.image_size else [fixed]:
+        yield replace(config, recipe=replace(recipe, image_size=side)), passes, f"{size} {side}{also}"
+    for without in _without(config.backbone_options):
+        changed = replace(config, backbone_options=without)
+        out = {k: v for k, v in config.backbone_options.items() if k not in without}
+        shown = ", ".join(f"backbone_options.{name}={value}" for name, value in out.items())
+        yield changed, passes, f"{shown}: {backbone} cannot be trained with it ({why}); expected none"
+    for name, plain in (("precision", "fp32"), ("channels_last", False)):
+        if (own := getattr(recipe, name)) != plain:
+            changed = replace(config, recipe=replace(recipe, **{name: type(own)(plain)}))
+            shown = str(own).lower()
+            yield (
+                changed,
+                passes,
+                (
+                    f"recipe.{name}={shown}: {backbone} cannot be trained with it ({why}); "
+                    f"expected {str(plain).lower()}"
+                ),
+            )
+
+
+def _with_img_size(config: RunConfig, passes: Sequence[Pass]) -> str:
+    """Return the option that builds the network for the image size, if there is one and it helps."""
+    side = config.recipe.image_size
+    if config.backbone_options.get("img_size") == side:
+        return ""
+    try:
+        _step(replace(config, backbone_options={**config.backbone_options, "img_size": side}), passes)
+    except Exception:
+        return ""
+    return f", or backbone_options.img_size={side}"
+
+
+def _without(options: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return options without each of them, and none."""
+    each = [{k: v for k, v in options.items() if k != name} for name in options]
+    return each + ([{}] if len(options) > 1 else [])
