@@ -44,3 +44,12 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:
         return False
+
+
+def is_seen(folder: Path, seen: set[tuple[int, int]]) -> bool:
+    """Return whether a folder is in a set of devices and inodes, and add it: links in circles end."""
+    state = folder.stat()
+    key = (state.st_dev, state.st_ino)
+    found = key in seen
+    seen.add(key)
+    return found

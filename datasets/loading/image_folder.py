@@ -16,11 +16,10 @@ from ... import InputError
 from ...user_text import one_form, path_name
 from ..base import Dataset, Part, derive_seed
 from ..decoding.formats import is_image
-from ..files.folder_names import is_folder, listing, part_of
+from ..files.folder_names import is_folder, is_seen, listing, part_of
 from ..storage import tar_shards
 from ..storage.index import Numbering, PartRows, Writer, fingerprint, open_or_fill, typical_side
 from ..storage.table import IndexedImages, Row, Table
-from ..storage.tar_shards import MOST_FOLDERS
 from .draw import check_counts, draw_split
 from .layout import Layout, find_layout, strange_folders
 from .left_out import LeftOut, by_suffix, lines
@@ -29,6 +28,7 @@ SPLIT_SEED = 0  # for the split of a `class/image` tree
 TARGET_SHARES = {"train": 0.6, "holdout": 0.2, "test": 0.2}
 SOURCE_SHARES = {"train": 0.95, "holdout": 0.05}
 LAYOUT = 1  # another number rebuilds stored indexes: the rules of layouts have changed
+MOST_FOLDERS = 8  # maximum depth
 SAID = "left_out.json"  # in the folder of an index
 KEPT_FROM = 200_000  # trees with at least this many images are indexed; smaller ones are scanned each time
 
@@ -196,22 +196,25 @@ def _size(entry: os.DirEntry[str], file: Path) -> int:
 def _tree_key(path: Path) -> str:
     """Hash the names and modification times of the folders of a tree, down to its class folders."""
     digest = hashlib.sha256()
-    for entry in sorted(_upper_folders(path), key=lambda e: e.path):
+    for entry in sorted(_upper_folders(path, set()), key=lambda e: e.path):
         digest.update(f"{entry.path!r} {entry.stat().st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 
-def _upper_folders(place: Path, depth: int = 0) -> list[os.DirEntry[str]]:
+def _upper_folders(place: Path, seen: set[tuple[int, int]]) -> list[os.DirEntry[str]]:
     """Return the folders down to those of classes, which are the first that have images in them.
 
-    Part folders are always searched, because one part may have images without class folders.
+    Part folders are always searched, because one part may have images without class folders. No folder is
+    searched twice.
     """
+    if is_seen(place, seen):
+        return []
     inner = [entry for entry in listing(place) if is_folder(entry)]
-    of_classes = depth > MOST_FOLDERS or any(
+    of_classes = any(
         not is_folder(e) and is_image(e.name) for folder in inner for e in listing(place / folder.name)
     )
     below = [e for e in inner if part_of(e.name) or not of_classes]
-    return [*inner, *(e for folder in below for e in _upper_folders(place / folder.name, depth + 1))]
+    return [*inner, *(e for folder in below for e in _upper_folders(place / folder.name, seen))]
 
 
 def _arrange(

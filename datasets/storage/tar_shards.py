@@ -24,12 +24,11 @@ from rich.progress import track
 from ... import InputError
 from ...user_text import one_form, read_text
 from ..decoding.formats import SUFFIXES, is_image
-from ..files.folder_names import PART_NAMES, is_dropping, is_folder, listing, part_of
+from ..files.folder_names import PART_NAMES, is_dropping, is_folder, is_seen, listing, part_of
 
 BESIDE = (".cls", ".json", ".txt")  # label and caption of a sample
 CLASS_FILES = ("classnames.txt", "classes.txt")
 ARCHIVE = re.compile(r"\.(tar(\.(gz|bz2|xz|zst|lz4|lzma|Z))?|tgz|tbz2?|txz|zip)$")
-MOST_FOLDERS = 8  # maximum depth that is searched for images
 MOST_CLASSES = 1_000_000  # each class gets a name
 MOST_METADATA_BYTES = 1 << 20  # of a label file or an extended header, read into memory
 NUM_THREADS = 16  # they mostly wait for disks or the network
@@ -76,7 +75,8 @@ def find_tars(path: Path) -> list[Path]:
         folders = _folders(path)
         parts = [folder for folder in folders if part_of(folder.name)]
         others = [folder for folder in folders if not part_of(folder.name)]
-        if any(_holds_images(f) for f in chain(chain.from_iterable(map(_folders, parts)), others)):
+        seen: set[tuple[int, int]] = set()
+        if any(_holds_images(f, seen) for f in chain(chain.from_iterable(map(_folders, parts)), others)):
             return []
         files = [folder / e.name for folder in (path, *parts) for e in listing(folder)]
         archives = sorted(file for file in files if ARCHIVE.search(file.name))
@@ -97,15 +97,17 @@ def _folders(path: Path) -> list[Path]:
     return [path / entry.name for entry in listing(path) if is_folder(entry)]
 
 
-def _holds_images(folder: Path, depth: int = 0) -> bool:
-    """Return whether there is an image in a folder or below; stop at the first."""
+def _holds_images(folder: Path, seen: set[tuple[int, int]]) -> bool:
+    """Return whether there is an image in a folder or below; search no folder twice."""
+    if is_seen(folder, seen):
+        return False
     inner = []
     for entry in listing(folder):
         if is_folder(entry):
-            inner += [folder / entry.name] if depth < MOST_FOLDERS else []
+            inner.append(folder / entry.name)
         elif is_image(entry.name):
             return True
-    return any(_holds_images(each, depth + 1) for each in inner)
+    return any(_holds_images(each, seen) for each in inner)
 
 
 def is_single_tar(root: Path, tars: Sequence[Path]) -> bool:

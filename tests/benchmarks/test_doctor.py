@@ -40,6 +40,10 @@ LAYOUTS: dict[str, tuple[Sequence[str], str]] = {
     "nothing is read": (["cat/0.psd", "dog/0.psd"], NOTHING),
     "one image a class": (["a/0.png", "b/0.png"], NOTHING),
 }
+PACKED = (  # the layouts that are tried as a tar and as shards, too
+    *("a wrapper", "an empty class", "no test", "one class is read"),
+    *("two names of a part", "one image a class"),
+)
 
 
 @pytest.fixture
@@ -61,8 +65,10 @@ def bench(ask, place: Path, *given: str) -> tuple[int, str]:
     return ask("bench", *given, f"results={place.parent / 'results'}", "--dry-run")
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    ("kind", "layout"),
+    [*(("tree", layout) for layout in LAYOUTS), *((kind, layout) for kind in KINDS[1:] for layout in PACKED)],
+)
 def test_doctor_and_bench_agree(tmp_path, ask, kind, layout):
     files, serves = LAYOUTS[layout]
     if (layout, kind) == ("one image a class", "shards"):  # a source of shards keeps it in train

@@ -4,6 +4,8 @@ import gzip
 import io
 import os
 import pickle
+import re
+import shutil
 import struct
 import subprocess
 import tarfile
@@ -18,8 +20,10 @@ import torch
 from decoding_samples import SAMPLES
 from hostile import damaged, files_below, fuzz, in_time
 from hypothesis import strategies as st
+from packed_trees import KINDS, written
 from PIL import Image
 from transferbench import InputError
+from transferbench.datasets.files.folder_names import is_dropping
 from transferbench.datasets.loading import image_folder
 from transferbench.datasets.pixels import Unreadable, open_image, resize_square
 from transferbench.methods.networks.encoders import SmallEncoder
@@ -27,7 +31,7 @@ from transferbench.methods.networks.tensor_files import read_tensors
 from unpacking import unpack
 
 GB = 10**9
-KINDS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
+ENCODINGS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 
 
 def images() -> list[bytes]:
@@ -37,7 +41,7 @@ def images() -> list[bytes]:
     """
     noise = np.random.default_rng(0).integers(0, 256, (12, 10, 4), dtype=np.uint8)
     found = []
-    for kind in KINDS:
+    for kind in ENCODINGS:
         for mode in ("RGB", "L", "P", "RGBA", "1"):
             image, file = Image.fromarray(noise).convert("RGB").convert(mode), io.BytesIO()
             try:
@@ -132,14 +136,70 @@ def test_what_is_no_file_does_not_hang(tmp_path, what):
         image_folder.load(root)
 
 
-def test_circular_links_do_not_hang(tmp_path):
+def test_links_in_circles_end(tmp_path):
     root = tree(tmp_path / "set", images()[0], "5.jpg")
-    for name in ("x", "y"):
+    for name in ("x", "y", "z"):
         (root / "train/a" / name).symlink_to(root / "train", target_is_directory=True)
+        (root / name).symlink_to(root, target_is_directory=True)
+        (root / "docs" / name).parent.mkdir(exist_ok=True)
+        (root / "docs" / name).symlink_to(root / "docs", target_is_directory=True)
+    (root / "self").symlink_to("self")
     with in_time():
-        dataset = image_folder.load(root)
-    assert len(dataset.part("train").images) == 3
-    assert any("link" in line for line in dataset.left_out)
+        found = image_folder.load(root)
+    assert len(found.part("train").labels) == 3
+    assert "links to a folder above them left out" in found.left_out[-1]
+
+
+FOLDERS = (
+    "train",
+    "Val",
+    "valid",
+    "test",
+    "cat",
+    "dog",
+    "pets",
+    "docs",
+    "__MACOSX",
+    ".git",
+    "@eaDir",
+    "a b'",
+)
+FILES = ("0.png", "1.png", "x.psd", "IMG_1", "._0.png", "Thumbs.db", "read.md", "")
+PATHS = st.tuples(st.lists(st.sampled_from(FOLDERS), max_size=3), st.sampled_from(FILES)).map(
+    lambda pair: "/".join([*pair[0], pair[1]])
+)
+LAYOUTS = st.tuples(st.lists(PATHS, min_size=1, max_size=20), st.sampled_from(KINDS))
+
+
+def test_layouts(tally, not_yet, tmp_path):
+    """Any folders with any files: each image is in a part or is said, or one line says what is wrong."""
+    not_yet("layouts", "-")
+    seen: set[bool] = set()
+    place = tmp_path / "set"
+
+    def check(given: tuple[list[str], str]) -> None:
+        files = {f for f in given[0] if f and f != "/"}
+        usual = [f"{part}/{c}/{i}.png" for part in ("train", "test") for c in "ab" for i in range(3)]
+        files |= set(usual) if len(files) % 2 else set()
+        shutil.rmtree(place, ignore_errors=True)
+        try:
+            found = image_folder.load(written(place, sorted(files), given[1]))
+        except InputError as error:
+            named(error)
+            seen.add(False)
+            return
+        seen.add(True)
+        num_images = sum(f.endswith(".png") and not is_dropping(f) for f in files)
+        said = "\n".join(found.left_out)
+        outside = re.search(r"(\d+) images? outside class folders", said)
+        num_outside = int(outside.group(1)) if outside else 0
+        assert sum(len(part.labels) for part in found.parts.values()) + num_outside == num_images
+        for c in found.classes:
+            assert not is_dropping(c)
+
+    tried = fuzz(check, LAYOUTS, tally.times(60, 3000), tally.is_long)
+    assert seen == {True, False}
+    tally.note("layouts", "-", tried)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX alone")
