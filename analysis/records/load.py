@@ -80,10 +80,10 @@ def read_all(results: Path) -> Records:
             found.skipped.append(_skipped(path))
         except (OSError, ValueError, RecursionError, TypeError) as error:
             found.unread.append(Unread(path, f"is no valid file of a skipped row ({error})"))
-    return _told_apart(found)
+    return _distinct(found)
 
 
-def _told_apart(found: Records) -> Records:
+def _distinct(found: Records) -> Records:
     """Return the records with data sets named so that no two share a name."""
     names = shown_names([*(run.record for run in found.runs), *found.skipped])
 
