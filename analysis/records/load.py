@@ -87,7 +87,7 @@ def _distinct(found: Records) -> Records:
     """Return the records with data sets named so that no two share a name."""
     names = shown_names([*(run.record for run in found.runs), *found.skipped])
 
-    def shown(record: Mapping[str, Any]) -> dict[str, str]:
+    def shown(record: Mapping[str, Any]) -> dict[str, Any]:
         return {role: names[key_of(record, role)].name for role in ROLES}
 
     runs = [
