@@ -42,9 +42,21 @@ def configure_output() -> None:
     _open_closed()
     codecs.register_error(HANDLER, _replace)
     if sys.stdout is None or sys.stdout is sys.__stdout__:  # otherwise a test has put its own there
-        sys.stdout = sys.__stdout__ = _prepared(sys.stdout, 1)
+        sys.stdout = _prepared(sys.stdout, 1)
     if sys.stderr is None or sys.stderr is sys.__stderr__:
-        sys.stderr = sys.__stderr__ = _prepared(sys.stderr, 2)
+        sys.stderr = _prepared(sys.stderr, 2)
+
+
+def use_utf8() -> None:
+    """Start this program again in Python's UTF-8 mode where the locale has another encoding.
+
+    The names of files are bytes: the same folder must have the same classes in all locales. What is printed
+    stays in the encoding of the locale.
+    """
+    if sys.getfilesystemencoding() == "utf-8" or not sys.executable:
+        return
+    os.environ.setdefault("PYTHONIOENCODING", getattr(sys.stdout or sys.stderr, "encoding", "ascii"))
+    os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def output_error() -> OSError | None:
@@ -67,9 +79,6 @@ def _open_closed() -> None:
 
 def _prepared(stream: TextIO | None, number: int) -> TextIO:
     """Return a stream that replaces what it cannot encode, and remembers failed writes."""
-    if isinstance(_raw_of(stream), _Raw):
-        assert stream is not None
-        return stream
     raw = _Raw(number, ends_with_reader=number == 1)
     if stream is None:
         return io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", HANDLER)
@@ -77,7 +86,7 @@ def _prepared(stream: TextIO | None, number: int) -> TextIO:
     stream.flush()
     errors = HANDLER if stream.errors in PLAIN else stream.errors
     return io.TextIOWrapper(
-        raw if stream.write_through else io.BufferedWriter(raw),  # type: ignore[arg-type]
+        raw if stream.write_through else io.BufferedWriter(raw),
         stream.encoding,
         errors,
         line_buffering=stream.line_buffering,

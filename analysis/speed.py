@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import InputError
+from ..terminal import configure_output
 from .tables.formats import to_markdown
 from .tables.table import Cell, Table
 
@@ -120,6 +121,7 @@ def growth_figure(report: dict[str, Any]) -> "Figure":
 
 def main(argv: Sequence[str]) -> None:
     """Print the table of a file, and draw its curves where a second path is given."""
+    configure_output()
     report = read(Path(argv[0]))
     print(markdown(report))
     for picture in argv[1:]:

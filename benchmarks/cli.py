@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .. import InputError, RunFailed, printable
 from ..home import provide_home
-from ..terminal import configure_output, output_error
+from ..terminal import configure_output, output_error, use_utf8
 from ..user_text import user_path
 from .parser import build_parser
 
@@ -35,6 +35,8 @@ EXAMPLE = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
+    if argv is None:
+        use_utf8()
     configure_output()
     os.environ["PYTHONSAFEPATH"] = "1"  # no further process imports a select.py of the working folder
     try:
@@ -49,6 +51,7 @@ def _answer(words: list[str]) -> int:
     words[1:] = sorted(words[1:], key=lambda word: not word.startswith("-"))  # options may be anywhere
     arguments = build_parser().parse_args(words)
     try:
+        Path.cwd()  # fails without a working folder: libraries would end the process
         provide_home()
         return COMMANDS[arguments.command](arguments)
     except InputError as error:

@@ -89,6 +89,7 @@ class Split:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     scored: tuple[int, ...] = ()  # the scored labels; (): all
     truth: tuple[float, ...] = ()  # of a planted source: the right weight of each class; only for an oracle
+    images: str = ""  # fingerprint of the data set
 
     def __len__(self) -> int:
         return len(self.index)

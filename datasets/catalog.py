@@ -30,7 +30,9 @@ HAS_ABOUT = re.compile(r"^ABOUT\b", re.MULTILINE)  # found without an import
 def names() -> tuple[str, ...]:
     """Return the names of the known data sets."""
     files = Path(__file__).parent.glob("*.py")
-    return tuple(sorted(f.stem.replace("_", "-") for f in files if HAS_ABOUT.search(f.read_text())))
+    return tuple(
+        sorted(f.stem.replace("_", "-") for f in files if HAS_ABOUT.search(f.read_text(encoding="utf-8")))
+    )
 
 
 @lru_cache(maxsize=8)

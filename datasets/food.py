@@ -29,7 +29,10 @@ ABOUT = About(
 
 def read(root: Path) -> Listing:
     """Read the lists of `dish/number` for each dish. The training images are noisy by design."""
-    lists = {name: json.loads((root / f"meta/{name}.json").read_text()) for name in ("train", "test")}
+    lists = {
+        name: json.loads((root / f"meta/{name}.json").read_text(encoding="utf-8"))
+        for name in ("train", "test")
+    }
     dishes = sorted(lists["train"])
     rows = {
         name: [Row(f"images/{image}.jpg", label) for label, dish in enumerate(dishes) for image in of[dish]]

@@ -86,6 +86,7 @@ class Method(ABC, Generic[ConfigT]):
     )
     # Whether the run can be split across processes: every loss is a mean over a batch, and `update` is used
     data_parallel: ClassVar[bool] = False
+    closed_form: ClassVar[bool] = False  # whether its one step reads every image once, without training
     kind: ClassVar[str] = "baseline"  # or initialization, regularizer, source selection, meta
 
     net: Network  # the network that is evaluated
@@ -132,6 +133,10 @@ class Method(ABC, Generic[ConfigT]):
     def class_weights(self) -> Tensor | None:
         """Return the weight of each source class [C_S]; None if the method has none."""
         return None
+
+    def reused_seconds(self) -> float:
+        """Return the seconds of work that it found in a cache; its cost includes them."""
+        return 0.0
 
     def controls(self) -> dict[str, Tensor]:
         """Return the tensors that a second stage replays."""

@@ -11,7 +11,7 @@ classifier already meets the batch's own keys in it; (2) encoder, projector and 
 Shape letters: B images, T target classes, K keys a class, F features, D dimensions of a key, W = F + 1.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf, log
 from typing import Any
 
@@ -28,7 +28,8 @@ from .networks.network import Network
 class Config:
     """Settings of Bi-Tuning."""
 
-    weight: float = 1.0  # weight of both contrastive losses
+    # Weight of both contrastive losses
+    weight: float = field(default=1.0, metadata={"tuned": (0.05, 5.0)})
     num_keys: int = 40  # K, stored keys of each class; the library stores fewer for small data sets
     temperature: float = 0.07  # temperature of the contrastive softmax
     momentum: float = 0.999  # momentum of the key network's moving average, 0 to 1

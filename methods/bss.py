@@ -11,7 +11,7 @@ encoder and head share one learning rate.
 Shape letters: B images, F features.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 
 import torch
@@ -26,7 +26,8 @@ class Config:
     """Settings of BSS."""
 
     k: int = 1  # number of singular values in the penalty
-    eta: float = 1e-3  # weight of the penalty
+    # Weight of the penalty
+    eta: float = field(default=1e-3, metadata={"tuned": (1e-5, 0.1)})
 
     def resolved(self) -> "Config":
         """Check the ranges. Raises: InputError."""

@@ -16,7 +16,7 @@ IS_ONE = re.compile(r"^class \w+\(Method\[", re.MULTILINE)  # importing all file
 def names() -> tuple[str, ...]:
     """Return the names of all methods."""
     files = Path(__file__).parent.glob("*.py")
-    return tuple(sorted(f.stem for f in files if IS_ONE.search(f.read_text())))
+    return tuple(sorted(f.stem for f in files if IS_ONE.search(f.read_text(encoding="utf-8"))))
 
 
 def load(name: str) -> type[Method[Any]]:

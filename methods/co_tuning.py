@@ -11,7 +11,7 @@ regressions by our own L-BFGS, for two classes too; (3) the temperature of the s
 Shape letters: N images, B images of a batch, F features, S source classes, T target classes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum, auto
 from math import inf
 
@@ -36,7 +36,8 @@ class Relation(StrEnum):
 class Config:
     """Settings of Co-Tuning."""
 
-    weight: float = 2.3  # weight of the source head's loss
+    # Weight of the source head's loss
+    weight: float = field(default=2.3, metadata={"tuned": (0.1, 10.0)})
     relation: Relation = Relation.reverse  # way to learn the relationship of classes
     source_scale: float = 1.0  # factor of the source logits, calibration; torchvision's ResNet-50: 0.884
 

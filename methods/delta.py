@@ -15,7 +15,7 @@ Shape letters: B images, F features, C channels of a layer, Z channels of all la
 """
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import ceil, inf
 
 import torch
@@ -37,7 +37,8 @@ NO_MAPS = "it needs maps of convolutions by stage, and the backbone has none"
 class Config:
     """Settings of DELTA."""
 
-    alpha: float = 0.01  # weight of the penalty on feature maps
+    # Weight of the penalty on feature maps
+    alpha: float = field(default=0.01, metadata={"tuned": (1e-4, 1.0)})
     beta: float = 0.01  # weight of the L2 penalty on the new head
     attention: bool = True  # weigh channels by how much the target needs them; False: equally
     attention_batches: int = 4  # batches that measure the loss without a filter

@@ -23,7 +23,6 @@ from torch import Tensor, nn
 
 from .base import Method, Metrics, Problem, check_ranges, timed, train_step
 from .linear_probe import new_head
-from .lp_ft import shortened
 from .networks.taps import Taps, unit_vectors
 from .recipe import OptimizerName
 
@@ -56,8 +55,8 @@ class Head2Toe(Method[Config]):
         self.config = config
         recipe = replace(problem.recipe, optimizer=config.optimizer, weight_decay=0.0)
         self.num_selection_steps = round(config.selection_share * recipe.steps)
-        self.selection_recipe = shortened(recipe, self.num_selection_steps)
-        self.recipe = shortened(recipe, recipe.steps - self.num_selection_steps)
+        self.selection_recipe = recipe.shortened(self.num_selection_steps)
+        self.recipe = recipe.shortened(recipe.steps - self.num_selection_steps)
         self.net = problem.network().requires_grad_(False).eval()
         self.target = problem.target.stream(recipe.batch_size, problem.seed)
         x, _ = next(problem.target.batches(2))

@@ -8,7 +8,7 @@ Departs from: nothing; as in the released code's first mode only kernels have a 
 penalty replaces the recipe's weight decay.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf
 
 import torch
@@ -21,7 +21,8 @@ from .base import Method, Metrics, Problem, check_ranges, timed, train_step
 class Config:
     """Settings of L2-SP."""
 
-    alpha: float = 0.1  # weight of the penalty on the encoder's distance from its start
+    # Weight of the penalty on the encoder's distance from its start
+    alpha: float = field(default=0.1, metadata={"tuned": (1e-3, 1.0)})
     beta: float = 0.01  # weight of the L2 penalty on the new head
     kernels_only: bool = True  # penalty on kernels only; False: on biases and norms too
 

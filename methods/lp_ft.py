@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from .base import Method, Metrics, Problem, check_ranges, train_step
-from .recipe import Recipe
 
 
 @dataclass
@@ -43,8 +42,8 @@ class LPFT(Method[Config]):
         self.config, recipe = config, problem.recipe
         self.num_probe_steps = round(config.probe_share * recipe.steps)
         probe = replace(recipe, lr=config.probe_lr or recipe.lr)
-        self.probe_recipe = shortened(probe, self.num_probe_steps)
-        self.recipe = shortened(recipe, recipe.steps - self.num_probe_steps)
+        self.probe_recipe = probe.shortened(self.num_probe_steps)
+        self.recipe = recipe.shortened(recipe.steps - self.num_probe_steps)
         self.net = problem.network()
         self.target = problem.target.stream(recipe.batch_size, problem.seed)
         self.probe_optimizer = recipe.make_optimizer(self.net.target_head)
@@ -77,9 +76,3 @@ class LPFT(Method[Config]):
         """Count the probe's images as judged: the encoder is frozen."""
         num_judged = round(config.probe_share * batch_size)
         return batch_size - num_judged, num_judged
-
-
-def shortened(recipe: Recipe, steps: int) -> Recipe:
-    """Return the recipe with its whole schedule in fewer steps."""
-    milestones = [round(m * steps / recipe.steps) for m in recipe.milestones]
-    return replace(recipe, steps=steps, milestones=milestones)

@@ -10,7 +10,7 @@ small), and as in the library no factor T^2.
 Shape letters: B images, F features, S source classes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 
 import torch
@@ -24,7 +24,8 @@ from .metrics import classification_loss
 class Config:
     """Settings of LwF."""
 
-    weight: float = 4.0  # weight of the distillation loss
+    # Weight of the distillation loss
+    weight: float = field(default=4.0, metadata={"tuned": (0.05, 20.0)})
     temperature: float = 3.0  # temperature of the distillation
 
     def resolved(self) -> "Config":

@@ -1,7 +1,7 @@
 """The recipe: training settings that all methods of a comparison share."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum, auto
 
 import torch
@@ -96,6 +96,11 @@ class Recipe:
         if t < warmup:
             return self.lr * (t + 1) / warmup
         return self.lr * 0.5 * (1 + math.cos(math.pi * (t - warmup) / max(1, self.steps - warmup)))
+
+    def shortened(self, steps: int) -> "Recipe":
+        """Return the recipe with its whole schedule in fewer steps."""
+        milestones = [round(m * steps / self.steps) for m in self.milestones]
+        return replace(self, steps=steps, milestones=milestones)
 
     def make_optimizer(self, net: nn.Module, decay_biases: bool | None = None) -> torch.optim.Optimizer:
         """Build the optimizer of a network's trainable parameters; `decay_biases` overrides the recipe's."""

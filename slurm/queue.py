@@ -1,6 +1,5 @@
 """Query jobs: squeue for those in the queue, sacct for those that have ended."""
 
-import getpass
 import os
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -39,6 +38,8 @@ def run_command(command: Sequence[str]) -> str | None:
             timeout=TIMEOUT_SECONDS,
             check=False,
             env=environment,
+            encoding="utf-8",
+            errors="replace",
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
@@ -47,7 +48,7 @@ def run_command(command: Sequence[str]) -> str | None:
 
 def queued() -> dict[str, Job] | None:
     """Return this user's waiting and running jobs by id; None if squeue fails."""
-    output = run_command(["squeue", "-h", "-r", "-a", "-u", getpass.getuser(), "-o", "%i|%T|%r|%N|%j"])
+    output = run_command(["squeue", "-h", "-r", "-a", "-u", str(os.getuid()), "-o", "%i|%T|%r|%N|%j"])
     if output is None:
         return None
     found = {}

@@ -39,7 +39,7 @@ def snapshot(results: Path, root: Path = ROOT) -> Path | None:
         with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
             tar.extractall(draft / "transferbench", filter="data")
         about = {"commit": commit, "dirty": dirty, "tree": tree}
-        (draft / "transferbench" / "COMMIT").write_text(json.dumps(about))
+        (draft / "transferbench" / "COMMIT").write_text(json.dumps(about), encoding="utf-8")
         draft.rename(place)
     return place
 
@@ -60,4 +60,6 @@ def _tree(root: Path, results: Path) -> str:
 def _git(root: Path, *words: str, check: bool = True, index: Path | None = None) -> str:
     command = ["git", "-C", str(root), *words]
     own = {**os.environ, **({"GIT_INDEX_FILE": str(index)} if index else {})}
-    return subprocess.run(command, capture_output=True, text=True, check=check, env=own).stdout
+    return subprocess.run(
+        command, capture_output=True, text=True, check=check, env=own, encoding="utf-8"
+    ).stdout

@@ -149,7 +149,7 @@ def submit(
 def exclusive(results: Path) -> Iterator[None]:
     """Lock a results folder, for one process at a time to copy code or submit."""
     (results / "slurm").mkdir(parents=True, exist_ok=True)
-    with (results / "slurm" / "lock").open("w") as f:
+    with (results / "slurm" / "lock").open("w", encoding="utf-8") as f:
         fcntl.flock(f, fcntl.LOCK_EX)
         yield
 
@@ -158,7 +158,7 @@ def _append(results: Path, lines: Sequence[Submitted]) -> None:
     """Append jobs to `jobs.jsonl`; after a damaged last line, start a new line."""
     path = results / "slurm" / "jobs.jsonl"
     is_torn = path.exists() and path.read_bytes()[-1:] not in (b"\n", b"")
-    with path.open("a") as f:
+    with path.open("a", encoding="utf-8") as f:
         f.write("\n" * is_torn + "".join(json.dumps(asdict(line)) + "\n" for line in lines))
         f.flush()
         os.fsync(f.fileno())
@@ -274,7 +274,7 @@ def _log_files(sweep: Path, is_array: bool) -> dict[str, str]:
 
 def _environment(cluster: Cluster, code: Path | None) -> list[str]:
     """Return the shell lines that set the code's path and the folder for copies of images."""
-    lines = ["export PYTHONSAFEPATH=1"]
+    lines = ["export PYTHONSAFEPATH=1 PYTHONUTF8=1"]
     if code:
         lines.append(f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}")
     if cluster.scratch:

@@ -128,12 +128,10 @@ def _run_single(overrides: Sequence[str]) -> int:
         )
     console = Console(highlight=False, soft_wrap=True, quiet=not distributed.is_first())
     _check_data(request, console)
-    if distributed.is_first():
-        print_left_out([request], console)
+    print_left_out([request], console)
     config = run_config(request, method, settings_of(method, overrides), request.seed)
     results = Path(request.results)
     distributed.on_first(open_results, results, data_sets_of([config]))
-    console = Console(highlight=False, soft_wrap=True)
     check_networks_of([config], results, console, distributed.size())
     prepare_data([config])
     for _, reason in why_incompatible([config], results, distributed.size()).values():
@@ -181,16 +179,17 @@ def check_place(on: str, cluster: str | None, device: str) -> str:
 def _check_data(request: Request, console: Console, fetch: bool = True) -> None:
     """Check that target and source are here, or download them; say which is used of two with one name."""
     locate.set_places(request.data.root, request.data.mirror)
-    names = _names_of(request)
-    say_namesakes(zip(("target", "source"), names, strict=False), console)
-    datasets.require(names, fetch)
+    given = _names_of(request)
+    say_namesakes(given.items(), console)
+    datasets.require(list(given.values()), fetch)
 
 
-def _names_of(request: Request | RunConfig) -> list[str]:
-    """Return the names of the target and, if there is one, of the source."""
+def _names_of(request: Request | RunConfig) -> dict[str, str]:
+    """Return the names of the target and, if there is one, of the source, by role."""
     about = datasets.about(request.target)
     source = request.source or (about.source if about else None)
-    return [name for name in (request.target, source) if name not in (None, "none")]
+    given = {"target": request.target, "source": source}
+    return {role: name for role, name in given.items() if name and name != "none"}
 
 
 def say_namesakes(given: Iterable[tuple[str, str]], console: Console) -> None:
@@ -202,7 +201,7 @@ def say_namesakes(given: Iterable[tuple[str, str]], console: Console) -> None:
 
 def print_left_out(of: Sequence[Request | RunConfig], console: Console) -> None:
     """Print which files of targets and sources are not read, each once."""
-    wanted = dict.fromkeys((name, name != each.target) for each in of for name in _names_of(each))
+    wanted = dict.fromkeys((name, name != each.target) for each in of for name in _names_of(each).values())
     found = [line for name, as_source in wanted for line in datasets.load(name, as_source).left_out]
     for line in dict.fromkeys(found):
         console.print(line, markup=False)

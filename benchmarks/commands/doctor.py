@@ -1,5 +1,6 @@
 """`data doctor`: check a data set, and find near-identical images in its parts and in a source."""
 
+import shlex
 from itertools import combinations
 
 import numpy as np
@@ -40,7 +41,7 @@ def doctor(name: str, source: str | None = None, *, draw: str | None = None) -> 
     print(f"{found.name}: {_number(len(found.classes), 'class')}, {sizes}, fingerprint {found.fingerprint}")
     for note in (*found.notes, *found.left_out):
         print(f"  note: {note}")
-    _print_classes(found)
+    _print_classes(name, found)
     wrong = [f"only one class, '{found.classes[0]}'"] if len(found.classes) < 2 else []
     for part in parts:
         examined = examine(found.parts[part].images, part)
@@ -55,16 +56,32 @@ def doctor(name: str, source: str | None = None, *, draw: str | None = None) -> 
     if not wrong:
         only = f"only as a source; as a target: {why_not}"
         print(f"  usable {only if why_not else 'as a target and as a source'}")
+        if why_not:
+            _print_draw(name, ",".join(part for part in PARTS[1:] if part not in parts), why_not)
     if source:
-        other = catalog.load(source, as_source=True)
-        for line in other.left_out:
-            print(f"  note: {line}")
-        rows = near_duplicates.overlapping_rows(other, found)
-        print(
-            f"{other.name}: {len(rows)} of {len(other.part('train').labels)} train images are near-identical"
-        )
-        print(f"  with images of {found.name}{'; drop_overlap=true leaves them out' if len(rows) else ''}")
+        _print_overlap(source, found)
     return 1 if wrong else 0
+
+
+def _print_overlap(source: str, found: Dataset) -> None:
+    """Print how many training images of a source the data set has, too."""
+    other = catalog.load(source, as_source=True)
+    for line in other.left_out:
+        print(f"  note: {line}")
+    rows = near_duplicates.overlapping_rows(other, found)
+    print(f"{other.name}: {len(rows)} of {len(other.part('train').labels)} train images are near-identical")
+    print(f"  with images of {found.name}{'; drop_overlap=true leaves them out' if len(rows) else ''}")
+
+
+def _print_draw(name: str, missing: str, why_not: str) -> None:
+    """Print the command that draws the missing parts, or else why they cannot be drawn, if that is news."""
+    try:
+        catalog.load(name, draw=missing)
+    except InputError as error:
+        if str(error) != why_not:
+            print(f"  {error}")
+    else:
+        print(f"  try: transferbench bench {shlex.quote(f'target={name}')} draw={missing}")
 
 
 def _loaded(name: str, draw: str | None) -> tuple[Dataset, str]:
@@ -92,9 +109,9 @@ def _loaded(name: str, draw: str | None) -> tuple[Dataset, str]:
     return found, ""
 
 
-def _print_classes(found: Dataset) -> None:
+def _print_classes(name: str, found: Dataset) -> None:
     """Print how many images the classes have in each part, and which classes have none."""
-    about = catalog.about(found.name) if found.name in catalog.names() else None
+    about = catalog.about(name)
     if about and about.num_classes != len(found.classes):
         print(f"  note: {_number(len(found.classes), 'class')}; the published set has {about.num_classes}")
     for part, content in found.parts.items():

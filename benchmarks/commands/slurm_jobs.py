@@ -38,7 +38,7 @@ def retry(results: Path, words: Collection[str] = ("failed", "lost")) -> int:
     code = 0
     done: list[list[str]] = []
     for path in sorted(results.glob("slurm/*/sweep.json")):
-        command = json.loads(path.read_text())["command"]
+        command = json.loads(path.read_text(encoding="utf-8"))["command"]
         if command in done:
             continue
         done.append(command)
@@ -80,7 +80,7 @@ def logs(results: Path, name: str) -> int:
         files = sorted((results / "slurm" / line.sweep).glob(f"{line.job}_*_log.*"))
         print(f"{state.name}: {state.word} {state.about}")
         for path in files:
-            text = path.read_text(errors="replace").splitlines()
+            text = path.read_text(errors="replace", encoding="utf-8").splitlines()
             print(f"-- {path}: {len(text)} lines{', the last' if len(text) > TAIL_LINES else ''}")
             sys.stdout.writelines(f"{words}\n" for words in text[-TAIL_LINES:])
         if not files:

@@ -103,7 +103,7 @@ def state_of(folder: Path, job: queue.Job | None = None) -> tuple[str, str]:
 def _last_line(path: Path) -> str:
     """Return the last line of a run's error."""
     try:
-        text = str(json.loads(path.read_text())["error"])
+        text = str(json.loads(path.read_text(encoding="utf-8"))["error"])
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return f"{path} cannot be read"
     return printable((text.strip().splitlines() or [""])[-1])

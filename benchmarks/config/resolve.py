@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ...datasets.loading.draw import parts_of
 from ...methods import catalog as methods
 from ...methods.metrics import check_score
 from ...methods.networks.encoders import data_config, fitting_size
+from ...methods.networks.tensor_files import files_of
 from ...methods.recipe import MeanStd, Recipe
 from .schema import SMALL_SIDE, Request, Role, RunConfig, Score
 
@@ -45,7 +47,7 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
         if data.get("source") == data["drop_overlap"]:
             raise InputError("drop_overlap=true: source and target have the same images; expected two sets")
     if request.checkpoint and Path(request.checkpoint).is_file():
-        data["checkpoint"] = hashlib.sha256(Path(request.checkpoint).read_bytes()).hexdigest()[:16]
+        data["checkpoint"] = _digest_of(Path(request.checkpoint))
     same = (
         *("shots", "backbone", "backbone_options", "pretrained", "checkpoint"),
         *("protocol", "tune", "bn", "on_nan"),
@@ -68,6 +70,29 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
         draw=drawn,
         **{name: getattr(request, name) for name in same},
     )
+
+
+def _digest_of(checkpoint: Path) -> str:
+    """Return the hash of a weights file with all its parts."""
+    try:
+        files = files_of(checkpoint)
+    except (ValueError, OSError):  # the error is named where the file is read
+        files = [checkpoint]
+    stamps = tuple(
+        (path, (stat := path.stat()).st_size, stat.st_mtime_ns) for path in files if path.is_file()
+    )
+    return _hashed(stamps)
+
+
+@cache
+def _hashed(stamps: tuple[tuple[Path, int, int], ...]) -> str:
+    """Return the hash of files, once for each size and time of theirs: every run of a comparison asks."""
+    digest = hashlib.sha256()
+    for path, _, _ in stamps:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()[:16]
 
 
 def preprocessed(

@@ -46,6 +46,9 @@ class Tune(StrEnum):
     off = auto()  # use `recipe.lr` and `recipe.weight_decay`
     # Try every pair of `recipe.lr_grid` and `recipe.weight_decay_grid`; keep the best holdout score
     paper_grid = auto()
+    # Try nine learning rates on a log scale, with the method's own strengths, for a ninth of the steps, and
+    # the best three for a third of the steps; keep the best holdout score. Costs as much as two runs
+    auto = "auto"
 
 
 class Norms(StrEnum):
@@ -124,7 +127,8 @@ class Request:
     # Keyword arguments for the backbone's constructor in timm, as `backbone_options.drop_path_rate=0.1`
     backbone_options: dict[str, Any] = field(default_factory=dict)
     pretrained: bool = False  # start from timm's published weights of the backbone
-    # File with a state dict of the backbone to start from (.pth or .safetensors)
+    # File with weights of the backbone to start from: by torch.save or .safetensors, wrapped or not, with or
+    # without classifier
     checkpoint: str | None = None
     protocol: Protocol = Protocol.holdout  # which target images are trained on
     # Search for the learning rate and weight decay, with the same grid for every method

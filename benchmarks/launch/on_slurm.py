@@ -19,11 +19,13 @@ from rich.console import Console
 from ... import InputError
 from ...analysis.records.schema import read_record
 from ...datasets import distributed
+from ...home import provide_home
 from ...slurm import submit
 from ...slurm.cluster import Cluster
 from ...slurm.cluster import load as load_cluster
 from ...slurm.job import DISK_FULL, RESUME
 from ...slurm.snapshot import snapshot
+from ...terminal import configure_output
 from ..config.schema import RunConfig
 from ..training import interrupt
 from ..training.record import write_json
@@ -127,6 +129,8 @@ def work(config: RunConfig, results: Path, environment: dict[str, str]) -> None:
     import torch
 
     os.environ.update(environment)
+    configure_output()
+    provide_home()
     ordered: list[int] = []
 
     def on_term(number: int, frame: FrameType | None) -> None:

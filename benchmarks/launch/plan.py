@@ -152,6 +152,9 @@ def estimate_seconds(configs: Sequence[RunConfig], threads: int) -> dict[str, fl
 def _num_passes(config: RunConfig) -> int:
     """Return the number of forward passes of single images in a run; a trained image counts as three."""
     method, source = methods.load(config.method), config.source_recipe
+    if method.closed_form:
+        parts = datasets.load(config.target).parts
+        return sum(len(parts[part].labels) for part in ("train", "holdout"))
     trained, judged = method.images_per_step(config.settings, config.recipe.batch_size)
     before = 3 * source.batch_size * source.steps if method.pretrains else 0
     return before + (3 * trained + judged) * config.recipe.steps

@@ -65,4 +65,4 @@ def _peak_bytes(method: Method) -> int:
 
 
 def _resident_bytes() -> int:
-    return 1024 * int(STATUS.read_text().split("VmRSS:")[1].split()[0])
+    return 1024 * int(STATUS.read_text(encoding="utf-8").split("VmRSS:")[1].split()[0])

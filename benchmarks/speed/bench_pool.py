@@ -34,7 +34,7 @@ def _children_seconds() -> float:
 
 def _times(results: Path, pattern: str) -> list[tuple[float, float]]:
     """Return start and end of the runs of some records, in seconds, in order of the start."""
-    records = [json.loads(p.read_text()) for p in results.glob(f"{pattern}/record.json")]
+    records = [json.loads(p.read_text(encoding="utf-8")) for p in results.glob(f"{pattern}/record.json")]
     moments = [[datetime.fromisoformat(r[k]).timestamp() for k in ("started", "ended")] for r in records]
     return sorted((began, ended) for began, ended in moments)
 

@@ -36,12 +36,15 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def records(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Copy its records until there are a hundred, each with another seed."""
     place = tmp_path_factory.mktemp("records")
-    found = [json.loads(p.read_text()) for p in sorted(results.glob("glyphs-digits/*/*/record.json"))]
+    found = [
+        json.loads(p.read_text(encoding="utf-8"))
+        for p in sorted(results.glob("glyphs-digits/*/*/record.json"))
+    ]
     for i in range(NUM_RECORDS):
         record = found[i % len(found)] | {"seed": i, "digest": f"{i:010}"}
         path = place / "glyphs-digits" / record["method"] / f"seed{i}-{i:010}" / "record.json"
         path.parent.mkdir(parents=True)
-        path.write_text(json.dumps(record))
+        path.write_text(json.dumps(record), encoding="utf-8")
     return place
 
 

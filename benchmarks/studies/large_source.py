@@ -71,7 +71,7 @@ def measured(place: Path, num_images: int, num_shards: int) -> dict[str, float]:
         "--open",
         str(place / "index"),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, encoding="utf-8")
     return found | json.loads(done.stdout)
 
 
@@ -139,7 +139,7 @@ def _rows(root: Path, tars: list[Path], num_images: int) -> Iterator[Any]:
 
 def _memory_mb(name: str) -> float:
     """Return a memory size of this process in MB: VmRSS (resident) or VmHWM (peak)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) / 1e3 for line in lines if line.startswith(f"{name}:"))
 
 

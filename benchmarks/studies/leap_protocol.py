@@ -32,6 +32,7 @@ from ...methods.components.tasks import cut, rows_by_class
 from ...methods.components.trajectory import Metric, PathGradient, flat, put, walk
 from ...methods.metrics import classification_loss
 from ...methods.networks.network import Network
+from ...terminal import configure_output
 
 CLASSES, BATCH, HORIZON, RATE = 20, 20, 100, 0.1
 META_BATCH = 2  # tasks per update of the start
@@ -68,6 +69,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--width", type=int, default=32)
     parser.add_argument("--image-size", type=int, default=16)
+    configure_output()
     given = parser.parse_args()
     torch.set_num_threads(1)
     scale = Scale(given.steps, given.width, given.image_size)
@@ -90,7 +92,7 @@ def found(
     """Return accuracy and mean training error on new tasks by learning rate, from the file or by training."""
     key = {"source": split.name, **vars(scale), "kind": kind, "tasks": num_tasks, "seed": seed}
     key |= {"start_rate": start_rate}
-    lines = results.read_text().splitlines() if results.exists() else []
+    lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
     for row in map(json.loads, lines):
         if row.items() >= key.items():
             return row["scores"]
@@ -100,7 +102,7 @@ def found(
     tasks = new_tasks(split, seed)
     scores = {f"{r:g}": mean([learn(net, start_P, task, r, seed) for task in tasks]) for r in RATES}
     seconds = {"start_seconds": trained - begin, "seconds": time.process_time() - trained}
-    with results.open("a") as f:
+    with results.open("a", encoding="utf-8") as f:
         f.write(json.dumps({**key, "scores": scores, **seconds}) + "\n")
     text = ", ".join(f"{rate}: {100 * hit:.1f} % ({100 * err:.1f} %)" for rate, (hit, err) in scores.items())
     print(f"{kind}, {num_tasks} tasks, seed {seed}, start rate {start_rate:g}; task rate {text}", flush=True)

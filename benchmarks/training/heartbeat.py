@@ -123,7 +123,7 @@ class Claim:
         draft = draft_of(self.path)
         try:
             with path_in_errors(self.path, draft):
-                draft.write_text(json.dumps(content))
+                draft.write_text(json.dumps(content), encoding="utf-8")
             yield draft
         finally:
             with contextlib.suppress(OSError):
@@ -133,7 +133,7 @@ class Claim:
 def read(path: Path) -> dict[str, Any] | None:
     """Read a heartbeat; return None if there is none. A field with an invalid value counts as missing."""
     try:
-        state = json.loads(path.read_text())
+        state = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(state, dict):

@@ -54,7 +54,7 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(self.device)
             return "gpu"
         try:
-            CLEAR_REFS.write_text(CLEAR_PEAK)
+            CLEAR_REFS.write_text(CLEAR_PEAK, encoding="utf-8")
         except OSError:  # not Linux, or a sandbox
             return "process since its start"
         return "process"
@@ -62,6 +62,6 @@ class PeakMemory:
     def _read(self) -> int:
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
-        if STATUS.exists() and "VmHWM:" in (status := STATUS.read_text()):
+        if STATUS.exists() and "VmHWM:" in (status := STATUS.read_text(encoding="utf-8")):
             return 1024 * int(status.split("VmHWM:")[1].split()[0])
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

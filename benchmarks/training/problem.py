@@ -180,7 +180,8 @@ def _split(dataset: Dataset, part: str, recipe: Recipe, device: torch.device) ->
     labels = torch.from_numpy(dataset.part(part).labels).to(device)
     name = f"{dataset.name}/{part}"
     index = torch.arange(len(labels))
-    return Split(name, dataset.classes, pixels, labels, index, augment, device, dataset.scored, dataset.truth)
+    about = dataset.scored, dataset.truth, dataset.fingerprint
+    return Split(name, dataset.classes, pixels, labels, index, augment, device, *about)
 
 
 def _network_maker(

@@ -46,7 +46,7 @@ def open_results(results: Path, images: Iterable[str] = ()) -> None:
     marker = results / MARKER
     if marker.exists():
         try:
-            found = json.loads(marker.read_text()).get("format")
+            found = json.loads(marker.read_text(encoding="utf-8")).get("format")
         except (json.JSONDecodeError, AttributeError):
             found = "unreadable"
         if found != FORMAT:
@@ -69,7 +69,7 @@ def open_results(results: Path, images: Iterable[str] = ()) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically: to a draft, which is then renamed."""
     with atomic_write(path) as draft:
-        draft.write_text(json.dumps(content, indent=1, sort_keys=True))
+        draft.write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
 
 
 def write_tensors(path: Path, content: Mapping[str, Any]) -> None:
@@ -127,19 +127,21 @@ def code_fingerprint() -> str:
 def _code() -> tuple[str, bool]:
     """Return the commit and whether the code differs from it, from a snapshot's note or from git."""
     if (ROOT / "COMMIT").exists():
-        noted = json.loads((ROOT / "COMMIT").read_text())
+        noted = json.loads((ROOT / "COMMIT").read_text(encoding="utf-8"))
         return noted["commit"], noted["dirty"]
     git = ["git", "-C", str(ROOT)]
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout
+    commit = subprocess.run(
+        [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False, encoding="utf-8"
+    ).stdout
     changes = subprocess.run(
-        [*git, "status", "--porcelain"], capture_output=True, text=True, check=False
+        [*git, "status", "--porcelain"], capture_output=True, text=True, check=False, encoding="utf-8"
     ).stdout
     return commit.strip() or "unknown", bool(changes.strip())
 
 
 def append_line(path: Path, content: Mapping[str, Any]) -> None:
     """Append one line of JSON and flush it."""
-    with path_in_errors(path), path.open("a") as f:
+    with path_in_errors(path), path.open("a", encoding="utf-8") as f:
         f.write(json.dumps(content) + "\n")
         f.flush()
         os.fsync(f.fileno())

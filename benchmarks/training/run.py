@@ -29,7 +29,7 @@ from .misfit import explained
 from .nan_guard import NanGuard
 from .pretraining import SourceModel, kept_path, read_kept, shared_pretraining, source_model, specialist
 from .problem import BuiltProblem, build_problem, device_of
-from .tuning import trials, with_best_trial
+from .tuning import trials, tuned
 
 WAIT_SECONDS = 1.0
 
@@ -38,6 +38,11 @@ def requirements(config: RunConfig) -> list[RunConfig]:
     """Return the runs that a run requires and that others may share: pre-training and trials."""
     base = shared_pretraining(config)
     return ([base] if base else []) + trials(config)
+
+
+def num_steps(config: RunConfig) -> int:
+    """Return the number of steps of a run: one for a method in closed form."""
+    return 1 if methods.load(config.method).closed_form else config.recipe.steps
 
 
 def run_one(config: RunConfig, results: Path) -> dict[str, Any]:
@@ -59,7 +64,7 @@ def run_one(config: RunConfig, results: Path) -> dict[str, Any]:
     folder = config.folder(results)
     while (done := distributed.on_first(record.read, folder)) is None:
         folder.mkdir(parents=True, exist_ok=True)
-        claim = Claim(folder, config.recipe.steps)
+        claim = Claim(folder, num_steps(config))
         if not distributed.on_first(claim.take):
             if distributed.any_rank(interrupt.requested()):
                 raise interrupt.Interrupted(f"{folder}: another process works on it")
@@ -118,17 +123,17 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
     """Do a run from its start or last checkpoint to its record."""
     started = record.now()
     shared = _shared_source_model(config, results)
-    chosen, choice = _tuned(config, results)
+    chosen, choice = tuned(config, lambda trial: run_one(trial, results))
     controls = _first_stage(chosen, results)
     device = device_of(config.device)
     clock, memory = Clock(device), PeakMemory(device)
     rests_on = [shared.reference] if shared else []
     pretrain = OwnPretraining(config, results, clock, memory, rests_on)
     built = build_problem(chosen, shared, pretrain, controls)
-    method = methods.load(config.method)(built.problem, config.settings)
+    method = methods.load(config.method)(built.problem, chosen.settings)
     training = _training(config, built, method, clock, memory, rests_on, folder)
     recipe = chosen.recipe
-    training.run(recipe.steps, recipe.evaluations, recipe.batch_size, claim.beat)
+    training.run(num_steps(config), recipe.evaluations, recipe.batch_size, claim.beat)
     if not distributed.is_first():
         return
     done = _record(config, built, training, started)
@@ -154,14 +159,6 @@ def _source_model(base: RunConfig, results: Path, shared: bool) -> SourceModel:
     done = run_one(base, results)
     folder = base.folder(results)
     return source_model(folder, done, distributed.on_first(read_kept, folder), shared)
-
-
-def _tuned(config: RunConfig, results: Path) -> tuple[RunConfig, dict[str, Any] | None]:
-    """Run or find the trials; return the run with the best learning rate and weight decay, and the choice."""
-    candidates = trials(config)
-    if not candidates:
-        return config, None
-    return with_best_trial(config, candidates, [run_one(trial, results) for trial in candidates])
 
 
 def _first_stage(config: RunConfig, results: Path) -> Mapping[str, Tensor] | None:
@@ -257,7 +254,7 @@ def _record(config: RunConfig, built: BuiltProblem, training: Training, started:
         if weight_S is None
         else dict(zip(source_classes, weight_S.tolist(), strict=True)),
         "seconds": {
-            "prepare": clock.prepare,
+            "prepare": clock.prepare + method.reused_seconds(),
             "step": clock.step,
             "per_step_median": clock.per_step_median,
             "parts": clock.parts,

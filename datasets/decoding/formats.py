@@ -62,6 +62,13 @@ def suffix_of(path: str) -> str:
     return f".{name.rpartition('.')[2]}".lower() if "." in name else ""
 
 
+def is_of_suffix(format_: str | None, path: str) -> bool:
+    """Return whether a format in Pillow's words agrees with the suffix of a path."""
+    names = {"MPO": "JPEG", "DIB": "BMP"}
+    expected = next((f for f, own in FORMATS.items() if suffix_of(path) in own), format_)
+    return names.get(format_ or "", format_) == names.get(expected or "", expected)
+
+
 def why_left_out(suffix: str) -> str:
     """Return why files with a suffix are not read as images, with what to do; empty if nothing is known."""
     suffix = suffix.lower()

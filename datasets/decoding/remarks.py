@@ -21,4 +21,5 @@ class Remark(StrEnum):
     CMYK = "in CMYK: converted to RGB"
     CMYK_PLAIN = "in CMYK without Adobe's marker: read as not inverted"
     LAB = "in Lab: converted to RGB"
+    OTHER_FORMAT = "of another format than their suffix says: read by their content"
     FRAMES = "with several frames or pages: only the first is used"

@@ -171,7 +171,7 @@ class _PartialFile:
     def origin(self, url: str) -> _Origin | None:
         """Return the note's content; None if there is none, or it is for another URL."""
         with suppress(OSError, ValueError, TypeError):
-            origin = _Origin(**json.loads(self.note.read_text()))
+            origin = _Origin(**json.loads(self.note.read_text(encoding="utf-8")))
             return origin if origin.url == url and self.num_bytes else None
         return None
 
@@ -179,7 +179,7 @@ class _PartialFile:
         """Start again; the note is written last, and therefore never describes other bytes."""
         with _disk_errors(self.path):
             self.bytes.write_bytes(b"")
-            self.note.write_text(json.dumps(asdict(origin)))
+            self.note.write_text(json.dumps(asdict(origin)), encoding="utf-8")
 
     def drop(self) -> None:
         self.bytes.unlink(missing_ok=True)

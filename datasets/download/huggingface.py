@@ -50,7 +50,7 @@ def read(root: Path, sizes: Mapping[str, int] = NINE_TO_ONE) -> Listing:
         root: its folder.
         sizes: proportion of `train` and `holdout`, used to draw a holdout if the hub has none.
     """
-    copy = json.loads((root / MARKER).read_text())
+    copy = json.loads((root / MARKER).read_text(encoding="utf-8"))
     parts = {
         part: [Row(f"{part}/{path}", int(path.partition("/")[0])) for path in paths]
         for part, paths in copy["parts"].items()
@@ -85,7 +85,7 @@ def fetch(hub: Hub, draft: Path) -> None:
         shutil.rmtree(store)
         raise DownloadError(f"damaged parquet files ({_one_line(error)})") from error
     copy = {"repo": hub.repo, "revision": revision, "classes": classes, "parts": paths}
-    (draft / MARKER).write_text(json.dumps(copy))
+    (draft / MARKER).write_text(json.dumps(copy), encoding="utf-8")
     shutil.rmtree(store)
 
 

@@ -59,7 +59,9 @@ def _clear(draft: Path) -> None:
 def _fetched_files(draft: Path) -> set[Path]:
     """Return the files downloaded, or begun, in this attempt and earlier ones."""
     note = draft / NOTE
-    return {draft / name for name in note.read_text().splitlines()} if note.exists() else set()
+    return (
+        {draft / name for name in note.read_text(encoding="utf-8").splitlines()} if note.exists() else set()
+    )
 
 
 @contextmanager
@@ -68,7 +70,7 @@ def _resumable_downloads(draft: Path) -> Iterator[None]:
     from torchvision.datasets import utils
 
     def transfer(url: str, filename: str | Path, *_: object) -> None:
-        with (draft / NOTE).open("a") as f:
+        with (draft / NOTE).open("a", encoding="utf-8") as f:
             f.write(f"{Path(filename).relative_to(draft)}\n")
         download(url, Path(filename))
 

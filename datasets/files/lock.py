@@ -27,7 +27,7 @@ def locked(path: Path, message: str = "") -> Iterator[None]:
     lock = path.with_name(f"{path.name}.lock")
     with ExitStack() as stack:
         while True:
-            file = stack.enter_context(lock.open("a"))
+            file = stack.enter_context(lock.open("a", encoding="utf-8"))
             _wait(file, message)
             if _is_current(lock, file):  # otherwise the previous process has removed it
                 break

@@ -35,7 +35,7 @@ def _machine() -> str:
     """Return a short hash of the host, its boot and its process namespace."""
     parts = [socket.gethostname()]
     with suppress(OSError):
-        parts.append((PROC / "sys/kernel/random/boot_id").read_text())
+        parts.append((PROC / "sys/kernel/random/boot_id").read_text(encoding="utf-8"))
         parts.append(str((PROC / "self/ns/pid").readlink()))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
 
@@ -43,7 +43,8 @@ def _machine() -> str:
 def _start(pid: int) -> str | None:
     """Return the start time of a process in ticks since boot; None if it has ended or there is no /proc."""
     try:
-        state, *fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        text = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+        state, *fields = text.rpartition(")")[2].split()
     except OSError:
         return None
     return None if state in "ZX" else fields[18]

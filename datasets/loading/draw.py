@@ -50,14 +50,14 @@ def draw(dataset: Dataset, wanted: Sequence[str]) -> Dataset:
         raise InputError(f"{text}: images of {dataset.name} have several labels; expected one each")
     count = np.bincount(train.labels, minlength=len(dataset.classes))
     check_counts(f"{text}: {dataset.name}/train", dataset.classes, count, 1 + len(wanted), dataset.left_out)
-    shares = {"train": 1 - SHARE * len(wanted), **dict.fromkeys(wanted, SHARE)}
+    of_rest = {part: SHARE / (1 - n * SHARE) for n, part in enumerate(wanted)}
     order = np.array([derive_seed(SEED, _key(train.images, i)) for i in range(len(train.labels))], np.int64)
     parts = {
         part: Part(_subset(train.images, rows), train.labels[rows])
-        for part, rows in draw_split(order, train.labels, shares).items()
+        for part, rows in draw_split(order, train.labels, {"train": 1.0, **of_rest}).items()
     }
     words = " and ".join(f"{len(parts[part].labels):,} {part}" for part in wanted)
-    how = f"{SHARE:.0%} of each class with seed {SEED} ({text})"
+    how = f"{100 * SHARE:.0f} % of each class with seed {SEED} ({text})"
     note = f"{dataset.name}: {words} images are drawn from train, {how}"
     return replace(
         dataset,
@@ -73,7 +73,8 @@ def draw_split(order: np.ndarray, labels: np.ndarray, shares: Mapping[str, float
     Args:
         order: hash of each image [n]; those with the smallest go to the last parts.
         labels: their labels [n].
-        shares: fraction of each part; the first part gets the rest, at least one image per class.
+        shares: fraction that each part gets of what the parts before it have left, at least one image per
+            class; the first part comes last and gets the rest.
 
     Returns:
         The numbers of the images of each part, sorted.

@@ -126,7 +126,7 @@ def _scan_tars(writer: Writer, root: Path, tars: Sequence[Path]) -> _Scan:
         for tar, samples in tar_shards.samples(root, tars, others=True):
             for sample in samples:
                 if not sample.is_image:
-                    left_out.add(sample.folder, sample.path.rpartition("/")[2])
+                    left_out.add(sample.folder, sample.path.rpartition("/")[2], sample.num_bytes < 0)
                     continue
                 numbered.add(sample.numbered)
                 yield Row(sample.path, folders[sample.folder], tar, sample.offset, sample.num_bytes)
@@ -172,7 +172,7 @@ def _images_below(
     if here in above:
         left_out.circular.append(inner[:-1])
         return
-    left_out.add_folder(inner[:-1])
+    left_out.add(inner[:-1])
     for name, entry in sorted((e.name + "/" * is_folder(e), e) for e in listing(place)):
         if name.endswith("/"):
             yield from _images_below(place / entry.name, inner + name, left_out, above | {here})
@@ -283,11 +283,8 @@ def _classes(
     """Return the class names, and the label of each folder; -1 outside class folders.
 
     Raises:
-        InputError: if a class without numeric labels has no training images.
+        InputError: if a class has no training images.
     """
-    if walked.numbered:
-        label_of = [int(c) for c in layout.classes]
-        return tar_shards.class_names(walked.table.root, 1 + max(label_of)), label_of
     found = list(zip(layout.parts, map(one_form, layout.classes), strict=True))
     classes = sorted({c for part, c in found if part == "train"})
     number = {c: i for i, c in enumerate(classes)}
@@ -300,4 +297,7 @@ def _classes(
             ]
             why = f"; all files there are left out: {by_suffix(lost[0])}" if lost else ""
             raise InputError(f"{name}/{part}: class '{c}' has no folder with images in {name}/train{why}")
+    if walked.numbered:
+        label_of = [int(c) for c in layout.classes]
+        return tar_shards.class_names(walked.table.root, 1 + max(label_of)), label_of
     return tuple(classes), [number[c] if part else -1 for part, c in found]

@@ -4,7 +4,10 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
+from ..decoding.formats import why_left_out
+
 SUFFIX = re.compile(r"\.\w{1,10}$")
+NO_SUFFIX, LINK = "without a suffix", "linked inside the tar"
 MOST_SUFFIXES, MOST_CLASSES = 6, 3  # that are named in a line
 
 
@@ -20,14 +23,19 @@ class LeftOut:
         self.count: dict[str, Counter[str]] = defaultdict(Counter)
         self.circular: list[str] = []
 
-    def add_folder(self, folder: str) -> None:
-        """Note a folder, which may be empty."""
-        self.count[folder].update()
+    def add(self, folder: str, name: str = "", is_link: bool = False) -> None:
+        """Count a file of a folder; without a name, note the folder, which may be empty.
 
-    def add(self, folder: str, name: str) -> None:
-        """Count a file of a folder."""
-        found = SUFFIX.search(name)
-        self.count[folder][found.group().lower() if found else ""] += 1
+        Args:
+            folder: path of the folder.
+            name: of the file.
+            is_link: whether it is a link inside a tar, which is not followed.
+        """
+        if name:
+            found = SUFFIX.search(name)
+            self.count[folder][LINK if is_link else found.group().lower() if found else NO_SUFFIX] += 1
+        else:
+            self.count[folder].update()
 
     def total(self) -> Counter[str]:
         """Return the number of files by suffix."""
@@ -40,9 +48,10 @@ def total_of(count: Mapping[str, Counter[str]]) -> Counter[str]:
 
 
 def by_suffix(count: Counter[str]) -> str:
-    """Return the numbers of files by suffix as text, the most frequent first."""
+    """Return the numbers of files by suffix as text, the most frequent first, and what would read them."""
     ordered = sorted(count.items(), key=lambda item: (-item[1], item[0]))
-    words = [f"{n:,} {suffix or 'without a suffix'}" for suffix, n in ordered]
+    reasons = {suffix: why_left_out(suffix) for suffix in count}
+    words = [f"{n:,} {suffix}{f' ({reasons[suffix]})' * bool(reasons[suffix])}" for suffix, n in ordered]
     more = sum(n for _, n in ordered[MOST_SUFFIXES:])
     return ", ".join(words[:MOST_SUFFIXES] + ([f"{more:,} of other kinds"] if more else []))
 
@@ -64,6 +73,7 @@ def lines(name: str, taken: Mapping[str, int], left: Mapping[str, Counter[str]])
             lost = left[worst].total()
             text += f"; most in '{worst}', {lost:,} of {lost + taken[worst]:,}"
         found.append(text)
+        found += [f"{name}: {suffix} {why}" for suffix in sorted(total) if (why := why_left_out(suffix))]
     gone = [c for c in sorted(left) if not taken.get(c)]
     if whole := [_whole(c, left[c]) for c in gone if left[c]]:
         found.append(f"{name}: {_first(whole)}")
@@ -76,9 +86,10 @@ def _whole(folder: str, count: Counter[str]) -> str:
     """Return the words on a class folder of which nothing is read."""
     part, _, of_class = folder.rpartition("/")
     inside = f" in {part}" if part else ""
-    verb = "is" if count.total() == 1 else "are"
-    kinds = ", ".join(sorted(suffix or "no suffix" for suffix in count))
-    return f"class '{of_class}': all {_files(count.total())}{inside} {verb} left out ({kinds})"
+    kinds = ", ".join(sorted(count))
+    if count.total() == 1:
+        return f"class '{of_class}': its only file{inside} is left out ({kinds})"
+    return f"class '{of_class}': all {count.total():,} files{inside} are left out ({kinds})"
 
 
 def _files(count: int) -> str:

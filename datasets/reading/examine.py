@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import track
 
 from ... import InputError
+from ..decoding.formats import is_of_suffix
 from ..decoding.remarks import Remark
 from ..decoding.rgb import has_more_frames, upright_rgb
 from ..pixels import Images
@@ -116,6 +117,7 @@ def _seen(images: Images, i: int) -> Seen:
         with images.opened(i) as opened:
             image, of_decoding = upright_rgb(opened)
             remarks += [*of_decoding, *([Remark.FRAMES] if has_more_frames(opened) else [])]
+            remarks += [] if is_of_suffix(opened.format, images.path(i)) else [Remark.OTHER_FORMAT]
     else:
         image = Image.fromarray(images.decode(i, SIDE)[0])
     remarks += _emptiness(image, Remark.HIGH_BITS in remarks)

@@ -29,7 +29,7 @@ def split_off(name: str, rows: Sequence[Row], sizes: Mapping[str, int]) -> dict[
     """
     committed = FOLDER / f"{name}.txt"
     if committed.exists():
-        lines = committed.read_text().splitlines()
+        lines = committed.read_text(encoding="utf-8").splitlines()
         chosen = {line for line in lines if not line.startswith("#")}
         is_holdout = [key(row) in chosen for row in rows]
     else:

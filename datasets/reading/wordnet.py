@@ -28,5 +28,5 @@ def _lemmas() -> dict[str, str]:
     spec = find_spec("timm")
     for folder in spec.submodule_search_locations or () if spec else ():
         if (file := Path(folder) / LEMMAS).exists():
-            return dict(line.split("\t") for line in file.read_text().splitlines())
+            return dict(line.split("\t") for line in file.read_text(encoding="utf-8").splitlines())
     return {}

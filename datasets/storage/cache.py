@@ -6,6 +6,8 @@ The folder is `$TRANSFERBENCH_CACHE` (default `~/.cache/transferbench`). A part 
 
 import errno
 import os
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,9 +21,11 @@ from rich.progress import track
 from ... import InputError
 from ...home import spare_folder
 from ..base import Dataset
+from ..decoding.remarks import Remark
 from ..files.atomic import atomic_write
 from ..files.lock import locked
 from ..pixels import DemandPixels, Images, MemoryPixels, Pixels
+from .table import IndexedImages
 
 CHUNK = 512  # images decoded between two writes
 
@@ -75,19 +79,22 @@ def _budget_bytes() -> float:
 
 
 def _decode(images: Images, side: int, files: tuple[Path, Path], words: str) -> None:
-    """Write the pixels, then the aspect ratios."""
+    """Write the pixels, then the aspect ratios; print what decoding did to how many images."""
     aspects = []
+    remarks = Counter[Remark]()
     with (
         atomic_write(files[0]) as draft,
         draft.open("wb") as f,
     ):  # a write to a memory map would crash on a full disk
         shape = (len(images), 3, side, side)
         np.lib.format.write_array_header_1_0(f, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        for pixels, aspect in _chunks(images, side, words):
+        for pixels, aspect in _chunks(images, side, words, remarks):
             f.write(pixels.tobytes())
             aspects.append(aspect)
     with atomic_write(files[1]) as draft, draft.open("wb") as f:
         np.save(f, np.concatenate(aspects))
+    for remark, count in remarks.items():
+        print(f"{words}: {count} of {len(images)} images {remark}", file=sys.stderr)
 
 
 @contextmanager
@@ -112,13 +119,19 @@ def disk_errors(what: str) -> Iterator[None]:
         ) from error
 
 
-def _chunks(images: Images, side: int, words: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield pixels uint8 [n,3,S,S] and aspect ratios float32 [n], decoded by threads."""
+def _chunks(
+    images: Images, side: int, words: str, remarks: Counter[Remark]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield pixels uint8 [n,3,S,S] and aspect ratios float32 [n], decoded by threads; count remarks."""
+    said: list[Remark] = []
+    given = {"remarks": said} if isinstance(images, IndexedImages) else {}
     starts = range(0, len(images), CHUNK)
     bar = track(starts, words, console=Console(stderr=True), transient=True, disable=len(starts) < 8)
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         for start in bar:
             rows = range(start, min(start + CHUNK, len(images)))
-            decoded = list(threads.map(lambda i: images.decode(i, side), rows))
+            decoded = list(threads.map(lambda i: images.decode(i, side, **given), rows))
+            remarks.update(said)
+            said.clear()
             pixels = np.stack([image for image, _ in decoded]).transpose(0, 3, 1, 2)
             yield pixels, np.array([aspect for _, aspect in decoded], np.float32)

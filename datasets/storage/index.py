@@ -54,7 +54,7 @@ def write_index(folder: Path, root: Path, parts: Mapping[str, Iterable[Row]], cl
 
 def read_index(folder: Path) -> Index:
     """Open an index; data are loaded on access. Labels are int64 [n], for torch."""
-    about = json.loads((folder / "index.json").read_text())
+    about = json.loads((folder / "index.json").read_text(encoding="utf-8"))
     return _read(folder, Path(about["root"]))
 
 
@@ -143,7 +143,7 @@ class Writer:
             "containers": list(self._containers),
             "parts": list(parts),
         }
-        (self.folder / "index.json").write_text(json.dumps(about))
+        (self.folder / "index.json").write_text(json.dumps(about), encoding="utf-8")
 
 
 def open_or_fill(
@@ -177,7 +177,7 @@ def fingerprint(parts: Mapping[str, Part]) -> str:
     table = _table_of(parts)
     state = contents(table, _kept_contents(table), table.root.name).hex()
     kept = table.folder and table.folder / "fingerprint"
-    if kept and kept.exists() and (found := kept.read_text()).startswith(state):
+    if kept and kept.exists() and (found := kept.read_text(encoding="utf-8")).startswith(state):
         return found.removeprefix(state).strip()
     digest = hashlib.sha256(f"{DECODING} {state}".encode())
     digest.update(table.paths.data)
@@ -191,7 +191,7 @@ def fingerprint(parts: Mapping[str, Part]) -> str:
     result = digest.hexdigest()[:16]
     if kept:
         with cache.disk_errors("a fingerprint"), atomic_write(kept) as draft:
-            draft.write_text(f"{state} {result}")
+            draft.write_text(f"{state} {result}", encoding="utf-8")
     return result
 
 
@@ -256,7 +256,7 @@ def _publish(draft: Path, folder: Path) -> None:
 
 
 def _read(folder: Path, root: Path) -> Index:
-    about = json.loads((folder / "index.json").read_text())
+    about = json.loads((folder / "index.json").read_text(encoding="utf-8"))
     table = _table(folder, root, about["containers"])
     placed = {
         part: (_array(folder / f"{part}.rows.npy"), _array(folder / f"{part}.labels.npy"))

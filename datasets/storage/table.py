@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ... import InputError
+from ..decoding.remarks import Remark
 from ..pixels import Unreadable, open_image, resize_square
 
 IMAGE = np.dtype([("end", "<i8"), ("offset", "<i8"), ("num_bytes", "<i8"), ("container", "<i4")])
@@ -121,10 +122,10 @@ class IndexedImages:
                 "remove it (`transferbench data doctor PATH` lists all such images)"
             ) from error
 
-    def decode(self, i: int, side: int) -> tuple[np.ndarray, float]:
-        """Return image `i` as uint8 [side,side,3] and its aspect ratio."""
+    def decode(self, i: int, side: int, remarks: list[Remark] | None = None) -> tuple[np.ndarray, float]:
+        """Return image `i` as uint8 [side,side,3] and its aspect ratio; add remarks to a list."""
         with self.opened(i) as image:
-            return resize_square(image, side)
+            return resize_square(image, side, remarks)
 
 
 def _text(path: bytes) -> str:

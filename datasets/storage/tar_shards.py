@@ -37,13 +37,14 @@ BLOCK = 512
 ZEROS = bytes(BLOCK)
 WINDOW = 8192  # bytes per read: covers the small files and headers between two images
 FILES = {b"0", b"\0", b"7"}  # types of regular files
-HEADER_ONLY = {b"1", b"2", b"3", b"4", b"5", b"6"}  # links, devices, folders
+LINKS, FOLDER = {b"1", b"2"}, b"5"
+HEADER_ONLY = {*LINKS, FOLDER, b"3", b"4", b"6"}  # links, folders, devices
 EXTENDED = {b"L", b"K", b"x", b"X", b"g"}  # long path, long link, pax
 HEADER = struct.Struct("100s24x12s12x8sc100x8s80x155s12x")  # path, size, checksum, type, format, path prefix
 
 
 class Member(NamedTuple):
-    """A file in a tar."""
+    """A file in a tar, or a folder, whose path ends with a slash, or a link, which has -1 bytes."""
 
     path: str
     offset: int
@@ -51,7 +52,7 @@ class Member(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """A file in a tar. `folder` is split/class, class or empty; if `numbered`, the class is a label."""
+    """A member of a tar. `folder` is split/class, class or empty; if `numbered`, the class is a label."""
 
     path: str
     folder: str
@@ -77,23 +78,19 @@ def find_tars(path: Path) -> list[Path]:
         others = [folder for folder in folders if not part_of(folder.name)]
         if any(_holds_images(f) for f in chain(chain.from_iterable(map(_folders, parts)), others)):
             return []
-        tars = sorted(f for folder in (path, *parts) for f in folder.iterdir() if ARCHIVE.search(f.name))
-    if any(tar.suffix != ".tar" for tar in tars):
-        found = ", ".join(tar.name for tar in tars[:4])
-        raise InputError(
-            f"{path}: expected one uncompressed .tar or uncompressed shards; found {found}{_unpack(tars)}"
-        )
+        files = [folder / e.name for folder in (path, *parts) for e in listing(folder)]
+        archives = sorted(file for file in files if ARCHIVE.search(file.name))
+        tars = [file for file in archives if file.suffix != ".zip"] or archives
+    if packed := [tar for tar in tars if tar.suffix != ".tar"]:
+        found = ", ".join(tar.name for tar in tars[:4]) + _unpack(packed[0])
+        raise InputError(f"{path}: expected one uncompressed .tar or uncompressed shards; found {found}")
     return tars
 
 
-def _unpack(files: Sequence[Path]) -> str:
-    """Return the command that unpacks the first compressed archive, after a semicolon; empty if none is."""
-    for file in files:
-        if file.suffix == ".zip":
-            return f"; unpack it: unzip {shlex.quote(str(file))} -d FOLDER"
-        if file.suffix != ".tar" and ARCHIVE.search(file.name):
-            return f"; unpack it: tar xf {shlex.quote(str(file))} -C FOLDER"
-    return ""
+def _unpack(file: Path) -> str:
+    """Return the command that unpacks an archive, after a semicolon; empty if the file is none."""
+    command = "unzip {} -d FOLDER" if file.suffix == ".zip" else "tar xf {} -C FOLDER"
+    return f"; unpack it: {command.format(shlex.quote(str(file)))}" if ARCHIVE.search(file.name) else ""
 
 
 def _folders(path: Path) -> list[Path]:
@@ -150,7 +147,7 @@ def samples(root: Path, tars: Sequence[Path], others: bool = False) -> Iterator[
     Args:
         root: folder of the tars.
         tars: the tars.
-        others: yield the files that are not taken, too; neither labels nor droppings are among them.
+        others: yield the members that are not taken, too; neither labels nor droppings are among them.
 
     Raises:
         InputError: if a file is not an uncompressed tar.
@@ -186,12 +183,12 @@ def _samples(tar: Path, part: str, others: bool) -> Iterator[Sample]:
     """Yield the images of a tar; files with equal paths up to the first dot of the name form one sample."""
     try:
         with tar.open("rb", buffering=WINDOW) as f:
-            for stem, group in groupby(members(f), key=_stem):
+            for stem, group in groupby(members(f, others=others), key=_stem):
                 files = list(group)
                 label = _label(f, stem, files)
                 kept = [file for file in files if not is_dropping(file.path)]
                 if label is None:
-                    found = [(file, is_image(file.path)) for file in kept]
+                    found = [(file, file.num_bytes >= 0 and is_image(file.path)) for file in kept]
                 else:
                     found = _of_sample(kept, len(stem))
                 for (path, offset, num_bytes), taken in found:
@@ -214,7 +211,7 @@ def _of_sample(files: Sequence[Member], start: int) -> list[tuple[Member, bool]]
         files: the files of the sample.
         start: where the endings of their names start: `.png`, but not `.seg.png`, is the image.
     """
-    images = [file for file in files if file.path[start:].lower() in SUFFIXES]
+    images = [file for file in files if file.num_bytes >= 0 and file.path[start:].lower() in SUFFIXES]
     return [(file, bool(images)) for file in images or files if file.path[start:].lower() not in BESIDE]
 
 
@@ -259,13 +256,14 @@ def _no_label(f: BinaryIO, member: Member, found: object) -> InputError:
     )
 
 
-def members(f: BinaryIO, start: int = 0, end: int | None = None) -> Iterator[Member]:
+def members(f: BinaryIO, start: int = 0, end: int | None = None, others: bool = False) -> Iterator[Member]:
     """Yield the files of an uncompressed tar from its headers: ustar, GNU and pax, without sparse files.
 
     Args:
         f: the tar, or a file that contains it from `start` to `end`.
         start: position of the tar in the file.
         end: its end; None: the end of the file.
+        others: yield folders and links, too.
 
     Raises:
         ValueError: if the archive is damaged; the message gives the reason.
@@ -276,7 +274,7 @@ def members(f: BinaryIO, start: int = 0, end: int | None = None) -> Iterator[Mem
         kind, path, num_bytes = _header(block)
         at += BLOCK
         if kind in HEADER_ONLY:
-            num_bytes = 0
+            num_bytes, path = 0, extended.get("path", path)
         elif extended and kind not in EXTENDED:
             path, num_bytes = extended.get("path", path), int(extended.get("size", num_bytes))
         if not 0 <= num_bytes <= end - at:
@@ -289,6 +287,9 @@ def members(f: BinaryIO, start: int = 0, end: int | None = None) -> Iterator[Mem
             extended = {}
             if kind in FILES and not path.endswith("/"):
                 yield Member(path.removeprefix("./"), at, num_bytes)
+            elif others and (kind in LINKS or kind == FOLDER) and path.strip("./"):
+                path = path.removeprefix("./").rstrip("/") + "/" * (kind == FOLDER)
+                yield Member(path, at, -1 if kind in LINKS else 0)
         at += -(-num_bytes // BLOCK) * BLOCK
 
 

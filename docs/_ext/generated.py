@@ -99,7 +99,11 @@ def presets_text() -> str:
 
 def _preset_text(name: str) -> str:
     path = compose.HERE / "presets" / f"{name}.yaml"
-    lines = [line.removeprefix("# ") for line in path.read_text().splitlines() if line.startswith("# ")]
+    lines = [
+        line.removeprefix("# ")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if line.startswith("# ")
+    ]
     words = _escaped(" ".join(line for line in lines if "@package" not in line))
     overrides = "\n".join(f"{key}={value_text(value)}" for key, value in _flat(read_yaml(path)))
     return f"### Preset `{name}`\n\n{words}\n\n```text\n{overrides}\n```"

@@ -75,9 +75,7 @@ def fill(model: Any, content: Any, convert: Convert | None) -> tuple[nn.Linear |
     model.load_state_dict(found, strict=False)
     notes = [f"read from '{part.place}'" + (f", not '{others[0]}'" if others else "")] if part.place else []
     if kept is None:
-        notes.append(
-            "classifier left out: no single linear layer" if has_classifier else "no classifier in it"
-        )
+        notes.append("classifier not used: not one linear layer" if has_classifier else "no classifier in it")
     prefixes = tuple(f"{place}." for place in others)
     unused = [n for n in part.state if n not in whole and not _is_of(n, heads) and not n.endswith(COMPUTED)]
     unused += [name for name in part.rest if not name.startswith(prefixes) and not name.endswith(COMPUTED)]

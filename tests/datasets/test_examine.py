@@ -90,17 +90,19 @@ def test_each_thing_that_decoding_did_is_counted_with_an_example(tmp_path):
         "tiff-pages",
     )
     files = {f"{key}.png": BY_KEY[key].encode() for key in keys}
+    files["odd.mpo"] = saved(noise(), "JPEG")
     files["turned.jpg"] = saved(noise(), "JPEG", exif=turned_tag(8))
     found = of_files(tmp_path / "set", files)
     assert not found.faults
     assert not found.errors
     lines = "\n".join(found.remarks)
     for line in (
-        "train: 3 of 16 images with several frames or pages: only the first is used, such as train/cat/gif-",
-        "train: 2 of 16 images with transparent pixels: put on white",
-        "train: 1 of 16 images in CMYK",
-        "train: 1 of 16 images converted from their ICC profile to sRGB, such as train/cat/png-icc.png",
-        "train: 1 of 16 images turned upright by their orientation tag (EXIF), such as train/cat/turned.jpg",
+        "train: 3 of 17 images with several frames or pages: only the first is used, such as train/cat/gif-",
+        "train: 2 of 17 images with transparent pixels: put on white",
+        "train: 1 of 17 images in CMYK",
+        "train: 1 of 17 images converted from their ICC profile to sRGB, such as train/cat/png-icc.png",
+        "train: 1 of 17 images turned upright by their orientation tag (EXIF), such as train/cat/turned.jpg",
+        "train: 4 of 17 images of another format than their suffix says: read by their content, such as",
         "each scaled by its own minimum and maximum",
     ):
         assert line in lines

@@ -311,6 +311,20 @@ def test_a_corrupt_image_in_a_tar_is_named_with_the_tar(split, tmp_path):
     assert not examine(found.parts["test"].images, "test").errors
 
 
+def test_what_decoding_did_is_printed_once(split, capsys):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for n in range(3):
+        picture(split / "train" / "cat" / f"{n:03}.png", n)
+        with Image.open(split / "train" / "cat" / f"{n:03}.png") as image:
+            image.save(split / "train" / "cat" / f"{n:03}.png", exif=turned)
+    for _ in range(2):
+        cache.pixels(image_folder.load(split), "train", 8)
+        cache.pixels(image_folder.load(split), "test", 8)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["decoding pets train: 3 of 8 images turned upright by their orientation tag (EXIF)"]
+
+
 @pytest.mark.skipif(not PACKS, reason="TRANSFERBENCH_SHARED names no folder with packs/")
 @pytest.mark.parametrize("pack", PACKS, ids=lambda p: p.name)
 def test_real_packs_are_as_their_description_says(pack):

@@ -201,7 +201,7 @@ def test_it_learns(config_of, shared_results, name):
     floor = 0.3 if name == "pretrain" else 0.7
     assert done["holdout"]["top1"] > floor
     losses = [point["holdout"]["loss"] for point in done["curve"]]
-    assert losses[-1] < losses[0]
+    assert losses[-1] < losses[0] or (catalog.load(name).closed_form and len(losses) == 1)
 
 
 def test_resuming_would_notice_a_forgotten_counter(build: Build):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from toy import toy_problem, weights_of
 from transferbench.methods.finetune import FineTune
-from transferbench.methods.lp_ft import LPFT, shortened
+from transferbench.methods.lp_ft import LPFT
 from transferbench.methods.recipe import Recipe, Schedule
 
 
@@ -67,7 +67,7 @@ def test_each_stage_has_a_whole_schedule(monkeypatch):
 
 def test_milestones_are_shortened_with_the_steps():
     recipe = Recipe(steps=100, lr=1.0, schedule=Schedule.milestones, milestones=[50, 75])
-    stage = shortened(recipe, 40)
+    stage = recipe.shortened(40)
     assert [stage.lr_at(t) for t in (0, 19, 20, 29, 30, 39)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
 
 

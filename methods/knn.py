@@ -1,0 +1,97 @@
+"""k nearest neighbors: the classes of the most similar training images vote, on a frozen encoder.
+
+Use when: you want to see what the features know, without any training.
+Source: Wu, Xiong, Yu, Lin: Unsupervised Feature Learning via Non-Parametric Instance Discrimination
+(arXiv 1805.01978), section 3.4: cosine similarity, and votes weighted by exp(similarity / temperature).
+Departs from: k is chosen on the holdout, where the paper has k = 200.
+
+Shape letters: N training images, B images, C classes, F features.
+"""
+
+from dataclasses import dataclass
+from math import inf
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from .base import Method, Metrics, Problem, check_ranges
+from .components.frozen_features import Fold, FrozenFeatures, best_value, folds, why_not_frozen
+from .metrics import SCORES, classification_loss
+
+NUM_NEIGHBORS = (1, 3, 5, 10, 20, 50, 100, 200)  # the values that are tried
+
+
+@dataclass
+class Config:
+    """Settings of k nearest neighbors."""
+
+    num_neighbors: int = 0  # neighbors that vote; 0: the number with the best score on the holdout
+    temperature: float = 0.07  # of the votes; a small one makes the nearest neighbor count most
+
+    def resolved(self) -> "Config":
+        """Check the ranges. Raises: InputError."""
+        check_ranges(self, {"num_neighbors": (0, inf), "temperature": (1e-3, inf)})
+        return self
+
+
+class NearestNeighbors(Method[Config]):
+    """A vote of the nearest training images."""
+
+    title = "k nearest neighbors"
+    paper = "arXiv 1805.01978"
+    closed_form = True
+
+    def __init__(self, problem: Problem, config: Config) -> None:
+        self.problem, self.config = problem, config
+        self.net = problem.network().requires_grad_(False).eval()
+        size = problem.recipe.batch_size
+        self.target = FrozenFeatures(self.net, problem.target, size)
+        self.holdout = FrozenFeatures(self.net, problem.holdout, size) if problem.holdout else None
+        self.feature_NF = torch.zeros(len(problem.target), self.target.width, device=problem.device)
+        self.k = torch.tensor(1)
+
+    def step(self, t: int) -> Metrics:
+        """Store the features of unit length, and choose the number of neighbors."""
+        labels = self.target.split.labels
+        features = self.target.all()
+        self.feature_NF = normalize(features)
+        self.k = torch.tensor(self.config.num_neighbors or self.chosen(features))
+        return {
+            "loss": classification_loss(
+                self.votes(self.feature_NF, self.feature_NF, labels, int(self.k)), labels
+            )
+        }
+
+    def chosen(self, features: Tensor) -> int:
+        """Return the number of neighbors with the best score on the holdout, or by cross-validation."""
+
+        def score(k: float, fold: Fold) -> Tensor:
+            logits = self.votes(normalize(fold.held_features), normalize(fold.features), fold.labels, int(k))
+            return SCORES[self.problem.score](logits, fold.held_labels)
+
+        values = [k for k in NUM_NEIGHBORS if k <= len(self.target.split)]
+        return int(best_value(values, score, folds(self.problem, features, self.holdout)))
+
+    def votes(self, feature_BF: Tensor, known_NF: Tensor, labels_N: Tensor, k: int) -> Tensor:
+        """Return the logarithm of the smoothed share of the votes for each class [B,C]."""
+        similarity, nearest = (feature_BF @ known_NF.T).topk(min(k, len(known_NF)), dim=1)
+        weight = (similarity / self.config.temperature).softmax(1)
+        share_BC = weight.new_zeros(len(weight), self.problem.target.num_classes)
+        share_BC.scatter_add_(1, labels_N[nearest], weight)
+        return (share_BC + 1e-6).log()
+
+    def predict(self, x: Tensor) -> Tensor:
+        """Return logits [B,C_T]."""
+        return self.votes(
+            normalize(self.net.features(x)), self.feature_NF, self.target.split.labels, int(self.k)
+        )
+
+    @classmethod
+    def why_incompatible(cls, problem: Problem) -> str:
+        """Return why not: images with several labels have no class."""
+        return why_not_frozen(problem)
+
+    def reused_seconds(self) -> float:
+        """Return the seconds of the passes over the images, if another run has done them."""
+        return self.target.found_seconds + (self.holdout.found_seconds if self.holdout else 0.0)
