@@ -112,7 +112,7 @@ def _partners(of_a: Folder, of_b: Folder) -> tuple[list[tuple[Key, Key]], list[s
     """Return which comparisons belong together: by bench, else by the words of the setting; and notes."""
     pairs = [(key, key) for key in of_a if key in of_b]
     notes: list[str] = []
-    for with_images in (True, False):  # data sets of one name are distinguished by their images
+    for with_images in (True, False):  # the images decide first: two data sets may share a name
         paired = {key for pair in pairs for key in pair}
         left_a, left_b = (
             {key: item for key, item in folder.items() if key not in paired} for folder in (of_a, of_b)

@@ -112,8 +112,12 @@ def namesakes(role: str, name: str) -> Iterator[str]:
     plan = planted.parse(name)
     for known in (plan.source, plan.target) if plan else (name,):
         found = about(known)
-        for here in [Path(known), Path(f"{known}.tar")] if found else []:
-            if not here.exists() or (found.probes and here.resolve() in _read_from(known, found)):
+        for here in (Path(known), Path(f"{known}.tar")):
+            if (
+                found is None
+                or not here.exists()
+                or (found.probes and here.resolve() in _read_from(known, found))
+            ):
                 continue
             kind = "folder" if here.is_dir() else "file"
             setting = f"{role}=" if role and not plan else ""

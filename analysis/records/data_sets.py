@@ -1,4 +1,4 @@
-"""Names the data sets of a results folder: two that share a name have two names everywhere."""
+"""Names the data sets of a results folder: two that share a name get different ones everywhere."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -47,7 +47,7 @@ def shown_names(records: Iterable[Mapping[str, Any]]) -> dict[Key, Shown]:
         for role in ROLES:
             seen = _seen(record, role)
             by_name[seen.key.name].append(seen)
-    return {key: shown for name, seen in by_name.items() for key, shown in _told_apart(name, seen).items()}
+    return {key: shown for name, seen in by_name.items() for key, shown in _names_of_one(name, seen).items()}
 
 
 def key_of(record: Mapping[str, Any], role: str) -> Key:
@@ -61,7 +61,7 @@ def _seen(record: Mapping[str, Any], role: str) -> _Seen:
     return _Seen(key_of(record, role), about["place"], about["name"], record.get("ended") or "")
 
 
-def _told_apart(name: str, seen: Sequence[_Seen]) -> dict[Key, Shown]:
+def _names_of_one(name: str, seen: Sequence[_Seen]) -> dict[Key, Shown]:
     """Return how the data sets of one name are shown."""
     groups = _data_sets(seen)
     newest = [max(group, key=lambda one: (one.ended, one.key)) for group in groups]

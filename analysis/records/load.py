@@ -80,14 +80,14 @@ def read_all(results: Path) -> Records:
             found.skipped.append(_skipped(path))
         except (OSError, ValueError, RecursionError, TypeError) as error:
             found.unread.append(Unread(path, f"is no valid file of a skipped row ({error})"))
-    return _told_apart(found)
+    return _distinct(found)
 
 
-def _told_apart(found: Records) -> Records:
+def _distinct(found: Records) -> Records:
     """Return the records with data sets named so that no two share a name."""
     names = shown_names([*(run.record for run in found.runs), *found.skipped])
 
-    def shown(record: Mapping[str, Any]) -> dict[str, str]:
+    def shown(record: Mapping[str, Any]) -> dict[str, Any]:
         return {role: names[key_of(record, role)].name for role in ROLES}
 
     runs = [
