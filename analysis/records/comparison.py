@@ -46,7 +46,7 @@ class Comparison:
 
     @property
     def is_known_set(self) -> bool:
-        """The target is no folder of the user, as the records say."""
+        """Return whether the records say that the target is no folder of the user."""
         return self._about_target.get("place") == ""
 
     @property
