@@ -73,7 +73,6 @@ def lines(name: str, taken: Mapping[str, int], left: Mapping[str, Counter[str]])
             lost = left[worst].total()
             text += f"; most in '{worst}', {lost:,} of {lost + taken[worst]:,}"
         found.append(text)
-        found += [f"{name}: {suffix} {why}" for suffix in sorted(total) if (why := why_left_out(suffix))]
     gone = [c for c in sorted(left) if not taken.get(c)]
     if whole := [_whole(c, left[c]) for c in gone if left[c]]:
         found.append(f"{name}: {_first(whole)}")
