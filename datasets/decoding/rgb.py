@@ -23,6 +23,7 @@ UPRIGHT = {  # what each orientation asks for
 }
 TAGGED = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif", "original_orientation"}  # in Pillow
 PHOTOMETRIC, YCBCR, SUBSAMPLING, MIN_IS_WHITE = 262, 6, 530, 0  # tags and values of TIFF
+BITS, PLANES, SEPARATE = 258, 284, 2
 
 
 class Decoded(NamedTuple):
@@ -45,6 +46,9 @@ def upright_rgb(opened: Image.Image) -> Decoded:
     turned = tags.get(ORIENTATION, 1)  # Pillow turns a TIFF while loading it, and removes the tag
     if tags.get(PHOTOMETRIC) == YCBCR and raw == "YCbCr" and tuple(tags.get(SUBSAMPLING, (2, 2))) != (1, 1):
         raise ValueError("uncompressed TIFF with subsampled YCbCr; convert it to PNG")
+    bits = tags.get(BITS, (8,))
+    if tags.get(PLANES) == SEPARATE and len(bits) > 1 and max(bits) > 8:  # Pillow mixes up their bytes
+        raise ValueError(f"TIFF with {max(bits)} bits in separate planes; convert it to PNG")
     inverted = tags.get(PHOTOMETRIC) == MIN_IS_WHITE  # noted now: loading may close the file
     opened.load()
     remarks: list[Remark] = []

@@ -155,7 +155,7 @@ def hash_part(dataset: Dataset, part: str) -> Hashed:
     """
     images = dataset.part(part).images
     key = derive_seed(dataset.fingerprint, len(images), SIDE, NOISE, FEWEST)
-    path = cache.folder() / f"{dataset.name}-{part}-hashes-{key:016x}.npy"
+    path = cache.folder() / f"{cache.short(dataset.name)}-{part}-hashes-{key:016x}.npy"
     if path.exists():
         return dataset, part, np.load(path)
     found, all_read = [np.empty((2, 0), np.uint64)], True

@@ -27,6 +27,7 @@ from ..files.lock import locked
 from ..pixels import DemandPixels, Images, MemoryPixels, Pixels
 from .table import IndexedImages
 
+MOST_NAME_BYTES = 80
 CHUNK = 512  # images decoded between two writes
 
 
@@ -50,6 +51,11 @@ def folder() -> Path:
     return path
 
 
+def short(name: str) -> str:
+    """Return the start of a name, for the name of a file, which has at most 255 bytes."""
+    return name.encode("utf-8", "surrogateescape")[:MOST_NAME_BYTES].decode("utf-8", "ignore")
+
+
 def pixels(dataset: Dataset, part: str, side: int) -> Pixels:
     """Return the pixels of a part at `side`; decode them unless the cache has them.
 
@@ -59,7 +65,7 @@ def pixels(dataset: Dataset, part: str, side: int) -> Pixels:
     images = dataset.part(part).images
     if len(images) * side * side * 3 > _budget_bytes():
         return DemandPixels(images, side, num_threads=os.cpu_count() or 1)
-    stem = f"{dataset.name}-{part}-{side}px-{dataset.fingerprint}"
+    stem = f"{short(dataset.name)}-{part}-{side}px-{dataset.fingerprint}"
     files = (folder() / f"{stem}.pixels.npy", folder() / f"{stem}.aspect.npy")
     if not all(f.exists() for f in files):
         words = f"decoding {dataset.name} {part}"

@@ -31,8 +31,8 @@ STAMP = np.dtype([("size", "<i8"), ("mtime", "<i8"), ("ctime", "<i8"), ("inode",
 AT_A_TIME = 512  # images hashed between two steps of the progress bar
 
 
-def contents(table: Table, kept: Path, words: str) -> bytes:
-    """Return a hash of the bytes of all images of a table, in order.
+def contents(table: Table, kept: Path, words: str, rows: np.ndarray | None = None) -> bytes:
+    """Return a hash of the bytes of images of a table, in order.
 
     Up to 4 million images and 256 GiB, all bytes are hashed, and the hashes are kept in `kept`. In a larger
     data set, it covers size and time of modification of every file, and the bytes of 1,024 evenly spaced
@@ -42,6 +42,7 @@ def contents(table: Table, kept: Path, words: str) -> bytes:
         table: the images.
         kept: file for the hashes; one that cannot be written is not an error.
         words: name of the data set, for the progress bar.
+        rows: the images that count; None: all.
     """
     separate = np.flatnonzero(table.images["container"] == 0)
     files, containers = _stamps(table, separate), _container_stamps(table)
@@ -53,7 +54,8 @@ def contents(table: Table, kept: Path, words: str) -> bytes:
         for i in range(0, len(table), max(1, len(table) // NUM_SAMPLED)):
             digest.update(_hash(table, i))
         return digest.digest()
-    return hashlib.sha256(_hashes(table, separate, files, containers, kept, words).data).digest()
+    hashes = _hashes(table, separate, files, containers, kept, words)
+    return hashlib.sha256(np.ascontiguousarray(hashes if rows is None else hashes[rows]).data).digest()
 
 
 def _hashes(

@@ -9,14 +9,16 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import compress, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..base import Part
 from ..decoding.formats import SUFFIXES
 from ..files.atomic import atomic_write, draft_of
+from ..files.folder_names import part_of
 from ..pixels import DECODING, Unreadable, open_image
 from . import cache
 from .contents import contents
@@ -156,7 +158,7 @@ def open_or_fill(
     """Open an index in the cache; fill it if missing. With fewer than `least` images it is not stored."""
     listed = " ".join(sorted(SUFFIXES))  # an installed reader adds some
     content = f"{FORMAT} {listed} {root.resolve()} {key}".encode("utf-8", "surrogateescape")
-    folder = cache.folder() / "index" / f"{name}-{hashlib.sha256(content).hexdigest()[:16]}"
+    folder = cache.folder() / "index" / f"{cache.short(name)}-{hashlib.sha256(content).hexdigest()[:16]}"
     if not folder.exists():
         with _draft(folder) as draft:
             writer = Writer(draft, root, num_held=least)
@@ -171,28 +173,62 @@ def open_or_fill(
 def fingerprint(parts: Mapping[str, Part]) -> str:
     """Hash all paths, parts, labels and contents of an index: it changes whenever pixels may have changed.
 
-    It is the same for a copy in another folder or on another machine, and for a tar and its image tree. That
-    of a stored index is stored in its folder, with the hash of the contents.
+    It is the same for a copy in another folder or on another machine, and for a tar and its image tree, with
+    or without a folder around everything. Images outside the parts do not count. That of a stored index is
+    stored in its folder, with the hash of the contents.
     """
     table = _table_of(parts)
-    state = contents(table, _kept_contents(table), table.root.name).hex()
+    used = np.sort(np.concatenate([np.asarray(_rows_of(part)) for part in parts.values()]))
+    chosen = None if len(used) == len(table) else used
+    state = contents(table, _kept_contents(table), table.root.name, chosen).hex()
     kept = table.folder and table.folder / "fingerprint"
     if kept and kept.exists() and (found := kept.read_text(encoding="utf-8")).startswith(state):
         return found.removeprefix(state).strip()
     digest = hashlib.sha256(f"{DECODING} {state}".encode())
-    digest.update(table.paths.data)
-    for start in range(0, len(table), CHUNK):
-        digest.update(table.images["end"][start : start + CHUNK].tobytes())
+    _add_paths(digest, table, chosen)
     for name, part in parts.items():
-        assert isinstance(part.images, IndexedImages)
+        rows = _rows_of(part)
         digest.update(name.encode())
-        digest.update(np.ascontiguousarray(part.images.rows).data)
+        digest.update(np.ascontiguousarray(rows if chosen is None else np.searchsorted(used, rows)).data)
         digest.update(np.ascontiguousarray(part.labels).data)
     result = digest.hexdigest()[:16]
     if kept:
         with cache.disk_errors("a fingerprint"), atomic_write(kept) as draft:
             draft.write_text(f"{state} {result}", encoding="utf-8")
     return result
+
+
+def _rows_of(part: Part) -> np.ndarray:
+    assert isinstance(part.images, IndexedImages)
+    return part.images.rows
+
+
+def _add_paths(digest: Any, table: Table, chosen: np.ndarray | None) -> None:
+    """Add the paths of all images, or of the chosen rows, to a hash; without a folder around everything."""
+
+    def paths() -> Iterator[str]:
+        if chosen is None:
+            return table.all_paths()
+        wanted = np.zeros(len(table), bool)
+        wanted[chosen] = True
+        return compress(table.all_paths(), wanted.tolist())
+
+    wrapper = ""
+    while not part_of(top := next(paths(), "").removeprefix(wrapper).partition("/")[0]) and all(
+        path.startswith(f"{wrapper}{top}/") for path in paths()
+    ):
+        wrapper += f"{top}/"
+    if not wrapper and chosen is None:
+        digest.update(table.paths.data)
+        for start in range(0, len(table), CHUNK):
+            digest.update(table.images["end"][start : start + CHUNK].tobytes())
+        return
+    sizes = []
+    for path in paths():
+        encoded = path.removeprefix(wrapper).encode("utf-8", "surrogateescape")
+        digest.update(encoded)
+        sizes.append(len(encoded))
+    digest.update(np.cumsum(sizes, dtype="<i8").tobytes())
 
 
 def _kept_contents(table: Table) -> Path:

@@ -18,6 +18,7 @@ State = Mapping[str, Tensor]
 Convert = Callable[[State], Mapping[str, Any]]
 PREFIXES = ("module.", "model.", "_orig_mod.", "backbone.", "encoder.", "net.", "network.", "timm_model.")
 AVERAGED = re.compile(r"(^|[._])(ema|teacher)([._]|$)")  # names of averaged weights, which are preferred
+KEYS = re.compile(r"(^|[._])(encoder_k|key_encoder|momentum_encoder)([._]|$)")  # MoCo evaluates the other
 COMPUTED = ("num_batches_tracked", "relative_position_index", "attn_mask")  # not needed, or computed anew
 MOST_CLASSES = 1_000_000  # most classes of a classifier
 MOST_GROUPS = 12  # groups of tensors of a file that are tried, the largest first
@@ -43,7 +44,8 @@ class Part:
 
     def rank(self, own: State) -> tuple[Any, ...]:
         """Return a sort key: the best fit first; of equal ones averaged weights, then the shortest place."""
-        return -self.fit(own), not AVERAGED.search(self.place), self.place.count("."), self.place
+        liked = not AVERAGED.search(self.place), bool(KEYS.search(self.place))
+        return -self.fit(own), *liked, self.place.count("."), self.place
 
 
 def fill(model: Any, content: Any, convert: Convert | None) -> tuple[nn.Linear | None, list[str]]:
@@ -58,7 +60,8 @@ def fill(model: Any, content: Any, convert: Convert | None) -> tuple[nn.Linear |
         The classifier, if it is a single linear layer that the file has; and notes on the file.
 
     Raises:
-        ValueError: the encoder has tensors that the file lacks, or has with other shapes or invalid values.
+        ValueError: the encoder has tensors that the file lacks, or has with other shapes or invalid values,
+            or its blocks have other tensors in the file.
     """
     heads = classifiers(model.pretrained_cfg.get("classifier"))
     part, others = _best_part(content, _encoder_only(model.state_dict(), heads), convert)
@@ -79,9 +82,17 @@ def fill(model: Any, content: Any, convert: Convert | None) -> tuple[nn.Linear |
     prefixes = tuple(f"{place}." for place in others)
     unused = [n for n in part.state if n not in whole and not _is_of(n, heads) and not n.endswith(COMPUTED)]
     unused += [name for name in part.rest if not name.startswith(prefixes) and not name.endswith(COMPUTED)]
+    if other := _in_blocks(unused, own):
+        raise ValueError(f"its blocks have other tensors, too: {some(other)}; is it of another model?")
     if unused:
         notes.append(f"{len(unused)} tensor{'s' * (len(unused) > 1)} unused: {some(sorted(unused))}")
     return kept, notes
+
+
+def _in_blocks(unused: Collection[str], own: State) -> list[str]:
+    """Return the unused tensors of the model's own blocks: a deeper network, or blocks of another kind."""
+    blocks = {name.partition(".")[0] for name in own if re.match(r"[^.]+\.\d+\.", name)}
+    return sorted(name for name in unused if name.partition(".")[0] in blocks)
 
 
 def classifiers(names: str | Collection[str] | None) -> tuple[str, ...]:

@@ -186,3 +186,38 @@ def test_a_tree_of_shards_and_separate_files_has_one_hash_an_image(tmp_path, own
     with np.load(kept) as stored:
         assert len(stored["hashes"]) == len(table) == 10
         assert len(set(stored["hashes"].tolist())) == 10
+
+
+@pytest.mark.parametrize("parts", [{"train": 2, "val": 2, "test": 2}, {"train": 2}])
+def test_a_folder_around_everything_changes_nothing(tmp_path, own_cache, parts):
+    root = tree(tmp_path / "pets", **parts)
+    wrapped = tmp_path / "wrapped"
+    shutil.copytree(root, wrapped / "pets")
+    tar = tmp_path / "pets.tar"
+    with tarfile.open(tar, "w") as out:
+        out.add(root, "pets")
+    found = {image_folder.load(place, as_source=True).fingerprint for place in (root, wrapped, tar)}
+    assert len(found) == 1
+
+
+def test_an_image_outside_the_classes_does_not_count(tmp_path, own_cache):
+    root = tree(tmp_path / "pets")
+    before = image_folder.load(root).fingerprint
+    picture(root / "train" / "montage.png", seed=5)
+    picture(root / "all.png", seed=6)
+    found = image_folder.load(root)
+    assert found.fingerprint == before
+    assert "2 images outside class folders left out" in found.left_out[0]
+    tar = tmp_path / "pets.tar"
+    with tarfile.open(tar, "w") as out:
+        out.add(root, "pets")
+    assert image_folder.load(tar).fingerprint == before
+    picture(root / "train" / "cat" / "0.png", seed=7)
+    assert image_folder.load(root).fingerprint != before
+
+
+def test_long_names_fit_the_cache(tmp_path, own_cache, monkeypatch):
+    monkeypatch.setattr(image_folder, "KEPT_FROM", 1)
+    root = tree(tmp_path / ("犬" * 84), train=1)
+    found = image_folder.load(root)
+    assert len(cache.pixels(found, "train", 8)) == 2

@@ -417,3 +417,15 @@ def test_a_palette_with_one_clear_color_is_put_on_white():
     clear = GRAY // 64 == 2
     assert (pixels(data)[clear] == 255).all()
     assert np.array_equal(pixels(data)[~clear], COLOR.reshape(-1, 3)[GRAY // 64][~clear])
+
+
+def test_sixteen_bits_in_separate_planes_are_refused():
+    tifffile = pytest.importorskip("tifffile")
+    file = io.BytesIO()
+    planes = np.repeat(DEEP[None], 3, 0)
+    tifffile.imwrite(file, planes, photometric="rgb", planarconfig="separate")
+    with pytest.raises(Unreadable, match="TIFF with 16 bits in separate planes; convert it to PNG"):
+        pixels(file.getvalue())
+    file = io.BytesIO()
+    tifffile.imwrite(file, (planes >> 8).astype(np.uint8), photometric="rgb", planarconfig="separate")
+    assert np.array_equal(pixels(file.getvalue())[..., 0], DEEP >> 8)

@@ -82,7 +82,7 @@ def test_a_bench_goes_from_an_address_to_a_table(root, mirror, tmp_path, capsys,
         "aircraft: not the published split: train 24 of 3,334, holdout 12 of 3,333, test 12 of 3,333 images"
     )
     assert note in " ".join(shown.split())
-    records = [json.loads(p.read_text()) for p in results.glob("source-aircraft/*/*/record.json")]
+    records = [json.loads(p.read_text()) for p in results.glob("source-??????-aircraft/*/*/record.json")]
     assert len(records) == 2
     assert all(r["notes"] == [note] for r in records)
     assert note in (results / "report" / "report.html").read_text()

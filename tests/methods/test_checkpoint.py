@@ -35,6 +35,7 @@ MODELS: dict[str, tuple[int, dict[str, Any]]] = {  # one of each kind of name of
         {"depths": (1, 1, 1), "num_heads": (1, 2, 4), "embed_dim": 32, "img_size": 64},
     ),
 }
+VIT = "vit_tiny_patch16_224"
 CLASSES = 10
 Save = Callable[[dict[str, Tensor], Path], Path]
 
@@ -348,3 +349,30 @@ def test_published_files(backbone, name, tmp_path):
         assert torch.equal(
             classifier(found) if classifier else found, expected if head else features(model, 64)
         )
+
+
+@pytest.mark.parametrize(
+    ("backbone", "options", "larger", "extra"),
+    [
+        ("resnet18", {}, ("resnet34", {}), "layer1.2.bn1.bias"),
+        (VIT, {"depth": 1}, (VIT, {"depth": 2}), "blocks.1.attn"),
+        (VIT, {"depth": 1}, (VIT, {"depth": 1, "init_values": 0.1}), "blocks.0.ls1"),
+    ],
+)
+def test_a_larger_network_is_another_model(backbone, options, larger, extra, tmp_path):
+    name, own = larger
+    torch.save(timm.create_model(name, num_classes=3, **own).state_dict(), tmp_path / "w.pth")
+    with pytest.raises(
+        InputError, match=f"does not fit {backbone}: its blocks have other tensors, too: {extra}"
+    ):
+        build_encoder(backbone, False, str(tmp_path / "w.pth"), options)
+
+
+def test_the_queries_encoder_of_moco_is_read(tmp_path):
+    own = state_of("resnet10t", head=False)
+    keys = {f"module.encoder_k.{name}": tensor + 1 for name, tensor in own.items()}
+    queries = {f"module.encoder_q.{name}": tensor for name, tensor in own.items()}
+    torch.save({"state_dict": {**keys, **queries}}, tmp_path / "moco.pth")
+    encoder, _ = build_encoder("resnet10t", False, str(tmp_path / "moco.pth"), {})
+    assert torch.equal(encoder.state_dict()["conv1.0.weight"], own["conv1.0.weight"])
+    assert "encoder_q" in encoder.notes[0]
