@@ -21,6 +21,7 @@ from ..launch import pool
 from ..launch.plan import (
     data_sets_of,
     estimate_seconds,
+    large_batches,
     missing,
     plan_runnable,
     prepare_data,
@@ -210,7 +211,7 @@ def print_left_out(of: Sequence[Request | RunConfig], console: Console) -> None:
 def check_networks_of(
     configs: Sequence[RunConfig], results: Path, console: Console, processes: int = 1
 ) -> None:
-    """Take a step with each network of the runs without a record, and print what its weights file lacks.
+    """Take a step with each network of the runs without a record; print notes on its weights and batches.
 
     Args:
         configs: the runs.
@@ -221,7 +222,8 @@ def check_networks_of(
     Raises:
         InputError: a network cannot be trained.
     """
-    for note in check_networks(missing(configs, results), processes):
+    waiting = missing(configs, results)
+    for note in [*large_batches(waiting), *check_networks(waiting, processes)]:
         console.print(note, markup=False)
 
 

@@ -95,6 +95,22 @@ def data_sets_of(configs: Sequence[RunConfig]) -> set[str]:
     return {place for c in configs for place in (c.source, c.target)}
 
 
+def large_batches(configs: Sequence[RunConfig]) -> list[str]:
+    """Return a note for each target that has fewer training images than a batch."""
+    notes = {}
+    for config in configs:
+        target = datasets.load(config.target, draw=config.draw)
+        num_images = len(target.parts["train"].labels)
+        if config.shots:
+            num_images = min(num_images, config.shots * len(target.classes))
+        if (size := config.recipe.batch_size) > num_images:
+            note = (
+                f"recipe.batch_size={size}: each step reads the {num_images} training images of {target.name}"
+            )
+            notes[f"{note} {size / num_images:.1f} times"] = None
+    return list(notes)
+
+
 def without_rows(configs: Sequence[RunConfig], rows_out: Container[str]) -> list[RunConfig]:
     """Return the runs that belong to none of some rows, each named by `row_of`."""
     return [c for c in configs if row_of(c) not in rows_out]

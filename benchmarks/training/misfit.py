@@ -11,7 +11,8 @@ from ..config.schema import Role, RunConfig
 
 OF_BATCH = "Expected more than 1 value per channel|Expected more than 1 spatial element"
 OF_SIZE = (
-    "doesn't match model|Kernel size can't be greater|[Oo]utput size is too small|must be divisible by window"
+    "doesn't match model|Kernel size can't be greater|must be divisible by window"
+    "|Output size is too small|output size is too small"
 )
 OF_MEMORY = "out of memory|allocate memory|DefaultCPUAllocator"
 

@@ -67,21 +67,33 @@ def find_layout(path: Path, folders: Sequence[str]) -> Layout | None:
 def _wrapper_of(folders: Sequence[str]) -> tuple[str, bool] | None:
     """Return the wrapper, and whether the layout is split/class/image; None if it is not known.
 
-    Images that are not deep enough to be in a class folder are allowed: they are left out.
+    Images that are not deep enough to be in a class folder are allowed, and folders beside the parts without
+    a class of theirs: they are left out. A folder with such a class is probably a part with another name.
     """
     wrapper = ""
     while True:
         inner = [names for folder in folders if (names := names_below(folder, wrapper))]
         deepest = max(map(len, inner), default=0)
         all_parts = all(part_of(names[0]) for names in inner)
-        if deepest == 2 and all_parts:
+        if (deepest == 2 and all_parts) or _has_classes_in_parts(inner):
             return wrapper, True
         if deepest == 1 and not all_parts:
             return wrapper, False
         tops = {names[0] for names in inner}
+        if len(tops) > 1:  # of several folders, one may have the parts, as images/train beside masks
+            tops = {top for top in tops if _has_classes_in_parts(n[1:] for n in inner if n[0] == top)}
         if len(tops) != 1 or (all_parts and not all(part_of(names[1]) for names in inner if names[1:])):
             return None
         wrapper += f"{tops.pop()}/"
+
+
+def _has_classes_in_parts(inner: Iterable[Sequence[str]]) -> bool:
+    """Return whether there is a part `train` with class folders, and no class of it is anywhere else."""
+    inner = [names for names in inner if names]
+    deepest = max((len(names) for names in inner if part_of(names[0])), default=0)
+    classes = {names[1] for names in inner if len(names) == 2 and part_of(names[0]) == "train"}
+    elsewhere = {name for names in inner if not part_of(names[0]) for name in names}
+    return deepest == 2 and bool(classes) and not classes & elsewhere
 
 
 def names_below(folder: str, wrapper: str) -> tuple[str, ...]:

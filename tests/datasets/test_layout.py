@@ -94,7 +94,6 @@ def test_a_second_name_without_images_is_no_error(tmp_path):
     ("files", "found"),
     [
         ([*SPLIT, "extra/cat/0.png"], "extra/cat/0.png"),
-        ([*SPLIT, "assets/0.png"], "assets/0.png"),
         ([*SPLIT, "train/cat/more/0.png"], "train/cat/more/0.png"),
         ([*PLAIN, "cat/more/0.png"], "cat/more/0.png"),
         (["train/0.png", "test/0.png"], "test/0.png"),
@@ -236,3 +235,21 @@ def test_a_large_tree_with_a_wrapper_is_scanned_again_when_a_class_changes(tmp_p
 )
 def test_droppings(path, expected):
     assert is_dropping(path) is expected
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_folders_with_images_beside_the_parts_are_left_out_and_said(tmp_path, kind):
+    beside = ["assets/0.png", "docs/figures/1.png", "unlabeled/2.png"]
+    found = image_folder.load(written(tmp_path, [*SPLIT, *beside], kind))
+    plain = image_folder.load(written(tmp_path / "plain", SPLIT, kind))
+    assert {part: len(own.labels) for part, own in found.parts.items()} == {
+        part: len(own.labels) for part, own in plain.parts.items()
+    }
+    assert "3 images outside class folders left out, such as assets/0.png" in "".join(found.left_out)
+
+
+def test_parts_in_one_folder_beside_masks(tmp_path):
+    files = [f"images/{file}" for file in SPLIT] + ["masks/0.png", "masks/1.png"]
+    found = image_folder.load(written(tmp_path, files, "tree"))
+    assert "train" in found.parts
+    assert "2 images outside class folders left out, such as masks/0.png" in "".join(found.left_out)
