@@ -104,10 +104,9 @@ def large_batches(configs: Sequence[RunConfig]) -> list[str]:
         if config.shots:
             num_images = min(num_images, config.shots * len(target.classes))
         if (size := config.recipe.batch_size) > num_images:
-            note = (
-                f"recipe.batch_size={size}: each step reads the {num_images} training images of {target.name}"
-            )
-            notes[f"{note} {size / num_images:.1f} times"] = None
+            times = f"{size / num_images:.1f} times"
+            of = f"the {num_images} training images of {target.name}"
+            notes[f"recipe.batch_size={size}: each step reads {of} {times}"] = None
     return list(notes)
 
 

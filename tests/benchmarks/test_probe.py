@@ -12,6 +12,7 @@ from transferbench.benchmarks.cli import main
 from transferbench.benchmarks.config.resolve import preprocessed
 from transferbench.benchmarks.config.schema import RunConfig
 from transferbench.benchmarks.launch import probe
+from transferbench.benchmarks.launch.plan import large_batches
 from transferbench.benchmarks.launch.probe import check_networks
 from transferbench.benchmarks.training.misfit import misfit
 from transferbench.benchmarks.training.run import run_one
@@ -187,3 +188,11 @@ def test_every_part_of_a_weights_file_counts_for_a_run(config_of, tmp_path):
         torch.save({"a": torch.full((1,), value)}, tmp_path / "part.pth")
         found.append(config_of("finetune", RESNET, f"checkpoint={path}").data["checkpoint"])
     assert found[0] != found[1]
+
+
+def test_a_batch_above_the_images_is_said(config_of):
+    configs = [config_of("finetune", "recipe.batch_size=125", "shots=5", f"seed={seed}") for seed in range(2)]
+    assert large_batches(configs) == [
+        "recipe.batch_size=125: each step reads the 50 training images of digits 2.5 times"
+    ]
+    assert large_batches([config_of("finetune", "recipe.batch_size=50", "shots=5")]) == []
