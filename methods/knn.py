@@ -49,11 +49,12 @@ class NearestNeighbors(Method[Config]):
         self.target = FrozenFeatures(self.net, problem.target, size)
         self.holdout = FrozenFeatures(self.net, problem.holdout, size) if problem.holdout else None
         self.feature_NF = torch.zeros(len(problem.target), self.target.width, device=problem.device)
+        self.label_N = torch.zeros(len(problem.target), dtype=torch.long, device=problem.device)
         self.k = torch.tensor(1)
 
     def step(self, t: int) -> Metrics:
         """Store the features of unit length, and choose the number of neighbors."""
-        labels = self.target.split.labels
+        self.label_N = labels = self.target.split.labels.clone()
         features = self.target.all()
         self.feature_NF = normalize(features)
         self.k = torch.tensor(self.config.num_neighbors or self.chosen(features))
@@ -83,9 +84,7 @@ class NearestNeighbors(Method[Config]):
 
     def predict(self, x: Tensor) -> Tensor:
         """Return logits [B,C_T]."""
-        return self.votes(
-            normalize(self.net.features(x)), self.feature_NF, self.target.split.labels, int(self.k)
-        )
+        return self.votes(normalize(self.net.features(x)), self.feature_NF, self.label_N, int(self.k))
 
     @classmethod
     def why_incompatible(cls, problem: Problem) -> str:

@@ -306,7 +306,7 @@ def test_results_where_nothing_can_be_written(says, tmp_path):
 
 
 def test_results_that_are_refused(says, tmp_path, monkeypatch):
-    def refuse(path: Path, *args: object) -> int:
+    def refuse(path: Path, *args: object, **named: object) -> int:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "write_text", refuse)

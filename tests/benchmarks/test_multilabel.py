@@ -222,7 +222,7 @@ def test_a_source_of_labels_can_be_pre_trained_on(config_here, results):
     config = config_here("finetune", f"source={NAME}", "target=digits", "score=top1")
     done = run_one(config, results)
     assert "top1" in done["test"]
-    (base,) = results.glob("quadrants/pretrain/*/metrics.jsonl")
+    (base,) = results.glob("quadrants*/pretrain/*/metrics.jsonl")
     assert '"auroc:lower right"' in base.read_text()
 
 

@@ -39,7 +39,7 @@ def place(made, tmp_path, monkeypatch) -> Path:
 
 
 def run_of(place: Path, method: str = "finetune") -> Path:
-    return next(place.glob(f"results/photos-pets/{method}/seed0-*"))
+    return next(place.glob(f"results/photos-*-pets-*/{method}/seed0-*"))
 
 
 def again(place: Path, run: Path, *given: str) -> int:
@@ -61,7 +61,7 @@ def test_a_run_made_again_is_equal(place, capsys, method):
     assert capsys.readouterr().out.startswith("equal in all numbers except times and memory: reproduced-")
     assert (run / "record.json").read_bytes() == before
     made = next(place.glob("reproduced-*"))
-    old, new = (json.loads(next(r.glob(f"photos-pets/{method}/*/record.json")).read_text())
+    old, new = (json.loads(next(r.glob(f"photos-*-pets-*/{method}/*/record.json")).read_text())
                 for r in (place / "results", made))  # fmt: skip
     assert old["started"] <= new["started"]
     assert reproducible(old) == reproducible(new)
@@ -123,7 +123,7 @@ def test_other_settings_are_refused(place, capsys):
     ],
 )
 def test_a_wrong_request(place, capsys, given, expected):
-    known = {"RUN": run_of(place), "PRETRAINING": next(place.glob("results/photos/pretrain/*"))}
+    known = {"RUN": run_of(place), "PRETRAINING": next(place.glob("results/photos-*/pretrain/*"))}
     assert main(["reproduce", *(str(known.get(g, g)) for g in given)]) == 2
     assert expected in capsys.readouterr().err
 

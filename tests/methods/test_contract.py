@@ -58,7 +58,10 @@ def run(method: Method, first: int, last: int) -> list[dict[str, float]]:
 
 
 def reachable(thing: Any, path: str = "", seen: set[int] | None = None) -> dict[str, Any]:
-    """Collect every tensor and number that can be reached from a method, by its path."""
+    """Collect every tensor and number that can be reached from a method, by its path.
+
+    Not the seconds of a pass that it found in the cache: they are a cost.
+    """
     seen = set() if seen is None else seen
     if isinstance(thing, bool | int | float | str):
         return {path: thing}
@@ -87,6 +90,8 @@ def reachable(thing: Any, path: str = "", seen: set[int] | None = None) -> dict[
         return {}
     found: dict[str, Any] = {}
     for key, value in items:
+        if key == "found_seconds":
+            continue
         found |= reachable(value, f"{path}.{key}", seen)
     return found
 

@@ -21,14 +21,17 @@ WRITES = "kill -9 at a rename, flush or write of a download, an archive or the c
 
 
 def contents(folder: Path) -> list[tuple[str, str]]:
-    """Sum up all files, but for locks, which are empty and used again; an index is named by its time."""
+    """Sum up all files but locks, which are empty and used again, and hashes kept by the times of files.
+
+    An index is named by its time.
+    """
     return sorted(
         (
             re.sub(r"index/aircraft-\w+", "index/aircraft", str(path.relative_to(folder))),
             hashlib.sha256(path.read_bytes()).hexdigest(),
         )
         for path in folder.rglob("*")
-        if path.is_file() and path.suffix != ".lock"
+        if path.is_file() and path.suffix != ".lock" and path.name != "contents.npz"
     )
 
 
