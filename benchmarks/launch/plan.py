@@ -97,7 +97,7 @@ def data_sets_of(configs: Sequence[RunConfig]) -> set[str]:
 
 def large_batches(configs: Sequence[RunConfig]) -> list[str]:
     """Return a note for each target that has fewer training images than a batch."""
-    notes = {}
+    notes: dict[str, None] = {}
     for config in configs:
         target = datasets.load(config.target, draw=config.draw)
         num_images = len(target.parts["train"].labels)
