@@ -38,6 +38,13 @@ SUFFIXES = frozenset(s for format_, own in FORMATS.items() if format_ not in MIS
 BITS, KIND = TiffImagePlugin.BITSPERSAMPLE, TiffImagePlugin.SAMPLEFORMAT
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 READ = tuple(f for f in FORMATS if f not in MISSING and f != "HEIF")  # HEIF is read by a plugin
+NO_IMAGE = (  # first bytes of files that are often found in place of images
+    (b"version https://git-lfs", "a Git LFS pointer, not the image; run `git lfs pull`"),
+    (b"<!DOCTYPE", "a web page, not the image; download it again"),
+    (b"<html", "a web page, not the image; download it again"),
+    (b"<?xml", "XML, such as a drawing"),
+    (b"<svg", "a drawing (SVG)"),
+)
 CONVERT = "convert them to PNG or JPEG"
 UNREAD = {  # images that people have, in formats that are not read
     **dict.fromkeys(
@@ -87,7 +94,7 @@ def why_unread(data: bytes) -> str:
         return f"HEIC: {MISSING['HEIF']}"
     if data[:4] in (b"II*\0", b"MM\0*"):
         return _about_tiff(data)
-    return ""
+    return next((kind for start, kind in NO_IMAGE if data.startswith(start)), "" if data else "an empty file")
 
 
 def _about_tiff(data: bytes) -> str:

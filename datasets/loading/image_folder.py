@@ -275,6 +275,15 @@ def _lines(
             f"{name}: {num:,} {'image' if num == 1 else 'images'} outside class folders left out, "
             f"such as {_first_of(walked, outside)}"
         )
+    forms: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for part, of_class in zip(layout.parts, layout.classes, strict=True):
+        forms[part, one_form(of_class)].add(of_class)
+    found += [
+        f"{name}: class '{c}' of {part} has {len(own)} folders whose names differ in Unicode form alone; "
+        "they are one class"
+        for (part, c), own in sorted(forms.items())
+        if part and len(own) > 1
+    ]
     if circular := walked.left_out.circular:
         found.append(f"{name}: links to a folder above them left out, such as {path / min(circular)}")
     return found

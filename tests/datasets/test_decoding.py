@@ -429,3 +429,19 @@ def test_sixteen_bits_in_separate_planes_are_refused():
     file = io.BytesIO()
     tifffile.imwrite(file, (planes >> 8).astype(np.uint8), photometric="rgb", planarconfig="separate")
     assert np.array_equal(pixels(file.getvalue())[..., 0], DEEP >> 8)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "a Git LFS pointer, not the image; run `git lfs pull`",
+        ),
+        (b"<!DOCTYPE html><p>404</p>", "a web page, not the image; download it again"),
+        (b"", "an empty file"),
+    ],
+)
+def test_files_in_place_of_images_are_named(content, reason):
+    with pytest.raises(Unreadable, match=reason):
+        pixels(content)
