@@ -256,8 +256,8 @@ def test_parts_in_one_folder_beside_masks(tmp_path):
 
 
 def test_two_forms_of_one_name_are_one_class_and_said(tmp_path):
-    files = [f"train/{form}/{i}.png" for i, form in enumerate(("caf\u00e9", "cafe\u0301", "bar"))]
+    files = [f"train/{form}/{i}.png" for i, form in enumerate(("\u00e9", "e\u0301", "bar"))]
     found = image_folder.load(written(tmp_path, files, "tree"), as_source=True)
-    assert found.classes == ("bar", "caf\u00e9")
-    said = "class 'caf\u00e9' of train has 2 folders whose names differ in Unicode form"
+    assert found.classes == ("bar", "\u00e9")
+    said = "class '\u00e9' of train has 2 folders whose names differ in Unicode form"
     assert said in "".join(found.left_out)
