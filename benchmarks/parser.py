@@ -27,7 +27,8 @@ SETTINGS = """settings, as name=value:
   checkpoint=PATH         start from a state dict in a file
   protocol=holdout|trainval
                           trainval: train on train and holdout, after all choices are made
-  tune=off|paper_grid     search learning rate and weight decay, equally for every method
+  tune=off|auto|paper_grid
+                          search learning rate and weight decay, equally for every method
   bn=split|shared         separate or shared norm statistics of source and target
   score=top1|mean_per_class|auroc
                           score that is compared; default: that of the target

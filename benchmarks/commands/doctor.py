@@ -81,7 +81,7 @@ def _print_draw(name: str, missing: str, why_not: str) -> None:
         if str(error) != why_not:
             print(f"  {error}")
     else:
-        print(f"  try: transferbench bench {shlex.quote(f'target={name}')} draw={missing}")
+        print(f"  try: transferbench bench {shlex.quote(f'target={name}')} draw={missing} source=PATH")
 
 
 def _loaded(name: str, draw: str | None) -> tuple[Dataset, str]:

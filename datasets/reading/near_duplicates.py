@@ -70,7 +70,8 @@ def overlapping_rows(source: Dataset, target: Dataset) -> np.ndarray:
     digest = hashlib.sha256(repr((source.fingerprint, target.fingerprint, limits)).encode())
     for _, _, content in (training, *parts):
         digest.update(content.tobytes())  # depends also on which images are readable
-    path = cache.folder() / f"{source.name}-{target.name}-overlap-{digest.hexdigest()[:16]}.npy"
+    names = f"{cache.short(source.name)}-{cache.short(target.name)}"
+    path = cache.folder() / f"{names}-overlap-{digest.hexdigest()[:16]}.npy"
     if not path.exists():
         _save(path, np.unique(np.concatenate([_overlap(training, part)[:, 0] for part in parts])))
     return np.load(path)
@@ -136,8 +137,7 @@ def _buckets(side: np.ndarray, rows: np.ndarray, shift: int, width: int) -> list
 
 
 def _overlap(first: Hashed, second: Hashed) -> np.ndarray:
-    same = first[0].fingerprint == second[0].fingerprint and first[1] == second[1]
-    same &= len(first[2][0]) == len(second[2][0])  # the drawn parts of a source and a target may differ
+    same = first[0] is second[0] and first[1] == second[1]  # a copy of a set is another set
     found = []
     for mirrored in (0, 1) if first[0].hflip and second[0].hflip else (0,):
         candidates = near_pairs(first[2][mirrored], second[2][0])

@@ -98,8 +98,9 @@ def test_the_command_that_the_doctor_gives_works(tmp_path, ask, files):
     place = written(tmp_path / "my photos", files)
     _, told = ask("data", "doctor", str(place))
     (line,) = (line for line in told.splitlines() if line.startswith("  try: "))
-    program, command, target, draw = shlex.split(line.removeprefix("  try: "))
+    program, command, target, draw, source = shlex.split(line.removeprefix("  try: "))
     assert (program, command, target) == ("transferbench", "bench", f"target={place}")
+    assert source == "source=PATH"
     code, said = bench(ask, place, draw)
     assert code == 0, said
     code, told = ask("data", "doctor", str(place), draw)

@@ -260,6 +260,12 @@ def test_parts_of_other_sizes_under_one_fingerprint_are_not_mixed_up():
     assert len(hashes(dataset(train=train[:4], fingerprint="drawn"), "train")) == 4
 
 
+def test_a_copy_of_a_set_has_all_its_images():
+    train = textures(6, seed=15)
+    one, copy = (dataset(train=train, fingerprint="copied") for _ in range(2))
+    assert near_duplicates.overlapping_rows(one, copy).tolist() == list(range(6))
+
+
 def test_an_image_that_cannot_be_read_is_left_out_until_it_can(monkeypatch):
     train = textures(5, seed=14)
     target = dataset(test=[jpeg(train[1]), None, jpeg(train[3])])
