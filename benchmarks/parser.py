@@ -27,9 +27,11 @@ SETTINGS = """settings, as name=value:
   checkpoint=PATH         start from a state dict in a file
   protocol=holdout|trainval
                           trainval: train on train and holdout, after all choices are made
-  tune=off|auto|paper_grid
-                          search learning rate and weight decay, equally for every method
-  bn=split|shared         separate or shared norm statistics of source and target
+  tune=auto|off|paper_grid
+                          search rates and strengths, at equal cost for every method; default: auto with
+                          pre-trained weights or a target by path, else off
+  tune_budget=NUMBER      cost of a method's trials, in runs; default: 6
+  bn=split|shared|frozen  norm statistics: apart for source and target, shared, or as pre-trained
   score=top1|mean_per_class|auroc
                           score that is compared; default: that of the target
   on_nan=stop|skip        at a NaN or Inf: stop the run, or undo the step

@@ -150,10 +150,19 @@ class Split:
 
     def halves(self, seed: int) -> tuple["Split", "Split"]:
         """Split into two random halves, stratified by class if images have one class."""
-        order = _permutation(len(self), derive_seed(seed, "halves"))
-        if not self.multi_label:
-            order = order[torch.argsort(self.labels.cpu()[order], stable=True)]
+        order = self._stratified(derive_seed(seed, "halves"))
         return self.subset(order[::2].sort().values), self.subset(order[1::2].sort().values)
+
+    def fold(self, number: int, num_folds: int, seed: int) -> tuple["Split", "Split"]:
+        """Return all but one of some random folds, and that fold; stratified as `halves`."""
+        order = self._stratified(derive_seed(seed, "folds"))
+        is_held = torch.arange(len(order)) % num_folds == number
+        return self.subset(order[~is_held].sort().values), self.subset(order[is_held].sort().values)
+
+    def _stratified(self, seed: int) -> Tensor:
+        """Return all rows in a random order, class by class if images have one class."""
+        order = _permutation(len(self), seed)
+        return order if self.multi_label else order[torch.argsort(self.labels.cpu()[order], stable=True)]
 
     def joined(self, other: "Split") -> "Split":
         """Append the images of another part of the same data set."""

@@ -7,10 +7,10 @@ from typing import Any
 
 from ...datasets import catalog as datasets
 from .compose import request_for
-from .resolve import preprocessed, score_of
+from .resolve import preprocessed, score_of, tune_of
 from .schema import RunConfig
 
-SAME = ("shots", "draw", "backbone", "pretrained", "protocol", "tune", "bn", "on_nan", "source_recipe")
+SAME = ("shots", "draw", "backbone", "pretrained", "protocol", "tune_budget", "bn", "on_nan", "source_recipe")
 
 
 def overrides(config: RunConfig) -> list[str]:
@@ -19,6 +19,7 @@ def overrides(config: RunConfig) -> list[str]:
     side = datasets.load(config.target).side
     recipe = preprocessed(usual.recipe, config.backbone, side, config.backbone_options)
     found = [word for name in SAME for word in _changes(name, getattr(config, name), getattr(usual, name))]
+    found += _changes("tune", config.tune, tune_of(usual))
     found += _changes("recipe", config.recipe, recipe)
     found += _changes("method", config.settings, settings)
     found += _changes("score", str(config.score), score_of(usual))

@@ -15,7 +15,7 @@ from ...methods.metrics import check_score
 from ...methods.networks.encoders import data_config, fitting_size
 from ...methods.networks.tensor_files import files_of
 from ...methods.recipe import MeanStd, Recipe
-from .schema import SMALL_SIDE, Request, Role, RunConfig, Score
+from .schema import SMALL_SIDE, Request, Role, RunConfig, Score, Tune
 
 
 def run_config(request: Request, method: str, settings: Any, seed: int) -> RunConfig:
@@ -50,7 +50,7 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
         data["checkpoint"] = _digest_of(Path(request.checkpoint))
     same = (
         *("shots", "backbone", "backbone_options", "pretrained", "checkpoint"),
-        *("protocol", "tune", "bn", "on_nan"),
+        *("protocol", "tune_budget", "bn", "on_nan"),
     )
     return RunConfig(
         role=Role.run,
@@ -68,6 +68,7 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
         threads=request.threads,
         checkpoint_minutes=request.checkpoint_minutes,
         draw=drawn,
+        tune=tune_of(request),
         **{name: getattr(request, name) for name in same},
     )
 
@@ -137,6 +138,14 @@ def score_of(request: Request) -> str:
     """Return the score of the request, or else that of the target."""
     about = datasets.about(request.target)
     return str(request.score or (about.score if about else Score.top1))
+
+
+def tune_of(request: Request) -> Tune:
+    """Return the search of the request, or else `auto` for pre-trained weights and for images of the user."""
+    if request.tune is not None:
+        return request.tune
+    needed = request.pretrained or request.checkpoint is not None or datasets.is_own(request.target)
+    return Tune.auto if needed else Tune.off
 
 
 def source_of(request: Request, method: str) -> str:

@@ -23,6 +23,8 @@ LIMITS = (  # minimum and maximum of each number
     *((f"{r}.lr", TINY, MOST) for r in ("recipe", "source_recipe")),
     *((f"{r}.weight_decay", 0, MOST) for r in ("recipe", "source_recipe")),
     ("checkpoint_minutes", TINY, MOST),
+    ("tune_budget", 0.5, 100),
+    ("recipe.head_lr_factor", TINY, MOST),
     ("recipe.crop_scale", TINY, 1),
     *((f"recipe.{name}", 0, 1) for name in ("crop_pct", "momentum", "warmup_fraction")),
     ("recipe.evaluations", 1, 10**6),
@@ -41,13 +43,13 @@ class Protocol(StrEnum):
 
 
 class Tune(StrEnum):
-    """Search for the learning rate and weight decay, with the same number of trials for every method."""
+    """Search for rates and strengths, at the same cost for every method."""
 
     off = auto()  # use `recipe.lr` and `recipe.weight_decay`
     # Try every pair of `recipe.lr_grid` and `recipe.weight_decay_grid`; keep the best holdout score
     paper_grid = auto()
-    # Try nine learning rates on a log scale, with the method's own strengths, for a ninth of the steps, and
-    # the best three for a third of the steps; keep the best holdout score. Costs as much as two runs
+    # Try nine candidates for a ninth of the steps, and the best three for a third: learning rates of encoder and
+    # head on log scales, frozen norms or not, and the method's own strengths; keep the best holdout score
     auto = "auto"
 
 
@@ -132,8 +134,12 @@ class Request:
     # without classifier
     checkpoint: str | None = None
     protocol: Protocol = Protocol.holdout  # which target images are trained on
-    # Search for the learning rate and weight decay, with the same grid for every method
-    tune: Tune = Tune.off
+    # Search for rates and strengths; null: auto if weights are pre-trained or the target is given by a path,
+    # else off
+    tune: Tune | None = None
+    # Largest cost of all trials of a row with `tune=auto`, in training steps of one of its runs. One pass of the
+    # trials costs two runs; few labels are cross-validated, in as many folds as this allows
+    tune_budget: float = 6.0
     bn: Norms = Norms.split  # batch-norm statistics of source and target images
     score: Score | None = None  # metric that methods are compared by; null: the target's usual metric
     on_nan: OnNan = OnNan.stop  # what to do if a loss, reward or weight is NaN or infinite
@@ -183,6 +189,8 @@ class RunConfig:
     threads: int = 0
     checkpoint_minutes: float = 10.0
     draw: str | None = None  # parts that are drawn from the target's training images; None: none
+    tune_budget: float = 6.0  # largest cost of all trials, in runs
+    fold: str = ""  # of a trial: the fold that it is judged on, as "1/3"; empty: half of the holdout
 
     def resolved(self) -> dict[str, Any]:
         """Return everything that can change a result, as plain JSON; files by name, without their folder."""
@@ -192,6 +200,10 @@ class RunConfig:
             del plain["on_nan"]
         if not self.draw:
             del plain["draw"]
+        if self.tune is not Tune.auto:
+            del plain["tune_budget"]
+        if not self.fold:
+            del plain["fold"]
         places = {"source": self.source_name, "target": self.target_name}
         places["drop_overlap"] = planted.short_name(self.drop_overlap) if self.drop_overlap else ""
         if self.checkpoint:
@@ -248,7 +260,8 @@ class RunConfig:
         shown = [f"shots={self.shots}"] if self.shots else []
         shown += [f"protocol={self.protocol}", f"tune={self.tune}", f"backbone={self.backbone}"]
         shown += [f"recipe.steps={recipe.steps}", f"recipe.batch_size={recipe.batch_size}"]
-        shown += [f"recipe.lr={recipe.lr:g}", f"recipe.image_size={recipe.image_size}", f"bn={self.bn}"]
+        shown += [f"recipe.lr={recipe.lr:g}"] if self.tune is Tune.off else []
+        shown += [f"recipe.image_size={recipe.image_size}", f"bn={self.bn}"]
         shown += ["on_nan=skip"] if self.on_nan is OnNan.skip else []
         shown += [f"draw={self.draw}"] if self.draw else []
         shown += ["drop_overlap=true"] if self.drop_overlap else []

@@ -16,6 +16,7 @@ from ..config.resolve import run_config
 from ..config.schema import Request, RunConfig
 from ..training.problem import build_problem, check_target
 from ..training.run import requirements
+from ..training.tuning import KEPT, last_round
 
 
 def plan(request: Request, overrides: Sequence[str]) -> list[RunConfig]:
@@ -133,6 +134,15 @@ def run_order(configs: Sequence[RunConfig], results: Path) -> list[RunConfig]:
     first = [r for r in needed if r.method == "pretrain"] + free
     second = [r for r in needed if r.method != "pretrain"]
     return missing([*first, *second, *sorted(waiting, key=lambda c: (c.seed, -_num_passes(c)))], results)
+
+
+def later_trials(configs: Sequence[RunConfig]) -> list[RunConfig]:
+    """Return as many trials as the last round of each row's tuning will have, with its steps.
+
+    Which of the candidates go on is known only after the first round.
+    """
+    of_row = {row_of(c): last_round(c) for c in configs}
+    return [trial for own in of_row.values() for trial in own[: len(own) // KEPT]]
 
 
 def missing(configs: Sequence[RunConfig], results: Path) -> list[RunConfig]:

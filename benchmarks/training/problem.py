@@ -15,6 +15,7 @@ from ...datasets.base import Dataset, Split, derive_seed
 from ...datasets.pixels import MemoryPixels
 from ...datasets.reading import near_duplicates
 from ...datasets.storage import cache
+from ...methods import catalog as methods
 from ...methods.base import Problem
 from ...methods.networks.encoders import build_encoder
 from ...methods.networks.network import Network
@@ -23,6 +24,7 @@ from ..config.schema import Norms, Protocol, Role, RunConfig
 from .pretraining import SourceModel
 
 GPU_SHARE = 0.25  # largest share of the device's memory for pixels
+REWARD_FOLDS = 5  # one of so many folds of a cross-validated trial's images serves rewards
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,8 @@ def _by_protocol(
 ) -> tuple[Split, Split | None, Split | None, Split | None]:
     """Return the images for training, for rewards, for the curve, and for the test."""
     train, holdout, test = parts["train"], parts["holdout"], parts["test"]
+    if config.fold:
+        return _by_fold(config, train.joined(holdout))
     if config.role is Role.trial:  # hyper-parameters are chosen on images that no reward has used
         reward, choice = holdout.halves(seed=0)
         return train, reward, choice, None
@@ -160,6 +164,21 @@ def _by_protocol(
     if config.protocol is Protocol.trainval:
         return train.joined(holdout), None, None, test
     return train, holdout, holdout, test
+
+
+def _by_fold(
+    config: RunConfig, labeled: Split
+) -> tuple[Split, Split | None, Split | None, Split | None]:
+    """Return the images of a trial that is cross-validated: one fold judges it, the others train.
+
+    A method that learns from rewards gets a fifth of the others for them.
+    """
+    fold, num_folds = map(int, config.fold.split("/"))
+    train, choice = labeled.fold(fold - 1, num_folds, config.seed)
+    reward: Split | None = None
+    if methods.load(config.method).learns_controls:
+        train, reward = train.fold(0, REWARD_FOLDS, config.seed)
+    return train, reward, choice, None
 
 
 def _split(dataset: Dataset, part: str, recipe: Recipe, device: torch.device) -> Split:

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ... import RunFailed
 from ...analysis.records.schema import FORMAT as RECORD_FORMAT
 from ...analysis.records.schema import record_path
 from ...datasets import distributed
@@ -133,10 +134,18 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
     method = methods.load(config.method)(built.problem, chosen.settings)
     training = _training(config, built, method, clock, memory, rests_on, folder)
     recipe = chosen.recipe
-    training.run(num_steps(config), recipe.evaluations, recipe.batch_size, claim.beat)
+    failed = ""
+    try:
+        training.run(num_steps(config), recipe.evaluations, recipe.batch_size, claim.beat)
+    except RunFailed as error:
+        if config.role is not Role.trial:
+            raise
+        failed = str(error)  # a result, too: this rate is too high
     if not distributed.is_first():
         return
     done = _record(config, built, training, started)
+    if failed:
+        done |= {"holdout": None, "failed": failed}
     done |= {"choice": choice, "pretraining": training.rests_on}
     source = built.problem.source
     if source and source.truth:

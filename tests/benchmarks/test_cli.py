@@ -16,6 +16,7 @@ from transferbench.benchmarks.launch.plan import plan, run_order
 from transferbench.benchmarks.parser import COMMANDS, DATA
 
 TINY = [
+    "tune=off",
     "backbone=tiny",
     "recipe.image_size=16",
     "seeds=2",

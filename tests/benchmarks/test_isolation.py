@@ -22,6 +22,7 @@ from transferbench.methods import catalog
 from trees import tree
 
 TINY = (
+    "tune=off",
     *("recipe.steps=2", "recipe.batch_size=4", "recipe.image_size=16", "recipe.evaluations=1", "device=cpu"),
     *("source_recipe.steps=2", "source_recipe.batch_size=4"),
 )
