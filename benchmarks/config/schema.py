@@ -15,7 +15,7 @@ from ...methods.recipe import Recipe
 TINY, MOST = 1e-300, 1e300  # bounds that exclude 0 and infinity
 LIMITS = (  # minimum and maximum of each number
     ("seeds", 1, 10_000),
-    ("shots", 1, 10**9),
+    *((name, 1, 10**9) for name in ("shots", "holdout_shots")),
     *((name, 0, 2**53) for name in ("seed", "source_recipe.seed")),
     *((name, 0, 4096) for name in ("workers", "threads", "recipe.image_size")),
     *((f"{r}.steps", 1, 10**9) for r in ("recipe", "source_recipe")),
@@ -38,6 +38,13 @@ class Protocol(StrEnum):
 
     holdout = auto()  # train on the training images; the holdout gives rewards and curves
     trainval = auto()  # the final run trains on training and holdout images, as for the paper's final scores
+
+
+class Labels(StrEnum):
+    """Target images that `shots` counts."""
+
+    all = auto()  # training and holdout images together: every method has the same labels
+    train = auto()  # training images; the holdout keeps all its labels, which only rewards and choices use
 
 
 class Tune(StrEnum):
@@ -119,7 +126,12 @@ class Request:
     method: Any = None  # method of `run`; its own settings are `method.<name>`
     seed: int = 0  # seed of `run`; `bench` takes seeds 0 to seeds-1
     seeds: int = 5  # number of seeds that `bench` and `suite` run
-    shots: int | None = None  # target training images per class, drawn at random by the seed; null: all
+    # Labeled target images per class, drawn at random by the seed; null: all. What counts: `labels`
+    shots: int | None = None
+    labels: Labels = Labels.all  # images that `shots` counts
+    # Holdout images per class, drawn like `shots`; null: a fifth of the shots, at least one, with `labels=all`,
+    # and all without shots or with `labels=train`
+    holdout_shots: int | None = None
     # Parts that the target lacks, drawn from its training images (20 % of each class, fixed seed): holdout,
     # test, or holdout,test; null: none
     draw: str | None = None
@@ -130,7 +142,8 @@ class Request:
     # File with weights of the backbone to start from: by torch.save or .safetensors, wrapped or not, with or
     # without classifier
     checkpoint: str | None = None
-    protocol: Protocol = Protocol.holdout  # which target images are trained on
+    # Target images that are trained on; null: trainval with shots and `labels=all`, else holdout
+    protocol: Protocol | None = None
     # Search for the learning rate and weight decay, with the same grid for every method
     tune: Tune = Tune.off
     bn: Norms = Norms.split  # batch-norm statistics of source and target images in joint training
@@ -182,6 +195,8 @@ class RunConfig:
     threads: int = 0
     checkpoint_minutes: float = 10.0
     draw: str | None = None  # parts that are drawn from the target's training images; None: none
+    labels: Labels = Labels.train
+    holdout_shots: int | None = None  # of each class; None: all
 
     def resolved(self) -> dict[str, Any]:
         """Return everything that can change a result, as plain JSON; files by name, without their folder."""
@@ -191,6 +206,10 @@ class RunConfig:
             del plain["on_nan"]
         if not self.draw:
             del plain["draw"]
+        if not self.shots or self.labels is Labels.train:
+            del plain["labels"]
+        if not self.holdout_shots:
+            del plain["holdout_shots"]
         places = {"source": self.source_name, "target": self.target_name}
         places["drop_overlap"] = planted.short_name(self.drop_overlap) if self.drop_overlap else ""
         if self.checkpoint:
@@ -206,6 +225,12 @@ class RunConfig:
     def target_name(self) -> str:
         """Return the name of the target data set, `none` for a pre-training."""
         return planted.short_name(self.target)
+
+    @property
+    def train_shots(self) -> int | None:
+        """Return the number of training images per class; None: all."""
+        held = self.holdout_shots if self.labels is Labels.all else None
+        return self.shots - (held or 0) if self.shots else None
 
     @property
     def data_sets(self) -> dict[str, dict[str, str]]:
@@ -244,7 +269,8 @@ class RunConfig:
     def describe(self) -> str:
         """Return the settings that a reader of a table needs, in one line."""
         recipe = self.recipe
-        shown = [f"shots={self.shots}"] if self.shots else []
+        shown = [f"shots={self.shots}", f"labels={self.labels}"] if self.shots else []
+        shown += [f"holdout_shots={self.holdout_shots}"] if self.holdout_shots else []
         shown += [f"protocol={self.protocol}", f"tune={self.tune}", f"backbone={self.backbone}"]
         shown += [f"recipe.steps={recipe.steps}", f"recipe.batch_size={recipe.batch_size}"]
         shown += [f"recipe.lr={recipe.lr:g}", f"recipe.image_size={recipe.image_size}", f"bn={self.bn}"]

@@ -19,7 +19,7 @@ from ...methods.base import Problem
 from ...methods.networks.encoders import build_encoder
 from ...methods.networks.network import Network
 from ...methods.recipe import Precision, Recipe
-from ..config.schema import Norms, Protocol, Role, RunConfig
+from ..config.schema import Labels, Norms, Protocol, Role, RunConfig
 from .pretraining import SourceModel
 
 GPU_SHARE = 0.25  # largest share of the device's memory for pixels
@@ -33,7 +33,8 @@ class BuiltProblem:
         problem: the problem, without test images.
         curve: images that the curve is measured on, or None.
         test: test images, or None.
-        splits: all parts that were read, by name.
+        splits: all parts that were read, by name; of the target, the images that are drawn from each.
+        whole: all parts of the target, before images are drawn; empty without a target.
         notes: notes on the images, for tables.
     """
 
@@ -41,6 +42,7 @@ class BuiltProblem:
     curve: Split | None
     test: Split | None
     splits: Mapping[str, Split]
+    whole: Mapping[str, Split]
     notes: tuple[str, ...]
 
 
@@ -84,11 +86,12 @@ def build_problem(
         judged, parts = source, {"train": source_split}
         if "holdout" in source.parts:
             parts["holdout"] = _split(source, "holdout", config.recipe, device)
-        train, holdout, test = parts["train"], None, None
+        whole, train, holdout, test = {}, parts["train"], None, None
         curve = parts.get("holdout")
     else:
-        judged, parts = _target_parts(config, device)
-        train, holdout, curve, test = _by_protocol(config, parts)
+        judged, whole = _target_parts(config, device)
+        parts = limited(config, whole)
+        train, holdout, curve, test = by_protocol(config, parts)
         notes = (*notes, *judged.notes)
     problem = Problem(
         source=source_split,
@@ -103,7 +106,7 @@ def build_problem(
         controls=controls,
         score=config.score,
     )
-    return BuiltProblem(problem, curve, test, parts, notes)
+    return BuiltProblem(problem, curve, test, parts, whole, notes)
 
 
 def _source_split(config: RunConfig, source: Dataset, device: torch.device) -> tuple[Split, tuple[str, ...]]:
@@ -119,13 +122,28 @@ def _source_split(config: RunConfig, source: Dataset, device: torch.device) -> t
 
 
 def _target_parts(config: RunConfig, device: torch.device) -> tuple[Dataset, dict[str, Split]]:
-    """Return the target and its parts; `shots` limits the training images."""
+    """Return the target and its parts."""
     target = catalog.load(config.target, draw=config.draw)
     check_target(target)
-    parts = {part: _split(target, part, config.recipe, device) for part in ("train", "holdout", "test")}
-    if config.shots:
-        parts["train"] = parts["train"].shots(config.shots, config.seed)
-    return target, parts
+    return target, {part: _split(target, part, config.recipe, device) for part in ("train", "holdout", "test")}
+
+
+def limited(config: RunConfig, whole: Mapping[str, Split]) -> dict[str, Split]:
+    """Return the parts of a target with the training and holdout images that are drawn by the seed.
+
+    Raises:
+        InputError: a class has fewer images than `shots` or `holdout_shots` ask for.
+    """
+    parts = dict(whole)
+    asked = f"shots={config.shots}"
+    if config.shots and config.labels is Labels.all:
+        asked += f" with labels=all, {config.train_shots} of train and {config.holdout_shots} of holdout"
+    if config.train_shots:
+        parts["train"] = whole["train"].shots(config.train_shots, config.seed, asked)
+    if config.holdout_shots:
+        asked = asked if config.train_shots != config.shots else f"holdout_shots={config.holdout_shots}"
+        parts["holdout"] = whole["holdout"].shots(config.holdout_shots, config.seed, asked)
+    return parts
 
 
 def check_target(target: Dataset) -> None:
@@ -147,7 +165,7 @@ def check_target(target: Dataset) -> None:
         )
 
 
-def _by_protocol(
+def by_protocol(
     config: RunConfig, parts: Mapping[str, Split]
 ) -> tuple[Split, Split | None, Split | None, Split | None]:
     """Return the images for training, for rewards, for the curve, and for the test."""

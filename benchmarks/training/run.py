@@ -23,6 +23,7 @@ from . import interrupt, record
 from .clock import Clock
 from .evaluate import by_image, evaluate
 from .heartbeat import Claim, Taken, living
+from .label_count import label_count, majority, read_holdout
 from .loop import CHECKPOINTS, Training
 from .memory import PeakMemory
 from .misfit import explained
@@ -123,8 +124,16 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
     """Do a run from its start or last checkpoint to its record."""
     started = record.now()
     shared = _shared_source_model(config, results)
-    chosen, choice = tuned(config, lambda trial: run_one(trial, results))
-    controls = _first_stage(chosen, results)
+    tried = []
+
+    def trial_record(trial: RunConfig) -> dict[str, Any]:
+        tried.append((trial, run_one(trial, results)))
+        return tried[-1][1]
+
+    chosen, choice = tuned(config, trial_record)
+    stage = first_stage(chosen)
+    staged = None if stage is None else run_one(stage, results)
+    controls = None if stage is None else distributed.on_first(read_kept, stage.folder(results))
     device = device_of(config.device)
     clock, memory = Clock(device), PeakMemory(device)
     rests_on = [shared.reference] if shared else []
@@ -141,6 +150,10 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
     source = built.problem.source
     if source and source.truth:
         done["source_truth"] = dict(zip(source.classes, source.truth, strict=True))
+    if config.role is Role.run and built.test is not None:
+        judged = any(read_holdout(r) for r in (done, staged) if r is not None)
+        done["labels"] = label_count(config, built, judged, tried)
+        done |= {"num_classes": built.test.num_classes, "majority": majority(built.test)}
     claim.check()
     if config.role in (Role.pretraining, Role.first_stage):
         kept = method.net.state_dict() if config.role is Role.pretraining else method.controls()
@@ -161,18 +174,15 @@ def _source_model(base: RunConfig, results: Path, shared: bool) -> SourceModel:
     return source_model(folder, done, distributed.on_first(read_kept, folder), shared)
 
 
-def _first_stage(config: RunConfig, results: Path) -> Mapping[str, Tensor] | None:
-    """Run or find the first stage of `protocol=trainval`, which learns with rewards on the holdout.
+def first_stage(config: RunConfig) -> RunConfig | None:
+    """Return the first stage of `protocol=trainval`, which learns with rewards on the holdout.
 
-    Returns:
-        The tensors that the second stage replays; None if the method needs no first stage.
+    The run replays the tensors that it keeps. None if the method needs no first stage.
     """
     needed = config.protocol is Protocol.trainval and methods.load(config.method).learns_controls
     if config.role is not Role.run or not needed:
         return None
-    stage = replace(config, role=Role.first_stage, protocol=Protocol.holdout, tune=Tune.off)
-    run_one(stage, results)
-    return distributed.on_first(read_kept, stage.folder(results))
+    return replace(config, role=Role.first_stage, protocol=Protocol.holdout, tune=Tune.off)
 
 
 @dataclass(frozen=True)

@@ -185,7 +185,7 @@ def test_the_pretraining_reads_the_source_alone(config_of, place, log, tmp_path)
 def test_a_method_that_cheats_is_seen(config_of, place, log, monkeypatch, tmp_path, what):
     """The instruments would notice."""
     cls, kept = catalog.load("scratch"), []
-    by_protocol, step = problem._by_protocol, cls.step
+    by_protocol, step = problem.by_protocol, cls.step
 
     def leaky(config: RunConfig, parts: Any) -> Any:
         kept[:] = [parts["test"], parts["holdout"]]
@@ -201,7 +201,7 @@ def test_a_method_that_cheats_is_seen(config_of, place, log, monkeypatch, tmp_pa
             next(holdout.stream(12, seed=0))
         return step(self, t)
 
-    monkeypatch.setattr(problem, "_by_protocol", leaky)
+    monkeypatch.setattr(problem, "by_protocol", leaky)
     monkeypatch.setattr(cls, "step", cheats)
     images = (f"target={place / 'pets'}", f"source={place / 'photos'}")
     run_one(config_of("scratch", *TINY, *images, "protocol=trainval", *TUNED), tmp_path)
