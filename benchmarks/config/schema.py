@@ -227,10 +227,13 @@ class RunConfig:
         return planted.short_name(self.target)
 
     @property
-    def train_shots(self) -> int | None:
-        """Return the number of training images per class; None: all."""
+    def drawn(self) -> dict[str, int | None]:
+        """Return how many images of each class are drawn from train and from holdout; None: all are taken."""
         held = self.holdout_shots if self.labels is Labels.all else None
-        return self.shots - (held or 0) if self.shots else None
+        return {
+            "train": self.shots - (held or 0) if self.shots else None,
+            "holdout": self.holdout_shots,
+        }
 
     @property
     def data_sets(self) -> dict[str, dict[str, str]]:

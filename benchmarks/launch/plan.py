@@ -111,7 +111,7 @@ def large_batches(configs: Sequence[RunConfig]) -> list[str]:
 def num_labels(config: RunConfig, part: str) -> int:
     """Return the number of labeled images that a run has of the `train` or `holdout` part of its target."""
     target = datasets.load(config.target, draw=config.draw)
-    shots = config.train_shots if part == "train" else config.holdout_shots
+    shots = config.drawn[part]
     whole = len(target.part(part).labels)
     return min(whole, shots * len(target.classes)) if shots else whole
 

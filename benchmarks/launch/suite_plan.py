@@ -228,13 +228,11 @@ def _why_no_shots(request: Request) -> str:
 def _too_few(config: RunConfig) -> str:
     """Return one line if a class has fewer images than are drawn of it, else an empty string."""
     target = datasets.load(config.target, draw=config.draw)
-    for part, name, shots in (
-        ("train", "training", config.train_shots),
-        ("holdout", "holdout", config.holdout_shots),
-    ):
+    names = {"train": "training", "holdout": "holdout"}
+    for part, shots in config.drawn.items():
         labels = target.part(part).labels
         if shots and labels.ndim == 1 and (least := int(np.bincount(labels).min())) < shots:
-            return f"a class of {Path(config.target).name} has only {least} {name} images"
+            return f"a class of {Path(config.target).name} has only {least} {names[part]} images"
     return ""
 
 

@@ -134,15 +134,15 @@ def limited(config: RunConfig, whole: Mapping[str, Split]) -> dict[str, Split]:
     Raises:
         InputError: a class has fewer images than `shots` or `holdout_shots` ask for.
     """
-    parts = dict(whole)
-    asked = f"shots={config.shots}"
+    drawn = config.drawn
+    asked = {"train": f"shots={config.shots}", "holdout": f"holdout_shots={config.holdout_shots}"}
     if config.shots and config.labels is Labels.all:
-        asked += f" with labels=all, {config.train_shots} of train and {config.holdout_shots} of holdout"
-    if config.train_shots:
-        parts["train"] = whole["train"].shots(config.train_shots, config.seed, asked)
-    if config.holdout_shots:
-        asked = asked if config.train_shots != config.shots else f"holdout_shots={config.holdout_shots}"
-        parts["holdout"] = whole["holdout"].shots(config.holdout_shots, config.seed, asked)
+        both = f"shots={config.shots} with labels=all, {drawn['train']} of train and {drawn['holdout']} of holdout"
+        asked = dict.fromkeys(asked, both)
+    parts = dict(whole)
+    for part, k in drawn.items():
+        if k is not None:
+            parts[part] = whole[part].shots(k, config.seed, asked[part])
     return parts
 
 

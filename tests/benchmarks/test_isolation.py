@@ -155,6 +155,17 @@ def check(log: Log, num_holdout: int, num_test: int) -> None:
         assert not choice & log.of("pets/holdout", "method", Role.trial), "rewards come from what chooses"
 
 
+def check_count(log: Log, labels: dict[str, int], protocol: str, has_trials: bool) -> None:
+    """Compare a record's counts of labels with the reads: the set has 12 training and 12 holdout images."""
+    roles = (Role.first_stage, *([Role.run] if protocol == "holdout" else []))
+    judged = any(log.of("pets/holdout", "method", role) for role in roles)
+    assert labels["training"] == (24 if protocol == "trainval" else 12)
+    assert labels["rewards"] == (12 if judged else 0)
+    rewards_of_trials = 6 if log.of("pets/holdout", "method", Role.trial) else 0
+    assert labels["choosing"] == (12 + 6 + rewards_of_trials if has_trials else 0)
+    assert labels["all"] == (24 if protocol == "trainval" or judged else 12)
+
+
 EVERY = [name for name in catalog.names() if name != "pretrain"]
 
 
@@ -173,6 +184,7 @@ def test_the_test_images_are_read_once_at_the_end(config_of, place, log, name, p
     has_trials = protocol == "trainval" and not catalog.load(name).closed_form
     assert bool(log.of("pets/holdout", "curve", Role.trial)) == has_trials
     assert bool(log.of("pets/holdout", "curve", Role.run)) == (protocol == "holdout")
+    check_count(log, done["labels"], protocol, has_trials)
 
 
 def test_the_pretraining_reads_the_source_alone(config_of, place, log, tmp_path):
