@@ -205,7 +205,7 @@ def _from_3(record: dict[str, Any]) -> dict[str, Any]:
     return record
 
 
-MIGRATIONS: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = (_from_1, _from_2, _from_3)  # from format i + 1
+MIGRATIONS = (_from_1, _from_2, _from_3)  # from format i + 1
 
 
 def _text(value: Any) -> bool:

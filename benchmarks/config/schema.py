@@ -129,8 +129,8 @@ class Request:
     # Labeled target images per class, drawn at random by the seed; null: all. What counts: `labels`
     shots: int | None = None
     labels: Labels = Labels.all  # images that `shots` counts
-    # Holdout images per class, drawn like `shots`; null: a fifth of the shots, at least one, with `labels=all`,
-    # and all without shots or with `labels=train`
+    # Holdout images per class, drawn like `shots`; null: with shots and `labels=all` a fifth of the shots, at
+    # least one, else all
     holdout_shots: int | None = None
     # Parts that the target lacks, drawn from its training images (20 % of each class, fixed seed): holdout,
     # test, or holdout,test; null: none

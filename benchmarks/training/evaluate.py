@@ -76,7 +76,12 @@ def by_image(predicted: np.ndarray, split: Split) -> dict[str, Any]:
         return {"correct": packed(predicted)}
     labels = split.labels[:, split.scored_labels].cpu().numpy().astype(bool)
     scores = base64.b64encode(predicted.astype("<f2").tobytes()).decode()
-    return {"correct": None, "scores": scores, "num_scores": predicted.shape[1], "test_labels": packed(labels)}
+    return {
+        "correct": None,
+        "scores": scores,
+        "num_scores": predicted.shape[1],
+        "test_labels": packed(labels),
+    }
 
 
 @contextmanager

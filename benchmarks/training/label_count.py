@@ -1,47 +1,63 @@
-"""Count the labeled target images that a run rests on, each once: what methods know is equal, or a table says so."""
+"""Count the labeled target images that a run rests on, each once."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...datasets.base import Split
+from ...methods.base import Method
 from ..config.schema import RunConfig
 from .problem import BuiltProblem, by_protocol, limited
 
-Record = Mapping[str, Any]
+Record = dict[str, Any]
+
+
+def label_fields(
+    built: BuiltProblem, method: Method, staged: Record | None, tried: Sequence[tuple[RunConfig, Record]]
+) -> dict[str, Any]:
+    """Return the fields of a run's record on the labels of its target.
+
+    Args:
+        built: the problem of the run, with test images.
+        method: its method, at the end.
+        staged: the record of its first stage if it has one.
+        tried: the trials that chose its settings, with their records.
+    """
+    assert built.test is not None
+    return {
+        "labels": label_count(built, method, staged, tried),
+        "num_classes": built.test.num_classes,
+        "majority": majority(built.test),
+    }
 
 
 def label_count(
-    config: RunConfig, built: BuiltProblem, judged: bool, tried: Iterable[tuple[RunConfig, Record]]
+    built: BuiltProblem, method: Method, staged: Record | None, tried: Sequence[tuple[RunConfig, Record]]
 ) -> dict[str, int]:
-    """Count the distinct labeled target images of a run by their use.
-
-    Args:
-        config: the run.
-        built: its problem.
-        judged: whether its method, or that of its first stage, has read the holdout to judge or choose.
-        tried: the trials that chose its settings, with their records.
+    """Count the distinct labeled target images of a run by their use; arguments as of `label_fields`.
 
     Returns:
         The numbers of images that are trained on (`training`), that give rewards or choose inside the
         method (`rewards`), that trials read (`choosing`; they draw other images), and of `all` together.
     """
-    training = rows(built.problem.target, built.whole)
-    rewards = rows(built.splits["holdout"], built.whole) if judged else training[:0]
-    choosing = [training[:0]]
+    judges = vars(method).get("holdout")
+    rewards = [judges.split] if judges is not None and judges.num_images else []
+    rewards += [built.splits["holdout"]] if staged and _judged(staged) else []
+    choosing = []
     for trial, record in tried:
         train, reward, choice, _ = by_protocol(trial, limited(trial, built.whole))
-        reads = [train, choice, reward if read_holdout(record) else None]
-        choosing.append(_distinct(rows(split, built.whole) for split in reads if split is not None))
-    uses = {"training": training, "rewards": rewards, "choosing": _distinct(choosing)}
-    return {name: len(_distinct([found])) for name, found in uses.items()} | {
-        "all": len(_distinct(uses.values()))
+        choosing += [train, choice, reward if _judged(record) else None]
+    uses = {"training": [built.problem.target], "rewards": rewards, "choosing": choosing}
+    found = {
+        name: _distinct(rows(s, built.whole) for s in splits if s is not None)
+        for name, splits in uses.items()
     }
+    return {name: len(own) for name, own in (found | {"all": _distinct(found.values())}).items()}
 
 
-def read_holdout(record: Record) -> bool:
+def _judged(record: Record) -> bool:
     """Return whether the method of a record has read holdout images."""
     return bool(record["images"]["holdout"])
 
@@ -55,7 +71,8 @@ def rows(split: Split, whole: Mapping[str, Split]) -> Tensor:
 
 
 def _distinct(found: Iterable[Tensor]) -> Tensor:
-    return torch.cat(list(found)).unique()
+    """Return the numbers that are in any of some tensors, each once."""
+    return torch.cat([torch.empty(0, dtype=torch.long), *found]).unique()
 
 
 def majority(test: Split) -> float | None:

@@ -80,13 +80,14 @@ def build_problem(
     device = device_of(config.device)
     source = None if config.source == "none" else catalog.load(config.source, True, config.draw)
     source_split, notes = (None, ()) if source is None else _source_split(config, source, device)
+    whole: dict[str, Split] = {}
     if config.role is Role.pretraining:
         assert source is not None
         assert source_split is not None
         judged, parts = source, {"train": source_split}
         if "holdout" in source.parts:
             parts["holdout"] = _split(source, "holdout", config.recipe, device)
-        whole, train, holdout, test = {}, parts["train"], None, None
+        train, holdout, test = parts["train"], None, None
         curve = parts.get("holdout")
     else:
         judged, whole = _target_parts(config, device)
@@ -125,7 +126,9 @@ def _target_parts(config: RunConfig, device: torch.device) -> tuple[Dataset, dic
     """Return the target and its parts."""
     target = catalog.load(config.target, draw=config.draw)
     check_target(target)
-    return target, {part: _split(target, part, config.recipe, device) for part in ("train", "holdout", "test")}
+    return target, {
+        part: _split(target, part, config.recipe, device) for part in ("train", "holdout", "test")
+    }
 
 
 def limited(config: RunConfig, whole: Mapping[str, Split]) -> dict[str, Split]:
@@ -137,8 +140,8 @@ def limited(config: RunConfig, whole: Mapping[str, Split]) -> dict[str, Split]:
     drawn = config.drawn
     asked = {"train": f"shots={config.shots}", "holdout": f"holdout_shots={config.holdout_shots}"}
     if config.shots and config.labels is Labels.all:
-        both = f"shots={config.shots} with labels=all, {drawn['train']} of train and {drawn['holdout']} of holdout"
-        asked = dict.fromkeys(asked, both)
+        each = " and ".join(f"{k} of {part}" for part, k in drawn.items())
+        asked = dict.fromkeys(asked, f"shots={config.shots} with labels=all, {each}")
     parts = dict(whole)
     for part, k in drawn.items():
         if k is not None:

@@ -2,13 +2,10 @@
 
 import time
 import traceback
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from ...analysis.records.schema import FORMAT as RECORD_FORMAT
 from ...analysis.records.schema import record_path
@@ -23,7 +20,7 @@ from . import interrupt, record
 from .clock import Clock
 from .evaluate import by_image, evaluate
 from .heartbeat import Claim, Taken, living
-from .label_count import label_count, majority, read_holdout
+from .label_count import Record, label_fields
 from .loop import CHECKPOINTS, Training
 from .memory import PeakMemory
 from .misfit import explained
@@ -124,7 +121,7 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
     """Do a run from its start or last checkpoint to its record."""
     started = record.now()
     shared = _shared_source_model(config, results)
-    tried = []
+    tried: list[tuple[RunConfig, Record]] = []
 
     def trial_record(trial: RunConfig) -> dict[str, Any]:
         tried.append((trial, run_one(trial, results)))
@@ -146,14 +143,12 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
     if not distributed.is_first():
         return
     done = _record(config, built, training, started)
+    if built.test is not None:
+        done |= label_fields(built, method, staged, tried)
     done |= {"choice": choice, "pretraining": training.rests_on}
     source = built.problem.source
     if source and source.truth:
         done["source_truth"] = dict(zip(source.classes, source.truth, strict=True))
-    if config.role is Role.run and built.test is not None:
-        judged = any(read_holdout(r) for r in (done, staged) if r is not None)
-        done["labels"] = label_count(config, built, judged, tried)
-        done |= {"num_classes": built.test.num_classes, "majority": majority(built.test)}
     claim.check()
     if config.role in (Role.pretraining, Role.first_stage):
         kept = method.net.state_dict() if config.role is Role.pretraining else method.controls()
