@@ -7,10 +7,11 @@ from typing import Any
 
 from ...datasets import catalog as datasets
 from .compose import request_for
+from .labels import usual_holdout_shots, usual_protocol
 from .resolve import preprocessed, score_of, tune_of
 from .schema import RunConfig
 
-SAME = ("shots", "draw", "backbone", "pretrained", "protocol", "tune_budget", "bn", "on_nan", "source_recipe")
+SAME = ("shots", "labels", "draw", "backbone", "pretrained", "tune_budget", "bn", "on_nan", "source_recipe")
 
 
 def overrides(config: RunConfig) -> list[str]:
@@ -20,6 +21,10 @@ def overrides(config: RunConfig) -> list[str]:
     recipe = preprocessed(usual.recipe, config.backbone, side, config.backbone_options)
     found = [word for name in SAME for word in _changes(name, getattr(config, name), getattr(usual, name))]
     found += _changes("tune", config.tune, tune_of(usual))
+    follows = {"holdout_shots": usual_holdout_shots, "protocol": usual_protocol}
+    for name, of in follows.items():
+        expected = getattr(usual, name) or of(config.labels, config.shots)
+        found += _changes(name, getattr(config, name), expected)
     found += _changes("recipe", config.recipe, recipe)
     found += _changes("method", config.settings, settings)
     found += _changes("score", str(config.score), score_of(usual))

@@ -15,6 +15,7 @@ from ...methods.metrics import check_score
 from ...methods.networks.encoders import data_config, fitting_size
 from ...methods.networks.tensor_files import files_of
 from ...methods.recipe import MeanStd, Recipe
+from .labels import holdout_shots, usual_protocol
 from .schema import SMALL_SIDE, Request, Role, RunConfig, Score, Tune
 
 
@@ -49,8 +50,8 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
     if request.checkpoint and Path(request.checkpoint).is_file():
         data["checkpoint"] = _digest_of(Path(request.checkpoint))
     same = (
-        *("shots", "backbone", "backbone_options", "pretrained", "checkpoint"),
-        *("protocol", "tune_budget", "bn", "on_nan"),
+        *("shots", "labels", "backbone", "backbone_options", "pretrained", "checkpoint"),
+        *("tune_budget", "bn", "on_nan"),
     )
     return RunConfig(
         role=Role.run,
@@ -69,6 +70,8 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
         checkpoint_minutes=request.checkpoint_minutes,
         draw=drawn,
         tune=tune_of(request),
+        holdout_shots=holdout_shots(request),
+        protocol=request.protocol or usual_protocol(request.labels, request.shots),
         **{name: getattr(request, name) for name in same},
     )
 

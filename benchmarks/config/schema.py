@@ -15,7 +15,7 @@ from ...methods.recipe import Recipe
 TINY, MOST = 1e-300, 1e300  # bounds that exclude 0 and infinity
 LIMITS = (  # minimum and maximum of each number
     ("seeds", 1, 10_000),
-    ("shots", 1, 10**9),
+    *((name, 1, 10**9) for name in ("shots", "holdout_shots")),
     *((name, 0, 2**53) for name in ("seed", "source_recipe.seed")),
     *((name, 0, 4096) for name in ("workers", "threads", "recipe.image_size")),
     *((f"{r}.steps", 1, 10**9) for r in ("recipe", "source_recipe")),
@@ -40,6 +40,13 @@ class Protocol(StrEnum):
 
     holdout = auto()  # train on the training images; the holdout gives rewards and curves
     trainval = auto()  # the final run trains on training and holdout images, as for the paper's final scores
+
+
+class Labels(StrEnum):
+    """Target images that `shots` counts."""
+
+    all = auto()  # training and holdout images together: every method has the same labels
+    train = auto()  # training images; the holdout keeps all its labels, which only rewards and choices use
 
 
 class Tune(StrEnum):
@@ -122,7 +129,12 @@ class Request:
     method: Any = None  # method of `run`; its own settings are `method.<name>`
     seed: int = 0  # seed of `run`; `bench` takes seeds 0 to seeds-1
     seeds: int = 5  # number of seeds that `bench` and `suite` run
-    shots: int | None = None  # target training images per class, drawn at random by the seed; null: all
+    # Labeled target images per class, drawn at random by the seed; null: all. What counts: `labels`
+    shots: int | None = None
+    labels: Labels = Labels.all  # images that `shots` counts
+    # Holdout images per class, drawn like `shots`; null: with shots and `labels=all` a fifth of the shots, at
+    # least one, else all
+    holdout_shots: int | None = None
     # Parts that the target lacks, drawn from its training images (20 % of each class, fixed seed): holdout,
     # test, or holdout,test; null: none
     draw: str | None = None
@@ -133,7 +145,8 @@ class Request:
     # File with weights of the backbone to start from: by torch.save or .safetensors, wrapped or not, with or
     # without classifier
     checkpoint: str | None = None
-    protocol: Protocol = Protocol.holdout  # which target images are trained on
+    # Target images that are trained on; null: trainval with shots and `labels=all`, else holdout
+    protocol: Protocol | None = None
     # Search for rates and strengths; null: auto if weights are pre-trained or the target is given by a path,
     # else off
     tune: Tune | None = None
@@ -191,6 +204,8 @@ class RunConfig:
     draw: str | None = None  # parts that are drawn from the target's training images; None: none
     tune_budget: float = 6.0  # largest cost of all trials, in runs
     fold: str = ""  # of a trial: the fold that it is judged on, as "1/3"; empty: half of the holdout
+    labels: Labels = Labels.train
+    holdout_shots: int | None = None  # of each class; None: all
 
     def resolved(self) -> dict[str, Any]:
         """Return everything that can change a result, as plain JSON; files by name, without their folder."""
@@ -204,6 +219,10 @@ class RunConfig:
             del plain["tune_budget"]
         if not self.fold:
             del plain["fold"]
+        if not self.shots or self.labels is Labels.train:
+            del plain["labels"]
+        if not self.holdout_shots:
+            del plain["holdout_shots"]
         places = {"source": self.source_name, "target": self.target_name}
         places["drop_overlap"] = planted.short_name(self.drop_overlap) if self.drop_overlap else ""
         if self.checkpoint:
@@ -219,6 +238,15 @@ class RunConfig:
     def target_name(self) -> str:
         """Return the name of the target data set, `none` for a pre-training."""
         return planted.short_name(self.target)
+
+    @property
+    def drawn(self) -> dict[str, int | None]:
+        """Return how many images of each class are drawn from train and from holdout; None: all are taken."""
+        held = self.holdout_shots if self.labels is Labels.all else None
+        return {
+            "train": self.shots - (held or 0) if self.shots else None,
+            "holdout": self.holdout_shots,
+        }
 
     @property
     def data_sets(self) -> dict[str, dict[str, str]]:
@@ -257,7 +285,8 @@ class RunConfig:
     def describe(self) -> str:
         """Return the settings that a reader of a table needs, in one line."""
         recipe = self.recipe
-        shown = [f"shots={self.shots}"] if self.shots else []
+        shown = [f"shots={self.shots}", f"labels={self.labels}"] if self.shots else []
+        shown += [f"holdout_shots={self.holdout_shots}"] if self.holdout_shots else []
         shown += [f"protocol={self.protocol}", f"tune={self.tune}", f"backbone={self.backbone}"]
         shown += [f"recipe.steps={recipe.steps}", f"recipe.batch_size={recipe.batch_size}"]
         shown += [f"recipe.lr={recipe.lr:g}"] if self.tune is Tune.off else []

@@ -135,6 +135,7 @@ def without_target(config: RunConfig, **changes: Any) -> RunConfig:
         target="none",
         method="pretrain",
         shots=None,
+        holdout_shots=None,
         draw=config.draw if planted.parse(config.source) else None,  # it has images of the target
         protocol=Protocol.holdout,
         bn=Norms.split if config.bn is Norms.frozen else config.bn,

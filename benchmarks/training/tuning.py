@@ -84,7 +84,7 @@ def num_folds(config: RunConfig) -> int:
     budget allows.
     """
     target = datasets.load(config.target, draw=config.draw)
-    per_class = len(target.part("holdout").labels) / len(target.classes)
+    per_class = config.holdout_shots or len(target.part("holdout").labels) / len(target.classes)
     if per_class / 2 >= FEW:
         return 1
     return max(2, min(MOST_FOLDS, int(config.tune_budget // NUM_ROUNDS)))
