@@ -34,7 +34,7 @@ SETTINGS = """settings, as name=value:
                           score that is compared; default: that of the target
   on_nan=stop|skip        at a NaN or Inf: stop the run, or undo the step
   drop_overlap=true|false leave out source images that are near-identical to target images
-  preset=NAME             file of benchmarks/presets; default: that of the target
+  preset=NAME             file of benchmarks/presets; default: that of the target, own for a path
   method_defaults.METHOD.SETTING=VALUE
                           default of a setting of one method, as a preset gives it
   recipe.SETTING          training: steps, batch_size, lr, weight_decay, image_size, ...

@@ -252,8 +252,11 @@ def saved_by(save: Callable[[], None]) -> Iterator[None]:
 
 
 def update(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Take one optimizer step with the gradients, averaged over processes, and reset them."""
+    """Take one optimizer step with the gradients, averaged over processes and clipped, and reset them."""
     distributed.average_gradients(optimizer)
+    if largest := optimizer.param_groups[0].get("clip_grad", 0.0):
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        torch.nn.utils.clip_grad_norm_(parameters, largest)
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.step()

@@ -53,14 +53,17 @@ class Recipe:
     Defaults: the L2TL paper, appendix A (Inception-V3).
     """
 
-    steps: int = 20_000  # training steps on the target
-    batch_size: int = 256  # target images per step; joint training adds as many source images
+    steps: int = 20_000  # training steps on the target; 0: by the number of training images
+    # Target images per step; joint training adds as many source images. 0: by the number of training images
+    batch_size: int = 256
     optimizer: OptimizerName = OptimizerName.sgd  # optimizer of the network
     lr: float = 0.05  # peak learning rate
     momentum: float = 0.9  # momentum of SGD
     nesterov: bool = False  # use Nesterov momentum
     weight_decay: float = 4e-5  # L2 penalty on convolution and linear kernels; norm layers are never decayed
     decay_biases: bool = False  # apply weight decay to biases as well
+    # Largest norm of the gradients of all parameters of an optimizer in a step; 0: no limit
+    clip_grad: float = field(default=0.0, metadata={"undigested": 0.0})
     schedule: Schedule = Schedule.warmup_cosine  # schedule of the learning rate
     warmup_fraction: float = 0.1  # fraction of the steps with linear warm-up, with `schedule=warmup_cosine`
     # Steps at which the learning rate drops to a tenth, with `schedule=milestones`
@@ -114,8 +117,8 @@ class Recipe:
                 wanted = id(parameter) not in norms and (is_kernel or biases)
                 (decayed if wanted else plain).append(parameter)
         groups = [
-            {"params": decayed, "weight_decay": self.weight_decay},
-            {"params": plain, "weight_decay": 0.0},
+            {"params": decayed, "weight_decay": self.weight_decay, "clip_grad": self.clip_grad},
+            {"params": plain, "weight_decay": 0.0, "clip_grad": self.clip_grad},
         ]
         groups = [g for g in groups if g["params"]]
         if self.optimizer is OptimizerName.adam:

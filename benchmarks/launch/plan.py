@@ -12,6 +12,7 @@ from ...datasets import catalog as datasets
 from ...methods import catalog as methods
 from ...methods.networks.network import Network
 from ..config.compose import rows, suite_rows
+from ..config.length import num_training_images
 from ..config.resolve import run_config
 from ..config.schema import Request, RunConfig
 from ..training.problem import build_problem, check_target
@@ -100,9 +101,7 @@ def large_batches(configs: Sequence[RunConfig]) -> list[str]:
     notes: dict[str, None] = {}
     for config in configs:
         target = datasets.load(config.target, draw=config.draw)
-        num_images = len(target.parts["train"].labels)
-        if config.shots:
-            num_images = min(num_images, config.shots * len(target.classes))
+        num_images = num_training_images(target, config.shots)
         if (size := config.recipe.batch_size) > num_images:
             times = f"{size / num_images:.1f} times"
             of = f"the {num_images} training images of {target.name}"
