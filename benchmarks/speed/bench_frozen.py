@@ -52,7 +52,9 @@ def _split(name: str, count: int, device: torch.device) -> Split:
     labels = torch.arange(NUM_CLASSES).repeat_interleave(count)
     pixels = MemoryPixels(torch.zeros(1, 3, 1, 1, dtype=torch.uint8), torch.ones(1))
     classes = tuple(map(str, range(NUM_CLASSES)))
-    return Split(name, classes, pixels, labels.to(device), torch.zeros(len(labels)).long(), Augment(1), device)
+    return Split(
+        name, classes, pixels, labels.to(device), torch.zeros(len(labels)).long(), Augment(1), device
+    )
 
 
 def _features(count: int) -> Tensor:
