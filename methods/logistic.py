@@ -73,7 +73,7 @@ class LogisticRegression(Method[Config]):
         return {"loss": classification_loss(self.head(features), labels).detach()}
 
     def chosen(self, features: Tensor) -> tuple[float, Fit | None]:
-        """Return the inverse penalty with the best score on the holdout, with its fit, or by cross-validation.
+        """Return the inverse penalty with the best score on the holdout or in cross-validation, and its fit.
 
         The fits of a cross-validation lack training images, so there is None.
         """

@@ -1,40 +1,12 @@
 """The minimum detectable effect of a comparison that is not run yet."""
 
-import math
 from collections.abc import Sequence
 
 from ..records.comparison import comparisons
 from ..records.load import Run
-from ..wording import counted, number
 from .paired import detectable, paired_parts, pairs_of
 
 DISAGREEMENT = 0.1  # share of the test images on which two rows disagree, if nothing is known
-
-
-def power_text(runs: Sequence[Run], target: str, num_images: int, num_seeds: int, by_accuracy: bool) -> str:
-    """Return a sentence on the differences that a comparison can show; empty if nothing is known.
-
-    Args:
-        runs: earlier runs on the same images.
-        target: name of the target.
-        num_images: number of its test images.
-        num_seeds: number of seeds of the comparison.
-        by_accuracy: whether its score is the share of test images that are right.
-    """
-    if num_seeds < 2:
-        return "power: one seed tests no difference; give seeds=2 or more"
-    how = f"with {num_seeds} seeds (power 80 %, level 5 %)"
-    if found := sorted(earlier(runs, num_seeds)):
-        low, high = number(found[0]), number(found[-1])
-        points = low if low == high else f"{low} to {high}"
-        rows = counted(len(found), "earlier row")
-        return f"power: by {rows} on {target}, differences below {points} points cannot be seen {how}"
-    if not by_accuracy:
-        return ""
-    return (
-        f"power: two rows that disagree on a tenth of the {num_images:,} test images: differences below "
-        f"{number(at_best(num_images, num_seeds))} points cannot be seen {how}"
-    )
 
 
 def at_best(num_images: int, num_seeds: int, disagreement: float = DISAGREEMENT) -> float:
@@ -58,7 +30,7 @@ def earlier(runs: Sequence[Run], num_seeds: int) -> list[float]:
     """
     found = []
     for known in comparisons(list(runs)):
-        for label, own in known.by_label.items():
+        for own in known.by_label.values():
             pairs = pairs_of(own, known.reference)
             if own == known.reference or len(pairs) < 2:
                 continue

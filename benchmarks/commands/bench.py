@@ -17,7 +17,7 @@ from ...slurm.cluster import load as load_cluster
 from ..config.compose import compose_request, settings_of
 from ..config.length import num_training_images
 from ..config.resolve import run_config
-from ..config.schema import Request, RunConfig, Score
+from ..config.schema import Request, RunConfig
 from ..launch import pool
 from ..launch.plan import (
     data_sets_of,
@@ -68,8 +68,10 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
     processes = processes_of(request.on, request.cluster)
     if dry_run:
         check_networks_of(configs, results, console, processes)
+        from ..launch.power import power_line
+
         show_runs(configs, results, console)
-        console.print(power_of(configs[0], results, request.seeds), markup=False)
+        console.print(power_line(configs[0], results, request.seeds), markup=False)
         return 0
     open_results(results, data_sets_of(configs))
     if request.on == "slurm":
@@ -260,18 +262,6 @@ def show_runs(configs: Sequence[RunConfig], results: Path, console: Console) -> 
         "(estimated from one forward pass)"
     )
     return 0
-
-
-def power_of(config: RunConfig, results: Path, num_seeds: int) -> str:
-    """Return a line on the differences that a comparison can show; it is empty if nothing is known."""
-    from ...analysis.records.load import read_all
-    from ...analysis.statistics.power import power_text
-
-    images = config.data["target"]
-    runs = [r for r in read_all(results).runs if r.record["fingerprints"]["target"] == images]
-    runs = [r for r in runs if r.metric == config.score]
-    num_images = len(datasets.load(config.target, draw=config.draw).parts["test"].labels)
-    return power_text(runs, config.target_name, num_images, num_seeds, config.score == Score.top1)
 
 
 def drop_incompatible(

@@ -13,11 +13,11 @@ IMAGES_OF_FEWEST = 1000  # training images up to which the fewest steps are take
 def length(num_images: int) -> tuple[int, int]:
     """Return the number of steps and the batch size for a number of training images.
 
-    The idea is the hyper-rule of BiT (Kolesnikov et al., arXiv 1912.11370, section 3.3): the number of images
-    alone sets the length. Departs from it: BiT has batches of 512 and 500 steps for fewer than 20,000 images,
-    10,000 below 500,000, and 20,000 above. Here a batch is at most 64 images and never larger than the
-    training set (two images at least, which batch norms need), and the steps grow in proportion to the images,
-    without jumps, to the same 20,000.
+    The idea is the hyper-rule of BiT (Kolesnikov et al., arXiv 1912.11370): the number of images alone sets
+    the length. Departs from it: BiT has batches of 512 and 500 steps for fewer than 20,000 images, 10,000
+    below 500,000, and 20,000 above. Here a batch is at most 64 images and never larger than the training set
+    (two images at least, which batch norms need), and the steps grow in proportion to the images, without
+    jumps, to the same 20,000.
     """
     batch_size = min(MOST_BATCH, 1 << max(1, num_images.bit_length() - 1))
     steps = round(FEWEST_STEPS * num_images / IMAGES_OF_FEWEST)

@@ -5,8 +5,9 @@ import pytest
 from simulated_results import write_results
 from transferbench.analysis.records.load import load
 from transferbench.analysis.statistics.paired import paired_difference
-from transferbench.analysis.statistics.power import at_best, earlier, power_text
+from transferbench.analysis.statistics.power import at_best, earlier
 from transferbench.analysis.statistics.simulate import Design, coverage
+from transferbench.benchmarks.launch.power import power_text
 
 ROWS = {"Fine-tuning": ("finetune", 0.0, 0.040, False), "LwF": ("lwf", 0.4, 0.055, False)}
 
@@ -36,8 +37,8 @@ def test_what_is_said(tmp_path):
     runs = load(write_results(tmp_path, ROWS, ["digits"], seeds=3, trouble=False))
     said = power_text(runs, "digits", 797, 3, True)
     assert said == (
-        f"power: by 1 earlier row on digits, differences below {earlier(runs, 3)[0]:.1f} points cannot be seen "
-        "with 3 seeds (power 80 %, level 5 %)"
+        f"power: by 1 earlier row on digits, differences below {earlier(runs, 3)[0]:.1f} points cannot be "
+        "seen with 3 seeds (power 80 %, level 5 %)"
     )
     assert power_text([], "digits", 1000, 5, True) == (
         "power: two rows that disagree on a tenth of the 1,000 test images: differences below "

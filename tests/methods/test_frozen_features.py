@@ -10,8 +10,8 @@ from transferbench.benchmarks.training.run import num_steps, run_one
 from transferbench.benchmarks.training.tuning import trials
 from transferbench.methods import catalog
 from transferbench.methods.components import frozen_features
-from transferbench.methods.knn import nearest
 from transferbench.methods.components.frozen_features import FrozenFeatures, best_value, folds
+from transferbench.methods.knn import nearest
 
 CLOSED = [name for name in catalog.names() if catalog.load(name).closed_form]
 
