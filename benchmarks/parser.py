@@ -40,7 +40,7 @@ SETTINGS = """settings, as name=value:
                           score that is compared; default: that of the target
   on_nan=stop|skip        at a NaN or Inf: stop the run, or undo the step
   drop_overlap=true|false leave out source images that are near-identical to target images
-  preset=NAME             file of benchmarks/presets; default: that of the target
+  preset=NAME             file of benchmarks/presets; default: that of the target, own for a path
   method_defaults.METHOD.SETTING=VALUE
                           default of a setting of one method, as a preset gives it
   recipe.SETTING          training: steps, batch_size, lr, weight_decay, image_size, ...
@@ -86,7 +86,7 @@ COMMANDS = (
         "compare methods on a target, over several seeds",
         "[name=value ...]",
         (
-            "transferbench bench                            the built-in data sets, seven rows, five seeds",
+            "transferbench bench                            the built-in data sets, ten rows, five seeds",
             "transferbench bench target=../my/images source=../photos seeds=3 shots=10",
             "transferbench bench target=../my/images source=none pretrained=true backbone=resnet18",
             "transferbench bench methods=finetune,l2tl method.num_actions=21 --dry-run",

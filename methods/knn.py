@@ -20,6 +20,9 @@ from .components.frozen_features import Fold, FrozenFeatures, best_value, folds,
 from .metrics import SCORES, classification_loss
 
 NUM_NEIGHBORS = (1, 3, 5, 10, 20, 50, 100, 200)  # the values that are tried
+BLOCK = 2**26  # similarities that are in memory at a time
+JUDGED = 1000  # training images of which the loss is reported
+Near = tuple[Tensor, Tensor]  # similarities [B,k] and rows [B,k] of the nearest training images
 
 
 @dataclass
@@ -54,37 +57,41 @@ class NearestNeighbors(Method[Config]):
 
     def step(self, t: int) -> Metrics:
         """Store the features of unit length, and choose the number of neighbors."""
-        self.label_N = labels = self.target.split.labels.clone()
+        self.label_N = self.target.split.labels.clone()
         features = self.target.all()
         self.feature_NF = normalize(features)
         self.k = torch.tensor(self.config.num_neighbors or self.chosen(features))
-        return {
-            "loss": classification_loss(
-                self.votes(self.feature_NF, self.feature_NF, labels, int(self.k)), labels
-            )
-        }
+        some = torch.linspace(0, len(features) - 1, min(JUDGED, len(features))).long().to(features.device)
+        return {"loss": classification_loss(self.classified(self.feature_NF[some]), self.label_N[some])}
 
     def chosen(self, features: Tensor) -> int:
         """Return the number of neighbors with the best score on the holdout, or by cross-validation."""
-
-        def score(k: float, fold: Fold) -> Tensor:
-            logits = self.votes(normalize(fold.held_features), normalize(fold.features), fold.labels, int(k))
-            return SCORES[self.problem.score](logits, fold.held_labels)
-
         values = [k for k in NUM_NEIGHBORS if k <= len(self.target.split)]
-        return int(best_value(values, score, folds(self.problem, features, self.holdout)))
+        on = folds(self.problem, features, self.holdout)
+        found = [nearest(normalize(f.held_features), normalize(f.features), values[-1]) for f in on]
 
-    def votes(self, feature_BF: Tensor, known_NF: Tensor, labels_N: Tensor, k: int) -> Tensor:
-        """Return the logarithm of the smoothed share of the votes for each class [B,C]."""
-        similarity, nearest = (feature_BF @ known_NF.T).topk(min(k, len(known_NF)), dim=1)
-        weight = (similarity / self.config.temperature).softmax(1)
+        def score(k: float, one: tuple[Fold, Near]) -> Tensor:
+            fold, near = one
+            return SCORES[self.problem.score](self.votes(near, fold.labels, int(k)), fold.held_labels)
+
+        return int(best_value(values, score, list(zip(on, found, strict=True))))
+
+    def votes(self, near: Near, labels_N: Tensor, k: int) -> Tensor:
+        """Return the logarithm of the smoothed share of the votes of k neighbors for each class [B,C]."""
+        similarity, row = near
+        weight = (similarity[:, :k] / self.config.temperature).softmax(1)
         share_BC = weight.new_zeros(len(weight), self.problem.target.num_classes)
-        share_BC.scatter_add_(1, labels_N[nearest], weight)
+        share_BC.scatter_add_(1, labels_N[row[:, :k]], weight)
         return (share_BC + 1e-6).log()
+
+    def classified(self, feature_BF: Tensor) -> Tensor:
+        """Return logits [B,C] of features of unit length."""
+        k = int(self.k)
+        return self.votes(nearest(feature_BF, self.feature_NF, k), self.label_N, k)
 
     def predict(self, x: Tensor) -> Tensor:
         """Return logits [B,C_T]."""
-        return self.votes(normalize(self.net.features(x)), self.feature_NF, self.label_N, int(self.k))
+        return self.classified(normalize(self.net.features(x)))
 
     @classmethod
     def why_incompatible(cls, problem: Problem) -> str:
@@ -94,3 +101,10 @@ class NearestNeighbors(Method[Config]):
     def reused_seconds(self) -> float:
         """Return the seconds of the passes over the images, if another run has done them."""
         return self.target.found_seconds + (self.holdout.found_seconds if self.holdout else 0.0)
+
+
+def nearest(feature_BF: Tensor, known_NF: Tensor, k: int) -> Near:
+    """Return the similarities and rows [B,k] of the k nearest of N known features, nearest first."""
+    k, blocks = min(k, len(known_NF)), feature_BF.split(max(1, BLOCK // len(known_NF)))
+    similarity, row = zip(*((block @ known_NF.T).topk(k, dim=1) for block in blocks), strict=True)
+    return torch.cat(similarity), torch.cat(row)

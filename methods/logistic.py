@@ -10,28 +10,31 @@ every encoder.
 Shape letters: N training images, B images, C classes, F features.
 """
 
-import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from .base import Method, Metrics, Problem, check_ranges
+from .components.convex import minimize
 from .components.frozen_features import Fold, FrozenFeatures, folds, why_not_frozen
 from .metrics import SCORES, classification_loss
 
 STRENGTHS = tuple(10.0**k for k in range(-6, 4))  # scikit-learn's C, from a strong penalty to a weak one
+TOLERANCE, HISTORY = 1e-4, 10  # of L-BFGS, as scikit-learn has them
 ABSENT = 30.0  # below the lowest bias: the bias of a class without training images
+Fit = tuple[Tensor, Tensor]  # weights [C,F] and biases [C]
 
 
 @dataclass
 class Config:
     """Settings of logistic regression."""
 
-    inverse_penalty: float = 0.0  # scikit-learn's C; 0: the value with the best score on the holdout
+    # scikit-learn's C, or half of it for two classes; 0: the value with the best score on the holdout
+    inverse_penalty: float = 0.0
     max_iterations: int = 300  # of L-BFGS for each value
 
     def resolved(self) -> "Config":
@@ -59,55 +62,56 @@ class LogisticRegression(Method[Config]):
     def step(self, t: int) -> Metrics:
         """Choose the penalty, and fit the classifier."""
         features, labels = self.target.all(), self.target.split.labels
-        self.inverse_penalty = torch.tensor(self.config.inverse_penalty or self.chosen(features))
-        weight, bias = next(self.path(features, labels, [float(self.inverse_penalty)]))
+        value, fit = self.config.inverse_penalty, None
+        if not value:
+            value, fit = self.chosen(features)
+        self.inverse_penalty = torch.tensor(value)
+        weight, bias = fit or next(self.path(features, labels, [value]))
         with torch.no_grad():
             self.head.weight.copy_(weight)
             self.head.bias.copy_(bias)
         return {"loss": classification_loss(self.head(features), labels).detach()}
 
-    def chosen(self, features: Tensor) -> float:
-        """Return the inverse penalty with the best score on the holdout, or by cross-validation."""
+    def chosen(self, features: Tensor) -> tuple[float, Fit | None]:
+        """Return the inverse penalty with the best score on the holdout or in cross-validation, and its fit.
+
+        The fits of a cross-validation lack training images, so there is None.
+        """
         on = folds(self.problem, features, self.holdout)
         paths = [self.path(fold.features, fold.labels, STRENGTHS) for fold in on]
-        found = [
-            sum(self.score(next(path), fold) for path, fold in zip(paths, on, strict=True)) for _ in STRENGTHS
-        ]
-        return STRENGTHS[int(np.argmax(found))]
+        best, value, kept = -inf, STRENGTHS[0], None
+        for strength in STRENGTHS:
+            fits = [next(path) for path in paths]
+            score = sum(self.score(fit, fold) for fit, fold in zip(fits, on, strict=True))
+            if score > best:
+                best, value, kept = score, strength, fits[0] if self.holdout else None
+        return value, kept
 
-    def score(self, fitted: tuple[Tensor, Tensor], fold: Fold) -> float:
+    def score(self, fit: Fit, fold: Fold) -> float:
         """Return the score of weights and biases on the held images of a fold."""
-        weight, bias = fitted
+        weight, bias = fit
         return SCORES[self.problem.score](fold.held_features @ weight.T + bias, fold.held_labels).item()
 
-    def path(self, features: Tensor, labels: Tensor, values: Any) -> Any:
+    def path(self, features: Tensor, labels: Tensor, values: Sequence[float]) -> Iterator[Fit]:
         """Yield weights [C,F] and biases [C] for each value; each fit starts from the one before."""
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.linear_model import LogisticRegression as Fitted
-        from threadpoolctl import threadpool_limits
-
         center = features.mean(0)
         scale = (features - center).square().mean().sqrt().clamp(min=1e-12)
-        x, y = ((features - center) / scale).cpu().numpy(), labels.cpu().numpy()
-        model = Fitted(max_iter=self.config.max_iterations, warm_start=True)
+        x_NF = (features - center) / scale
+        present, y = labels.unique(return_inverse=True)
+        weight = x_NF.new_zeros(len(present), x_NF.shape[1], requires_grad=True)
+        bias = x_NF.new_zeros(len(present), requires_grad=True)
         for value in values:
-            with warnings.catch_warnings(), threadpool_limits(1):  # equal digits for any number of threads
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                model.set_params(C=value).fit(x, y)
-            yield self.of_all_classes(model.coef_, model.intercept_, model.classes_, center, scale)
+            price = 1 / (2 * value * len(y))
 
-    def of_all_classes(
-        self, coef: Any, intercept: Any, classes: Any, center: Tensor, scale: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return weights [C,F] and biases [C] for the features as they are."""
-        if len(classes) == 2:  # scikit-learn has one row for two classes
-            coef, intercept = np.concatenate([-coef, coef]) / 2, np.concatenate([-intercept, intercept]) / 2
-        weight, bias = torch.zeros_like(self.head.weight), torch.zeros_like(self.head.bias)
-        rows = torch.from_numpy(classes).to(bias.device)
-        weight[rows] = torch.from_numpy(coef).to(weight) / scale
-        bias += float(intercept.min()) - ABSENT
-        bias[rows] = torch.from_numpy(intercept).to(bias)
-        return weight.detach(), (bias - weight @ center).detach()
+            def loss(price: float = price) -> Tensor:
+                logits = torch.addmm(bias, x_NF, weight.T)
+                return cross_entropy(logits, y) + price * weight.square().sum()
+
+            minimize([weight, bias], loss, self.config.max_iterations, TOLERANCE, HISTORY)
+            found, shift = weight.detach() / scale, bias.detach()
+            weight_CF = torch.zeros_like(self.head.weight).index_copy(0, present, found)
+            bias_C = torch.full_like(self.head.bias, float(shift.min()) - ABSENT)
+            yield weight_CF, bias_C.index_copy(0, present, shift) - weight_CF @ center
 
     def predict(self, x: Tensor) -> Tensor:
         """Return logits [B,C_T]."""

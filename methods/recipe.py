@@ -53,8 +53,9 @@ class Recipe:
     Defaults: the L2TL paper, appendix A (Inception-V3).
     """
 
-    steps: int = 20_000  # training steps on the target
-    batch_size: int = 256  # target images per step; joint training adds as many source images
+    steps: int = 20_000  # training steps on the target; 0: by the number of training images
+    # Target images per step; joint training adds as many source images. 0: by the number of training images
+    batch_size: int = 256
     optimizer: OptimizerName = OptimizerName.sgd  # optimizer of the network
     lr: float = 0.05  # peak learning rate
     # Peak learning rate of a target head, relative to `lr`
@@ -63,6 +64,8 @@ class Recipe:
     nesterov: bool = False  # use Nesterov momentum
     weight_decay: float = 4e-5  # L2 penalty on convolution and linear kernels; norm layers are never decayed
     decay_biases: bool = False  # apply weight decay to biases as well
+    # Largest norm of the gradients of all parameters of an optimizer in a step; 0: no limit
+    clip_grad: float = field(default=0.0, metadata={"undigested": 0.0})
     schedule: Schedule = Schedule.warmup_cosine  # schedule of the learning rate
     warmup_fraction: float = 0.1  # fraction of the steps with linear warm-up, with `schedule=warmup_cosine`
     # Steps at which the learning rate drops to a tenth, with `schedule=milestones`
@@ -124,6 +127,7 @@ class Recipe:
                 "params": groups[in_head, is_decayed],
                 "weight_decay": self.weight_decay if is_decayed else 0.0,
                 "lr_scale": self.head_lr_factor if in_head else 1.0,
+                "clip_grad": self.clip_grad,
             }
             for in_head, is_decayed in sorted(groups, key=lambda kind: (kind[0], not kind[1]))
         ]

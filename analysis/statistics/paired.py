@@ -39,8 +39,7 @@ def paired_difference(a_runs: Sequence[Run], b_runs: Sequence[Run]) -> Differenc
     examples are the same for every seed (see `crossed_parts`). Where the score is no mean over test examples
     (AUROC, mean per-class accuracy), it is paired by seed only, with a t-interval over seeds.
     """
-    b_by_seed = {run.seed: run for run in b_runs}
-    pairs = [(run, b_by_seed[run.seed]) for run in a_runs if run.seed in b_by_seed]
+    pairs = pairs_of(a_runs, b_runs)
     if not pairs:
         return Difference(math.nan, math.nan, math.nan, 0, "no seed in common")
     if not _same_images(pairs):
@@ -48,18 +47,31 @@ def paired_difference(a_runs: Sequence[Run], b_runs: Sequence[Run]) -> Differenc
     unpaired = len(a_runs) + len(b_runs) - 2 * len(pairs)
     have = "run has" if unpaired == 1 else "runs have"
     note = f"{unpaired} {have} no partner of the same seed" if unpaired else ""
+    mean, parts, is_crossed = paired_parts(pairs)
+    if not is_crossed:
+        note = _join(note, "paired by seed only")
+    elif len(pairs) == 1:
+        note = _join(note, "the interval covers the choice of test images, not of the seed")
+    return _difference(mean, parts, len(pairs), note)
+
+
+def pairs_of(a_runs: Sequence[Run], b_runs: Sequence[Run]) -> list[tuple[Run, Run]]:
+    """Return the runs with the same seed."""
+    b_by_seed = {run.seed: run for run in b_runs}
+    return [(run, b_by_seed[run.seed]) for run in a_runs if run.seed in b_by_seed]
+
+
+def paired_parts(pairs: Sequence[tuple[Run, Run]]) -> tuple[float, list[Part], bool]:
+    """Return the mean difference, the parts of its error, and whether it is paired by test example, too."""
     deltas_SN = [
         a.correct.view(np.int8) - b.correct.view(np.int8)
         for a, b in pairs
         if a.metric == "top1" and a.correct is not None and b.correct is not None
     ]
-    if len(deltas_SN) < len(pairs):
-        deltas_S = np.array([a.score - b.score for a, b in pairs])
-        parts = [_seed_part(deltas_S)] if np.ptp(deltas_S) > EQUAL else []
-        return _difference(float(deltas_S.mean()), parts, len(pairs), _join(note, "paired by seed only"))
-    if len(pairs) == 1:
-        note = _join(note, "the interval covers the choice of test images, not of the seed")
-    return _difference(*crossed_parts(np.stack(deltas_SN)), len(pairs), note)
+    if len(deltas_SN) == len(pairs):
+        return *crossed_parts(np.stack(deltas_SN)), True
+    deltas_S = np.array([a.score - b.score for a, b in pairs])
+    return float(deltas_S.mean()), [_seed_part(deltas_S)] if np.ptp(deltas_S) > EQUAL else [], False
 
 
 def crossed_parts(deltas_SN: np.ndarray) -> tuple[float, list[Part]]:
@@ -132,7 +144,7 @@ def _difference(mean: float, parts: Sequence[Part], num_seeds: int, note: str) -
     half = _half_width(parts, TAIL)
     low, high = max(100 * (mean - half), -100.0), min(100 * (mean + half), 100.0)
     return Difference(
-        100 * mean, low, high, num_seeds, note, _p_value(mean, parts), 100 * _detectable(parts)
+        100 * mean, low, high, num_seeds, note, _p_value(mean, parts), 100 * detectable(parts)
     )  # fmt: skip
 
 
@@ -166,7 +178,7 @@ def _root(function: Callable[[float], float], low: float, high: float) -> float:
     return low
 
 
-def _detectable(parts: Sequence[Part]) -> float:
+def detectable(parts: Sequence[Part]) -> float:
     """Return the mean that differs from 0 with a power of .8, each part by its t-test's non-centrality."""
     return math.sqrt(sum(variance * _noncentrality(freedom) ** 2 for variance, freedom in parts))
 

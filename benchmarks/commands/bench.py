@@ -16,6 +16,7 @@ from ...datasets.download import locate
 from ...methods import catalog as methods
 from ...slurm.cluster import load as load_cluster
 from ..config.compose import compose_request, settings_of
+from ..config.length import num_training_images
 from ..config.resolve import run_config
 from ..config.schema import Request, Role, RunConfig
 from ..launch import pool
@@ -65,10 +66,15 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
     configs, left_out = plan_runnable(request, overrides)
     if left_out:
         console.print(f"not run without source images: {', '.join(left_out)} (give source=PATH)")
+    console.print(why_preset(request, overrides, configs[0]), markup=False)
     processes = processes_of(request.on, request.cluster)
     if dry_run:
         check_networks_of(configs, results, console, processes)
-        return show_runs(configs, results, console)
+        from ..launch.power import power_line
+
+        show_runs(configs, results, console)
+        console.print(power_line(configs[0], results, request.seeds), markup=False)
+        return 0
     open_results(results, data_sets_of(configs))
     if request.on == "slurm":
         configs = [replace(c, device="cpu") for c in configs]  # for the checks here; jobs use request.device
@@ -86,6 +92,21 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
     for digest, error in failed.items():
         console.print(f"failed: {digest}: {error}", markup=False)
     return 1 if failed else 0
+
+
+def why_preset(request: Request, overrides: Sequence[str], config: RunConfig) -> str:
+    """Return a line on the preset: why it is used, and the length that it leaves to the number of images."""
+    is_given = any(o.startswith("preset=") for o in overrides)
+    known = (
+        f"the default of {config.target_name}" if datasets.about(request.target) else "the default of a path"
+    )
+    line = f"preset={request.preset}: {'given' if is_given else known}"
+    left = [name for name in ("steps", "batch_size") if getattr(request.recipe, name) == 0]
+    if not left:
+        return line
+    num_images = num_training_images(datasets.load(config.target, draw=config.draw), config.shots)
+    chosen = " and ".join(f"recipe.{name}={getattr(config.recipe, name)}" for name in left)
+    return f"{line}; {chosen} by its {num_images:,} training images"
 
 
 def run_single(overrides: Sequence[str]) -> int:

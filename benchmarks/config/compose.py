@@ -22,7 +22,7 @@ from ...methods import catalog as methods
 from ...methods.recipe import Recipe
 from ...plain_yaml import read_yaml
 from ...user_text import checked_path, one_form
-from .schema import SMALL_SIDE, DataPlaces, Request, SourceRecipe, check_numbers
+from .schema import DataPlaces, Request, SourceRecipe, check_numbers
 
 HERE = Path(__file__).parents[1]
 OPEN = ("backbone_options", "method_defaults")  # hold names that are not in the schema
@@ -122,10 +122,9 @@ def _checked(override: str) -> str:
 
 
 def _preset_of(target: str) -> str:
-    """Return the preset of a known target; for a path, choose by the size of the images."""
-    if about := datasets.about(target):
-        return about.preset
-    return "small" if datasets.load(target).side <= SMALL_SIDE else "paper"
+    """Return the preset of a known target; for a path `own`."""
+    about = datasets.about(target)
+    return about.preset if about else "own"
 
 
 def _one_line(error: Exception, overrides: Iterable[str], names: list[str]) -> str:

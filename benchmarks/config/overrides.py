@@ -8,6 +8,7 @@ from typing import Any
 from ...datasets import catalog as datasets
 from .compose import request_for
 from .labels import usual_holdout_shots, usual_protocol
+from .length import num_training_images, sized
 from .resolve import preprocessed, score_of, tune_of
 from .schema import RunConfig
 
@@ -17,8 +18,9 @@ SAME = ("shots", "labels", "draw", "backbone", "pretrained", "tune_budget", "bn"
 def overrides(config: RunConfig) -> list[str]:
     """List a run's overrides, without target, source, method and seed; a file by name, without its folder."""
     usual, settings = request_for(config.method, (f"target={config.target}",))
-    side = datasets.load(config.target).side
-    recipe = preprocessed(usual.recipe, config.backbone, side, config.backbone_options)
+    target = datasets.load(config.target, draw=config.draw)
+    recipe = sized(usual.recipe, num_training_images(target, config.shots))
+    recipe = preprocessed(recipe, config.backbone, target.side, config.backbone_options)
     found = [word for name in SAME for word in _changes(name, getattr(config, name), getattr(usual, name))]
     found += _changes("tune", config.tune, tune_of(usual))
     follows = {"holdout_shots": usual_holdout_shots, "protocol": usual_protocol}

@@ -16,6 +16,7 @@ from ...methods.networks.encoders import data_config, fitting_size
 from ...methods.networks.tensor_files import files_of
 from ...methods.recipe import MeanStd, Recipe
 from .labels import holdout_shots, usual_protocol
+from .length import num_training_images, sized
 from .schema import SMALL_SIDE, Request, Role, RunConfig, Score, Tune
 
 
@@ -36,7 +37,8 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
     target = datasets.load(request.target, draw=drawn)
     source = source_of(request, method)
     _check(request, method, source)
-    recipe = preprocessed(request.recipe, request.backbone, target.side, request.backbone_options)
+    recipe = sized(request.recipe, num_training_images(target, request.shots))
+    recipe = preprocessed(recipe, request.backbone, target.side, request.backbone_options)
     multi_label = any(part.labels.ndim == 2 for part in target.parts.values())
     score = score_of(request)
     check_score("score", score, multi_label)

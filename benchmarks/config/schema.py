@@ -18,8 +18,8 @@ LIMITS = (  # minimum and maximum of each number
     *((name, 1, 10**9) for name in ("shots", "holdout_shots")),
     *((name, 0, 2**53) for name in ("seed", "source_recipe.seed")),
     *((name, 0, 4096) for name in ("workers", "threads", "recipe.image_size")),
-    *((f"{r}.steps", 1, 10**9) for r in ("recipe", "source_recipe")),
-    *((f"{r}.batch_size", 1, 10**6) for r in ("recipe", "source_recipe")),
+    *((f"{r}.steps", least, 10**9) for r, least in (("recipe", 0), ("source_recipe", 1))),
+    *((f"{r}.batch_size", least, 10**6) for r, least in (("recipe", 0), ("source_recipe", 1))),
     *((f"{r}.lr", TINY, MOST) for r in ("recipe", "source_recipe")),
     *((f"{r}.weight_decay", 0, MOST) for r in ("recipe", "source_recipe")),
     ("checkpoint_minutes", TINY, MOST),
@@ -28,9 +28,9 @@ LIMITS = (  # minimum and maximum of each number
     ("recipe.crop_scale", TINY, 1),
     *((f"recipe.{name}", 0, 1) for name in ("crop_pct", "momentum", "warmup_fraction")),
     ("recipe.evaluations", 1, 10**6),
-    ("recipe.head_init_std", 0, MOST),
+    *((f"recipe.{name}", 0, MOST) for name in ("head_init_std", "clip_grad")),
 )
-SMALL_SIDE = 96  # pixels; smaller images get the preset `small` and are not enlarged
+SMALL_SIDE = 96  # pixels; images up to this side are not enlarged
 MOST_NAME_BYTES = 100  # of a data set's name in the name of a folder, which may have 255
 NO_EFFECT = ("device", "threads", "checkpoint_minutes")  # do not change a result: not in the digest
 
@@ -170,7 +170,8 @@ class Request:
     on: str = "local"  # where runs are executed: local or slurm
     cluster: str | None = None  # with `on=slurm`: a name in slurm/clusters/, or a path that ends in .yaml
     results: str = "results"  # folder for runs and the report
-    # File of benchmarks/presets/ that sets recipe, backbone and shots; default: the target's
+    # File of benchmarks/presets/ that sets recipe, backbone and shots; default: the target's, or `own` for
+    # a path
     preset: str = "given by the target"
 
 
@@ -303,7 +304,7 @@ def _digest(plain: dict[str, Any]) -> str:
 
 
 def digested(settings: Any) -> dict[str, Any]:
-    """Return a method's settings for the digest.
+    """Return the settings of a method, or a recipe, for the digest.
 
     A setting that was added later is left out while it has the value that means the earlier behavior.
     """

@@ -3,13 +3,12 @@
 Shape letters: N images, S source classes, T target classes.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..metrics import top1
+from .convex import minimize
 
 STRENGTHS = [m * 10.0**e for e in range(-4, 4) for m in (1, 3)] + [1e4]  # C of the logistic regression
 
@@ -47,27 +46,12 @@ def logistic_regression(p_NS: Tensor, y: Tensor, strength: float, start_TS: Tens
     """Return the weights [T,S], no intercept, that minimize strength * sum of losses + |weights|^2 / 2."""
     weight_TS = start_TS.clone().requires_grad_()
     price = 1 / (2 * strength * len(y))
-    return _minimized(weight_TS, lambda w: F.cross_entropy(p_NS @ w.T, y) + price * w.square().sum())
+    minimize([weight_TS], lambda: F.cross_entropy(p_NS @ weight_TS.T, y) + price * weight_TS.square().sum())
+    return weight_TS.detach()
 
 
 def calibration(logits: Tensor, y: Tensor) -> Tensor:
     """Return the factor [] of logits [N,T] that minimizes their loss."""
-    return _minimized(
-        logits.new_ones((), requires_grad=True), lambda scale: F.cross_entropy(scale * logits, y)
-    )
-
-
-def _minimized(start: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return the minimum of a convex loss by L-BFGS, from a leaf tensor."""
-    optimizer = torch.optim.LBFGS(
-        [start], max_iter=200, tolerance_grad=1e-7, tolerance_change=1e-12, line_search_fn="strong_wolfe"
-    )
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        value = loss(start)
-        value.backward()
-        return value
-
-    optimizer.step(closure)
-    return start.detach()
+    scale = logits.new_ones((), requires_grad=True)
+    minimize([scale], lambda: F.cross_entropy(scale * logits, y))
+    return scale.detach()

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from ...datasets.storage import cache
 from ..base import Problem
 from ..networks.network import Network
 
+T = TypeVar("T")
 NUM_FOLDS = 5  # of the cross-validation where there is no holdout
 
 
@@ -111,7 +112,7 @@ def folds(problem: Problem, features: Tensor, holdout: FrozenFeatures | None) ->
     return found
 
 
-def best_value(values: Sequence[float], score: Callable[[float, Fold], Tensor], on: Sequence[Fold]) -> float:
+def best_value(values: Sequence[float], score: Callable[[float, T], Tensor], on: Sequence[T]) -> float:
     """Return the value with the highest mean score; the first of equals, and the first without folds."""
     found = [sum(score(value, fold).item() for fold in on) for value in values]
     return values[max(range(len(values)), key=found.__getitem__)]

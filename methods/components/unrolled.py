@@ -4,7 +4,7 @@ A step on a loss with gradient g, for weights w, momentum m and weight decay d: 
 w' = w - lr v', or with Nesterov's momentum w' = w - lr (g + d w + m v').
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -64,12 +64,21 @@ class Unrolled:
         gradients = torch.autograd.grad(
             self.at(loss), [w for _, w in before], create_graph=True, materialize_grads=True
         )
-        for (name, w), gradient in zip(before, gradients, strict=True):
+        for (name, w), gradient in zip(before, self.clipped(gradients), strict=True):
             group, old = self.settings[name], self.velocities[name]
             decayed = gradient + group["weight_decay"] * w
             velocity = decayed if old is None else group["momentum"] * old + decayed
             change = decayed + group["momentum"] * velocity if group["nesterov"] else velocity
             self.weights[name], self.velocities[name] = w - group["lr"] * change, velocity
+
+    def clipped(self, gradients: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Return gradients with the largest norm that the optimizer's steps have."""
+        largest = max((group.get("clip_grad", 0.0) for group in self.settings.values()), default=0.0)
+        if not largest:
+            return gradients
+        square = torch.stack([gradient.square().sum() for gradient in gradients]).sum()
+        share = (largest / (square + 1e-12).sqrt()).clamp(max=1)
+        return [share * gradient for gradient in gradients]
 
 
 class _Target(nn.Module):

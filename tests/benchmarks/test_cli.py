@@ -76,7 +76,7 @@ def test_dry_run_prints_runs_with_an_estimate_and_runs_nothing(results, capsys):
     assert main(["bench", "--dry-run", f"results={results}", *TINY]) == 0
     out = capsys.readouterr().out
     assert "Random search, seed 1" in out
-    assert "15 runs to do, about" in out  # seven rows, two seeds, one pre-training
+    assert "21 runs to do, about" in out  # ten rows, two seeds, one pre-training
     assert not results.exists()
 
 

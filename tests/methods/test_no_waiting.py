@@ -18,6 +18,7 @@ from transferbench.methods.networks.encoders import SmallEncoder
 from transferbench.methods.networks.network import Network
 
 GPU = torch.device("cuda:0")
+CLIPPED = {"clip_grad": 1.0}
 COPY, READ = torch.ops.aten._to_copy.default, torch.ops.aten._local_scalar_dense.default
 METHODS = {
     "finetune": (FineTune, FineTune.Config()),
@@ -64,7 +65,9 @@ def _network(pretrained: bool = True) -> Network:
 @pytest.mark.parametrize("name", METHODS)
 def test_a_step_asks_nothing_of_a_gpu_that_holds_the_data(fake_gpu, monkeypatch, name):
     method, config = METHODS[name]
-    problem = toy_problem(_there(3, "target"), _there(4, "source"), holdout=_there(3, "holdout"), device=GPU)
+    problem = toy_problem(
+        _there(3, "target"), _there(4, "source"), holdout=_there(3, "holdout"), device=GPU, recipe=CLIPPED
+    )
     built = method(replace(problem, network=_network), config)
     learned = [p for group in built.optimizer.param_groups for p in group["params"]]
     if name != "finetune":

@@ -9,12 +9,14 @@ import torch
 from torch import nn
 from transferbench import InputError
 from transferbench.benchmarks.config.compose import compose_request
+from transferbench.benchmarks.config.length import length
 from transferbench.benchmarks.config.resolve import preprocessed
 from transferbench.benchmarks.training.evaluate import evaluate
 from transferbench.benchmarks.training.run import run_one
 from transferbench.datasets.augment import Augment
 from transferbench.datasets.base import Split
 from transferbench.datasets.pixels import MemoryPixels
+from transferbench.methods.base import update
 from transferbench.methods.networks import encoders
 from transferbench.methods.networks.encoders import SmallEncoder, data_config
 from transferbench.methods.networks.network import Network
@@ -187,6 +189,47 @@ def test_presets_of_the_paper():
     )  # fmt: skip
     assert chexpert.recipe.lr in (0.5, 0.8, 1, 1.3, 1.5, 2)
     assert chexpert.recipe.weight_decay in (0, 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("num_images", "expected"),
+    [(1, (300, 2)), (3, (300, 2)), (4, (300, 4)), (63, (300, 32)), (64, (300, 64)), (1000, (300, 64)),
+     (10_000, (3000, 64)), (66_667, (20_000, 64)), (1_281_167, (20_000, 64))],
+)  # fmt: skip
+def test_the_number_of_images_sets_the_length(num_images, expected):
+    assert length(num_images) == expected
+
+
+def test_zeros_are_resolved_before_the_digest(config_of):
+    asked = "recipe.steps=0", "recipe.batch_size=0", "shots=4"
+    config = config_of("finetune", *asked)
+    assert (config.recipe.steps, config.recipe.batch_size) == (300, 32)  # ten classes
+    given = config_of("finetune", "recipe.steps=300", "recipe.batch_size=32", "shots=4")
+    assert config.digest == given.digest
+    assert config_of("finetune", *asked, "recipe.steps=7").recipe.steps == 7
+
+
+def test_no_limit_of_the_gradients_keeps_the_digest(config_of):
+    config = config_of("finetune")
+    assert "clip_grad" not in config.resolved()["recipe"]
+    clipped = config_of("finetune", "recipe.clip_grad=1")
+    assert clipped.resolved()["recipe"]["clip_grad"] == 1
+    assert clipped.digest != config.digest
+
+
+@pytest.mark.parametrize("largest", [0.0, 0.5, 100.0])
+def test_a_step_with_clipped_gradients_by_hand(largest):
+    net = nn.Linear(2, 1)
+    with torch.no_grad():
+        net.weight.fill_(0)
+        net.bias.fill_(0)
+    optimizer = Recipe(clip_grad=largest, momentum=0.0, weight_decay=0.0).make_optimizer(net)
+    saved = optimizer.state_dict()
+    optimizer.load_state_dict(saved)  # a resumed run clips, too
+    (net(torch.tensor([[2.0, 2.0]])) * 1.0).sum().backward()  # gradient (2, 2, 1), of norm 3
+    update(optimizer, 1.0)
+    factor = 0.5 / 3 if largest == 0.5 else 1.0
+    assert torch.cat([net.weight[0], net.bias]).tolist() == pytest.approx([-2 * factor, -2 * factor, -factor])
 
 
 def test_logits_of_ten_crops_are_averaged():
