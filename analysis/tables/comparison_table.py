@@ -8,10 +8,11 @@ from typing import Any
 import pandas as pd
 
 from .. import wording
+from ..alarms import alarms, checked
 from ..records.comparison import REFERENCE, Comparison
 from ..records.load import METRICS, Run, runs_frame
 from ..statistics.aggregate import holm_corrected
-from ..statistics.paired import Difference, mean_interval, paired_difference
+from ..statistics.paired import Difference, mean_interval
 from .csv_text import csv_text
 from .formats import to_latex, to_markdown
 from .table import Cell, Table
@@ -32,15 +33,15 @@ def comparison_table(comparison: Comparison) -> pd.DataFrame:
     """Return one row per label, the best mean score first; scores in percent, times in seconds."""
     reference = comparison.reference
     base = runs_frame(reference)["seconds_per_step"].median() if reference else math.nan
-    rows = [_row(label, runs, reference, base) for label, runs in comparison.by_label.items()]
+    differences = checked(comparison).differences
+    rows = [_row(label, runs, differences[label], base) for label, runs in comparison.by_label.items()]
     return pd.DataFrame(rows).sort_values(["score", "label"], ascending=[False, True], ignore_index=True)
 
 
-def _row(label: str, runs: list[Run], reference: list[Run], base_seconds: float) -> dict[str, Any]:
+def _row(label: str, runs: list[Run], difference: Difference, base_seconds: float) -> dict[str, Any]:
     """Return the numbers of one label."""
     frame = runs_frame(runs)
     score, low, high = mean_interval(100 * frame["score"].to_numpy())
-    difference = difference_from(reference, label, runs)
     step_seconds = frame["seconds_per_step"].median()
     return {
         "label": label,
@@ -58,6 +59,7 @@ def _row(label: str, runs: list[Run], reference: list[Run], base_seconds: float)
         "difference_note": difference.note,
         "difference_p_value": difference.p_value,
         "difference_detectable": difference.detectable,
+        "difference_no_claim": difference.no_claim,
         "seconds_per_step": step_seconds,
         "step_ratio": step_seconds / base_seconds if base_seconds else math.nan,
         **{f"images_{name}": frame[f"images_{name}"].mean() for name in STREAMS},
@@ -66,13 +68,6 @@ def _row(label: str, runs: list[Run], reference: list[Run], base_seconds: float)
         "pretraining_own_seconds": frame["pretraining_own_seconds"].mean(),
         "pretraining_shared_seconds": frame["pretraining_shared_seconds"].mean(),
     }
-
-
-def difference_from(reference: list[Run], label: str, runs: list[Run]) -> Difference:
-    """Return the difference of `runs` from fine-tuning; nan for fine-tuning itself."""
-    if not reference or label == REFERENCE:
-        return Difference(math.nan, math.nan, math.nan, 0)
-    return paired_difference(runs, reference)
 
 
 def method_table(comparison: Comparison, numbers: pd.DataFrame) -> Table:
@@ -136,24 +131,29 @@ def _pretraining(shared_seconds: float, own_seconds: float) -> str:
 
 def sentences(table: pd.DataFrame) -> list[str]:
     """Return one sentence per method about its difference from fine-tuning; none without fine-tuning."""
+    found = differences(table)
+    corrected = holm_corrected(list(found.values()))
+    return [wording.sentence(label, item) for label, item in zip(found, corrected, strict=True)]
+
+
+def differences(table: pd.DataFrame) -> dict[str, Difference]:
+    """Return the differences from fine-tuning in a table, by label; none without fine-tuning."""
     if REFERENCE not in set(table["label"]):
-        return []
-    others = [row for row in _rows(table) if row["label"] != REFERENCE]
-    found = holm_corrected([_difference(row) for row in others])
-    return [wording.sentence(row["label"], item) for row, item in zip(others, found, strict=True)]
-
-
-def _difference(row: dict[str, Any]) -> Difference:
-    """Return the difference in a row of the table."""
-    return Difference(
-        row["difference"],
-        row["difference_low"],
-        row["difference_high"],
-        row["difference_num_seeds"],
-        row["difference_note"],
-        row["difference_p_value"],
-        row["difference_detectable"],
-    )
+        return {}
+    return {
+        row["label"]: Difference(
+            row["difference"],
+            row["difference_low"],
+            row["difference_high"],
+            row["difference_num_seeds"],
+            row["difference_note"],
+            row["difference_p_value"],
+            row["difference_detectable"],
+            no_claim=row["difference_no_claim"],
+        )
+        for row in _rows(table)
+        if row["label"] != REFERENCE
+    }
 
 
 def title(comparison: Comparison) -> str:
@@ -164,12 +164,16 @@ def title(comparison: Comparison) -> str:
 
 
 def markdown(comparison: Comparison) -> str:
-    """Return heading, setting, table, sentences and notes of one comparison."""
+    """Return heading, alarms, setting, table, sentences and notes of one comparison."""
     numbers = comparison_table(comparison)
     notes = "\n".join(f"- {note}" for note in [*comparison.notes, METHOD_NOTE])
     conclusions = "".join(f"- {sentence}\n" for sentence in sentences(numbers))
+    warnings = "".join(f"- **Alarm:** {alarm.text}\n" for alarm in alarms(comparison))
+    if warnings:
+        warnings += "\n"
     return (
-        f"## {title(comparison)}\n\n{setting(comparison)} (comparison {comparison.comparison_id})\n\n"
+        f"## {title(comparison)}\n\n{warnings}"
+        f"{setting(comparison)} (comparison {comparison.comparison_id})\n\n"
         f"{to_markdown(method_table(comparison, numbers))}\n{conclusions}\nNotes:\n{notes}\n"
     )
 
