@@ -145,7 +145,9 @@ def _chance_score(runs: Sequence[Run]) -> float | None:
 def _standard_error(runs: Sequence[Run], chance: float) -> float:
     """Return the standard error of a row's mean: over seeds, and no less than that of guessing once."""
     num_images = max(1, runs[0].record["test"]["num_images"])
-    guessing = math.sqrt(1 / (3 * num_images) if runs[0].metric == "auroc" else chance * (1 - chance) / num_images)
+    guessing = math.sqrt(
+        1 / (3 * num_images) if runs[0].metric == "auroc" else chance * (1 - chance) / num_images
+    )
     if len(runs) == 1:
         return guessing
     return max(guessing, stdev(run.score for run in runs) / math.sqrt(len(runs)))

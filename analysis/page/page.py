@@ -38,7 +38,8 @@ NOTE = (
     " both. Above or below means: significant at 5 % after Holm correction for all differences of several"
     " seeds on this page; in tables and figures of the paper, for all those of the table. Inconclusive means"
     " that the interval includes zero; then the sentence gives the minimum detectable effect at 80 % power,"
-    " without correction. Time per step is the median over runs; images and training (preparation and steps)"
+    " without correction. Time per step is the median over runs; labels are distinct labeled target images;"
+    " image reads (repeats counted) and training (preparation and steps)"
     " are means"
     " per run; pre-training is counted separately."
 )
@@ -62,7 +63,7 @@ def comparison_section(
         "grid": comparison_grid(comparison, table, {item.label: item.outcome for item in found}),
         "alarms": [alarm.text for alarm in doubts],
         "sentences": [item.sentence for item in _in_order(table, found)],
-        "notes": comparison.notes,
+        "notes": comparison_table.notes(comparison, table),
         "pictures": _pictures(comparison, table, look, score_name(comparison.metric)),
     }
 

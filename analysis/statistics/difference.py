@@ -49,7 +49,11 @@ class Difference:
     @property
     def is_significant(self) -> bool:
         """Return whether the interval excludes zero, and the Holm-corrected test of several agrees."""
-        return self.excludes_zero and not self.no_claim and (self.num_compared == 1 or self.p_value_holm <= 1 - CONFIDENCE)
+        return (
+            self.excludes_zero
+            and not self.no_claim
+            and (self.num_compared == 1 or self.p_value_holm <= 1 - CONFIDENCE)
+        )
 
     @property
     def outcome(self) -> Outcome:

@@ -13,17 +13,20 @@ from ..records.comparison import REFERENCE, Comparison
 from ..records.load import METRICS, Run, runs_frame
 from ..statistics.aggregate import holm_corrected
 from ..statistics.paired import Difference, mean_interval
+from .chosen import chosen_numbers, chosen_text, is_tuned, tuning_note, tuning_text
 from .csv_text import csv_text
 from .formats import to_latex, to_markdown
+from .labels import label_notes, label_numbers, label_text
 from .table import Cell, Table
 
 STREAMS = ("target", "source", "holdout")
+READS = f"image reads: {' / '.join(STREAMS)}"
 METHOD_NOTE = (
     "Scores are means over seeds on the test part, with 95 % t-intervals. Differences are paired with"
     " fine-tuning by seed and, for accuracy, by test image; their confidence intervals (CI) combine"
     " t-intervals over seeds and over test images, and are somewhat wider than 95 % with two or three seeds."
     " p-values are Holm-corrected for the number of methods. The power is that of a single test without"
-    " correction. Time per step is the median over runs; images and training (preparation and steps) are"
+    " correction. Time per step is the median over runs; image reads (repeats counted) and training (preparation and steps) are"
     " means per run; pre-training is counted separately. Memory, if known, is the highest of all runs: of"
     " the GPU's tensors, or on a CPU of the whole process with its libraries and images."
 )
@@ -63,6 +66,8 @@ def _row(label: str, runs: list[Run], difference: Difference, base_seconds: floa
         "seconds_per_step": step_seconds,
         "step_ratio": step_seconds / base_seconds if base_seconds else math.nan,
         **{f"images_{name}": frame[f"images_{name}"].mean() for name in STREAMS},
+        **label_numbers(runs),
+        **chosen_numbers(runs),
         "peak_memory_bytes": frame["peak_memory_bytes"].max(),
         "train_seconds": frame["train_seconds"].mean(),
         "pretraining_own_seconds": frame["pretraining_own_seconds"].mean(),
@@ -78,7 +83,12 @@ def method_table(comparison: Comparison, numbers: pd.DataFrame) -> Table:
         numbers: from `comparison_table`.
     """
     rows = [_cells(row, comparison) for row in _rows(numbers)]
-    columns = [name for name in rows[0] if name != "memory" or numbers["peak_memory_bytes"].notna().any()]
+    shown = {
+        "memory": numbers["peak_memory_bytes"].notna().any(),
+        "labels": numbers["labels_all"].notna().any(),
+        **dict.fromkeys(("chosen", "tuning"), is_tuned(comparison)),
+    }
+    columns = [name for name in rows[0] if shown.get(name, True)]
     score = next(i for i, name in enumerate(columns) if name.endswith(", %"))
     return Table(
         f"Methods compared: {title(comparison)}",
@@ -99,9 +109,11 @@ def _cells(row: dict[str, Any], comparison: Comparison) -> dict[str, Cell]:
     difference = wording.estimate(row["difference"], row["difference_low"], row["difference_high"], sign=True)
     score = wording.estimate(row["score"], row["score_low"], row["score_high"])
     seeds = wording.seeds([int(seed) for seed in row["seeds"].split()])
-    digests = [run.digest for run in comparison.by_label[row["label"]]]
+    runs = comparison.by_label[row["label"]]
+    digests = [run.digest for run in runs]
     pretraining = _pretraining(row["pretraining_shared_seconds"], row["pretraining_own_seconds"])
-    images = {f"{name} images": row[f"images_{name}"] for name in STREAMS}
+    reads = [row[f"images_{name}"] for name in STREAMS]
+    tuning = tuning_text(row["tuning_trials"], row["tuning_steps"], row["tuning_seconds"])
     return {
         "method": Cell(row["label"]),
         "seeds": Cell(seeds, row["num_seeds"], digests),
@@ -109,12 +121,15 @@ def _cells(row: dict[str, Any], comparison: Comparison) -> dict[str, Cell]:
         "from fine-tuning, points": Cell(
             "reference" if row["label"] == REFERENCE else difference, row["difference"]
         ),
+        "chosen": Cell(chosen_text(runs)),
+        "tuning": Cell(tuning, row["tuning_seconds"]),
+        "labels": Cell(label_text(row["labels_all"]), row["labels_all"]),
         "time per step": Cell(wording.duration(row["seconds_per_step"]), row["seconds_per_step"]),
         "step, ratio": Cell(wording.number(row["step_ratio"], decimals=2), row["step_ratio"]),
         "memory": Cell(_memory(row["peak_memory_bytes"]), row["peak_memory_bytes"]),
-        **{name: Cell(wording.count(value), value) for name, value in images.items()},
         "training": Cell(wording.duration(row["train_seconds"]), row["train_seconds"]),
         "pre-training": Cell(pretraining, row["pretraining_shared_seconds"]),
+        READS: Cell(" / ".join(map(wording.count, reads)), sum(reads)),
     }
 
 
@@ -166,7 +181,7 @@ def title(comparison: Comparison) -> str:
 def markdown(comparison: Comparison) -> str:
     """Return heading, alarms, setting, table, sentences and notes of one comparison."""
     numbers = comparison_table(comparison)
-    notes = "\n".join(f"- {note}" for note in [*comparison.notes, METHOD_NOTE])
+    remarks = "\n".join(f"- {note}" for note in [*notes(comparison, numbers), METHOD_NOTE])
     conclusions = "".join(f"- {sentence}\n" for sentence in sentences(numbers))
     warnings = "".join(f"- **Alarm:** {alarm.text}\n" for alarm in alarms(comparison))
     if warnings:
@@ -174,8 +189,13 @@ def markdown(comparison: Comparison) -> str:
     return (
         f"## {title(comparison)}\n\n{warnings}"
         f"{setting(comparison)} (comparison {comparison.comparison_id})\n\n"
-        f"{to_markdown(method_table(comparison, numbers))}\n{conclusions}\nNotes:\n{notes}\n"
+        f"{to_markdown(method_table(comparison, numbers))}\n{conclusions}\nNotes:\n{remarks}\n"
     )
+
+
+def notes(comparison: Comparison, numbers: pd.DataFrame) -> list[str]:
+    """Return the notes on one comparison: on its runs, its labels and its learning rates."""
+    return [*comparison.notes, *label_notes(numbers), *tuning_note(comparison)]
 
 
 def setting(comparison: Comparison) -> str:
