@@ -81,8 +81,8 @@ def no_claim(found: Sequence[Alarm], label: str = "") -> str:
     """
     about = {alarm.kind for alarm in found if alarm.is_about_reference}
     reasons = [reason for kind, reason in REASONS.items() if kind in about]
-    if any(alarm.label == label and alarm.kind in FAILED for alarm in found):
-        reasons.append("its training failed")
+    if not reasons and any(alarm.label == label and alarm.kind in FAILED for alarm in found):
+        return "its training failed"
     return wording.listing(reasons)
 
 
@@ -133,11 +133,11 @@ def _chance(label: str, runs: Sequence[Run]) -> str:
 
 def _chance_score(runs: Sequence[Run]) -> float | None:
     """Return the score of guessing, a share; None if the records do not tell the number of classes."""
-    if runs[0].metric == "auroc":
-        return 0.5
     num_classes = _num_classes(runs)
     if num_classes is None:
         return None
+    if runs[0].metric == "auroc":
+        return 0.5
     majority = runs[0].record.get("majority") if runs[0].metric == "top1" else None
     return max(1 / num_classes, majority or 0.0)
 

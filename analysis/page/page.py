@@ -40,8 +40,8 @@ NOTE = (
     " that the interval includes zero; then the sentence gives the minimum detectable effect at 80 % power,"
     " without correction. Time per step is the median over runs; labels are distinct labeled target images;"
     " image reads (repeats counted) and training (preparation and steps)"
-    " are means"
-    " per run; pre-training is counted separately."
+    " are means per run;"
+    " tuning is once per row and not in them; pre-training is counted separately."
 )
 
 

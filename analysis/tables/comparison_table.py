@@ -26,8 +26,9 @@ METHOD_NOTE = (
     " fine-tuning by seed and, for accuracy, by test image; their confidence intervals (CI) combine"
     " t-intervals over seeds and over test images, and are somewhat wider than 95 % with two or three seeds."
     " p-values are Holm-corrected for the number of methods. The power is that of a single test without"
-    " correction. Time per step is the median over runs; image reads (repeats counted) and training (preparation and steps) are"
-    " means per run; pre-training is counted separately. Memory, if known, is the highest of all runs: of"
+    " correction. Labels are distinct labeled target images. Time per step is the median over runs; image"
+    " reads (repeats counted) and training (preparation and steps) are means per run; tuning is once per row"
+    " and not in them; pre-training is counted separately. Memory, if known, is the highest of all runs: of"
     " the GPU's tensors, or on a CPU of the whole process with its libraries and images."
 )
 
