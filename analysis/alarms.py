@@ -192,7 +192,7 @@ def _losses(runs: Sequence[Run]) -> tuple[float, float]:
     if num_classes is None or runs[0].metric == "auroc" or runs[0].method in CLOSED_FORM:
         return math.nan, math.nan
     points = [run.record["curve"][-1] for run in runs if run.record["curve"]]
-    losses = [loss for point in points if (loss := point.get("train", {}).get("loss")) is not None]
+    losses = [loss for point in points if (loss := (point.get("train") or {}).get("loss")) is not None]
     return fmean(losses) if losses else math.nan, math.log(num_classes)
 
 
@@ -235,10 +235,10 @@ def _end_of_grid(label: str, runs: Sequence[Run]) -> str:
         name, _, side = end.partition(" ")
         value = {**choice, **(choice.get("strengths") or {})}.get(name)
         shown.append(f"{name}{'' if value is None else f' {value:.3g}'} ({side or 'an end'})")
-        words.append(f"{SETTINGS.get(name, f'method.{name}')}=...")
+        words.append(SETTINGS.get(name, f"method.{name}"))
     return (
         f"{label}: the best value is at an end of the range tried: {wording.listing(shown)}; better ones may"
-        f" lie beyond it: try some with tune=off {' '.join(words)}."
+        f" lie beyond it: try some by tune=off and {wording.listing(words)}."
     )
 
 

@@ -158,8 +158,8 @@ def _why(chosen: Candidate, best: Candidate, base: Candidate | None) -> str:
     price = chosen.time
     if base and base is not chosen:
         ratio = chosen.cost / base.cost
-        tuned = " with tuning" if chosen.tuning_seconds or base.tuning_seconds else ""
-        price += f", {wording.number(ratio, 1 if ratio >= 1 else 2)} times fine-tuning's time{tuned}"
+        both = " with its tuning" if chosen.tuning_seconds or base.tuning_seconds else ""
+        price += f"; that is {wording.number(ratio, 1 if ratio >= 1 else 2)} times fine-tuning's time{both}"
     return "; ".join([*reasons, f"it takes {price}"])
 
 

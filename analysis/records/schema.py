@@ -259,6 +259,13 @@ def _with(**kinds: Kind) -> _With:
     return _With(kinds)
 
 
+def _may_have(**kinds: Kind) -> Kind:
+    """Return the kind of an object with fields of which any may be missing or null."""
+    return lambda value: (
+        isinstance(value, dict) and all(_or_none(kind)(value.get(name)) for name, kind in kinds.items())
+    )
+
+
 _SCORES = _named(_real)
 FORM: dict[str, Kind] = {
     **dict.fromkeys(("source", "target", "comparison_id", "setting", "label", "method", "digest"), _text),
@@ -282,6 +289,21 @@ _DATA_SET = _with(name=_text, place=_text)
 OF_DATA_SETS: dict[str, Kind] = {  # later additions, which may be missing
     "fingerprints": _or_none(lambda value: isinstance(value, dict)),
     "data_sets": _or_none(_named(_DATA_SET)),
+}
+_POINT = _may_have(train=_may_have(loss=_real))
+_CHOICE = _may_have(
+    **dict.fromkeys(("num_trials", "num_steps"), _count),
+    **dict.fromkeys(("seconds", "lr", "weight_decay", "head_lr_factor"), _amount),
+    bn=_text,
+    strengths=_named(_real),
+    at_end=_each(_text),
+)
+LATER_OF_A_RUN: dict[str, Kind] = {  # that may be missing too
+    "choice": _or_none(_CHOICE),
+    "labels": _or_none(_may_have(**dict.fromkeys(("training", "rewards", "choosing", "all"), _count))),
+    "num_classes": _or_none(_count),
+    "majority": _or_none(_share),
+    "curve": _each(_POINT),
 }
 OF_A_RUN: dict[str, Kind] = {
     "test": _SCORES,
@@ -307,17 +329,22 @@ def misfit(record: Mapping[str, Any], form: Mapping[str, Kind], inside: str = ""
 def _wrong(record: Mapping[str, Any]) -> str:
     """Return what a record lacks; empty if it is whole."""
     form = FORM | (OF_A_RUN if record["role"] == "run" else {})
-    later = {name: record.get(name) for name in OF_DATA_SETS}
-    if wrong := misfit(record, form) or misfit(later, OF_DATA_SETS):
+    wrong = misfit(record, form) or misfit(_later(record, OF_DATA_SETS), OF_DATA_SETS)
+    if wrong or record["role"] != "run":
+        return wrong  # a pre-training may be scored otherwise than the runs that start from it
+    if wrong := misfit(_later(record, LATER_OF_A_RUN), LATER_OF_A_RUN):
         return wrong
-    if record["role"] != "run":
-        return ""  # it may be scored otherwise than the runs that start from it
     metric = record["metric"]
     if not _share(record["test"].get(metric)):
         return f"field 'test' has no {metric} from 0 to 1"
     points = [point["holdout"] for point in record["curve"] if point["holdout"] is not None]
     known = [scores.get(metric) for scores in points if scores.get(metric) == scores.get(metric)]  # not NaN
     return "" if all(map(_share, known)) else f"field 'curve' has a point without a {metric} from 0 to 1"
+
+
+def _later(record: Mapping[str, Any], form: Mapping[str, Kind]) -> dict[str, Any]:
+    """Return the fields of a form that may be missing; those are None."""
+    return {name: record.get(name) for name in form}
 
 
 def _short(value: Any) -> str:

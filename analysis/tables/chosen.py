@@ -30,9 +30,9 @@ def chosen_numbers(runs: Sequence[Run]) -> dict[str, Any]:
         "chosen_head_lr_factor": math.nan if is_closed else _same(used, "head_lr_factor", math.nan),
         "chosen_bn": _same(choices, "bn", ""),
         "chosen_strengths": strengths.pop() if len(strengths) == 1 else "",
-        "tuning_trials": max(choice.get("num_trials", 0) for choice in choices),
-        "tuning_steps": max(choice.get("num_steps", 0) for choice in choices),
-        "tuning_seconds": max(choice.get("seconds", 0.0) for choice in choices),
+        "tuning_trials": max(choice.get("num_trials") or 0 for choice in choices),
+        "tuning_steps": max(choice.get("num_steps") or 0 for choice in choices),
+        "tuning_seconds": max(choice.get("seconds") or 0.0 for choice in choices),
     }
 
 

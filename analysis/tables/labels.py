@@ -17,7 +17,12 @@ USES = {"training": "trained on", "rewards": "for rewards or judging", "choosing
 def label_numbers(runs: Sequence[Run]) -> dict[str, float]:
     """Return the means over runs, in all and by use; nan where a record does not tell them."""
     known = [run.record.get("labels") or {} for run in runs]
-    return {f"labels_{use}": fmean(entry.get(use, math.nan) for entry in known) for use in (*USES, "all")}
+    return {f"labels_{use}": fmean(_known(entry.get(use)) for entry in known) for use in (*USES, "all")}
+
+
+def _known(number: int | None) -> float:
+    """Return a number, nan for none."""
+    return math.nan if number is None else number
 
 
 def label_text(number: float) -> str:
