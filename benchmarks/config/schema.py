@@ -52,11 +52,12 @@ class Tune(StrEnum):
 
 
 class Norms(StrEnum):
-    """Running statistics of batch norms for source and target."""
+    """Running statistics of batch norms."""
 
     # One set of running statistics for the source, another for the target
     split = auto()  # type: ignore[assignment]  # hides str.split, which nothing here needs
     shared = auto()  # one set for both
+    frozen = auto()  # the running statistics of the pre-training; scale and shift are trained
 
 
 class OnNan(StrEnum):
@@ -133,7 +134,7 @@ class Request:
     protocol: Protocol = Protocol.holdout  # which target images are trained on
     # Search for the learning rate and weight decay, with the same grid for every method
     tune: Tune = Tune.off
-    bn: Norms = Norms.split  # batch-norm statistics of source and target images in joint training
+    bn: Norms = Norms.split  # batch-norm statistics of source and target images
     score: Score | None = None  # metric that methods are compared by; null: the target's usual metric
     on_nan: OnNan = OnNan.stop  # what to do if a loss, reward or weight is NaN or infinite
     drop_overlap: bool = False  # leave out source images that are near-duplicates of target images
@@ -186,7 +187,7 @@ class RunConfig:
     def resolved(self) -> dict[str, Any]:
         """Return everything that can change a result, as plain JSON; files by name, without their folder."""
         plain = {k: v for k, v in asdict(self).items() if k not in NO_EFFECT}
-        plain["settings"] = digested(self.settings)
+        plain |= {"settings": digested(self.settings), "recipe": digested(self.recipe)}
         if self.on_nan is OnNan.stop:  # no effect on a run that finishes
             del plain["on_nan"]
         if not self.draw:

@@ -207,7 +207,8 @@ def _network_maker(
             encoder,
             len(source.classes) if source else 0,
             0 if config.role is Role.pretraining else len(target.classes),
-            split_norms=config.bn is Norms.split,
+            split_norms=config.bn is not Norms.shared,
+            frozen_norms=config.bn is Norms.frozen and pretrained and not backbone,
             autocast=torch.bfloat16 if recipe.precision is Precision.bf16 else None,
             head_init_std=recipe.head_init_std,
         )
