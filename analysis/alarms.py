@@ -45,6 +45,11 @@ class Alarm:
     text: str
     is_about_reference: bool = False  # then nothing is claimed against fine-tuning
 
+    @property
+    def rank(self) -> tuple[bool, bool]:
+        """The sort key: that frozen features win comes first, then other alarms about fine-tuning."""
+        return self.kind != "frozen wins", not self.is_about_reference
+
 
 class Checked(NamedTuple):
     """The alarms of a comparison, the most important first, and its differences from fine-tuning."""
@@ -61,7 +66,7 @@ def checked(comparison: Comparison) -> Checked:
         *(alarm for label in comparison.by_label for alarm in _of_row(label, comparison)),
         *_ceiling(found, comparison),
     ]
-    alarms.sort(key=lambda alarm: not alarm.is_about_reference)
+    alarms.sort(key=lambda alarm: alarm.rank)
     return Checked(
         alarms, {label: replace(item, no_claim=no_claim(alarms, label)) for label, item in found.items()}
     )
@@ -82,7 +87,7 @@ def no_claim(found: Sequence[Alarm], label: str = "") -> str:
     about = {alarm.kind for alarm in found if alarm.is_about_reference}
     reasons = [reason for kind, reason in REASONS.items() if kind in about]
     if not reasons and any(alarm.label == label and alarm.kind in FAILED for alarm in found):
-        return "its training failed"
+        return "training failed"
     return wording.listing(reasons)
 
 
@@ -256,6 +261,6 @@ def _ceiling(found: dict[str, Difference], comparison: Comparison) -> list[Alarm
         )
     elif len(reach) > 1 and min(reach) >= FULL:
         why = f"the interval of each row reaches {FULL} %"
-    advice = "take a harder target, fewer shots or more test images"
+    advice = "take more seeds or test images, a harder target or fewer shots"
     text = f"No method could be seen to be above: {why}; {advice}."
     return [Alarm(None, "ceiling", text)] if why else []

@@ -202,13 +202,10 @@ def page_context(
 
 
 def _by_place(doubts: Mapping[str, Sequence[Alarm]], names: Mapping[str, str]) -> list[dict[str, str]]:
-    """Return every alarm with the place and the section of its comparison, those about fine-tuning first."""
-    found = [
-        (not alarm.is_about_reference, {"place": names[slug], "slug": slug, "text": alarm.text})
-        for slug, own in doubts.items()
-        for alarm in own
-    ]
-    return [shown for _, shown in sorted(found, key=lambda pair: pair[0])]
+    """Return every alarm with the place and the section of its comparison, the most important first."""
+    found = [(alarm, slug) for slug, own in doubts.items() for alarm in own]
+    found.sort(key=lambda pair: pair[0].rank)
+    return [{"place": names[slug], "slug": slug, "text": alarm.text} for alarm, slug in found]
 
 
 def _targets(sections: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
