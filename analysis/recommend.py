@@ -117,7 +117,7 @@ def _advice(
 ) -> list[str]:
     """Return which method to take and why, of those that fit, the best first.
 
-    Fine-tuning is taken unless a method is above it; a method that is cheaper than the one taken, and does not
+    Fine-tuning is taken unless a method is above it; a method that is cheaper and does not
     differ significantly from the best, is taken in its place.
     """
     best = found[0]

@@ -290,7 +290,6 @@ OF_DATA_SETS: dict[str, Kind] = {  # later additions, which may be missing
     "fingerprints": _or_none(lambda value: isinstance(value, dict)),
     "data_sets": _or_none(_named(_DATA_SET)),
 }
-_POINT = _may_have(train=_may_have(loss=_real))
 _CHOICE = _may_have(
     **dict.fromkeys(("num_trials", "num_steps"), _count),
     **dict.fromkeys(("seconds", "lr", "weight_decay", "head_lr_factor"), _amount),
@@ -300,10 +299,7 @@ _CHOICE = _may_have(
 )
 LATER_OF_A_RUN: dict[str, Kind] = {  # that may be missing too
     "choice": _or_none(_CHOICE),
-    "labels": _or_none(_may_have(**dict.fromkeys(("training", "rewards", "choosing", "all"), _count))),
-    "num_classes": _or_none(_count),
-    "majority": _or_none(_share),
-    "curve": _each(_POINT),
+    "curve": _each(_may_have(train=_may_have(loss=_real))),
 }
 OF_A_RUN: dict[str, Kind] = {
     "test": _SCORES,

@@ -16,7 +16,8 @@ USES = {"training": "trained on", "rewards": "for rewards or judging", "choosing
 
 def label_numbers(runs: Sequence[Run]) -> dict[str, float]:
     """Return the means over runs, in all and by use; nan where a record does not tell them."""
-    known = [run.record.get("labels") or {} for run in runs]
+    entries = [run.record.get("labels") for run in runs]
+    known = [entry if isinstance(entry, dict) else {} for entry in entries]  # once labels of test images
     return {f"labels_{use}": fmean(_known(entry.get(use)) for entry in known) for use in (*USES, "all")}
 
 

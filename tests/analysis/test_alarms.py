@@ -242,9 +242,6 @@ def test_the_smallest_comparisons_have_no_alarm():
         {"choice": {"lr": "high"}},
         {"choice": {"at_end": "lr low"}},
         {"choice": {"strengths": {"alpha": "1"}}},
-        {"labels": {"all": -1}},
-        {"num_classes": "ten"},
-        {"majority": 2},
         {"curve": [{"step": 1, "seconds": 0.0, "holdout": None, "train": {"loss": "0.1"}}]},
     ],
 )
