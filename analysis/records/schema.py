@@ -290,6 +290,11 @@ OF_DATA_SETS: dict[str, Kind] = {  # later additions, which may be missing
     "fingerprints": _or_none(lambda value: isinstance(value, dict)),
     "data_sets": _or_none(_named(_DATA_SET)),
 }
+OF_A_RUN: dict[str, Kind] = {
+    "test": _SCORES,
+    "fingerprints": _with(target=_text),
+    "correct": _or_none(lambda value: isinstance(value, str)),
+}
 _CHOICE = _may_have(
     **dict.fromkeys(("num_trials", "num_steps"), _count),
     **dict.fromkeys(("seconds", "lr", "weight_decay", "head_lr_factor"), _amount),
@@ -300,11 +305,6 @@ _CHOICE = _may_have(
 LATER_OF_A_RUN: dict[str, Kind] = {  # that may be missing too
     "choice": _or_none(_CHOICE),
     "curve": _each(_may_have(train=_may_have(loss=_real))),
-}
-OF_A_RUN: dict[str, Kind] = {
-    "test": _SCORES,
-    "fingerprints": _with(target=_text),
-    "correct": _or_none(lambda value: isinstance(value, str)),
 }
 
 
@@ -325,10 +325,12 @@ def misfit(record: Mapping[str, Any], form: Mapping[str, Kind], inside: str = ""
 def _wrong(record: Mapping[str, Any]) -> str:
     """Return what a record lacks; empty if it is whole."""
     form = FORM | (OF_A_RUN if record["role"] == "run" else {})
-    wrong = misfit(record, form) or misfit(_later(record, OF_DATA_SETS), OF_DATA_SETS)
-    if wrong or record["role"] != "run":
-        return wrong  # a pre-training may be scored otherwise than the runs that start from it
-    if wrong := misfit(_later(record, LATER_OF_A_RUN), LATER_OF_A_RUN):
+    later = {name: record.get(name) for name in OF_DATA_SETS}
+    if wrong := misfit(record, form) or misfit(later, OF_DATA_SETS):
+        return wrong
+    if record["role"] != "run":
+        return ""  # it may be scored otherwise than the runs that start from it
+    if wrong := misfit({"choice": None, **record}, LATER_OF_A_RUN):
         return wrong
     metric = record["metric"]
     if not _share(record["test"].get(metric)):
@@ -336,11 +338,6 @@ def _wrong(record: Mapping[str, Any]) -> str:
     points = [point["holdout"] for point in record["curve"] if point["holdout"] is not None]
     known = [scores.get(metric) for scores in points if scores.get(metric) == scores.get(metric)]  # not NaN
     return "" if all(map(_share, known)) else f"field 'curve' has a point without a {metric} from 0 to 1"
-
-
-def _later(record: Mapping[str, Any], form: Mapping[str, Kind]) -> dict[str, Any]:
-    """Return the fields of a form that may be missing; those are None."""
-    return {name: record.get(name) for name in form}
 
 
 def _short(value: Any) -> str:
