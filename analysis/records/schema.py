@@ -269,6 +269,13 @@ def _with(**kinds: Kind) -> _With:
     return _With(kinds)
 
 
+def _may_have(**kinds: Kind) -> Kind:
+    """Return the kind of an object with fields of which any may be missing or null."""
+    return lambda value: (
+        isinstance(value, dict) and all(_or_none(kind)(value.get(name)) for name, kind in kinds.items())
+    )
+
+
 _SCORES = _named(_real)
 FORM: dict[str, Kind] = {
     **dict.fromkeys(("source", "target", "comparison_id", "setting", "label", "method", "digest"), _text),
@@ -303,6 +310,17 @@ OF_A_RUN: dict[str, Kind] = {
     "fingerprints": _with(target=_text),
     "correct": _or_none(lambda value: isinstance(value, str)),
 }
+_CHOICE = _may_have(
+    **dict.fromkeys(("num_trials", "num_steps"), _count),
+    **dict.fromkeys(("seconds", "lr", "weight_decay", "head_lr_factor"), _amount),
+    bn=_text,
+    strengths=_named(_real),
+    at_end=_each(_text),
+)
+LATER_OF_A_RUN: dict[str, Kind] = {  # that may be missing too
+    "choice": _or_none(_CHOICE),
+    "curve": _each(_may_have(train=_may_have(loss=_real))),
+}
 
 
 def misfit(record: Mapping[str, Any], form: Mapping[str, Kind], inside: str = "") -> str:
@@ -328,6 +346,8 @@ def _wrong(record: Mapping[str, Any]) -> str:
         return wrong
     if record["role"] != "run":
         return ""  # it may be scored otherwise than the runs that start from it
+    if wrong := misfit({"choice": None, **record}, LATER_OF_A_RUN):
+        return wrong
     metric = record["metric"]
     if not _share(record["test"].get(metric)):
         return f"field 'test' has no {metric} from 0 to 1"
