@@ -87,7 +87,7 @@ class Method(ABC, Generic[ConfigT]):
     # Whether the run can be split across processes: every loss is a mean over a batch, and `update` is used
     data_parallel: ClassVar[bool] = False
     closed_form: ClassVar[bool] = False  # whether its one step reads every image once, without training
-    own_norms: ClassVar[bool] = False  # whether it decides on norm statistics itself: `bn=frozen` is no option
+    own_norms: ClassVar[bool] = False  # whether it decides on norm statistics itself; then not `bn=frozen`
     kind: ClassVar[str] = "baseline"  # or initialization, regularizer, source selection, meta
 
     net: Network  # the network that is evaluated

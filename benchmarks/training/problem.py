@@ -187,9 +187,7 @@ def by_protocol(
     return train, holdout, holdout, test
 
 
-def _by_fold(
-    config: RunConfig, labeled: Split
-) -> tuple[Split, Split | None, Split | None, Split | None]:
+def _by_fold(config: RunConfig, labeled: Split) -> tuple[Split, Split | None, Split | None, Split | None]:
     """Return the images of a trial that is cross-validated: one fold judges it, the others train.
 
     A method that learns from rewards gets a fifth of the others for them.

@@ -15,10 +15,10 @@ from ..config.schema import Norms, Protocol, Role, RunConfig, Tune
 TUNING_SEED = 10_000  # no reported run has this seed
 NUM_TRIALS, KEPT = 9, 3  # candidates of `tune=auto`; one in KEPT goes on, with KEPT times the steps
 NUM_ROUNDS = 2  # the last with 1 / KEPT of a run's steps
-RATES = {OptimizerName.sgd: (1e-4, 0.2), OptimizerName.adam: (1e-6, 3e-3)}  # of the encoder, from low to high
-HEAD_RATES = {OptimizerName.sgd: (0.01, 0.3), OptimizerName.adam: (1e-4, 0.03)}  # of the head, if they are higher
-# A lattice of NUM_TRIALS points: candidate i has value (i * step + start) % NUM_TRIALS of each setting, so each
-# value of each setting occurs once. The first steps are of the rates of encoder and head.
+RATES = {OptimizerName.sgd: (1e-4, 0.2), OptimizerName.adam: (1e-6, 3e-3)}  # of the encoder: low, high
+HEAD_RATES = {OptimizerName.sgd: (0.01, 0.3), OptimizerName.adam: (1e-4, 0.03)}  # of the head, if higher
+# A lattice of NUM_TRIALS points: candidate i has value (i * step + start) % NUM_TRIALS of each setting, so
+# each value of each setting occurs once. The first steps are of the rates of encoder and head.
 STEPS, STARTS = (1, 4, 7, 2, 5, 8), (0, 4, 0, 0, 0, 0)
 FROZEN = (0, 3, 4, 7)  # candidates with frozen norms; the means of their rates are near those of the others
 MOST_FOLDS = 5
@@ -124,7 +124,8 @@ def tuned(config: RunConfig, run: Callable[[RunConfig], Record]) -> tuple[RunCon
     )
     names = strengths(chosen.settings)
     folds = len(last) // len(scores)
-    on = f"{folds} folds of all labeled images" if folds > 1 else "the half of the holdout that serves no rewards"
+    half = "the half of the holdout that serves no rewards"
+    on = f"{folds} folds of all labeled images" if folds > 1 else half
     choice = {
         "rule": f"best {config.score} after the last step on {on}",
         "num_trials": len(done),
@@ -153,7 +154,7 @@ def last_round(config: RunConfig) -> list[RunConfig]:
 def _all(
     trials: Sequence[RunConfig], run: Callable[[RunConfig], Record], seed: int
 ) -> list[tuple[RunConfig, Record]]:
-    """Return trials with their records. Processes of several seeds start at different trials, and share them."""
+    """Return trials with their records; processes of other seeds start at other trials, and share them."""
     start = seed % len(trials)
     done = {i: run(trials[i]) for i in [*range(start, len(trials)), *range(start)]}
     return [(trial, done[i]) for i, trial in enumerate(trials)]
@@ -181,7 +182,8 @@ def _round(config: RunConfig, own: Sequence[RunConfig], number: int) -> list[lis
     names = [f"{fold + 1}/{folds}" for fold in range(folds)] if folds > 1 else [""]
     recipes = [replace(c.recipe.shortened(steps), evaluations=1) for c in own]
     return [
-        [replace(c, recipe=recipe, fold=name) for name in names] for c, recipe in zip(own, recipes, strict=True)
+        [replace(c, recipe=recipe, fold=name) for name in names]
+        for c, recipe in zip(own, recipes, strict=True)
     ]
 
 
