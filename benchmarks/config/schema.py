@@ -150,7 +150,7 @@ class Request:
     # Search for rates and strengths; null: auto if weights are pre-trained or the target is given by a path,
     # else off
     tune: Tune | None = None
-    # Largest cost of all trials of a row with `tune=auto`, in runs. One pass of them costs two runs; few labels
+    # Largest cost of all trials of a row with `tune=auto`, in runs. One pass of them costs two; few labels
     # are cross-validated, in as many folds as this allows
     tune_budget: float = 6.0
     bn: Norms = Norms.split  # batch-norm statistics of source and target images
