@@ -138,6 +138,7 @@ def without_target(config: RunConfig, **changes: Any) -> RunConfig:
         holdout_shots=None,
         draw=config.draw if planted.parse(config.source) else None,  # it has images of the target
         protocol=Protocol.holdout,
+        fold="",
         bn=Norms.split if config.bn is Norms.frozen else config.bn,
         score="top1",
         data={k: v for k, v in config.data.items() if k != "target"},

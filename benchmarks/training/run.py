@@ -142,7 +142,8 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
     recipe = chosen.recipe
     failed = ""
     try:
-        training.run(num_steps(config), recipe.evaluations, recipe.batch_size, claim.beat)
+        evaluations = 1 if config.role is Role.trial else recipe.evaluations
+        training.run(num_steps(config), evaluations, recipe.batch_size, claim.beat)
     except RunFailed as error:
         if config.role is not Role.trial:
             raise

@@ -180,7 +180,7 @@ def _round(config: RunConfig, own: Sequence[RunConfig], number: int) -> list[lis
     share = min(1.0, config.tune_budget / (NUM_ROUNDS * folds)) * KEPT**number / NUM_TRIALS
     steps = max(1, round(share * config.recipe.steps))
     names = [f"{fold + 1}/{folds}" for fold in range(folds)] if folds > 1 else [""]
-    recipes = [replace(c.recipe.shortened(steps), evaluations=1) for c in own]
+    recipes = [c.recipe.shortened(steps) for c in own]
     return [
         [replace(c, recipe=recipe, fold=name) for name in names]
         for c, recipe in zip(own, recipes, strict=True)

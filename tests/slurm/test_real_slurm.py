@@ -147,7 +147,7 @@ def test_every_path_may_hold_blanks_and_signs(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("TRANSFERBENCH_CACHE", str(odd / "cache 7%"))
     results = odd / "results 50%, so far"
     command = ["bench", *LONG, "recipe.steps=4", "backbone=test_resnet", f"target={target}"]
-    command += [f"source={source}", f"results={results}", "on=slurm", f"cluster={cluster}"]
+    command += ["tune=off", f"source={source}", f"results={results}", "on=slurm", f"cluster={cluster}"]
     for given in (["methods=finetune,scratch"], ["methods=finetune", f"checkpoint={weights}"]):
         assert main([*command, *given]) == 0
     lines = submit.latest(results)

@@ -5,13 +5,16 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from deaths import killed_after, killed_at, num_changes, records, start, torn
 from processes import figures
+from transferbench.benchmarks.commands.bench import bench
 from transferbench.benchmarks.config.schema import RunConfig
 from transferbench.benchmarks.training.pretraining import generalist
 from transferbench.benchmarks.training.run import run_one
@@ -19,9 +22,11 @@ from transferbench.methods import catalog
 from trees import tree
 
 SMALL = (
+    "tune=off",
     *("device=cpu", "recipe.steps=8", "recipe.batch_size=4", "recipe.image_size=16", "recipe.evaluations=4"),
     *("source_recipe.steps=4", "source_recipe.batch_size=4"),
 )
+TUNED = "bench with tune=auto"
 BY_CLOCK, BY_WRITE = "kill -9 at a random moment", "kill -9 at a rename, flush or write of a run"
 
 
@@ -120,3 +125,38 @@ def test_killed_at_changes_to_the_disk(small, tmp_path, tally, not_yet, name):
         kills += killed_at(k, partial(run_one, case.config, results))
         case.finish(results, case.look(results, {}))
     tally.note(BY_WRITE, name, kills, **case.seen)
+
+
+@pytest.mark.usefixtures("forked")
+def test_a_tuned_bench_killed_at_random_moments(tmp_path, tally, not_yet):
+    """Two rows with two seeds rest on 48 trials, which their workers share."""
+    not_yet(BY_CLOCK, TUNED)
+    tree(tmp_path / "pets", train=8, val=4, test=4)
+    tree(tmp_path / "photos", ("a", "b", "c"), train=8, val=4)
+    given = [f"target={tmp_path / 'pets'}", f"source={tmp_path / 'photos'}", "methods=scratch,l2sp"]
+    given += ["seeds=2", "workers=2", *SMALL, "tune=auto", "tune_budget=4", "backbone=tiny"]
+
+    def work(results: Path) -> None:
+        with redirect_stdout(StringIO()):
+            assert bench([*given, f"results={results}"]) == 0
+
+    whole = tmp_path / "whole"
+    begin = time.perf_counter()
+    start(partial(work, whole)).join()
+    seconds, expected = time.perf_counter() - begin, read_all(whole)
+    assert len(expected) == 1 + 2 * (2 + 24)
+    seen: Counter[str] = Counter()
+    draw, kills, number = random.Random(TUNED), 0, 0
+    while kills < tally.times(1, 25):
+        number += 1
+        results, before, goes_on = tmp_path / str(number), {}, True
+        while goes_on:
+            goes_on = killed_after(draw.uniform(0.05, 0.9) * seconds, partial(work, results))
+            kills += goes_on
+            now = records(results)
+            seen["lost"] += len(before.keys() - now.keys())
+            seen["doubled"] += sum(now[name] != stamp for name, stamp in before.items() if name in now)
+            seen["wrong"] += len(torn(results))
+            before = now
+        seen["wrong"] += read_all(results) != expected
+    tally.note(BY_CLOCK, TUNED, kills, **seen)
