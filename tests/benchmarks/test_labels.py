@@ -96,6 +96,19 @@ def test_a_record_counts_each_labeled_image_once(config_of, tmp_path, method, gi
     assert method == "knn" or done["labels"]["all"] > 30
 
 
+def test_cross_validated_trials_count_the_images_of_all_folds(config_of, tmp_path):
+    config = config_of("l2tl", *ALL, "shots=3", "recipe.steps=2", "tune=auto", "tune_budget=4")
+    done = run_one(config, tmp_path)
+    tried = [build_problem(trial) for trial in trials(config)]
+    parts = images(*(p for b in tried for p in (b.problem.target, b.problem.holdout, b.curve)))
+    trained = images(build_problem(config).problem.target)
+    assert done["choice"]["num_folds"] > 1
+    assert done["labels"] == {
+        "training": 30, "rewards": 10, "choosing": len(parts), "all": len(trained | parts)
+    }  # fmt: skip
+    assert len(parts) == 30
+
+
 def test_a_record_tells_the_classes_of_the_target(config_of, tmp_path):
     done = run_one(config_of("knn", *ALL), tmp_path)
     labels = catalog.load("digits").part("test").labels
