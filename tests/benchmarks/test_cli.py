@@ -230,7 +230,8 @@ def test_a_path_has_the_preset_own_and_a_length_by_its_images(tmp_path):
 
     said, recipe = line(target, "source=none")
     assert said == (
-        "preset=own: the default of a path; recipe.steps=300 and recipe.batch_size=8 by its 12 training images"
+        "preset=own: the default of a path; recipe.steps=300 and recipe.batch_size=8 by its 12 training "
+        "images"
     )
     assert (recipe.steps, recipe.batch_size, recipe.image_size, recipe.clip_grad) == (300, 8, 32, 1.0)
     assert line(target, "source=none", "recipe.steps=5", "shots=2")[0] == (
