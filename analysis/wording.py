@@ -141,6 +141,10 @@ def sentence(label: str, difference: Difference, reference: str = "fine-tuning")
     if math.isnan(difference.points):
         return f"{label}: not compared with {reference} ({difference.note})."
     note = f" ({difference.note})" if difference.note else ""
+    if difference.no_claim:
+        return (
+            f"{label}: no claim: {difference.no_claim}; {signed_points(difference)} from {reference}{note}."
+        )
     if difference.outcome == "untested":
         found = f"{signed_points(difference)} from {reference} on {counted(difference.num_seeds, 'seed')}"
         why = "one seed allows no conclusion" if difference.has_interval else "no confidence interval"

@@ -17,7 +17,10 @@ SETTINGS = """settings, as name=value:
   target=NAME|PATH        target data set: a known name, a folder or a tar
   source=NAME|PATH|none   source data set; default: the usual source of the target
 {rows}
-  shots=NUMBER            training images per class; default: all
+  shots=NUMBER            labeled target images per class; default: all
+  labels=all|train        shots count training and holdout images together, or training images
+                          alone, with a whole holdout
+  holdout_shots=NUMBER    holdout images per class; default: a fifth of the shots, or all
   draw=holdout|test|holdout,test
                           parts that the target lacks: 20 % of the training images of each class
   backbone=NAME           small, tiny, or any model name of timm
@@ -26,10 +29,13 @@ SETTINGS = """settings, as name=value:
   pretrained=true|false   start from published weights of timm
   checkpoint=PATH         start from a state dict in a file
   protocol=holdout|trainval
-                          trainval: train on train and holdout, after all choices are made
-  tune=off|auto|paper_grid
-                          search learning rate and weight decay, equally for every method
-  bn=split|shared         separate or shared norm statistics of source and target
+                          trainval: train on train and holdout, after all choices are made;
+                          default: trainval with shots and labels=all, else holdout
+  tune=auto|off|paper_grid
+                          search rates and strengths, at equal cost for every method; default: auto with
+                          pre-trained weights or a target by path, else off
+  tune_budget=NUMBER      cost of a method's trials, in runs; default: 6
+  bn=split|shared|frozen  norm statistics: apart for source and target, shared, or as pre-trained
   score=top1|mean_per_class|auroc
                           score that is compared; default: that of the target
   on_nan=stop|skip        at a NaN or Inf: stop the run, or undo the step

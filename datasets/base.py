@@ -127,15 +127,21 @@ class Split:
         """Return a split of these rows [M] only."""
         return replace(self, labels=self.labels[rows.to(self.labels.device)], index=self.index[rows.cpu()])
 
-    def shots(self, k: int, seed: int) -> "Split":
+    def shots(self, k: int, seed: int, asked: str = "") -> "Split":
         """Keep `k` images of each class. With one seed, a smaller `k` selects a subset of a larger one.
+
+        Args:
+            k: number of images of each class.
+            seed: seed of the choice.
+            asked: setting that asks for them, for errors.
 
         Raises:
             InputError: if a class has fewer images, or images have several labels.
         """
+        asked = asked or f"shots={k}"
         if self.multi_label:
             raise InputError(
-                f"shots={k}: the images of {self.name} have several labels and no class; expected no shots"
+                f"{asked}: the images of {self.name} have several labels and no class; expected no shots"
             )
         rows = []
         labels = self.labels.cpu()
@@ -144,16 +150,25 @@ class Split:
         )
         for c, (name, of_class) in enumerate(zip(self.classes, by_class, strict=True)):
             if len(of_class) < k:
-                raise InputError(f"shots={k}: class '{name}' of {self.name} has only {len(of_class)} images")
+                raise InputError(f"{asked}: class '{name}' of {self.name} has only {len(of_class)} images")
             rows.append(of_class[_permutation(len(of_class), derive_seed(seed, "shots", c))[:k]])
         return self.subset(torch.cat(rows).sort().values)
 
     def halves(self, seed: int) -> tuple["Split", "Split"]:
         """Split into two random halves, stratified by class if images have one class."""
-        order = _permutation(len(self), derive_seed(seed, "halves"))
-        if not self.multi_label:
-            order = order[torch.argsort(self.labels.cpu()[order], stable=True)]
+        order = self._stratified(derive_seed(seed, "halves"))
         return self.subset(order[::2].sort().values), self.subset(order[1::2].sort().values)
+
+    def fold(self, number: int, num_folds: int, seed: int) -> tuple["Split", "Split"]:
+        """Return all but one of some random folds, and that fold; stratified as `halves`."""
+        order = self._stratified(derive_seed(seed, "folds"))
+        is_held = torch.arange(len(order)) % num_folds == number
+        return self.subset(order[~is_held].sort().values), self.subset(order[is_held].sort().values)
+
+    def _stratified(self, seed: int) -> Tensor:
+        """Return all rows in a random order, class by class if images have one class."""
+        order = _permutation(len(self), seed)
+        return order if self.multi_label else order[torch.argsort(self.labels.cpu()[order], stable=True)]
 
     def joined(self, other: "Split") -> "Split":
         """Append the images of another part of the same data set."""
@@ -224,6 +239,12 @@ class Stream:
         """Continue from a saved state."""
         self.drawn, self.num_images = state["drawn"], state["num_images"]
         self._next = None
+
+    def whole(self, batch_size: int) -> Iterator[Batch]:
+        """Yield the split once, in order, as central crops, and count its images."""
+        for x, y in self.split.batches(batch_size):
+            self.num_images += len(y)
+            yield x, y
 
     def draw(self) -> tuple[Tensor, Tensor]:
         """Draw candidates: rows of the split [B] and their labels [B], without pixels."""

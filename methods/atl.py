@@ -73,6 +73,7 @@ class ATL(Method[Config]):
     title = "ATL-style (our reconstruction)"
     paper = "arXiv 2111.10937"
     data_parallel = True
+    own_norms = True
 
     def __init__(self, problem: Problem, config: Config) -> None:
         self.config, self.seed = config, problem.seed

@@ -87,6 +87,7 @@ class Method(ABC, Generic[ConfigT]):
     # Whether the run can be split across processes: every loss is a mean over a batch, and `update` is used
     data_parallel: ClassVar[bool] = False
     closed_form: ClassVar[bool] = False  # whether its one step reads every image once, without training
+    own_norms: ClassVar[bool] = False  # whether it decides on norm statistics itself; then not `bn=frozen`
     kind: ClassVar[str] = "baseline"  # or initialization, regularizer, source selection, meta
 
     net: Network  # the network that is evaluated
@@ -252,13 +253,16 @@ def saved_by(save: Callable[[], None]) -> Iterator[None]:
 
 
 def update(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Take one optimizer step with the gradients, averaged over processes and clipped, and reset them."""
+    """Take one optimizer step with the gradients, averaged over processes and clipped, and reset them.
+
+    The rate of a group of parameters is multiplied by its `lr_scale`, if it has one.
+    """
     distributed.average_gradients(optimizer)
     if largest := optimizer.param_groups[0].get("clip_grad", 0.0):
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         torch.nn.utils.clip_grad_norm_(parameters, largest)
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("lr_scale", 1.0)
     optimizer.step()
     optimizer.zero_grad()
 

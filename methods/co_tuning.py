@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..datasets.base import Split
+from ..datasets.base import Stream
 from .base import Method, Metrics, Problem, check_ranges, classed_source, timed, update
 from .components.class_relationship import mean_answers, reverse_relation
 from .lwf import no_source_classes
@@ -58,9 +58,9 @@ class CoTuning(Method[Config]):
     def __init__(self, problem: Problem, config: Config) -> None:
         self.config, self.recipe = config, problem.recipe
         self.net = problem.network()
-        halves = (problem.target, problem.holdout) if problem.holdout else problem.target.halves(problem.seed)
-        self.fitted, self.judged = halves
-        self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
+        self.seed, size = problem.seed, self.recipe.batch_size
+        self.target = problem.target.stream(size, self.seed)
+        self.holdout = problem.holdout.stream(size, self.seed) if problem.holdout else None
         self.optimizer = self.recipe.make_optimizer(self.net)
         shape = (problem.target.num_classes, classed_source(problem).num_classes)
         self.relation_TS = torch.zeros(shape, device=problem.device)
@@ -76,19 +76,27 @@ class CoTuning(Method[Config]):
         num_target = len(self.relation_TS)
         if self.config.relation is Relation.direct:
             split = self.target.split
-            relation_TS = mean_answers(self._answers(split), split.labels, num_target)
+            relation_TS = mean_answers(self._answers(self.target), split.labels, num_target)
         else:
             (p_NS, y), (judged_NS, judged_y) = [
-                (self._answers(split), split.labels) for split in (self.fitted, self.judged)
+                (self._answers(stream), stream.split.labels) for stream in self._fitted_and_judged()
             ]
             relation_TS = reverse_relation(p_NS, y, judged_NS, judged_y, num_target)
         self.relation_TS.copy_(relation_TS)
 
-    def _answers(self, split: Split) -> Tensor:
-        """Return the source classifier's probabilities [N,S] for the images of a split, in float64."""
+    def _fitted_and_judged(self) -> tuple[Stream, Stream]:
+        """Return training and holdout images, or two halves of the training images."""
+        if self.holdout is not None:
+            return self.target, self.holdout
+        first, second = self.target.split.halves(self.seed)
+        size = self.recipe.batch_size
+        return first.stream(size, self.seed), second.stream(size, self.seed)
+
+    def _answers(self, stream: Stream) -> Tensor:
+        """Return the source classifier's probabilities [N,S] for all images of a stream, in float64."""
         self.net.eval()
         with torch.no_grad():
-            batches = split.batches(self.recipe.batch_size)
+            batches = stream.whole(self.recipe.batch_size)
             logits_NS = torch.cat([self.net.source(x) for x, _ in batches]).double()
         self.net.train()
         return (self.config.source_scale * logits_NS).softmax(1)

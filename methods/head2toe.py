@@ -50,6 +50,7 @@ class Head2Toe(Method[Config]):
     title = "Head2Toe"
     paper = "arXiv 2201.03529"
     data_parallel = True
+    own_norms = True
 
     def __init__(self, problem: Problem, config: Config) -> None:
         self.config = config

@@ -33,6 +33,7 @@ class LinearProbe(Method[Config]):
     title = "Linear probe"
     paper = "arXiv 1610.01644"
     data_parallel = True
+    own_norms = True
 
     def __init__(self, problem: Problem, config: Config) -> None:
         self.recipe = problem.recipe

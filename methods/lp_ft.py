@@ -36,6 +36,7 @@ class LPFT(Method[Config]):
     title = "LP-FT"
     paper = "arXiv 2202.10054"
     data_parallel = True
+    own_norms = True
     kind = "initialization"
 
     def __init__(self, problem: Problem, config: Config) -> None:
@@ -69,7 +70,7 @@ class LPFT(Method[Config]):
         """Set training mode, except for frozen norms."""
         self.net.train()
         for norm in self.net.norms:
-            norm.train(not self.config.frozen_norms)
+            norm.train(norm.training and not self.config.frozen_norms)
 
     @classmethod
     def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:

@@ -58,6 +58,8 @@ class Recipe:
     batch_size: int = 256
     optimizer: OptimizerName = OptimizerName.sgd  # optimizer of the network
     lr: float = 0.05  # peak learning rate
+    # Peak learning rate of a target head, relative to `lr`
+    head_lr_factor: float = field(default=1.0, metadata={"undigested": 1.0})
     momentum: float = 0.9  # momentum of SGD
     nesterov: bool = False  # use Nesterov momentum
     weight_decay: float = 4e-5  # L2 penalty on convolution and linear kernels; norm layers are never decayed
@@ -106,24 +108,39 @@ class Recipe:
         return replace(self, steps=steps, milestones=milestones)
 
     def make_optimizer(self, net: nn.Module, decay_biases: bool | None = None) -> torch.optim.Optimizer:
-        """Build the optimizer of a network's trainable parameters; `decay_biases` overrides the recipe's."""
+        """Build the optimizer of a network's trainable parameters; `decay_biases` overrides the recipe's.
+
+        Every group has `lr_scale`, by which `update` multiplies its rate: that of a target head, or of a
+        module that is itself a linear head, is `head_lr_factor`.
+        """
         biases = self.decay_biases if decay_biases is None else decay_biases
-        decayed: list[nn.Parameter] = []
-        plain: list[nn.Parameter] = []
         norms = {id(p) for m in net.modules() if _is_norm(m) for p in m.parameters(recurse=False)}
+        heads = {id(p) for m in _heads(net) for p in m.parameters()} if self.head_lr_factor != 1 else set()
+        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
         for parameter in net.parameters():
             if parameter.requires_grad:
                 is_kernel = parameter.ndim > 1
-                wanted = id(parameter) not in norms and (is_kernel or biases)
-                (decayed if wanted else plain).append(parameter)
-        groups = [
-            {"params": decayed, "weight_decay": self.weight_decay, "clip_grad": self.clip_grad},
-            {"params": plain, "weight_decay": 0.0, "clip_grad": self.clip_grad},
+                is_decayed = id(parameter) not in norms and (is_kernel or biases)
+                groups.setdefault((id(parameter) in heads, is_decayed), []).append(parameter)
+        given = [
+            {
+                "params": groups[in_head, is_decayed],
+                "weight_decay": self.weight_decay if is_decayed else 0.0,
+                "lr_scale": self.head_lr_factor if in_head else 1.0,
+                "clip_grad": self.clip_grad,
+            }
+            for in_head, is_decayed in sorted(groups, key=lambda kind: (kind[0], not kind[1]))
         ]
-        groups = [g for g in groups if g["params"]]
         if self.optimizer is OptimizerName.adam:
-            return torch.optim.Adam(groups, lr=self.lr)
-        return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov)
+            return torch.optim.Adam(given, lr=self.lr)
+        return torch.optim.SGD(given, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov)
+
+
+def _heads(net: nn.Module) -> list[nn.Module]:
+    """Return the target heads in a module, or the module if it is a linear head."""
+    return [m for name, m in net.named_modules() if name.split(".")[-1] == "target_head"] or [
+        m for m in (net,) if isinstance(m, nn.Linear)
+    ]
 
 
 def _is_norm(module: nn.Module) -> bool:

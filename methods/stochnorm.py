@@ -38,6 +38,7 @@ class StochNorm(Method[Config]):
     title = "StochNorm"
     paper = "NeurIPS 2020"
     data_parallel = True
+    own_norms = True
     kind = "regularizer"
 
     def __init__(self, problem: Problem, config: Config) -> None:
@@ -53,8 +54,10 @@ class StochNorm(Method[Config]):
     @classmethod
     def why_incompatible(cls, problem: Problem) -> str:
         """Return a reason for a network without batch norms."""
-        norms = problem.network(pretrained=False).norms
-        return "" if norms else "it needs batch norms, and the backbone has none"
+        net = problem.network()
+        if net.frozen_norms:
+            return "it needs batch statistics, which bn=frozen leaves unused"
+        return "" if net.norms else "it needs batch norms, and the backbone has none"
 
     def step(self, t: int) -> Metrics:
         """Train on the next target batch, with newly sampled branches."""

@@ -123,10 +123,11 @@ def test_no_module_is_called_utils():
 FLOORS = {  # from the top; folders and files that are not named are not ordered among each other
     "analysis": (
         ("report", "recommend", "compare", "speed"),
-        ("page",),
+        ("page", "candidates"),
         ("views",),
         ("figures",),
         ("tables",),
+        ("alarms",),
         ("wording",),
         ("statistics",),
         ("records",),

@@ -9,11 +9,11 @@ from typing import Literal
 import pandas as pd
 
 from .. import wording
-from ..records.comparison import REFERENCE, Comparison
+from ..records.comparison import Comparison
 from ..records.load import METRICS
 from ..statistics.aggregate import holm_corrected
 from ..statistics.difference import Difference, Outcome
-from ..tables.comparison_table import difference_from
+from ..tables.comparison_table import differences
 
 Side = Literal["above", "below"]
 MOST_NAMES = 3
@@ -47,16 +47,16 @@ def findings(compared: Sequence[tuple[Comparison, str, pd.DataFrame]]) -> list[F
             comparison,
             place,
             label,
-            difference_from(comparison.reference, label, runs),
+            difference,
             ratios.get(label, math.nan),
         )
         for comparison, place, table in compared
         for ratios in [dict(zip(table["label"], table["step_ratio"], strict=True))]
-        for label, runs in comparison.by_label.items()
-        if comparison.reference and label != REFERENCE
+        for label, difference in differences(table).items()
+        if comparison.reference
     ]
-    differences = holm_corrected([item.difference for item in found])
-    return [replace(item, difference=difference) for item, difference in zip(found, differences, strict=True)]
+    corrected = holm_corrected([item.difference for item in found])
+    return [replace(item, difference=difference) for item, difference in zip(found, corrected, strict=True)]
 
 
 def places(known: Sequence[Comparison]) -> dict[str, str]:
@@ -94,6 +94,10 @@ def headline(found: Sequence[Finding]) -> list[str]:
     """Return the page's first sentences."""
     if not found:
         return ["No comparison has runs of both fine-tuning and another method, so nothing is compared."]
+    doubted = _no_claims([item for item in found if item.outcome == "no claim"])
+    found = [item for item in found if item.outcome != "no claim"]
+    if not found:
+        return doubted
     by_label: dict[str, list[Finding]] = {}
     for item in found:
         by_label.setdefault(item.label, []).append(item)
@@ -112,7 +116,19 @@ def headline(found: Sequence[Finding]) -> list[str]:
         names = _some(sorted({item.label for item in untested}))
         where = f" on {_some(sorted({item.place for item in untested}))}" if num_places > 1 else ""
         sentences.append(f"No conclusion for {names}{where}: one seed, or no confidence interval.")
-    return [*sentences, _basis(found)]
+    return [*doubted, *sentences, _basis(found)]
+
+
+def _no_claims(items: Sequence[Finding]) -> list[str]:
+    """Return where nothing is claimed and why, one sentence per reason."""
+    by_reason: dict[str, list[Finding]] = defaultdict(list)
+    for item in items:
+        by_reason[item.difference.no_claim].append(item)
+    return [
+        f"No claim about {_some(sorted({item.label for item in same}))} on"
+        f" {_some(sorted({item.place for item in same}))}: {reason}."
+        for reason, same in by_reason.items()
+    ]
 
 
 def _sides(by_label: dict[str, list[Finding]], side: Side) -> list[str]:

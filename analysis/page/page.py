@@ -12,6 +12,7 @@ import jinja2
 import pandas as pd
 
 from .. import wording
+from ..alarms import Alarm, alarms, is_sound
 from ..records.comparison import Comparison
 from ..records.load import Run, curve_frame, score_name
 from ..tables import comparison_table
@@ -37,14 +38,20 @@ NOTE = (
     " both. Above or below means: significant at 5 % after Holm correction for all differences of several"
     " seeds on this page; in tables and figures of the paper, for all those of the table. Inconclusive means"
     " that the interval includes zero; then the sentence gives the minimum detectable effect at 80 % power,"
-    " without correction. Time per step is the median over runs; images and training (preparation and steps)"
-    " are means"
-    " per run; pre-training is counted separately."
+    " without correction. Time per step is the median over runs; labels are distinct labeled target images;"
+    " image reads (repeats counted) and training (preparation and steps)"
+    " are means per run;"
+    " tuning is once per row and not in them; pre-training is counted separately."
 )
 
 
 def comparison_section(
-    comparison: Comparison, table: pd.DataFrame, place: str, found: Sequence[Finding], look: dict[str, str]
+    comparison: Comparison,
+    table: pd.DataFrame,
+    place: str,
+    found: Sequence[Finding],
+    look: dict[str, str],
+    doubts: Sequence[Alarm],
 ) -> dict[str, Any]:
     """Return the template's values for one comparison."""
     return {
@@ -54,8 +61,9 @@ def comparison_section(
         "comparison_id": comparison.comparison_id,
         "setting": comparison_table.setting(comparison),
         "grid": comparison_grid(comparison, table, {item.label: item.outcome for item in found}),
+        "alarms": [alarm.text for alarm in doubts],
         "sentences": [item.sentence for item in _in_order(table, found)],
-        "notes": comparison.notes,
+        "notes": comparison_table.notes(comparison, table),
         "pictures": _pictures(comparison, table, look, score_name(comparison.metric)),
     }
 
@@ -161,9 +169,12 @@ def page_context(
     for run in runs:
         by_bench[run.target, run.source, run.comparison_id].append(run)
     sections = []
+    doubts = {comparison.slug: alarms(comparison) for comparison, _ in compared}
     for comparison, table in compared:
         own = [item for item in found if item.comparison is comparison]
-        section = comparison_section(comparison, table, names[comparison.slug], own, look)
+        section = comparison_section(
+            comparison, table, names[comparison.slug], own, look, doubts[comparison.slug]
+        )
         every = by_bench[comparison.target, comparison.source, comparison.comparison_id]
         section["runs"] = runs_grid(every, {run.path for run in comparison.runs}, anchors)
         section["target"] = comparison.target
@@ -171,9 +182,10 @@ def page_context(
     return {
         "num_runs": len(runs),
         "ended": max(run.record["ended"] for run in runs)[:16].replace("T", " "),
+        "alarms": _by_place(doubts, names),
         "headline": headline(found),
         "overview": overview(found, names),
-        "across": across_grid([comparison for comparison, _ in compared]),
+        "across": across_grid([comparison for comparison, _ in compared if is_sound(comparison)]),
         "sections": sections,
         "targets": _targets(sections),
         "num_targets": len({comparison.data_set for comparison, _ in compared}),
@@ -187,6 +199,13 @@ def page_context(
         "anchors": anchors,
         "note": NOTE,
     }
+
+
+def _by_place(doubts: Mapping[str, Sequence[Alarm]], names: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return every alarm with the place and the section of its comparison, the most important first."""
+    found = [(alarm, slug) for slug, own in doubts.items() for alarm in own]
+    found.sort(key=lambda pair: pair[0].rank)
+    return [{"place": names[slug], "slug": slug, "text": alarm.text} for alarm, slug in found]
 
 
 def _targets(sections: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

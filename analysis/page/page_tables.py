@@ -20,8 +20,7 @@ from ..tables.table import Cell, Table
 from . import svg_charts
 from .headline import Finding
 
-IMAGES = " / ".join(comparison_table.STREAMS) + " images"
-IMAGE_COLUMNS = [f"{name} images" for name in comparison_table.STREAMS]
+UNITS = re.compile(r"(?<=\d) (?=[A-Za-z])")  # between a number and its unit: no line break
 
 
 class Picture(NamedTuple):
@@ -70,11 +69,10 @@ def comparison_grid(comparison: Comparison, numbers: pd.DataFrame, outcomes: Map
         by_name["from fine-tuning, points"] = by_name["from fine-tuning, points"]._replace(
             mark=outcomes.get(row["label"], "")
         )
-        first, *rest = _page_cells(by_name)
+        first, *rest = by_name.values()
         strip = svg_charts.strip(row, scores[row["label"]], ends, base)
-        rows.append([first, Cell("", row["score"], svg=strip), *rest])
-    names = [*(name for name in table.columns if name not in IMAGE_COLUMNS), IMAGES]
-    columns = [names[0], "each seed, mean, interval", *names[1:]]
+        rows.append([first, Cell("", row["score"], svg=strip), *map(_unbroken, rest)])
+    columns = [table.columns[0], "each seed, mean, interval", *table.columns[1:]]
     score = next(i for i, name in enumerate(columns) if name.endswith(", %"))
     return replace(
         table,
@@ -85,13 +83,9 @@ def comparison_grid(comparison: Comparison, numbers: pd.DataFrame, outcomes: Map
     )
 
 
-def _page_cells(by_name: Mapping[str, Cell]) -> list[Cell]:
-    """Return the cells of a row with the counts of images as one cell, the last, because a row is wide."""
-    counts = [by_name[name] for name in IMAGE_COLUMNS]
-    images = Cell(" / ".join(cell.text for cell in counts), sum(cell.value for cell in counts))
-    kept = [*(cell for name, cell in by_name.items() if name not in IMAGE_COLUMNS), images]
-    units = re.compile(r"(?<=\d) (?=[A-Za-z])")  # between a number and its unit: no line break
-    return [kept[0], *(cell._replace(text=units.sub("\N{NO-BREAK SPACE}", cell.text)) for cell in kept[1:])]
+def _unbroken(cell: Cell) -> Cell:
+    """Return a cell without a line break between a number and its unit."""
+    return cell._replace(text=UNITS.sub("\N{NO-BREAK SPACE}", cell.text))
 
 
 def runs_grid(runs: Sequence[Run], kept: set[Path], anchors: Anchors) -> Table:

@@ -1,7 +1,7 @@
 """One record: read, brought up to the present format, and seen to hold what tables and figures read.
 
 Formats: 1, before a run's numbers were watched; 2, with `numbers`; 3, with the settings' present names,
-`comparison_id` in place of `bench`, and `l2tl_gradients` as a method.
+`comparison_id` in place of `bench`, and `l2tl_gradients` as a method; 4, with counts of `labels`.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any
 
 from ... import InputError
 
-FORMAT = 3
+FORMAT = 4
 RENAMED = {  # settings: their names in formats 1 and 2, and today's
     "recipe.central_share": "recipe.crop_pct",
     "recipe.head_std": "recipe.head_init_std",
@@ -195,7 +195,17 @@ def _as_l2tl_gradients(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-MIGRATIONS: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = (_from_1, _from_2)  # from format i + 1
+def _from_3(record: dict[str, Any]) -> dict[str, Any]:
+    """Rename the labels of test images, and name in the overrides what the shots of then counted."""
+    record = {**record, "format": 4}
+    if isinstance(record.get("labels"), str):
+        record["test_labels"] = record.pop("labels")
+    if any(word.startswith("shots=") and word != "shots=null" for word in record["overrides"]):
+        record["overrides"] = [*record["overrides"], "labels=train"]
+    return record
+
+
+MIGRATIONS = (_from_1, _from_2, _from_3)  # from format i + 1
 
 
 def _text(value: Any) -> bool:
@@ -259,6 +269,13 @@ def _with(**kinds: Kind) -> _With:
     return _With(kinds)
 
 
+def _may_have(**kinds: Kind) -> Kind:
+    """Return the kind of an object with fields of which any may be missing or null."""
+    return lambda value: (
+        isinstance(value, dict) and all(_or_none(kind)(value.get(name)) for name, kind in kinds.items())
+    )
+
+
 _SCORES = _named(_real)
 FORM: dict[str, Kind] = {
     **dict.fromkeys(("source", "target", "comparison_id", "setting", "label", "method", "digest"), _text),
@@ -283,10 +300,26 @@ OF_DATA_SETS: dict[str, Kind] = {  # later additions, which may be missing
     "fingerprints": _or_none(lambda value: isinstance(value, dict)),
     "data_sets": _or_none(_named(_DATA_SET)),
 }
+OF_LABELS: dict[str, Kind] = {  # later additions, which may be missing
+    "labels": _or_none(_with(training=_count, rewards=_count, choosing=_count, all=_count)),
+    "num_classes": _or_none(_count),
+    "majority": _or_none(_share),
+}
 OF_A_RUN: dict[str, Kind] = {
     "test": _SCORES,
     "fingerprints": _with(target=_text),
     "correct": _or_none(lambda value: isinstance(value, str)),
+}
+_CHOICE = _may_have(
+    **dict.fromkeys(("num_trials", "num_steps"), _count),
+    **dict.fromkeys(("seconds", "lr", "weight_decay", "head_lr_factor"), _amount),
+    bn=_text,
+    strengths=_named(_real),
+    at_end=_each(_text),
+)
+LATER_OF_A_RUN: dict[str, Kind] = {  # that may be missing too
+    "choice": _or_none(_CHOICE),
+    "curve": _each(_may_have(train=_may_have(loss=_real))),
 }
 
 
@@ -307,11 +340,14 @@ def misfit(record: Mapping[str, Any], form: Mapping[str, Kind], inside: str = ""
 def _wrong(record: Mapping[str, Any]) -> str:
     """Return what a record lacks; empty if it is whole."""
     form = FORM | (OF_A_RUN if record["role"] == "run" else {})
-    later = {name: record.get(name) for name in OF_DATA_SETS}
-    if wrong := misfit(record, form) or misfit(later, OF_DATA_SETS):
+    may_miss = OF_DATA_SETS | OF_LABELS
+    later = {name: record.get(name) for name in may_miss}
+    if wrong := misfit(record, form) or misfit(later, may_miss):
         return wrong
     if record["role"] != "run":
         return ""  # it may be scored otherwise than the runs that start from it
+    if wrong := misfit({"choice": None, **record}, LATER_OF_A_RUN):
+        return wrong
     metric = record["metric"]
     if not _share(record["test"].get(metric)):
         return f"field 'test' has no {metric} from 0 to 1"

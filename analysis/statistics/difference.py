@@ -7,7 +7,7 @@ from typing import Literal
 CONFIDENCE = 0.95
 POWER = 0.8
 
-Outcome = Literal["above", "below", "not significant", "inconclusive", "untested"]
+Outcome = Literal["above", "below", "not significant", "inconclusive", "untested", "no claim"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Difference:
     detectable: float = math.nan
     p_value_holm: float = math.nan  # after Holm correction; nan if it is in no family of tests
     num_compared: int = 1  # tests in its family
+    no_claim: str = ""  # why nothing may be concluded from it, whatever its interval
 
     @property
     def has_interval(self) -> bool:
@@ -48,11 +49,17 @@ class Difference:
     @property
     def is_significant(self) -> bool:
         """Return whether the interval excludes zero, and the Holm-corrected test of several agrees."""
-        return self.excludes_zero and (self.num_compared == 1 or self.p_value_holm <= 1 - CONFIDENCE)
+        return (
+            self.excludes_zero
+            and not self.no_claim
+            and (self.num_compared == 1 or self.p_value_holm <= 1 - CONFIDENCE)
+        )
 
     @property
     def outcome(self) -> Outcome:
         """The conclusion: `not significant` if the interval excludes zero only before Holm correction."""
+        if self.no_claim:
+            return "no claim"
         if not self.is_tested:
             return "untested"
         if self.is_significant:

@@ -8,22 +8,27 @@ from typing import Any
 import pandas as pd
 
 from .. import wording
+from ..alarms import alarms, checked
 from ..records.comparison import REFERENCE, Comparison
 from ..records.load import METRICS, Run, runs_frame
 from ..statistics.aggregate import holm_corrected
-from ..statistics.paired import Difference, mean_interval, paired_difference
+from ..statistics.paired import Difference, mean_interval
+from .chosen import chosen_numbers, chosen_text, is_tuned, tuning_note, tuning_text
 from .csv_text import csv_text
 from .formats import to_latex, to_markdown
+from .labels import label_notes, label_numbers, label_text
 from .table import Cell, Table
 
 STREAMS = ("target", "source", "holdout")
+READS = f"image reads: {' / '.join(STREAMS)}"
 METHOD_NOTE = (
     "Scores are means over seeds on the test part, with 95 % t-intervals. Differences are paired with"
     " fine-tuning by seed and, for accuracy, by test image; their confidence intervals (CI) combine"
     " t-intervals over seeds and over test images, and are somewhat wider than 95 % with two or three seeds."
     " p-values are Holm-corrected for the number of methods. The power is that of a single test without"
-    " correction. Time per step is the median over runs; images and training (preparation and steps) are"
-    " means per run; pre-training is counted separately. Memory, if known, is the highest of all runs: of"
+    " correction. Labels are distinct labeled target images. Time per step is the median over runs; image"
+    " reads (repeats counted) and training (preparation and steps) are means per run; tuning is once per row"
+    " and not in them; pre-training is counted separately. Memory, if known, is the highest of all runs: of"
     " the GPU's tensors, or on a CPU of the whole process with its libraries and images."
 )
 
@@ -32,15 +37,15 @@ def comparison_table(comparison: Comparison) -> pd.DataFrame:
     """Return one row per label, the best mean score first; scores in percent, times in seconds."""
     reference = comparison.reference
     base = runs_frame(reference)["seconds_per_step"].median() if reference else math.nan
-    rows = [_row(label, runs, reference, base) for label, runs in comparison.by_label.items()]
+    differences = checked(comparison).differences
+    rows = [_row(label, runs, differences[label], base) for label, runs in comparison.by_label.items()]
     return pd.DataFrame(rows).sort_values(["score", "label"], ascending=[False, True], ignore_index=True)
 
 
-def _row(label: str, runs: list[Run], reference: list[Run], base_seconds: float) -> dict[str, Any]:
+def _row(label: str, runs: list[Run], difference: Difference, base_seconds: float) -> dict[str, Any]:
     """Return the numbers of one label."""
     frame = runs_frame(runs)
     score, low, high = mean_interval(100 * frame["score"].to_numpy())
-    difference = difference_from(reference, label, runs)
     step_seconds = frame["seconds_per_step"].median()
     return {
         "label": label,
@@ -58,21 +63,17 @@ def _row(label: str, runs: list[Run], reference: list[Run], base_seconds: float)
         "difference_note": difference.note,
         "difference_p_value": difference.p_value,
         "difference_detectable": difference.detectable,
+        "difference_no_claim": difference.no_claim,
         "seconds_per_step": step_seconds,
         "step_ratio": step_seconds / base_seconds if base_seconds else math.nan,
         **{f"images_{name}": frame[f"images_{name}"].mean() for name in STREAMS},
+        **label_numbers(runs),
+        **chosen_numbers(runs),
         "peak_memory_bytes": frame["peak_memory_bytes"].max(),
         "train_seconds": frame["train_seconds"].mean(),
         "pretraining_own_seconds": frame["pretraining_own_seconds"].mean(),
         "pretraining_shared_seconds": frame["pretraining_shared_seconds"].mean(),
     }
-
-
-def difference_from(reference: list[Run], label: str, runs: list[Run]) -> Difference:
-    """Return the difference of `runs` from fine-tuning; nan for fine-tuning itself."""
-    if not reference or label == REFERENCE:
-        return Difference(math.nan, math.nan, math.nan, 0)
-    return paired_difference(runs, reference)
 
 
 def method_table(comparison: Comparison, numbers: pd.DataFrame) -> Table:
@@ -83,7 +84,12 @@ def method_table(comparison: Comparison, numbers: pd.DataFrame) -> Table:
         numbers: from `comparison_table`.
     """
     rows = [_cells(row, comparison) for row in _rows(numbers)]
-    columns = [name for name in rows[0] if name != "memory" or numbers["peak_memory_bytes"].notna().any()]
+    shown = {
+        "memory": numbers["peak_memory_bytes"].notna().any(),
+        "labels": numbers["labels_all"].notna().any(),
+        **dict.fromkeys(("chosen", "tuning"), is_tuned(comparison)),
+    }
+    columns = [name for name in rows[0] if shown.get(name, True)]
     score = next(i for i, name in enumerate(columns) if name.endswith(", %"))
     return Table(
         f"Methods compared: {title(comparison)}",
@@ -104,9 +110,11 @@ def _cells(row: dict[str, Any], comparison: Comparison) -> dict[str, Cell]:
     difference = wording.estimate(row["difference"], row["difference_low"], row["difference_high"], sign=True)
     score = wording.estimate(row["score"], row["score_low"], row["score_high"])
     seeds = wording.seeds([int(seed) for seed in row["seeds"].split()])
-    digests = [run.digest for run in comparison.by_label[row["label"]]]
+    runs = comparison.by_label[row["label"]]
+    digests = [run.digest for run in runs]
     pretraining = _pretraining(row["pretraining_shared_seconds"], row["pretraining_own_seconds"])
-    images = {f"{name} images": row[f"images_{name}"] for name in STREAMS}
+    reads = [row[f"images_{name}"] for name in STREAMS]
+    tuning = tuning_text(row["tuning_trials"], row["tuning_steps"], row["tuning_seconds"])
     return {
         "method": Cell(row["label"]),
         "seeds": Cell(seeds, row["num_seeds"], digests),
@@ -114,12 +122,15 @@ def _cells(row: dict[str, Any], comparison: Comparison) -> dict[str, Cell]:
         "from fine-tuning, points": Cell(
             "reference" if row["label"] == REFERENCE else difference, row["difference"]
         ),
+        "chosen": Cell(chosen_text(runs)),
+        "tuning": Cell(tuning, row["tuning_seconds"]),
+        "labels": Cell(label_text(row["labels_all"]), row["labels_all"]),
         "time per step": Cell(wording.duration(row["seconds_per_step"]), row["seconds_per_step"]),
         "step, ratio": Cell(wording.number(row["step_ratio"], decimals=2), row["step_ratio"]),
         "memory": Cell(_memory(row["peak_memory_bytes"]), row["peak_memory_bytes"]),
-        **{name: Cell(wording.count(value), value) for name, value in images.items()},
         "training": Cell(wording.duration(row["train_seconds"]), row["train_seconds"]),
         "pre-training": Cell(pretraining, row["pretraining_shared_seconds"]),
+        READS: Cell(" / ".join(map(wording.count, reads)), sum(reads)),
     }
 
 
@@ -136,24 +147,29 @@ def _pretraining(shared_seconds: float, own_seconds: float) -> str:
 
 def sentences(table: pd.DataFrame) -> list[str]:
     """Return one sentence per method about its difference from fine-tuning; none without fine-tuning."""
+    found = differences(table)
+    corrected = holm_corrected(list(found.values()))
+    return [wording.sentence(label, item) for label, item in zip(found, corrected, strict=True)]
+
+
+def differences(table: pd.DataFrame) -> dict[str, Difference]:
+    """Return the differences from fine-tuning in a table, by label; none without fine-tuning."""
     if REFERENCE not in set(table["label"]):
-        return []
-    others = [row for row in _rows(table) if row["label"] != REFERENCE]
-    found = holm_corrected([_difference(row) for row in others])
-    return [wording.sentence(row["label"], item) for row, item in zip(others, found, strict=True)]
-
-
-def _difference(row: dict[str, Any]) -> Difference:
-    """Return the difference in a row of the table."""
-    return Difference(
-        row["difference"],
-        row["difference_low"],
-        row["difference_high"],
-        row["difference_num_seeds"],
-        row["difference_note"],
-        row["difference_p_value"],
-        row["difference_detectable"],
-    )
+        return {}
+    return {
+        row["label"]: Difference(
+            row["difference"],
+            row["difference_low"],
+            row["difference_high"],
+            row["difference_num_seeds"],
+            row["difference_note"],
+            row["difference_p_value"],
+            row["difference_detectable"],
+            no_claim=row["difference_no_claim"],
+        )
+        for row in _rows(table)
+        if row["label"] != REFERENCE
+    }
 
 
 def title(comparison: Comparison) -> str:
@@ -164,14 +180,23 @@ def title(comparison: Comparison) -> str:
 
 
 def markdown(comparison: Comparison) -> str:
-    """Return heading, setting, table, sentences and notes of one comparison."""
+    """Return heading, alarms, setting, table, sentences and notes of one comparison."""
     numbers = comparison_table(comparison)
-    notes = "\n".join(f"- {note}" for note in [*comparison.notes, METHOD_NOTE])
+    remarks = "\n".join(f"- {note}" for note in [*notes(comparison, numbers), METHOD_NOTE])
     conclusions = "".join(f"- {sentence}\n" for sentence in sentences(numbers))
+    warnings = "".join(f"- **Alarm:** {alarm.text}\n" for alarm in alarms(comparison))
+    if warnings:
+        warnings += "\n"
     return (
-        f"## {title(comparison)}\n\n{setting(comparison)} (comparison {comparison.comparison_id})\n\n"
-        f"{to_markdown(method_table(comparison, numbers))}\n{conclusions}\nNotes:\n{notes}\n"
+        f"## {title(comparison)}\n\n{warnings}"
+        f"{setting(comparison)} (comparison {comparison.comparison_id})\n\n"
+        f"{to_markdown(method_table(comparison, numbers))}\n{conclusions}\nNotes:\n{remarks}\n"
     )
+
+
+def notes(comparison: Comparison, numbers: pd.DataFrame) -> list[str]:
+    """Return the notes on one comparison: on its runs, its labels and its learning rates."""
+    return [*comparison.notes, *label_notes(numbers), *tuning_note(comparison)]
 
 
 def setting(comparison: Comparison) -> str:

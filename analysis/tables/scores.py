@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from .. import wording
+from ..alarms import checked
+from ..records.comparison import comparisons
 from ..records.load import Run
 from ..records.published import Published, find, of_element
 from ..records.suites import Suite, SuiteCell, unique
@@ -58,7 +60,25 @@ def label_results(suite: Suite) -> list[Result]:
 
 def _completed(suite: Suite, measured: list[Result], by_label: bool = False) -> list[Result]:
     """Return the scores with Holm correction, after the published scores without a cell."""
-    return [*_printed_alone(suite, measured, by_label), *corrected(measured)]
+    return [*_printed_alone(suite, measured, by_label), *corrected(_doubted(suite, measured))]
+
+
+def _doubted(suite: Suite, measured: list[Result]) -> list[Result]:
+    """Return the results with the reason where nothing may be claimed, by the alarms of their comparisons."""
+    reasons = {
+        run.path: difference.no_claim
+        for comparison in comparisons(suite.runs)
+        for label, difference in checked(comparison).differences.items()
+        for run in comparison.by_label[label]
+    }
+    return [
+        replace(
+            result,
+            difference=result.difference
+            and replace(result.difference, no_claim=reasons.get(result.runs[0].path, "")),
+        )
+        for result in measured
+    ]
 
 
 def _cell_result(suite: Suite, cell: SuiteCell, panel: str, column: str) -> Result:
@@ -146,7 +166,9 @@ def sentences(found: list[Result]) -> list[str]:
 
 def across_sentences(found: list[Result]) -> list[str]:
     """Return one sentence per method about all its targets, if two or more have runs of fine-tuning too."""
-    compared = [r for r in found if r.cell and r.runs and r.cell.reference and not r.cell.is_reference]
+    compared = [
+        r for r in found if r.cell and r.cell.reference and r.difference and not r.difference.no_claim
+    ]
     by_row = [(row, [r for r in compared if r.row == row]) for row in unique(r.row for r in compared)]
     return [
         _across(row, own) for row, own in by_row if len(own) > 1 and len({r.runs[0].metric for r in own}) == 1

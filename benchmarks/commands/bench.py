@@ -1,7 +1,8 @@
 """`bench` and `run`: plan the runs, do those without a record, and print the table."""
 
 import os
-from collections.abc import Container, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,12 +18,13 @@ from ...slurm.cluster import load as load_cluster
 from ..config.compose import compose_request, settings_of
 from ..config.length import num_training_images
 from ..config.resolve import run_config
-from ..config.schema import Request, RunConfig
+from ..config.schema import Request, Role, RunConfig
 from ..launch import pool
 from ..launch.plan import (
     data_sets_of,
     estimate_seconds,
     large_batches,
+    later_trials,
     missing,
     plan_runnable,
     prepare_data,
@@ -253,15 +255,29 @@ def show_runs(configs: Sequence[RunConfig], results: Path, console: Console) -> 
     waiting = run_order(configs, results)
     workers = pool.num_workers(0, "auto")
     threads = pool.num_threads(configs[0].threads, configs[0].device, workers)
-    guess = estimate_seconds(waiting, threads)
-    for config in {c.digest: c for c in [*waiting, *configs]}.values():
+    later = later_trials(waiting)
+    guess = estimate_seconds([*waiting, *later], threads)
+    for config in {c.digest: c for c in [*waiting, *configs] if c.role is not Role.trial}.values():
         state = f"about {duration(guess[config.digest])}" if config.digest in guess else "done"
         console.print(f"{name_of(config):40} {config.folder(results)}  {state}", markup=False)
+    _show_trials([c for c in [*waiting, *later] if c.role is Role.trial], guess, console)
     console.print(
-        f"{len(waiting)} runs to do, about {duration(sum(guess.values()) / workers)} with {workers} workers "
-        "(estimated from one forward pass)"
+        f"{len(waiting) + len(later)} runs to do, about {duration(sum(guess.values()) / workers)} with "
+        f"{workers} workers (estimated from one forward pass)"
     )
     return 0
+
+
+def _show_trials(trials: Sequence[RunConfig], guess: Mapping[str, float], console: Console) -> None:
+    """Print a line for the trials of each method."""
+    of_method: dict[str, list[RunConfig]] = defaultdict(list)
+    for trial in trials:
+        of_method[trial.method].append(trial)
+    for method, own in of_method.items():
+        steps = sum(trial.recipe.steps for trial in own)
+        took = duration(sum(guess[trial.digest] for trial in own))
+        title = methods.load(method).title
+        console.print(f"{title}, {len(own)} trials of {steps:,} steps in all  about {took}", markup=False)
 
 
 def drop_incompatible(

@@ -7,11 +7,12 @@ from typing import Any
 
 from ...datasets import catalog as datasets
 from .compose import request_for
+from .labels import usual_holdout_shots, usual_protocol
 from .length import num_training_images, sized
-from .resolve import preprocessed, score_of
+from .resolve import preprocessed, score_of, tune_of
 from .schema import RunConfig
 
-SAME = ("shots", "draw", "backbone", "pretrained", "protocol", "tune", "bn", "on_nan", "source_recipe")
+SAME = ("shots", "labels", "draw", "backbone", "pretrained", "tune_budget", "bn", "on_nan", "source_recipe")
 
 
 def overrides(config: RunConfig) -> list[str]:
@@ -21,6 +22,11 @@ def overrides(config: RunConfig) -> list[str]:
     recipe = sized(usual.recipe, num_training_images(target, config.shots))
     recipe = preprocessed(recipe, config.backbone, target.side, config.backbone_options)
     found = [word for name in SAME for word in _changes(name, getattr(config, name), getattr(usual, name))]
+    found += _changes("tune", config.tune, tune_of(usual))
+    follows = {"holdout_shots": usual_holdout_shots, "protocol": usual_protocol}
+    for name, of in follows.items():
+        expected = getattr(usual, name) or of(config.labels, config.shots)
+        found += _changes(name, getattr(config, name), expected)
     found += _changes("recipe", config.recipe, recipe)
     found += _changes("method", config.settings, settings)
     found += _changes("score", str(config.score), score_of(usual))

@@ -15,8 +15,9 @@ from ...methods.metrics import check_score
 from ...methods.networks.encoders import data_config, fitting_size
 from ...methods.networks.tensor_files import files_of
 from ...methods.recipe import MeanStd, Recipe
+from .labels import holdout_shots, usual_protocol
 from .length import num_training_images, sized
-from .schema import SMALL_SIDE, Request, Role, RunConfig, Score
+from .schema import SMALL_SIDE, Request, Role, RunConfig, Score, Tune
 
 
 def run_config(request: Request, method: str, settings: Any, seed: int) -> RunConfig:
@@ -51,8 +52,8 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
     if request.checkpoint and Path(request.checkpoint).is_file():
         data["checkpoint"] = _digest_of(Path(request.checkpoint))
     same = (
-        *("shots", "backbone", "backbone_options", "pretrained", "checkpoint"),
-        *("protocol", "tune", "bn", "on_nan"),
+        *("shots", "labels", "backbone", "backbone_options", "pretrained", "checkpoint"),
+        *("tune_budget", "bn", "on_nan"),
     )
     return RunConfig(
         role=Role.run,
@@ -70,6 +71,9 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
         threads=request.threads,
         checkpoint_minutes=request.checkpoint_minutes,
         draw=drawn,
+        tune=tune_of(request),
+        holdout_shots=holdout_shots(request),
+        protocol=request.protocol or usual_protocol(request.labels, request.shots),
         **{name: getattr(request, name) for name in same},
     )
 
@@ -139,6 +143,14 @@ def score_of(request: Request) -> str:
     """Return the score of the request, or else that of the target."""
     about = datasets.about(request.target)
     return str(request.score or (about.score if about else Score.top1))
+
+
+def tune_of(request: Request) -> Tune:
+    """Return the search of the request, or else `auto` for pre-trained weights and for images of the user."""
+    if request.tune is not None:
+        return request.tune
+    needed = request.pretrained or request.checkpoint is not None or datasets.is_own(request.target)
+    return Tune.auto if needed else Tune.off
 
 
 def source_of(request: Request, method: str) -> str:

@@ -15,7 +15,7 @@ from ...methods.recipe import Recipe
 TINY, MOST = 1e-300, 1e300  # bounds that exclude 0 and infinity
 LIMITS = (  # minimum and maximum of each number
     ("seeds", 1, 10_000),
-    ("shots", 1, 10**9),
+    *((name, 1, 10**9) for name in ("shots", "holdout_shots")),
     *((name, 0, 2**53) for name in ("seed", "source_recipe.seed")),
     *((name, 0, 4096) for name in ("workers", "threads", "recipe.image_size")),
     *((f"{r}.steps", least, 10**9) for r, least in (("recipe", 0), ("source_recipe", 1))),
@@ -23,6 +23,8 @@ LIMITS = (  # minimum and maximum of each number
     *((f"{r}.lr", TINY, MOST) for r in ("recipe", "source_recipe")),
     *((f"{r}.weight_decay", 0, MOST) for r in ("recipe", "source_recipe")),
     ("checkpoint_minutes", TINY, MOST),
+    ("tune_budget", 0.5, 100),
+    ("recipe.head_lr_factor", TINY, MOST),
     ("recipe.crop_scale", TINY, 1),
     *((f"recipe.{name}", 0, 1) for name in ("crop_pct", "momentum", "warmup_fraction")),
     ("recipe.evaluations", 1, 10**6),
@@ -40,23 +42,31 @@ class Protocol(StrEnum):
     trainval = auto()  # the final run trains on training and holdout images, as for the paper's final scores
 
 
+class Labels(StrEnum):
+    """Target images that `shots` counts."""
+
+    all = auto()  # training and holdout images together: every method has the same labels
+    train = auto()  # training images; the holdout keeps all its labels, which only rewards and choices use
+
+
 class Tune(StrEnum):
-    """Search for the learning rate and weight decay, with the same number of trials for every method."""
+    """Search for rates and strengths, at the same cost for every method."""
 
     off = auto()  # use `recipe.lr` and `recipe.weight_decay`
     # Try every pair of `recipe.lr_grid` and `recipe.weight_decay_grid`; keep the best holdout score
     paper_grid = auto()
-    # Try nine learning rates on a log scale, with the method's own strengths, for a ninth of the steps, and
-    # the best three for a third of the steps; keep the best holdout score. Costs as much as two runs
+    # Try nine candidates for a ninth of the steps, and the best three for a third: learning rates of encoder
+    # and head on log scales, frozen norms or not, and the method's own strengths; keep the best score
     auto = "auto"
 
 
 class Norms(StrEnum):
-    """Running statistics of batch norms for source and target."""
+    """Running statistics of batch norms."""
 
     # One set of running statistics for the source, another for the target
     split = auto()  # type: ignore[assignment]  # hides str.split, which nothing here needs
     shared = auto()  # one set for both
+    frozen = auto()  # the running statistics of the pre-training; scale and shift are trained
 
 
 class OnNan(StrEnum):
@@ -119,7 +129,12 @@ class Request:
     method: Any = None  # method of `run`; its own settings are `method.<name>`
     seed: int = 0  # seed of `run`; `bench` takes seeds 0 to seeds-1
     seeds: int = 5  # number of seeds that `bench` and `suite` run
-    shots: int | None = None  # target training images per class, drawn at random by the seed; null: all
+    # Labeled target images per class, drawn at random by the seed; null: all. What counts: `labels`
+    shots: int | None = None
+    labels: Labels = Labels.all  # images that `shots` counts
+    # Holdout images per class, drawn like `shots`; null: with shots and `labels=all` a fifth of the shots, at
+    # least one, else all
+    holdout_shots: int | None = None
     # Parts that the target lacks, drawn from its training images (20 % of each class, fixed seed): holdout,
     # test, or holdout,test; null: none
     draw: str | None = None
@@ -130,10 +145,15 @@ class Request:
     # File with weights of the backbone to start from: by torch.save or .safetensors, wrapped or not, with or
     # without classifier
     checkpoint: str | None = None
-    protocol: Protocol = Protocol.holdout  # which target images are trained on
-    # Search for the learning rate and weight decay, with the same grid for every method
-    tune: Tune = Tune.off
-    bn: Norms = Norms.split  # batch-norm statistics of source and target images in joint training
+    # Target images that are trained on; null: trainval with shots and `labels=all`, else holdout
+    protocol: Protocol | None = None
+    # Search for rates and strengths; null: auto if weights are pre-trained or the target is given by a path,
+    # else off
+    tune: Tune | None = None
+    # Largest cost of all trials of a row with `tune=auto`, in runs. One pass of them costs two; few labels
+    # are cross-validated, in as many folds as this allows
+    tune_budget: float = 6.0
+    bn: Norms = Norms.split  # batch-norm statistics of source and target images
     score: Score | None = None  # metric that methods are compared by; null: the target's usual metric
     on_nan: OnNan = OnNan.stop  # what to do if a loss, reward or weight is NaN or infinite
     drop_overlap: bool = False  # leave out source images that are near-duplicates of target images
@@ -183,15 +203,27 @@ class RunConfig:
     threads: int = 0
     checkpoint_minutes: float = 10.0
     draw: str | None = None  # parts that are drawn from the target's training images; None: none
+    tune_budget: float = 6.0  # largest cost of all trials, in runs
+    fold: str = ""  # of a trial: the fold that it is judged on, as "1/3"; empty: half of the holdout
+    labels: Labels = Labels.train
+    holdout_shots: int | None = None  # of each class; None: all
 
     def resolved(self) -> dict[str, Any]:
         """Return everything that can change a result, as plain JSON; files by name, without their folder."""
         plain = {k: v for k, v in asdict(self).items() if k not in NO_EFFECT}
-        plain["settings"], plain["recipe"] = digested(self.settings), digested(self.recipe)
+        plain |= {"settings": digested(self.settings), "recipe": digested(self.recipe)}
         if self.on_nan is OnNan.stop:  # no effect on a run that finishes
             del plain["on_nan"]
         if not self.draw:
             del plain["draw"]
+        if self.tune is not Tune.auto:
+            del plain["tune_budget"]
+        if not self.fold:
+            del plain["fold"]
+        if not self.shots or self.labels is Labels.train:
+            del plain["labels"]
+        if not self.holdout_shots:
+            del plain["holdout_shots"]
         places = {"source": self.source_name, "target": self.target_name}
         places["drop_overlap"] = planted.short_name(self.drop_overlap) if self.drop_overlap else ""
         if self.checkpoint:
@@ -207,6 +239,15 @@ class RunConfig:
     def target_name(self) -> str:
         """Return the name of the target data set, `none` for a pre-training."""
         return planted.short_name(self.target)
+
+    @property
+    def drawn(self) -> dict[str, int | None]:
+        """Return how many images of each class are drawn from train and from holdout; None: all are taken."""
+        held = self.holdout_shots if self.labels is Labels.all else None
+        return {
+            "train": self.shots - (held or 0) if self.shots else None,
+            "holdout": self.holdout_shots,
+        }
 
     @property
     def data_sets(self) -> dict[str, dict[str, str]]:
@@ -245,10 +286,12 @@ class RunConfig:
     def describe(self) -> str:
         """Return the settings that a reader of a table needs, in one line."""
         recipe = self.recipe
-        shown = [f"shots={self.shots}"] if self.shots else []
+        shown = [f"shots={self.shots}", f"labels={self.labels}"] if self.shots else []
+        shown += [f"holdout_shots={self.holdout_shots}"] if self.holdout_shots else []
         shown += [f"protocol={self.protocol}", f"tune={self.tune}", f"backbone={self.backbone}"]
         shown += [f"recipe.steps={recipe.steps}", f"recipe.batch_size={recipe.batch_size}"]
-        shown += [f"recipe.lr={recipe.lr:g}", f"recipe.image_size={recipe.image_size}", f"bn={self.bn}"]
+        shown += [f"recipe.lr={recipe.lr:g}"] if self.tune is Tune.off else []
+        shown += [f"recipe.image_size={recipe.image_size}", f"bn={self.bn}"]
         shown += ["on_nan=skip"] if self.on_nan is OnNan.skip else []
         shown += [f"draw={self.draw}"] if self.draw else []
         shown += ["drop_overlap=true"] if self.drop_overlap else []

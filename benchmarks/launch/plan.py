@@ -12,11 +12,11 @@ from ...datasets import catalog as datasets
 from ...methods import catalog as methods
 from ...methods.networks.network import Network
 from ..config.compose import rows, suite_rows
-from ..config.length import num_training_images
 from ..config.resolve import run_config
-from ..config.schema import Request, RunConfig
+from ..config.schema import Protocol, Request, RunConfig
 from ..training.problem import build_problem, check_target
-from ..training.run import requirements
+from ..training.run import first_stage, requirements
+from ..training.tuning import KEPT, last_round
 
 
 def plan(request: Request, overrides: Sequence[str]) -> list[RunConfig]:
@@ -100,13 +100,21 @@ def large_batches(configs: Sequence[RunConfig]) -> list[str]:
     """Return a note for each target that has fewer training images than a batch."""
     notes: dict[str, None] = {}
     for config in configs:
-        target = datasets.load(config.target, draw=config.draw)
-        num_images = num_training_images(target, config.shots)
+        parts = ("train", "holdout") if config.protocol is Protocol.trainval else ("train",)
+        num_images = sum(num_labels(config, part) for part in parts)
         if (size := config.recipe.batch_size) > num_images:
             times = f"{size / num_images:.1f} times"
-            of = f"the {num_images} training images of {target.name}"
+            of = f"the {num_images} training images of {config.target_name}"
             notes[f"recipe.batch_size={size}: each step reads {of} {times}"] = None
     return list(notes)
+
+
+def num_labels(config: RunConfig, part: str) -> int:
+    """Return the number of labeled images that a run has of the `train` or `holdout` part of its target."""
+    target = datasets.load(config.target, draw=config.draw)
+    shots = config.drawn[part]
+    whole = len(target.part(part).labels)
+    return min(whole, shots * len(target.classes)) if shots else whole
 
 
 def without_rows(configs: Sequence[RunConfig], rows_out: Container[str]) -> list[RunConfig]:
@@ -132,6 +140,15 @@ def run_order(configs: Sequence[RunConfig], results: Path) -> list[RunConfig]:
     first = [r for r in needed if r.method == "pretrain"] + free
     second = [r for r in needed if r.method != "pretrain"]
     return missing([*first, *second, *sorted(waiting, key=lambda c: (c.seed, -_num_passes(c)))], results)
+
+
+def later_trials(configs: Sequence[RunConfig]) -> list[RunConfig]:
+    """Return as many trials as the last round of each row's tuning will have, with its steps.
+
+    Which of the candidates go on is known only after the first round.
+    """
+    of_row = {row_of(c): last_round(c) for c in configs}
+    return [trial for own in of_row.values() for trial in own[: len(own) // KEPT]]
 
 
 def missing(configs: Sequence[RunConfig], results: Path) -> list[RunConfig]:
@@ -167,11 +184,11 @@ def _num_passes(config: RunConfig) -> int:
     """Return the number of forward passes of single images in a run; a trained image counts as three."""
     method, source = methods.load(config.method), config.source_recipe
     if method.closed_form:
-        parts = datasets.load(config.target).parts
-        return sum(len(parts[part].labels) for part in ("train", "holdout"))
+        return sum(num_labels(config, part) for part in ("train", "holdout"))
     trained, judged = method.images_per_step(config.settings, config.recipe.batch_size)
     before = 3 * source.batch_size * source.steps if method.pretrains else 0
-    return before + (3 * trained + judged) * config.recipe.steps
+    stages = 2 if first_stage(config) else 1
+    return before + (3 * trained + judged) * config.recipe.steps * stages
 
 
 def _forward_seconds(config: RunConfig) -> float:

@@ -14,6 +14,7 @@ from ...analysis.wording import duration
 from ...methods import catalog as methods
 from ..config.schema import RunConfig
 from ..training import heartbeat, record
+from ..training.tuning import last_round
 
 QUIET_SECONDS = 30.0  # time between two plain lines about active runs
 
@@ -23,6 +24,7 @@ class Progress:
 
     def __init__(self, configs: Sequence[RunConfig], results: Path, console: Console) -> None:
         self.configs = {c.digest: c for c in configs}
+        self.watched = {t.digest: t for c in configs for t in last_round(c)} | self.configs
         self.results, self.console = results, console
         self.begin = time.time()
         self.num_done, self.failed = 0, dict[str, str]()
@@ -75,7 +77,7 @@ class Progress:
 
     def _running(self) -> list[tuple[str, ...]]:
         rows: list[tuple[str, ...]] = []
-        for config in self.configs.values():
+        for config in self.watched.values():
             beat = heartbeat.read(config.folder(self.results) / "heartbeat")
             if beat:
                 left = beat["seconds_left"]

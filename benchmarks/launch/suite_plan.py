@@ -18,6 +18,7 @@ from ...datasets.download import locate
 from ...methods import catalog as methods
 from ...user_text import split_paths
 from ..config.compose import read_suite, request_for, split_override
+from ..config.labels import holdout_shots
 from ..config.resolve import run_config
 from ..config.schema import Request, RunConfig
 from ..training.record import write_json
@@ -193,8 +194,10 @@ def _cell(suite: Suite, row: str, target: str, at: dict[str, Any], fetch: bool) 
     configs: list[RunConfig] = []
     if not reason:
         request, settings = request_for(method, tuple(overrides))
+        reason = _why_no_shots(request)
+    if not reason:
         configs = [run_config(request, method, settings, seed) for seed in range(suite.num_seeds)]
-        reason = _too_few(request)
+        reason = _too_few(configs[0])
     return Cell(row, target, where, method, overrides, [] if reason else configs, reason)
 
 
@@ -213,12 +216,24 @@ def _why_missing(source: str, target: str, settings: Mapping[str, str], fetch: b
     return ""
 
 
-def _too_few(request: Request) -> str:
-    """Return one line if a class has fewer training images than the shots, else an empty string."""
-    labels = datasets.load(request.target, draw=request.draw).part("train").labels
-    if not request.shots or labels.ndim != 1 or (least := int(np.bincount(labels).min())) >= request.shots:
-        return ""
-    return f"a class of {Path(request.target).name} has only {least} training images"
+def _why_no_shots(request: Request) -> str:
+    """Return one line if the shots do not reach for training and holdout images, else an empty string."""
+    try:
+        holdout_shots(request)
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def _too_few(config: RunConfig) -> str:
+    """Return one line if a class has fewer images than are drawn of it, else an empty string."""
+    target = datasets.load(config.target, draw=config.draw)
+    names = {"train": "training", "holdout": "holdout"}
+    for part, shots in config.drawn.items():
+        labels = target.part(part).labels
+        if shots and labels.ndim == 1 and (least := int(np.bincount(labels).min())) < shots:
+            return f"a class of {Path(config.target).name} has only {least} {names[part]} images"
+    return ""
 
 
 def write_plan(suite: Suite, planned: Sequence[Cell], incompatible: Mapping[str, str], results: Path) -> Path:

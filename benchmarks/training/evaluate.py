@@ -70,13 +70,18 @@ def by_image(predicted: np.ndarray, split: Split) -> dict[str, Any]:
     """Return the record's fields that hold the predictions of `evaluate`, image by image.
 
     `correct` is packed bits [N]. For multi-label images `scores` is the logits [N,num_scores] in float16
-    and `labels` the labels [N,num_scores] in packed bits; AUROC can be resampled from the two.
+    and `test_labels` the labels [N,num_scores] in packed bits; AUROC can be resampled from the two.
     """
     if not split.multi_label:
         return {"correct": packed(predicted)}
     labels = split.labels[:, split.scored_labels].cpu().numpy().astype(bool)
     scores = base64.b64encode(predicted.astype("<f2").tobytes()).decode()
-    return {"correct": None, "scores": scores, "num_scores": predicted.shape[1], "labels": packed(labels)}
+    return {
+        "correct": None,
+        "scores": scores,
+        "num_scores": predicted.shape[1],
+        "test_labels": packed(labels),
+    }
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from ...methods.networks.network import Network
 from ...methods.networks.tensor_files import read_tensors
 from ...methods.pretrain import Pretrain
 from ...methods.recipe import TestCrops
-from ..config.schema import Protocol, Role, RunConfig, Tune
+from ..config.schema import Norms, Protocol, Role, RunConfig, Tune
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,7 @@ def generalist(config: RunConfig) -> RunConfig:
         weight_decay=own.weight_decay,
         milestones=own.milestones,
         decay_biases=False,
+        head_lr_factor=1.0,
         test_crops=TestCrops.central,  # for the target only: must not change the digest
         lr_grid=[],
         weight_decay_grid=[],
@@ -134,8 +135,10 @@ def without_target(config: RunConfig, **changes: Any) -> RunConfig:
         target="none",
         method="pretrain",
         shots=None,
+        holdout_shots=None,
         draw=config.draw if planted.parse(config.source) else None,  # it has images of the target
         protocol=Protocol.holdout,
+        bn=Norms.split if config.bn is Norms.frozen else config.bn,
         score="top1",
         data={k: v for k, v in config.data.items() if k != "target"},
         **changes,

@@ -15,14 +15,16 @@ from ...datasets.base import Dataset, Split, derive_seed
 from ...datasets.pixels import MemoryPixels
 from ...datasets.reading import near_duplicates
 from ...datasets.storage import cache
+from ...methods import catalog as methods
 from ...methods.base import Problem
 from ...methods.networks.encoders import build_encoder
 from ...methods.networks.network import Network
 from ...methods.recipe import Precision, Recipe
-from ..config.schema import Norms, Protocol, Role, RunConfig
+from ..config.schema import Labels, Norms, Protocol, Role, RunConfig
 from .pretraining import SourceModel
 
 GPU_SHARE = 0.25  # largest share of the device's memory for pixels
+REWARD_FOLDS = 5  # one of so many folds of a cross-validated trial's images serves rewards
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class BuiltProblem:
         problem: the problem, without test images.
         curve: images that the curve is measured on, or None.
         test: test images, or None.
-        splits: all parts that were read, by name.
+        splits: all parts that were read, by name; of the target, the images that are drawn from each.
+        whole: all parts of the target, before images are drawn; empty without a target.
         notes: notes on the images, for tables.
     """
 
@@ -41,6 +44,7 @@ class BuiltProblem:
     curve: Split | None
     test: Split | None
     splits: Mapping[str, Split]
+    whole: Mapping[str, Split]
     notes: tuple[str, ...]
 
 
@@ -78,6 +82,7 @@ def build_problem(
     device = device_of(config.device)
     source = None if config.source == "none" else catalog.load(config.source, True, config.draw)
     source_split, notes = (None, ()) if source is None else _source_split(config, source, device)
+    whole: dict[str, Split] = {}
     if config.role is Role.pretraining:
         assert source is not None
         assert source_split is not None
@@ -87,8 +92,9 @@ def build_problem(
         train, holdout, test = parts["train"], None, None
         curve = parts.get("holdout")
     else:
-        judged, parts = _target_parts(config, device)
-        train, holdout, curve, test = _by_protocol(config, parts)
+        judged, whole = _target_parts(config, device)
+        parts = limited(config, whole)
+        train, holdout, curve, test = by_protocol(config, parts)
         notes = (*notes, *judged.notes)
     problem = Problem(
         source=source_split,
@@ -103,7 +109,7 @@ def build_problem(
         controls=controls,
         score=config.score,
     )
-    return BuiltProblem(problem, curve, test, parts, notes)
+    return BuiltProblem(problem, curve, test, parts, whole, notes)
 
 
 def _source_split(config: RunConfig, source: Dataset, device: torch.device) -> tuple[Split, tuple[str, ...]]:
@@ -119,13 +125,30 @@ def _source_split(config: RunConfig, source: Dataset, device: torch.device) -> t
 
 
 def _target_parts(config: RunConfig, device: torch.device) -> tuple[Dataset, dict[str, Split]]:
-    """Return the target and its parts; `shots` limits the training images."""
+    """Return the target and its parts."""
     target = catalog.load(config.target, draw=config.draw)
     check_target(target)
-    parts = {part: _split(target, part, config.recipe, device) for part in ("train", "holdout", "test")}
-    if config.shots:
-        parts["train"] = parts["train"].shots(config.shots, config.seed)
-    return target, parts
+    return target, {
+        part: _split(target, part, config.recipe, device) for part in ("train", "holdout", "test")
+    }
+
+
+def limited(config: RunConfig, whole: Mapping[str, Split]) -> dict[str, Split]:
+    """Return the parts of a target with the training and holdout images that are drawn by the seed.
+
+    Raises:
+        InputError: a class has fewer images than `shots` or `holdout_shots` ask for.
+    """
+    drawn = config.drawn
+    asked = {"train": f"shots={config.shots}", "holdout": f"holdout_shots={config.holdout_shots}"}
+    if config.shots and config.labels is Labels.all:
+        each = " and ".join(f"{k} of {part}" for part, k in drawn.items())
+        asked = dict.fromkeys(asked, f"shots={config.shots} with labels=all, {each}")
+    parts = dict(whole)
+    for part, k in drawn.items():
+        if k is not None:
+            parts[part] = whole[part].shots(k, config.seed, asked[part])
+    return parts
 
 
 def check_target(target: Dataset) -> None:
@@ -147,11 +170,13 @@ def check_target(target: Dataset) -> None:
         )
 
 
-def _by_protocol(
+def by_protocol(
     config: RunConfig, parts: Mapping[str, Split]
 ) -> tuple[Split, Split | None, Split | None, Split | None]:
     """Return the images for training, for rewards, for the curve, and for the test."""
     train, holdout, test = parts["train"], parts["holdout"], parts["test"]
+    if config.fold:
+        return _by_fold(config, train.joined(holdout))
     if config.role is Role.trial:  # hyper-parameters are chosen on images that no reward has used
         reward, choice = holdout.halves(seed=0)
         return train, reward, choice, None
@@ -160,6 +185,19 @@ def _by_protocol(
     if config.protocol is Protocol.trainval:
         return train.joined(holdout), None, None, test
     return train, holdout, holdout, test
+
+
+def _by_fold(config: RunConfig, labeled: Split) -> tuple[Split, Split | None, Split | None, Split | None]:
+    """Return the images of a trial that is cross-validated: one fold judges it, the others train.
+
+    A method that learns from rewards gets a fifth of the others for them.
+    """
+    fold, num_folds = map(int, config.fold.split("/"))
+    train, choice = labeled.fold(fold - 1, num_folds, config.seed)
+    reward: Split | None = None
+    if methods.load(config.method).learns_controls:
+        train, reward = train.fold(0, REWARD_FOLDS, config.seed)
+    return train, reward, choice, None
 
 
 def _split(dataset: Dataset, part: str, recipe: Recipe, device: torch.device) -> Split:
@@ -207,7 +245,8 @@ def _network_maker(
             encoder,
             len(source.classes) if source else 0,
             0 if config.role is Role.pretraining else len(target.classes),
-            split_norms=config.bn is Norms.split,
+            split_norms=config.bn is not Norms.shared,
+            frozen_norms=config.bn is Norms.frozen and pretrained and not backbone,
             autocast=torch.bfloat16 if recipe.precision is Precision.bf16 else None,
             head_init_std=recipe.head_init_std,
         )

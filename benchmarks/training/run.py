@@ -2,14 +2,12 @@
 
 import time
 import traceback
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
+from ... import RunFailed
 from ...analysis.records.schema import FORMAT as RECORD_FORMAT
 from ...analysis.records.schema import record_path
 from ...datasets import distributed
@@ -23,6 +21,7 @@ from . import interrupt, record
 from .clock import Clock
 from .evaluate import by_image, evaluate
 from .heartbeat import Claim, Taken, living
+from .label_count import Record, label_fields
 from .loop import CHECKPOINTS, Training
 from .memory import PeakMemory
 from .misfit import explained
@@ -123,8 +122,16 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
     """Do a run from its start or last checkpoint to its record."""
     started = record.now()
     shared = _shared_source_model(config, results)
-    chosen, choice = tuned(config, lambda trial: run_one(trial, results))
-    controls = _first_stage(chosen, results)
+    tried: list[tuple[RunConfig, Record]] = []
+
+    def trial_record(trial: RunConfig) -> dict[str, Any]:
+        tried.append((trial, run_one(trial, results)))
+        return tried[-1][1]
+
+    chosen, choice = tuned(config, trial_record)
+    stage = first_stage(chosen)
+    staged = None if stage is None else run_one(stage, results)
+    controls = None if stage is None else distributed.on_first(read_kept, stage.folder(results))
     device = device_of(config.device)
     clock, memory = Clock(device), PeakMemory(device)
     rests_on = [shared.reference] if shared else []
@@ -133,10 +140,20 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
     method = methods.load(config.method)(built.problem, chosen.settings)
     training = _training(config, built, method, clock, memory, rests_on, folder)
     recipe = chosen.recipe
-    training.run(num_steps(config), recipe.evaluations, recipe.batch_size, claim.beat)
+    failed = ""
+    try:
+        training.run(num_steps(config), recipe.evaluations, recipe.batch_size, claim.beat)
+    except RunFailed as error:
+        if config.role is not Role.trial:
+            raise
+        failed = str(error)  # a result, too: this rate is too high
     if not distributed.is_first():
         return
     done = _record(config, built, training, started)
+    if failed:
+        done |= {"holdout": None, "failed": failed}
+    if built.test is not None:
+        done |= label_fields(built, method, staged, tried)
     done |= {"choice": choice, "pretraining": training.rests_on}
     source = built.problem.source
     if source and source.truth:
@@ -161,18 +178,15 @@ def _source_model(base: RunConfig, results: Path, shared: bool) -> SourceModel:
     return source_model(folder, done, distributed.on_first(read_kept, folder), shared)
 
 
-def _first_stage(config: RunConfig, results: Path) -> Mapping[str, Tensor] | None:
-    """Run or find the first stage of `protocol=trainval`, which learns with rewards on the holdout.
+def first_stage(config: RunConfig) -> RunConfig | None:
+    """Return the first stage of `protocol=trainval`, which learns with rewards on the holdout.
 
-    Returns:
-        The tensors that the second stage replays; None if the method needs no first stage.
+    The run replays the tensors that it keeps. None if the method needs no first stage.
     """
     needed = config.protocol is Protocol.trainval and methods.load(config.method).learns_controls
     if config.role is not Role.run or not needed:
         return None
-    stage = replace(config, role=Role.first_stage, protocol=Protocol.holdout, tune=Tune.off)
-    run_one(stage, results)
-    return distributed.on_first(read_kept, stage.folder(results))
+    return replace(config, role=Role.first_stage, protocol=Protocol.holdout, tune=Tune.off)
 
 
 @dataclass(frozen=True)

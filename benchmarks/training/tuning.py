@@ -1,18 +1,28 @@
-"""Tuning: trials that choose learning rate, weight decay and strengths, equally many for every method."""
+"""Tuning: trials that choose rates, weight decay, norms and strengths, at equal cost for every method."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
 from itertools import product
+from math import inf, isinf, log
 from typing import Any
 
+from ... import RunFailed
+from ...datasets import catalog as datasets
 from ...methods import catalog as methods
 from ...methods.recipe import OptimizerName
-from ..config.schema import Protocol, Role, RunConfig, Tune
+from ..config.schema import Norms, Protocol, Role, RunConfig, Tune
 
 TUNING_SEED = 10_000  # no reported run has this seed
 NUM_TRIALS, KEPT = 9, 3  # candidates of `tune=auto`; one in KEPT goes on, with KEPT times the steps
-RATES = {OptimizerName.sgd: (3e-4, 0.3), OptimizerName.adam: (1e-5, 1e-2)}  # learning rates from low to high
-GENERATORS = (1, 4, 7, 2, 5, 8)  # of a lattice of NUM_TRIALS points: each value of each setting occurs once
+NUM_ROUNDS = 2  # the last with 1 / KEPT of a run's steps
+RATES = {OptimizerName.sgd: (1e-4, 0.2), OptimizerName.adam: (1e-6, 3e-3)}  # of the encoder: low, high
+HEAD_RATES = {OptimizerName.sgd: (0.01, 0.3), OptimizerName.adam: (1e-4, 0.03)}  # of the head, if higher
+# A lattice of NUM_TRIALS points: candidate i has value (i * step + start) % NUM_TRIALS of each setting, so
+# each value of each setting occurs once. The first steps are of the rates of encoder and head.
+STEPS, STARTS = (1, 4, 7, 2, 5, 8), (0, 4, 0, 0, 0, 0)
+FROZEN = (0, 3, 4, 7)  # candidates with frozen norms; the means of their rates are near those of the others
+MOST_FOLDS = 5
+FEW = 5  # images of a class to choose on, on average: with fewer, trials are cross-validated
 Record = dict[str, Any]
 
 
@@ -25,32 +35,59 @@ def trials(config: RunConfig) -> list[RunConfig]:
     if methods.load(config.method).closed_form or config.tune is Tune.off:
         return []
     if config.tune is Tune.auto:
-        return _round(candidates(config), 0)
+        return _flat(_round(config, candidates(config), 0))
     plain, recipe = _plain(config), config.recipe
     grid = product(recipe.lr_grid, recipe.weight_decay_grid)
     return [replace(plain, recipe=replace(recipe, lr=lr, weight_decay=wd)) for lr, wd in grid]
 
 
 def candidates(config: RunConfig) -> list[RunConfig]:
-    """Return the candidates of `tune=auto`: learning rates on a log scale, and strengths of the method.
+    """Return the candidates of `tune=auto`.
 
-    A method declares the range of a strength in its settings, by `metadata={"tuned": (low, high)}`. Rates and
-    strengths form a lattice, so a method with strengths has as many candidates as one without.
+    They differ in the learning rates of encoder and head on log scales, in the strengths of the method, and
+    in whether norms keep the statistics of the pre-training. A method declares the range of a strength in
+    its settings, by `metadata={"tuned": (low, high)}`. Rates and strengths form a lattice, so a method with
+    strengths has as many candidates as one without.
     """
-    ranges = [RATES[config.recipe.optimizer], *strengths(config.settings).values()]
+    tried = ranges(config)
+    frozen_too = _tries_frozen_norms(config)
     found = []
     for i in range(NUM_TRIALS):
-        places = [i * generator % NUM_TRIALS / (NUM_TRIALS - 1) for generator in GENERATORS[: len(ranges)]]
-        values = [low * (high / low) ** place for (low, high), place in zip(ranges, places, strict=True)]
-        chosen = dict(zip(strengths(config.settings), values[1:], strict=True))
-        settings = replace(config.settings, **chosen)
-        found.append(replace(_plain(config), settings=settings, recipe=replace(config.recipe, lr=values[0])))
+        value = {
+            name: low * (high / low) ** ((i * step + start) % NUM_TRIALS / (NUM_TRIALS - 1))
+            for (name, (low, high)), step, start in zip(tried.items(), STEPS, STARTS, strict=False)
+        }
+        lr, head_lr = value.pop("lr"), value.pop("head_lr")
+        recipe = replace(config.recipe, lr=lr, head_lr_factor=max(1.0, head_lr / lr))
+        bn = Norms.frozen if frozen_too and i in FROZEN else config.bn
+        settings = replace(config.settings, **value)
+        found.append(replace(_plain(config), settings=settings, recipe=recipe, bn=bn))
     return found
+
+
+def ranges(config: RunConfig) -> dict[str, tuple[float, float]]:
+    """Return the ranges that `tune=auto` searches: of the rates, then of the method's strengths."""
+    optimizer = getattr(config.settings, "optimizer", config.recipe.optimizer)
+    rates = {"lr": RATES[optimizer], "head_lr": HEAD_RATES[optimizer]}
+    return {**rates, **strengths(config.settings)}
 
 
 def strengths(settings: Any) -> dict[str, tuple[float, float]]:
     """Return the ranges of the settings that a method wants tuned."""
     return {f.name: f.metadata["tuned"] for f in fields(settings) if "tuned" in f.metadata}
+
+
+def num_folds(config: RunConfig) -> int:
+    """Return the number of folds that `tune=auto` cross-validates on; 1: half of the holdout decides.
+
+    Where that half has fewer than FEW images of a class, folds of all labeled images decide: as many as the
+    budget allows.
+    """
+    target = datasets.load(config.target, draw=config.draw)
+    per_class = config.holdout_shots or len(target.part("holdout").labels) / len(target.classes)
+    if per_class / 2 >= FEW:
+        return 1
+    return max(2, min(MOST_FOLDS, int(config.tune_budget // NUM_ROUNDS)))
 
 
 def tuned(config: RunConfig, run: Callable[[RunConfig], Record]) -> tuple[RunConfig, Record | None]:
@@ -59,33 +96,68 @@ def tuned(config: RunConfig, run: Callable[[RunConfig], Record]) -> tuple[RunCon
     Args:
         config: the run.
         run: does or finds a trial, and returns its record.
+
+    Raises:
+        RunFailed: no trial ended with finite numbers.
     """
-    first = trials(config)
-    if not first:
+    if not (first := trials(config)):
         return config, None
-    done = [(trial, run(trial)) for trial in first]
+    done = _all(first, run, config.seed)
     if config.tune is Tune.auto:
         own = candidates(config)
-        best = sorted(_order(config, [record for _, record in done])[: NUM_TRIALS // KEPT])
-        done += [(trial, run(trial)) for trial in _round([own[i] for i in best], 1)]
-        last = done[NUM_TRIALS:]
+        kept = sorted(_order(_scores(config, done, len(own)))[: NUM_TRIALS // KEPT])
+        last = _all(_flat(_round(config, [own[i] for i in kept], 1)), run, config.seed)
+        done += last
+        scores = _scores(config, last, len(kept))
     else:
         last = done
-    chosen, record = last[_order(config, [record for _, record in last])[0]]
-    recipe = replace(config.recipe, lr=chosen.recipe.lr, weight_decay=chosen.recipe.weight_decay)
+        scores = _scores(config, done, len(done))
+    best = _order(scores)[0]
+    if isinf(scores[best]):
+        raise RunFailed(f"tune={config.tune}: no trial of {config.method} ended with finite numbers")
+    chosen = last[best * len(last) // len(scores)][0]
+    recipe = replace(
+        config.recipe,
+        lr=chosen.recipe.lr,
+        head_lr_factor=chosen.recipe.head_lr_factor,
+        weight_decay=chosen.recipe.weight_decay,
+    )
     names = strengths(chosen.settings)
+    folds = len(last) // len(scores)
+    half = "the half of the holdout that serves no rewards"
+    on = f"{folds} folds of all labeled images" if folds > 1 else half
     choice = {
-        "rule": f"best {config.score} after the last step on the half of the holdout that serves no rewards",
+        "rule": f"best {config.score} after the last step on {on}",
         "num_trials": len(done),
+        "num_folds": folds,
         "num_steps": sum(trial.recipe.steps for trial, _ in done),
         "seconds": sum(r["seconds"]["prepare"] + r["seconds"]["step"] for _, r in done),
+        "num_failed": sum(r["holdout"] is None for _, r in done),
         "seed": TUNING_SEED,
         "lr": recipe.lr,
+        "head_lr_factor": recipe.head_lr_factor,
         "weight_decay": recipe.weight_decay,
+        "bn": str(chosen.bn),
         "strengths": {name: value for name, value in asdict(chosen.settings).items() if name in names},
-        "holdout": record["holdout"][config.score],
+        "at_end": _at_end(config, chosen),
+        "holdout": scores[best],
     }
-    return replace(config, recipe=recipe, settings=chosen.settings), choice
+    return replace(config, recipe=recipe, settings=chosen.settings, bn=chosen.bn), choice
+
+
+def last_round(config: RunConfig) -> list[RunConfig]:
+    """Return the trials of which the last round of `tune=auto` does one in KEPT; none with another search."""
+    is_auto = config.tune is Tune.auto and not methods.load(config.method).closed_form
+    return _flat(_round(config, candidates(config), NUM_ROUNDS - 1)) if is_auto else []
+
+
+def _all(
+    trials: Sequence[RunConfig], run: Callable[[RunConfig], Record], seed: int
+) -> list[tuple[RunConfig, Record]]:
+    """Return trials with their records; processes of other seeds start at other trials, and share them."""
+    start = seed % len(trials)
+    done = {i: run(trials[i]) for i in [*range(start, len(trials)), *range(start)]}
+    return [(trial, done[i]) for i, trial in enumerate(trials)]
 
 
 def _plain(config: RunConfig) -> RunConfig:
@@ -93,15 +165,59 @@ def _plain(config: RunConfig) -> RunConfig:
     return replace(config, role=Role.trial, tune=Tune.off, protocol=Protocol.holdout, seed=TUNING_SEED)
 
 
-def _round(own: Sequence[RunConfig], number: int) -> list[RunConfig]:
-    """Return candidates with a ninth of the steps in the first round, and a third in the second."""
-    share = KEPT**number / NUM_TRIALS
+def _tries_frozen_norms(config: RunConfig) -> bool:
+    method = methods.load(config.method)
+    return method.uses_pretraining and not method.own_norms
+
+
+def _round(config: RunConfig, own: Sequence[RunConfig], number: int) -> list[list[RunConfig]]:
+    """Return the trials of each candidate, one per fold.
+
+    Of the steps of a run they have a ninth in the first round, and a third in the second, or a share of these
+    so that all trials cost `tune_budget` runs at most.
+    """
+    folds = num_folds(config)
+    share = min(1.0, config.tune_budget / (NUM_ROUNDS * folds)) * KEPT**number / NUM_TRIALS
+    steps = max(1, round(share * config.recipe.steps))
+    names = [f"{fold + 1}/{folds}" for fold in range(folds)] if folds > 1 else [""]
+    recipes = [replace(c.recipe.shortened(steps), evaluations=1) for c in own]
     return [
-        replace(c, recipe=replace(c.recipe.shortened(max(1, round(share * c.recipe.steps))), evaluations=1))
-        for c in own
+        [replace(c, recipe=recipe, fold=name) for name in names]
+        for c, recipe in zip(own, recipes, strict=True)
     ]
 
 
-def _order(config: RunConfig, records: Sequence[Record]) -> list[int]:
-    """Return the numbers of trials from the best holdout score to the worst; the first of equals first."""
-    return sorted(range(len(records)), key=lambda i: -records[i]["holdout"][config.score])
+def _flat(of_candidates: Sequence[Sequence[RunConfig]]) -> list[RunConfig]:
+    return [trial for own in of_candidates for trial in own]
+
+
+def _scores(config: RunConfig, done: Sequence[tuple[RunConfig, Record]], number: int) -> list[float]:
+    """Return the mean score of each candidate over its folds; -inf where one had a NaN or Inf."""
+    folds = len(done) // number
+    scores = []
+    for i in range(number):
+        own = [record["holdout"] for _, record in done[i * folds : (i + 1) * folds]]
+        scores.append(-inf if None in own else sum(each[config.score] for each in own) / folds)
+    return scores
+
+
+def _order(scores: Sequence[float]) -> list[int]:
+    """Return the numbers of candidates from the best score to the worst; the first of equals first."""
+    return sorted(range(len(scores)), key=lambda i: -scores[i])
+
+
+def _at_end(config: RunConfig, chosen: RunConfig) -> list[str]:
+    """Return the settings whose chosen value is an end of the range that was searched, as "lr high"."""
+    if config.tune is Tune.auto:
+        tried = ranges(config)
+    else:
+        tried = {"lr": (min(config.recipe.lr_grid), max(config.recipe.lr_grid))}
+    tried.pop("head_lr", None)  # where it is lower than `lr`, it has no effect
+    value = {"lr": chosen.recipe.lr, **asdict(chosen.settings)}
+    return [
+        f"{name} {side}"
+        for name, ends in tried.items()
+        if ends[0] < ends[1]
+        for end, side in zip(ends, ("low", "high"), strict=True)
+        if abs(log(value[name] / end)) < 1e-9
+    ]

@@ -24,6 +24,8 @@ class Network(nn.Module):
         num_target: C_T; 0 for no target head.
         split_norms: separate running statistics for the source, so the target is evaluated with statistics of
             target images only (allowed by footnote 2 of the L2TL paper).
+        frozen_norms: keep the running statistics that the encoder starts with: norms stay in evaluation mode,
+            and their scale and shift are trained.
         autocast: dtype of forward passes; None: float32.
         head_init_std: standard deviation of a new head's weights; its bias is zero.
     """
@@ -39,6 +41,7 @@ class Network(nn.Module):
         num_target: int,
         *,
         split_norms: bool = True,
+        frozen_norms: bool = False,
         autocast: torch.dtype | None = None,
         head_init_std: float = 0.01,
     ) -> None:
@@ -51,6 +54,16 @@ class Network(nn.Module):
         self.target_head = _head(features, num_target, head_init_std)
         self.norms = [m for m in encoder.modules() if isinstance(m, _BatchNorm)]
         self.source_statistics = nn.ModuleList(_Statistics(m) for m in self.norms if split_norms)
+        self.frozen_norms = frozen_norms
+        for norm in self.norms if frozen_norms else ():
+            norm.eval()
+
+    def train(self, mode: bool = True) -> "Network":
+        """Set training mode, except for frozen norms."""
+        super().train(mode)
+        for norm in self.norms if self.frozen_norms else ():
+            norm.eval()
+        return self
 
     def source(self, x: Tensor) -> Tensor:
         """Return source logits [B,C_S] of images [B,3,H,W] in float32."""

@@ -199,7 +199,7 @@ def test_another_score_is_not_set_beside_accuracy(results):
     assert math.isnan(only.from_printed)
 
 
-def noisy_cells(results, targets, gap):
+def noisy_cells(results, targets, gap, **about):
     """Write two runs a method and target whose differences from fine-tuning are gap, give or take a point."""
     cells = []
     for target in targets:
@@ -208,9 +208,16 @@ def noisy_cells(results, targets, gap):
             for seed in (0, 1, 2):
                 value = 0.5 + (shift + (seed - 1) * (shift > 0)) / 100
                 test = {"auroc": value, "num_images": 10}
-                runs.append(write_run(results, row, seed, target=target, metric="auroc", test=test))
+                runs.append(write_run(results, row, seed, target=target, metric="auroc", test=test, **about))
             cells.append(cell(row, target, runs))
     return cells
+
+
+def test_nothing_is_claimed_against_a_fine_tuning_in_doubt(results):
+    cells = noisy_cells(results, ["a", "b"], 3.0, num_classes=5)  # fine-tuning's AUROC is that of guessing
+    section = section_of(results, cells)
+    doubt = "no claim: fine-tuning is at chance; +3.0 points (95 % CI +0.5 to +5.5) from fine-tuning"
+    assert section.sentences == [f"L2TL on {name}: {doubt} (paired by seed only)." for name in "ab"]
 
 
 def test_a_claim_has_to_survive_holms_correction(results):

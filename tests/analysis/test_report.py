@@ -374,7 +374,7 @@ def test_no_records(tmp_path):
     [
         ("{", "broken JSON"),
         ("[]", "a list, where a record is a JSON object"),
-        (json.dumps(make_record(format=4)), "format 4 is of a newer version; this one reads 1 to 3"),
+        (json.dumps(make_record(format=5)), "format 5 is of a newer version; this one reads 1 to 4"),
         (json.dumps(make_record(role="runs")), "role 'runs' is unknown"),
         (json.dumps(make_record(metric="f1")), "metric 'f1' is unknown; this version reads 'top1' or "),
         (json.dumps(make_record(correct="AAAA")), "holds 3 bytes, where 797 test images take 100"),

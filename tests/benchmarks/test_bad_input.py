@@ -74,8 +74,28 @@ def test_a_target_with_one_class(says, tmp_path):
 
 @pytest.mark.parametrize("command", ["bench", "run"])
 def test_fewer_images_than_shots(says, command):
-    error = says(command, "methods=scratch", "method=scratch", "shots=9")
+    given = ("methods=scratch", "method=scratch")
+    error = says(command, *given, "shots=9", "labels=train")
     assert error == "shots=9: class 'cat' of pets/train has only 4 images"
+    error = says(command, *given, "shots=9")
+    words = "shots=9 with labels=all, 8 of train and 1 of holdout"
+    assert error == f"{words}: class 'cat' of pets/train has only 4 images"
+    error = says(command, *given, "shots=9", "holdout_shots=8")
+    assert error.endswith("class 'cat' of pets/holdout has only 4 images")
+    error = says(command, *given, "holdout_shots=6")
+    assert error == "holdout_shots=6: class 'cat' of pets/holdout has only 4 images"
+
+
+@pytest.mark.parametrize("command", ["bench", "run"])
+def test_shots_without_images_for_training_or_holdout(says, command):
+    given = ("methods=scratch", "method=scratch")
+    assert says(command, *given, "shots=1") == (
+        "shots=1: with labels=all a class needs one image to train on and one for the holdout; "
+        "expected shots=2 or more, or labels=train"
+    )
+    assert says(command, *given, "shots=4", "holdout_shots=4") == (
+        "holdout_shots=4: with labels=all they are part of shots=4; expected 1 to 3, or labels=train"
+    )
 
 
 @pytest.mark.parametrize("part", ["train", "val", "test"])

@@ -18,6 +18,7 @@ from transferbench.benchmarks.parser import COMMANDS, DATA
 from trees import tree
 
 TINY = [
+    "tune=off",
     "backbone=tiny",
     "recipe.image_size=16",
     "seeds=2",

@@ -22,6 +22,7 @@ from transferbench.methods import catalog
 from trees import tree
 
 TINY = (
+    "tune=off",
     *("recipe.steps=2", "recipe.batch_size=4", "recipe.image_size=16", "recipe.evaluations=1", "device=cpu"),
     *("source_recipe.steps=2", "source_recipe.batch_size=4"),
 )
@@ -122,6 +123,7 @@ def log(monkeypatch) -> Iterator[Log]:
     monkeypatch.setattr(run, "build_problem", build_then_method)
     monkeypatch.setattr(run, "_run", in_run)
     monkeypatch.setattr(run, "_record", told(run._record, "record"))
+    monkeypatch.setattr(run, "label_fields", told(run.label_fields, "record"))
     monkeypatch.setattr(loop, "evaluate", told(loop.evaluate, "curve"))
     monkeypatch.setattr(run, "evaluate", told(run.evaluate, "final"))
     yield log
@@ -155,6 +157,17 @@ def check(log: Log, num_holdout: int, num_test: int) -> None:
         assert not choice & log.of("pets/holdout", "method", Role.trial), "rewards come from what chooses"
 
 
+def check_count(log: Log, labels: dict[str, int], protocol: str, has_trials: bool) -> None:
+    """Compare a record's counts of labels with the reads: the set has 12 training and 12 holdout images."""
+    roles = (Role.first_stage, *([Role.run] if protocol == "holdout" else []))
+    judged = any(log.of("pets/holdout", "method", role) for role in roles)
+    assert labels["training"] == (24 if protocol == "trainval" else 12)
+    assert labels["rewards"] == (12 if judged else 0)
+    rewards_of_trials = 6 if log.of("pets/holdout", "method", Role.trial) else 0
+    assert labels["choosing"] == (12 + 6 + rewards_of_trials if has_trials else 0)
+    assert labels["all"] == (24 if protocol == "trainval" or judged else 12)
+
+
 EVERY = [name for name in catalog.names() if name != "pretrain"]
 
 
@@ -173,6 +186,11 @@ def test_the_test_images_are_read_once_at_the_end(config_of, place, log, name, p
     has_trials = protocol == "trainval" and not catalog.load(name).closed_form
     assert bool(log.of("pets/holdout", "curve", Role.trial)) == has_trials
     assert bool(log.of("pets/holdout", "curve", Role.run)) == (protocol == "holdout")
+    labels = done["labels"]
+    if (name, protocol) == ("reweight", "trainval"):  # other batches of its training images judge
+        assert labels["rewards"] == labels["training"] == 24
+    else:
+        check_count(log, labels, protocol, has_trials)
 
 
 def test_the_pretraining_reads_the_source_alone(config_of, place, log, tmp_path):
@@ -185,7 +203,7 @@ def test_the_pretraining_reads_the_source_alone(config_of, place, log, tmp_path)
 def test_a_method_that_cheats_is_seen(config_of, place, log, monkeypatch, tmp_path, what):
     """The instruments would notice."""
     cls, kept = catalog.load("scratch"), []
-    by_protocol, step = problem._by_protocol, cls.step
+    by_protocol, step = problem.by_protocol, cls.step
 
     def leaky(config: RunConfig, parts: Any) -> Any:
         kept[:] = [parts["test"], parts["holdout"]]
@@ -201,7 +219,7 @@ def test_a_method_that_cheats_is_seen(config_of, place, log, monkeypatch, tmp_pa
             next(holdout.stream(12, seed=0))
         return step(self, t)
 
-    monkeypatch.setattr(problem, "_by_protocol", leaky)
+    monkeypatch.setattr(problem, "by_protocol", leaky)
     monkeypatch.setattr(cls, "step", cheats)
     images = (f"target={place / 'pets'}", f"source={place / 'photos'}")
     run_one(config_of("scratch", *TINY, *images, "protocol=trainval", *TUNED), tmp_path)

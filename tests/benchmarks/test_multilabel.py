@@ -171,7 +171,7 @@ def test_the_record_keeps_what_auroc_is_made_of(config_here, results, dataset):
     done = run_one(config_here("scratch", "backbone=small"), results)
     assert done["num_scores"] == 2
     scores = np.frombuffer(base64.b64decode(done["scores"]), "<f2").reshape(-1, 2)
-    bits = np.frombuffer(base64.b64decode(done["labels"]), np.uint8)
+    bits = np.frombuffer(base64.b64decode(done["test_labels"]), np.uint8)
     labels = np.unpackbits(bits, count=scores.size).reshape(scores.shape)
     assert np.array_equal(labels, dataset.parts["test"].labels[:, SCORED])
     each = [roc_auc_score(labels[:, i], scores[:, i]) for i in (0, 1)]

@@ -10,6 +10,9 @@ ASKED = [
     ("l2tl", "method.num_actions=21", "recipe.steps=70", "shots=null", "source_recipe.seed=null"),
     ("leap", "method.metric=energy", "recipe.milestones=[3,5]", "recipe.image_size=0", "recipe.hflip=false"),
     ("datl", "protocol=trainval", "tune=paper_grid", "recipe.lr_grid=[0.1,0.2]", "score=mean_per_class"),
+    ("uot", "labels=all", "shots=10", "holdout_shots=3"),
+    ("linear_probe", "labels=all", "protocol=holdout"),
+    ("knn", "holdout_shots=4"),
     ("scratch", "backbone=resnet18", "backbone_options.drop_rate=0.1", "bn=shared", "recipe.mean_std=none"),
 ]
 

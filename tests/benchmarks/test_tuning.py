@@ -39,7 +39,11 @@ def test_each_value_of_each_setting_is_tried_once(config_of):
     rates = [candidate.recipe.lr for candidate in own]
     alphas = [candidate.settings.alpha for candidate in own]
     assert len(set(rates)) == len(set(alphas)) == 9
-    assert (min(rates), max(rates)) == pytest.approx((3e-4, 0.3))
+    assert (min(rates), max(rates)) == pytest.approx((1e-4, 0.2))
+    heads = [candidate.recipe.lr * candidate.recipe.head_lr_factor for candidate in own]
+    assert all(head >= lr for head, lr in zip(heads, rates, strict=True))
+    assert min(heads) > 0.02
+    assert max(heads) == pytest.approx(0.3)
     assert (min(alphas), max(alphas)) == pytest.approx((1e-3, 1.0))
     ratios = [b / a for a, b in zip(sorted(alphas), sorted(alphas)[1:], strict=False)]
     assert ratios == pytest.approx([ratios[0]] * 8)
@@ -68,7 +72,7 @@ def test_the_last_round_decides(config_of):
 
 def test_adam_has_smaller_rates(config_of):
     own = candidates(config_of("finetune", "tune=auto", "recipe.optimizer=adam"))
-    assert (own[0].recipe.lr, own[-1].recipe.lr) == pytest.approx((1e-5, 1e-2))
+    assert (own[0].recipe.lr, own[-1].recipe.lr) == pytest.approx((1e-6, 3e-3))
 
 
 def test_declared_ranges_contain_the_default():

@@ -21,6 +21,7 @@ from transferbench.datasets.download import http, locate
 from transferbench.datasets.loading import print_holdout
 
 QUICK = (
+    "tune=off",
     "seeds=1", "workers=1", "device=cpu", "preset=small", "recipe.image_size=16", "recipe.batch_size=8",
     "recipe.steps=4", "source_recipe.steps=4", "source_recipe.batch_size=8", "recipe.evaluations=1",
 )  # fmt: skip

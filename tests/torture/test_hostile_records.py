@@ -89,7 +89,8 @@ def test_one_bad_record_does_not_take_the_report_down(results, capsys):
     page = write_report(results, results / "report").read_text()
     for name in bad:
         assert f"a/b/{name}/record.json" in page
-    assert "format 99 is of a newer version; this one reads 1 to 3: update transferbench" in page
+    newer = f"format 99 is of a newer version; this one reads 1 to {schema.FORMAT}"
+    assert f"{newer}: update transferbench" in page
     assert "no field &#39;seconds&#39;" in page
     assert "suites/mine.json" in page
     assert "a/skipped-1.json" in page
@@ -114,7 +115,7 @@ def test_only_bad_records(tmp_path):
         write_report(tmp_path, tmp_path / "report")
 
 
-@pytest.mark.parametrize("version", [4, 99, 2**70, "2", None, 0, -1, True, 1.5])
+@pytest.mark.parametrize("version", [5, 99, 2**70, "2", None, 0, -1, True, 1.5])
 def test_a_record_of_another_version(tmp_path, version):
     folder = tmp_path / "run"
     folder.mkdir()
@@ -167,6 +168,7 @@ def test_a_record_of_format_2_has_the_settings_of_today(tmp_path):
         "recipe.lr=0.1",
         "method.normalizer=softmax",
         "shots=5",
+        "labels=train",
     ]
 
 
@@ -206,7 +208,7 @@ def test_credit_by_gradients_of_format_2_is_the_row_of_its_own_method(
     if method == "l2tl_gradients":
         assert not {"preset", "weights", "credit"} & set(read["config"]["settings"])
         assert read["config"]["settings"]["credit_bar"] == 0.1
-        assert read["overrides"] == ["shots=5"]
+        assert read["overrides"] == ["shots=5", "labels=train"]
 
 
 def test_a_record_of_format_1_is_read(tmp_path):
@@ -221,12 +223,39 @@ def test_a_record_of_format_1_is_read(tmp_path):
     assert read["format"] == schema.FORMAT
     assert read["numbers"] == {"on_nan": "stop", "skipped_steps": [], "num_spikes": 0}
     assert (read["notes"], read["started"], read["peak_memory_bytes"]) == ([], old["ended"], None)
-    assert read["overrides"] == old["setting"].split(", ")
+    assert read["overrides"] == [*old["setting"].split(", "), "labels=train"]
     assert read["environment"]["threads"] == 0
     assert read["comparison_id"] == old["bench"]
     unchanged = set(old) - {"format", "environment", "bench"}
     assert {k: read[k] for k in unchanged} == {k: old[k] for k in unchanged}
     assert len(schema.MIGRATIONS) == schema.FORMAT - 1
+
+
+def test_a_record_of_format_3_keeps_the_labels_of_its_test_images(tmp_path):
+    """They had the name that counts of labels have today; its shots were of training images alone."""
+    old = simulated.make_record("L2TL") | {"format": 3, "labels": "AA=="}
+    path = tmp_path / "record.json"
+    for overrides, read in (
+        (["shots=5"], ["shots=5", "labels=train"]),
+        (["shots=null", "protocol=trainval"], ["shots=null", "protocol=trainval"]),
+    ):
+        path.write_text(json.dumps(old | {"overrides": overrides}))
+        record = read_record(path)
+        assert record["overrides"] == read
+        assert record["test_labels"] == "AA=="
+        assert "labels" not in record
+
+
+def test_counts_of_labels_may_be_missing_but_not_wrong(tmp_path):
+    path = tmp_path / "record.json"
+    labels = {"training": 50, "rewards": 0, "choosing": 0, "all": 50}
+    for changed in ({}, {"labels": None}, {"labels": labels, "num_classes": 10, "majority": 0.1}):
+        path.write_text(json.dumps(simulated.make_record() | changed))
+        assert read_record(path).items() >= changed.items()
+    for name, value in (("labels", labels | {"all": -1}), ("num_classes", 1.5), ("majority", 2)):
+        path.write_text(json.dumps(simulated.make_record() | {name: value}))
+        with pytest.raises(InputError, match=f"no whole record .field '{name}' holds"):
+            read_record(path)
 
 
 def test_old_and_new_records_stand_in_one_table(results):

@@ -1,0 +1,119 @@
+"""Methods to choose from: each with its evidence and its time, on one target or over several."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from scipy.special import stdtr
+
+from . import wording
+from .alarms import checked
+from .records.comparison import REFERENCE, Comparison
+from .records.load import Run, runs_frame
+from .statistics.aggregate import holm_corrected
+from .statistics.difference import Difference
+from .statistics.paired import mean_interval
+from .tables.chosen import chosen_numbers
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A method, its evidence and its time: on one target, or averaged over several."""
+
+    label: str
+    seconds: float  # of a run, beyond the shared pre-training
+    score: tuple[float, float, float]  # mean and interval, in percent
+    difference: Difference | None  # from fine-tuning; None for itself, and if that was not run
+    runs: Sequence[Run] = ()
+    tuning_seconds: float = 0.0  # once, for any number of runs
+
+    @property
+    def cost(self) -> float:
+        """The seconds of tuning it and of one run."""
+        return self.seconds + self.tuning_seconds
+
+    @property
+    def time(self) -> str:
+        """Its time in words: "12 s per run and 1.5 min of tuning, once"."""
+        tuning = (
+            f" and {wording.duration(self.tuning_seconds)} of tuning, once" if self.tuning_seconds else ""
+        )
+        return f"{wording.duration(self.seconds)} per run{tuning}"
+
+    @property
+    def is_tested(self) -> bool:
+        """Return whether its difference from fine-tuning has an interval over several seeds."""
+        return self.difference is not None and self.difference.is_tested
+
+    @property
+    def is_significant(self) -> bool:
+        """Return whether it differs significantly from fine-tuning."""
+        return self.difference is not None and self.difference.outcome in ("above", "below")
+
+    @property
+    def is_above(self) -> bool:
+        """Return whether it is significantly above fine-tuning."""
+        return self.difference is not None and self.difference.outcome == "above"
+
+    @property
+    def gap(self) -> str:
+        """Its difference from fine-tuning: "+2.1 points (95 % CI +0.8 to +3.4) from fine-tuning"."""
+        if self.difference is None or math.isnan(self.difference.points):
+            return "not compared with fine-tuning"
+        return f"{wording.signed_points(self.difference)} from fine-tuning"
+
+    @property
+    def conclusion(self) -> str:
+        """The conclusion from its difference, with the p-value of one that excludes zero."""
+        if self.difference is None or not self.is_tested:
+            return "no conclusion from one seed"
+        if self.is_significant:
+            return wording.holm(self.difference)
+        if self.difference.excludes_zero:
+            return f"not significant after Holm correction ({wording.p_value(self.difference.p_value_holm)})"
+        return "inconclusive"
+
+
+def candidate(comparison: Comparison, label: str, difference: Difference) -> Candidate:
+    """Return one method of a comparison."""
+    runs = comparison.by_label[label]
+    frame = runs_frame(runs)
+    spent = float((frame["train_seconds"] + frame["pretraining_own_seconds"]).mean())
+    score = mean_interval(100 * frame["score"].to_numpy())
+    is_compared = comparison.reference and label != REFERENCE and not difference.no_claim
+    tuning = chosen_numbers(runs)["tuning_seconds"]
+    return Candidate(label, spent, score, difference if is_compared else None, runs, tuning)
+
+
+def corrected(found: Sequence[Candidate]) -> list[Candidate]:
+    """Return the candidates, the best first, with Holm correction over their differences."""
+    differences = holm_corrected([item.difference for item in found])
+    marked = [replace(item, difference=new) for item, new in zip(found, differences, strict=True)]
+    return sorted(marked, key=lambda item: (-item.score[0], item.label))
+
+
+def over_targets(known: Sequence[Comparison]) -> list[Candidate]:
+    """Return each method's mean difference over the targets that have it, with a t-interval over targets."""
+    by_label: dict[str, list[Candidate]] = {}
+    for comparison in known:
+        for label, difference in checked(comparison).differences.items():
+            by_label.setdefault(label, []).append(candidate(comparison, label, difference))
+    return corrected([_mean(label, items) for label, items in by_label.items()])
+
+
+def _mean(label: str, items: Sequence[Candidate]) -> Candidate:
+    """Return one method over targets, with its mean difference as score: methods may differ in targets."""
+    seconds = sum(item.seconds for item in items) / len(items)
+    tuning = sum(item.tuning_seconds for item in items) / len(items)
+    differences = [item.difference for item in items if item.difference is not None]
+    points = [found.points for found in differences if not math.isnan(found.points)]
+    if not points:
+        return Candidate(label, seconds, (0.0, math.nan, math.nan), None, tuning_seconds=tuning)
+    mean, low, high = mean_interval(points)
+    p_value = math.nan
+    if not math.isnan(low):
+        error = statistics.stdev(points) / math.sqrt(len(points))
+        p_value = 2 * float(stdtr(len(points) - 1, -abs(mean) / error)) if error else float(mean == 0)
+    found = Difference(mean, low, high, len(points), p_value=p_value)
+    return Candidate(label, seconds, (mean, low, high), found, tuning_seconds=tuning)

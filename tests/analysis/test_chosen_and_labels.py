@@ -1,0 +1,118 @@
+"""Columns of chosen values, of the cost of tuning, and of labels."""
+
+import math
+
+import pandas as pd
+import pytest
+from simulated_results import make_record, save
+from transferbench.analysis.records.comparison import compare
+from transferbench.analysis.records.load import parse_run
+from transferbench.analysis.report import write_report
+from transferbench.analysis.tables import comparison_table as tables
+
+CHOICE = {"num_trials": 13, "num_steps": 1200, "seconds": 40.0, "lr": 0.01, "weight_decay": 1e-4,
+          "head_lr_factor": 10.0, "bn": "frozen", "strengths": {"alpha": 0.1}, "at_end": []}  # fmt: skip
+LABELS = {"training": 500, "rewards": 0, "choosing": 0, "all": 500}
+MORE = {"training": 500, "rewards": 250, "choosing": 500, "all": 1250}
+
+
+def records(tuned=True, tune="auto"):
+    own = {
+        "Fine-tuning": {"choice": CHOICE | {"bn": "split", "strengths": {}, "head_lr_factor": 1.0}},
+        "L2TL": {"choice": CHOICE, "labels": MORE},
+        "DATL": {"choice": None},
+        "k-NN": {"choice": None, "method": "knn"},
+    }
+    made = [make_record(label, seed=seed, share=0.8, labels=LABELS) | changed
+            for label, changed in own.items() for seed in range(2)]  # fmt: skip
+    for record in made:
+        record["config"] = record["config"] | {"tune": tune}
+        record["choice"] = record["choice"] if tuned else None
+    return made
+
+
+def comparison(**how):
+    return compare([parse_run("record.json", record) for record in records(**how)])
+
+
+def column(found, name):
+    table = tables.method_table(found, tables.comparison_table(found))
+    place = table.columns.index(name)
+    return {row[0].text: row[place].text for row in table.rows}
+
+
+def test_chosen_values_and_the_cost_of_tuning_stand_in_each_row():
+    assert column(comparison(), "chosen") == {
+        "Fine-tuning": "lr 0.01",
+        "L2TL": "lr 0.01, head x10, alpha 0.1, bn frozen",
+        "DATL": "lr 0.01, not tuned",
+        "k-NN": "–",
+    }
+    assert column(comparison(), "tuning") == {
+        "Fine-tuning": "40 s (13 trials, 1.2 k steps)",
+        "L2TL": "40 s (13 trials, 1.2 k steps)",
+        "DATL": "none",
+        "k-NN": "none",
+    }
+
+
+def test_seeds_that_chose_otherwise_are_both_shown():
+    made = records()
+    made[2] = made[2] | {"choice": CHOICE | {"lr": 0.03, "strengths": {"alpha": 1.0}}}
+    found = compare([parse_run("record.json", record) for record in made])
+    assert column(found, "chosen")["L2TL"] == (
+        "lr 0.03, head x10, alpha 1, bn frozen / lr 0.01, head x10, alpha 0.1, bn frozen"
+    )
+    row = tables.comparison_table(found).set_index("label").loc["L2TL"]
+    assert math.isnan(row["chosen_lr"])
+    assert (row["chosen_bn"], row["chosen_strengths"]) == ("frozen", "")
+
+
+def test_the_weight_decay_is_shown_where_it_was_chosen():
+    assert column(comparison(tune="paper_grid"), "chosen")["Fine-tuning"] == "lr 0.01, weight decay 0.0001"
+
+
+def test_without_tuning_there_are_no_such_columns_but_a_note():
+    found = comparison(tuned=False, tune="off")
+    columns = tables.method_table(found, tables.comparison_table(found)).columns
+    assert not {"chosen", "tuning"} & set(columns)
+    assert "not tuned (tune=off)" in tables.markdown(found)
+    assert "not tuned (tune=off)" not in tables.markdown(comparison())
+
+
+def test_a_row_with_more_labels_than_fine_tuning_is_noted():
+    assert column(comparison(), "labels") == {
+        "Fine-tuning": "500", "L2TL": "1,250", "DATL": "500", "k-NN": "500",
+    }  # fmt: skip
+    notes = [line for line in tables.markdown(comparison()).splitlines() if "distinct labeled" in line]
+    assert notes[0] == (
+        "- L2TL used 1,250 distinct labeled target images (500 trained on, 250 for rewards or judging and 500"
+        " for tuning), fine-tuning 500."
+    )
+    assert len([line for line in notes if " used " in line]) == 1
+
+
+def test_old_records_have_no_labels_column():
+    found = compare([parse_run("record.json", make_record(seed=seed)) for seed in range(2)])
+    columns = tables.method_table(found, tables.comparison_table(found)).columns
+    assert not {"labels", "chosen", "tuning"} & set(columns)
+    assert columns[-1] == "image reads: target / source / holdout"
+
+
+@pytest.mark.parametrize("ending", ["md", "tex", "csv"])
+def test_all_files_have_them(tmp_path, ending):
+    for record in records():
+        save(tmp_path / "results", record)
+    page = write_report(tmp_path / "results", tmp_path / "report").read_text()
+    (path,) = (tmp_path / "report" / "tables").glob(f"*.{ending}")
+    if ending == "csv":
+        row = pd.read_csv(path).set_index("label").loc["L2TL"]
+        expected = {"chosen_lr": 0.01, "chosen_weight_decay": 1e-4, "chosen_head_lr_factor": 10.0,
+                    "chosen_bn": "frozen", "chosen_strengths": "alpha 0.1", "tuning_trials": 13,
+                    "tuning_steps": 1200, "tuning_seconds": 40.0, "labels_training": 500,
+                    "labels_rewards": 250, "labels_choosing": 500, "labels_all": 1250}  # fmt: skip
+        assert {name: row[name] for name in expected} == expected
+    else:
+        assert "lr 0.01, head x10, alpha 0.1, bn frozen" in path.read_text()
+    assert "lr 0.01, head x10, alpha 0.1, bn frozen" in page.replace("\N{NO-BREAK SPACE}", " ")
+    assert "1,250" in page
