@@ -61,7 +61,8 @@ class NearestNeighbors(Method[Config]):
         features = self.target.all()
         self.feature_NF = normalize(features)
         self.k = torch.tensor(self.config.num_neighbors or self.chosen(features))
-        some = torch.linspace(0, len(features) - 1, min(JUDGED, len(features))).long().to(features.device)
+        count = min(JUDGED, len(features))
+        some = torch.arange(count, device=features.device) * len(features) // count
         return {"loss": classification_loss(self.classified(self.feature_NF[some]), self.label_N[some])}
 
     def chosen(self, features: Tensor) -> int:

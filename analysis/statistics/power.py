@@ -6,6 +6,7 @@ from ..records.comparison import comparisons
 from ..records.load import Run
 from .paired import detectable, paired_parts, pairs_of
 
+MOST = 100.0  # points
 DISAGREEMENT = 0.1  # share of the test images on which two rows disagree, if nothing is known
 
 
@@ -20,7 +21,7 @@ def at_best(num_images: int, num_seeds: int, disagreement: float = DISAGREEMENT)
         num_seeds: number of seeds, two or more.
         disagreement: share of the test images on which the rows disagree.
     """
-    return 100 * detectable([(disagreement / num_images / num_seeds, num_seeds - 1)])
+    return min(100 * detectable([(disagreement / num_images / num_seeds, num_seeds - 1)]), MOST)
 
 
 def earlier(runs: Sequence[Run], num_seeds: int) -> list[float]:
@@ -38,5 +39,5 @@ def earlier(runs: Sequence[Run], num_seeds: int) -> list[float]:
             if len(parts) == 1 + is_crossed:  # else the rows do not differ at all
                 (variance, _), *of_images = parts
                 of_seeds = variance * len(pairs) / num_seeds, num_seeds - 1
-                found.append(100 * detectable([of_seeds, *of_images]))
+                found.append(min(100 * detectable([of_seeds, *of_images]), MOST))
     return found

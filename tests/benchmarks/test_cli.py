@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 from transferbench.benchmarks.cli import main
+from transferbench.benchmarks.commands.bench import why_preset
 from transferbench.benchmarks.config.compose import compose_request, rows, settings_of
 from transferbench.benchmarks.config.resolve import run_config
 from transferbench.benchmarks.config.schema import Request
 from transferbench.benchmarks.launch.plan import plan, run_order
 from transferbench.benchmarks.parser import COMMANDS, DATA
+from trees import tree
 
 TINY = [
     "tune=off",
@@ -217,6 +219,28 @@ def test_presets_reach_recipe_and_method():
     assert settings_of("l2tl", overrides).num_actions == 100
     assert settings_of("l2tl", [*overrides, "method.num_actions=6"]).num_actions == 6
     assert settings_of("l2tl", []).num_actions == 11
+
+
+def test_a_path_has_the_preset_own_and_a_length_by_its_images(tmp_path):
+    target = f"target={tree(tmp_path / 'pets', train=6, val=2, test=2)}"
+
+    def line(*overrides):
+        request = compose_request(overrides)
+        config = run_config(request, "scratch", settings_of("scratch", overrides), 0)
+        return why_preset(request, overrides, config), config.recipe
+
+    said, recipe = line(target, "source=none")
+    assert said == (
+        "preset=own: the default of a path; recipe.steps=300 and recipe.batch_size=8 by its 12 training "
+        "images"
+    )
+    assert (recipe.steps, recipe.batch_size, recipe.image_size, recipe.clip_grad) == (300, 8, 32, 1.0)
+    assert line(target, "source=none", "recipe.steps=5", "shots=2")[0] == (
+        "preset=own: the default of a path; recipe.batch_size=4 by its 4 training images"
+    )
+    said, recipe = line(target, "source=none", "preset=small")
+    assert (said, recipe.steps) == ("preset=small: given", 600)
+    assert line("target=digits")[0] == "preset=embedded: the default of digits"
 
 
 def test_a_setting_reaches_every_row_that_has_it():
