@@ -16,7 +16,7 @@ from ..config.resolve import run_config
 from ..config.schema import Protocol, Request, RunConfig
 from ..training.problem import build_problem, check_target
 from ..training.run import first_stage, requirements
-from ..training.tuning import KEPT, last_round
+from ..training.tuning import KEPT, NUM_TRIALS, last_round
 
 
 def plan(request: Request, overrides: Sequence[str]) -> list[RunConfig]:
@@ -148,7 +148,9 @@ def later_trials(configs: Sequence[RunConfig]) -> list[RunConfig]:
     Which of the candidates go on is known only after the first round.
     """
     of_row = {row_of(c): last_round(c) for c in configs}
-    return [trial for own in of_row.values() for trial in own[: len(own) // KEPT]]
+    known = {c.digest for c in configs}
+    later = [trial for own in of_row.values() for trial in own[: len(own) * KEPT // NUM_TRIALS]]
+    return [trial for trial in later if trial.digest not in known]
 
 
 def missing(configs: Sequence[RunConfig], results: Path) -> list[RunConfig]:

@@ -153,6 +153,8 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
     done = _record(config, built, training, started)
     if failed:
         done |= {"holdout": None, "failed": failed}
+    if staged:
+        done["seconds"]["prepare"] += staged["seconds"]["prepare"] + staged["seconds"]["step"]
     if built.test is not None:
         done |= label_fields(built, method, staged, tried)
     done |= {"choice": choice, "pretraining": training.rests_on}

@@ -13,8 +13,7 @@ from ...methods.recipe import OptimizerName
 from ..config.schema import Norms, Protocol, Role, RunConfig, Tune
 
 TUNING_SEED = 10_000  # no reported run has this seed
-NUM_TRIALS, KEPT = 9, 3  # candidates of `tune=auto`; one in KEPT goes on, with KEPT times the steps
-NUM_ROUNDS = 2  # the last with 1 / KEPT of a run's steps
+NUM_TRIALS, KEPT = 9, 3  # candidates of `tune=auto` in the first round, and in the second
 RATES = {OptimizerName.sgd: (1e-4, 0.2), OptimizerName.adam: (1e-6, 3e-3)}  # of the encoder: low, high
 HEAD_RATES = {OptimizerName.sgd: (0.01, 0.3), OptimizerName.adam: (1e-4, 0.03)}  # of the head, if higher
 # A lattice of NUM_TRIALS points: candidate i has value (i * step + start) % NUM_TRIALS of each setting, so
@@ -87,7 +86,7 @@ def num_folds(config: RunConfig) -> int:
     per_class = config.holdout_shots or len(target.part("holdout").labels) / len(target.classes)
     if per_class / 2 >= FEW:
         return 1
-    return max(2, min(MOST_FOLDS, int(config.tune_budget // NUM_ROUNDS)))
+    return max(2, min(MOST_FOLDS, int(config.tune_budget / 2)))
 
 
 def tuned(config: RunConfig, run: Callable[[RunConfig], Record]) -> tuple[RunConfig, Record | None]:
@@ -105,9 +104,9 @@ def tuned(config: RunConfig, run: Callable[[RunConfig], Record]) -> tuple[RunCon
     done = _all(first, run, config.seed)
     if config.tune is Tune.auto:
         own = candidates(config)
-        kept = sorted(_order(_scores(config, done, len(own)))[: NUM_TRIALS // KEPT])
+        kept = sorted(_order(_scores(config, done, len(own)))[:KEPT])
         last = _all(_flat(_round(config, [own[i] for i in kept], 1)), run, config.seed)
-        done += last
+        done += [item for item in last if item[0] not in first]
         scores = _scores(config, last, len(kept))
     else:
         last = done
@@ -146,9 +145,9 @@ def tuned(config: RunConfig, run: Callable[[RunConfig], Record]) -> tuple[RunCon
 
 
 def last_round(config: RunConfig) -> list[RunConfig]:
-    """Return the trials of which the last round of `tune=auto` does one in KEPT; none with another search."""
+    """Return the trials of all candidates in the last round of `tune=auto`, which does KEPT of them."""
     is_auto = config.tune is Tune.auto and not methods.load(config.method).closed_form
-    return _flat(_round(config, candidates(config), NUM_ROUNDS - 1)) if is_auto else []
+    return _flat(_round(config, candidates(config), 1)) if is_auto else []
 
 
 def _all(
@@ -173,13 +172,13 @@ def _tries_frozen_norms(config: RunConfig) -> bool:
 def _round(config: RunConfig, own: Sequence[RunConfig], number: int) -> list[list[RunConfig]]:
     """Return the trials of each candidate, one per fold.
 
-    Of the steps of a run they have a ninth in the first round, and a third in the second, or a share of these
-    so that all trials cost `tune_budget` runs at most.
+    Each round costs half of the budget. The first judges on one fold, the last on all.
     """
     folds = num_folds(config)
-    share = min(1.0, config.tune_budget / (NUM_ROUNDS * folds)) * KEPT**number / NUM_TRIALS
-    steps = max(1, round(share * config.recipe.steps))
     names = [f"{fold + 1}/{folds}" for fold in range(folds)] if folds > 1 else [""]
+    names = names if number else names[:1]
+    num_trials = (KEPT if number else NUM_TRIALS) * len(names)
+    steps = max(1, round(min(1.0, config.tune_budget / 2 / num_trials) * config.recipe.steps))
     recipes = [c.recipe.shortened(steps) for c in own]
     return [
         [replace(c, recipe=recipe, fold=name) for name in names]

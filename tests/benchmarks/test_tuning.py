@@ -1,15 +1,19 @@
 """`tune=auto`: equal trials and steps for every method, and the best values by the holdout."""
 
 import json
+import random
 from dataclasses import fields, replace
 from math import log10
+from statistics import mean
 
 import pytest
+from transferbench import RunFailed
 from transferbench.benchmarks.config.schema import Role, Tune
 from transferbench.benchmarks.training import tuning
 from transferbench.benchmarks.training.run import requirements, run_one
 from transferbench.benchmarks.training.tuning import candidates, strengths, trials, tuned
 from transferbench.methods import catalog
+from trees import tree
 
 NAMES = [name for name in catalog.names() if name != "pretrain"]
 
@@ -26,12 +30,111 @@ def test_every_method_has_equal_trials_and_equal_steps(config_of, name):
     if catalog.load(name).closed_form:
         assert (asked, choice, chosen) == ([], None, config)
         return
-    assert [trial.recipe.steps for trial in asked] == [100] * 9 + [300] * 3
-    assert (choice["num_trials"], choice["num_steps"], choice["seconds"]) == (12, 1800, 36.0)
+    assert [trial.recipe.steps for trial in asked] == [300] * 9 + [900] * 3
+    assert (choice["num_trials"], choice["num_steps"], choice["seconds"]) == (12, 6 * 900, 36.0)
     assert len({trial.digest for trial in asked}) == 12
     for trial in asked:
         assert (trial.role, trial.tune, trial.seed) == (Role.trial, Tune.off, tuning.TUNING_SEED)
     assert chosen.recipe.steps == 900
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_few_labels_are_cross_validated_at_equal_cost(config_of, name):
+    given = ("tune=auto", "recipe.steps=900", "labels=all", "shots=5")
+    config = config_of(name, *given)
+    asked = []
+    _, choice = tuned(config, lambda trial: asked.append(trial) or record(0.5))
+    if catalog.load(name).closed_form:
+        return
+    assert [trial.recipe.steps for trial in asked] == [300] * 18
+    assert [trial.fold for trial in asked] == ["1/3"] * 9 + ["1/3", "2/3", "3/3"] * 3
+    assert len({trial.digest for trial in asked}) == choice["num_trials"] == 15
+    assert (choice["num_folds"], choice["num_steps"]) == (3, 5 * 900)
+    assert {t.fold for t in tuned_trials(config_of(name, *given, "tune_budget=10"))} == {
+        f"{i}/5" for i in range(1, 6)
+    }
+    few = tuned_trials(config_of(name, *given, "tune_budget=1"))
+    assert sum(trial.recipe.steps for trial in few) <= 900
+
+
+def tuned_trials(config) -> list:
+    asked = {}
+    tuned(config, lambda trial: asked.update({trial.digest: trial}) or record(0.5))
+    return list(asked.values())
+
+
+def test_folds_are_disjoint_and_stratified(config_of, built_of):
+    config = config_of("finetune", "tune=auto", "labels=all", "shots=6")
+    trial = trials(config)[0]
+    built = [built_of(replace(trial, fold=f"{i}/3")) for i in (1, 2, 3)]
+    held = [set(b.curve.index.tolist()) for b in built]
+    assert sum(map(len, held)) == len(set().union(*held)) == 6 * 10
+    for each in built:
+        assert each.test is None
+        assert each.problem.holdout is None
+        assert not set(each.problem.target.index.tolist()) & set(each.curve.index.tolist())
+        assert each.curve.labels.bincount().tolist() == [2] * 10
+    rewarded = built_of(replace(trial, method="l2tl", settings=config_of("l2tl").settings))
+    parts = (rewarded.problem.target, rewarded.problem.holdout, rewarded.curve)
+    assert [len(part) for part in parts] == [32, 8, 20]
+    assert len(set().union(*(part.index.tolist() for part in parts))) == 60
+
+
+def test_a_trial_with_a_nan_is_the_worst(config_of, tmp_path):
+    trial = trials(config_of("finetune", "tune=auto", "recipe.steps=9", "source_recipe.steps=4"))[-1]
+    done = run_one(replace(trial, recipe=replace(trial.recipe, lr=1e30)), tmp_path)
+    assert done["holdout"] is None
+    assert "not finite" in done["failed"] or "nan" in done["failed"] or "inf" in done["failed"]
+    config = config_of("finetune", "tune=auto", "recipe.steps=90")
+    worst = candidates(config)[4].recipe.lr
+    chosen, choice = tuned(config, lambda t: done if t.recipe.lr != worst else record(-9.0))
+    assert chosen.recipe.lr == worst
+    assert choice["num_failed"] == 8 + 2
+    with pytest.raises(RunFailed, match="tune=auto: no trial of finetune ended with finite numbers"):
+        tuned(config, lambda t: done)
+
+
+def test_the_default_is_auto_for_weights_and_own_images(config_of, tmp_path):
+    assert config_of("finetune").tune is Tune.off
+    assert config_of("finetune", "pretrained=true", "backbone=test_resnet", "tune=null").tune is Tune.auto
+    place = tree(tmp_path / "pets", train=2, val=2, test=2)
+    own = config_of("scratch", f"target={place}", "source=none")
+    assert own.tune is Tune.auto
+    assert config_of("scratch", f"target={place}", "source=none", "tune=off").tune is Tune.off
+
+
+def test_best_values_at_an_end_are_told(config_of):
+    config = config_of("l2sp", "tune=auto", "recipe.steps=90")
+    _, choice = tuned(config, lambda trial: record(trial.recipe.lr))
+    assert choice["at_end"] == ["lr high"]
+    _, choice = tuned(config, lambda trial: record(-trial.settings.alpha))
+    assert "alpha low" in choice["at_end"]
+
+
+def test_a_strength_is_found_and_one_without_effect_does_no_harm(config_of):
+    """Simulated trials: accuracy falls with the distance from the best rate and strength, and 100 images judge."""
+    config = config_of("l2sp", "tune=auto", "recipe.steps=90")
+
+    def accuracy(trial, weight: float) -> float:
+        rate = log10(trial.recipe.lr) + 2.5
+        return 0.8 - 0.1 * rate**2 - weight * abs(log10(trial.settings.alpha) + 1)
+
+    found: dict[float, list] = {}
+    for weight in (0.0, 0.2):
+        for seed in range(50):
+            draw = random.Random(seed)
+
+            def judged(trial, weight=weight, draw=draw) -> dict:
+                p = max(0.0, accuracy(trial, weight))
+                return record(sum(draw.random() < p for _ in range(100)) / 100)
+
+            found.setdefault(weight, []).append(tuned(config, judged)[0])
+    best = {w: max(accuracy(c, w) for c in candidates(config)) for w in found}
+    lost = {w: mean(best[w] - accuracy(c, w) for c in chosen) for w, chosen in found.items()}
+    assert lost[0.0] < 0.03
+    assert lost[0.2] < 0.03
+    strengths_found = [abs(log10(c.settings.alpha) + 1) for c in found[0.2]]
+    assert mean(strengths_found) < 0.5  # of a range of three decades
 
 
 def test_each_value_of_each_setting_is_tried_once(config_of):
@@ -62,7 +165,7 @@ def test_the_last_round_decides(config_of):
     config = config_of("finetune", "tune=auto", "recipe.steps=90")
 
     def score(trial) -> dict:
-        first = trial.recipe.steps == 10
+        first = trial.recipe.steps == 30
         return record(trial.recipe.lr if first else -trial.recipe.lr)
 
     chosen, _ = tuned(config, score)
@@ -91,7 +194,7 @@ def test_a_run_finds_its_trials_and_uses_their_values(config_of, tmp_path):
     records = [json.loads(p.read_text()) for p in tmp_path.glob("*/finetune/*/record.json")]
     tried = [r for r in records if r["role"] == "trial"]
     assert len(tried) == choice["num_trials"] == 12
-    last = [r for r in tried if r["config"]["recipe"]["steps"] == 15]
+    last = [r for r in tried if r["config"]["recipe"]["steps"] == 45]
     best = max(last, key=lambda r: r["holdout"]["top1"])
     assert choice["holdout"] == best["holdout"]["top1"]
     assert all(r["test"] is None for r in tried)
