@@ -164,7 +164,7 @@ def _why(chosen: Candidate, best: Candidate, base: Candidate | None) -> str:
 
 
 def _values(item: Candidate) -> str:
-    """Return the values that a row was tuned to: " with lr 0.01, head x10"; "" if it was not tuned."""
+    """Return the values that a row was tuned to: " with lr 0.01, head 0.1"; "" if it was not tuned."""
     is_tuned = any(run.record.get("choice") for run in item.runs)
     return f" with {chosen_text(item.runs)}" if is_tuned else ""
 

@@ -49,7 +49,7 @@ def _strengths(choice: Mapping[str, Any]) -> str:
 
 
 def chosen_text(runs: Sequence[Run]) -> str:
-    """Return the values of a row: "lr 0.01, head x10, alpha 0.1, bn frozen"; of several choices, each."""
+    """Return the values of a row: "lr 0.01, head 0.1, alpha 0.1, bn frozen"; of several choices, each."""
     if runs[0].method in CLOSED_FORM:
         return wording.ABSENT
     return " / ".join(dict.fromkeys(map(_of_run, runs)))
@@ -62,7 +62,7 @@ def _of_run(run: Run) -> str:
     lr, decay, factor = (used.get(name) for name in ("lr", "weight_decay", "head_lr_factor"))
     parts = [] if lr is None else [f"lr {lr:.3g}"]
     parts += [f"weight decay {decay:.3g}"] if decay is not None and config.get("tune") == OF_GRID else []
-    parts += [f"head x{factor:.3g}"] if factor not in (None, 1) else []
+    parts += [f"head {lr * factor:.3g}"] if lr and factor not in (None, 1) else []
     if choice is None:
         return ", ".join([*parts, "not tuned"])
     bn = choice.get("bn") or "split"

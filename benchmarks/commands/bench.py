@@ -66,8 +66,10 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
     configs, left_out = plan_runnable(request, overrides)
     if left_out:
         console.print(f"not run without source images: {', '.join(left_out)} (give source=PATH)")
-    console.print(why_preset(request, overrides, configs[0]), markup=False)
     processes = processes_of(request.on, request.cluster)
+    if not dry_run:
+        open_results(results, data_sets_of(configs))
+    console.print(why_preset(request, overrides, configs[0]), markup=False)
     if dry_run:
         check_networks_of(configs, results, console, processes)
         from ..launch.power import power_line
@@ -75,7 +77,6 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
         show_runs(configs, results, console)
         console.print(power_line(configs[0], results, request.seeds), markup=False)
         return 0
-    open_results(results, data_sets_of(configs))
     if request.on == "slurm":
         configs = [replace(c, device="cpu") for c in configs]  # for the checks here; jobs use request.device
     check_networks_of(configs, results, console, processes)

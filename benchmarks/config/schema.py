@@ -55,8 +55,8 @@ class Tune(StrEnum):
     off = auto()  # use `recipe.lr` and `recipe.weight_decay`
     # Try every pair of `recipe.lr_grid` and `recipe.weight_decay_grid`; keep the best holdout score
     paper_grid = auto()
-    # Try nine candidates, and the best three longer or on more folds: learning rates of encoder and head on log
-    # scales, frozen norms or not, and the method's own strengths; keep the best score
+    # Try nine candidates, and the best three longer or on more folds: learning rates of encoder and head on
+    # log scales, frozen norms or not, and the method's own strengths; keep the best score
     auto = "auto"
 
 
@@ -150,8 +150,8 @@ class Request:
     # Search for rates and strengths; null: auto if weights are pre-trained or the target is given by a path,
     # else off
     tune: Tune | None = None
-    # Largest cost of all trials of a row with `tune=auto`, in runs: half for each round. Where a class has few
-    # labels, the last round is cross-validated in half as many folds
+    # Largest cost of all trials of a row with `tune=auto`, in runs: half for each round. Where a class has
+    # few labels, the last round is cross-validated in half as many folds
     tune_budget: float = 6.0
     bn: Norms = Norms.split  # batch-norm statistics of source and target images
     score: Score | None = None  # metric that methods are compared by; null: the target's usual metric

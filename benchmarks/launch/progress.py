@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ...analysis.wording import duration
 from ...methods import catalog as methods
-from ..config.schema import RunConfig
+from ..config.schema import RunConfig, Tune
 from ..training import heartbeat, record
 from ..training.tuning import last_round
 
@@ -82,10 +82,12 @@ class Progress:
             if beat:
                 left = beat["seconds_left"]
                 score = beat["holdout"].get(config.score)
+                at_start = beat["step"] == 0 and config.tune is not Tune.off
+                step = "waits for its trials" if at_start else f"step {beat['step']}/{beat['steps']}"
                 rows.append(
                     (
                         name_of(config),
-                        f"step {beat['step']}/{beat['steps']}",
+                        step,
                         "" if left is None else f"{duration(left)} left",
                         "" if score is None else f"holdout {100 * score:.1f} %",
                     )

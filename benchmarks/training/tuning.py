@@ -206,11 +206,13 @@ def _order(scores: Sequence[float]) -> list[int]:
 
 
 def _at_end(config: RunConfig, chosen: RunConfig) -> list[str]:
-    """Return the settings whose chosen value is an end of the range that was searched, as "lr high"."""
-    if config.tune is Tune.auto:
-        tried = ranges(config)
-    else:
-        tried = {"lr": (min(config.recipe.lr_grid), max(config.recipe.lr_grid))}
+    """Return the settings whose chosen value is an end of the range that was searched, as "lr high".
+
+    The lowest rate of `tune=auto` is no such end: the encoder hardly moves, and the head has its own rate.
+    """
+    is_auto = config.tune is Tune.auto
+    grid = config.recipe.lr_grid
+    tried = ranges(config) if is_auto else {"lr": (min(grid), max(grid))}
     tried.pop("head_lr", None)  # where it is lower than `lr`, it has no effect
     value = {"lr": chosen.recipe.lr, **asdict(chosen.settings)}
     return [
@@ -218,5 +220,5 @@ def _at_end(config: RunConfig, chosen: RunConfig) -> list[str]:
         for name, ends in tried.items()
         if ends[0] < ends[1]
         for end, side in zip(ends, ("low", "high"), strict=True)
-        if abs(log(value[name] / end)) < 1e-9
+        if abs(log(value[name] / end)) < 1e-9 and (name, side, is_auto) != ("lr", "low", True)
     ]

@@ -44,7 +44,7 @@ def column(found, name):
 def test_chosen_values_and_the_cost_of_tuning_stand_in_each_row():
     assert column(comparison(), "chosen") == {
         "Fine-tuning": "lr 0.01",
-        "L2TL": "lr 0.01, head x10, alpha 0.1, bn frozen",
+        "L2TL": "lr 0.01, head 0.1, alpha 0.1, bn frozen",
         "DATL": "lr 0.01, not tuned",
         "k-NN": "–",
     }
@@ -61,7 +61,7 @@ def test_seeds_that_chose_otherwise_are_both_shown():
     made[2] = made[2] | {"choice": CHOICE | {"lr": 0.03, "strengths": {"alpha": 1.0}}}
     found = compare([parse_run("record.json", record) for record in made])
     assert column(found, "chosen")["L2TL"] == (
-        "lr 0.03, head x10, alpha 1, bn frozen / lr 0.01, head x10, alpha 0.1, bn frozen"
+        "lr 0.03, head 0.3, alpha 1, bn frozen / lr 0.01, head 0.1, alpha 0.1, bn frozen"
     )
     row = tables.comparison_table(found).set_index("label").loc["L2TL"]
     assert math.isnan(row["chosen_lr"])
@@ -113,6 +113,6 @@ def test_all_files_have_them(tmp_path, ending):
                     "labels_rewards": 250, "labels_choosing": 500, "labels_all": 1250}  # fmt: skip
         assert {name: row[name] for name in expected} == expected
     else:
-        assert "lr 0.01, head x10, alpha 0.1, bn frozen" in path.read_text()
-    assert "lr 0.01, head x10, alpha 0.1, bn frozen" in page.replace("\N{NO-BREAK SPACE}", " ")
+        assert "lr 0.01, head 0.1, alpha 0.1, bn frozen" in path.read_text()
+    assert "lr 0.01, head 0.1, alpha 0.1, bn frozen" in page.replace("\N{NO-BREAK SPACE}", " ")
     assert "1,250" in page

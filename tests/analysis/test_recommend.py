@@ -159,7 +159,7 @@ def write_tuned(folder, target="digits", **changed):
 
 def test_the_values_of_the_row_and_its_tuning_are_named(tmp_path):
     text = recommend(write_tuned(tmp_path), "digits")
-    assert "3 seeds) with lr 0.01, head x10, alpha 0.1, bn frozen: it is +" in text
+    assert "3 seeds) with lr 0.01, head 0.1, alpha 0.1, bn frozen: it is +" in text
     assert "it takes 42.5 s per run and 40 s of tuning, once; that is 1.6 times fine-tuning's time" in text
     assert "Alarm" not in text
 

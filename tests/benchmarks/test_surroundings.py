@@ -19,7 +19,15 @@ from transferbench.benchmarks.cli import main
 from transferbench.datasets.catalog import load
 from trees import tree
 
-SMALL = ("source=none", "seeds=1", "backbone=tiny", "recipe.steps=2", "recipe.image_size=16", "workers=1")
+SMALL = (
+    "tune=off",
+    "source=none",
+    "seeds=1",
+    "backbone=tiny",
+    "recipe.steps=2",
+    "recipe.image_size=16",
+    "workers=1",
+)
 NEEDS_DATA = ("home", "cache", "user")  # words of surroundings that touch the cache
 
 pytestmark = pytest.mark.skipif(not HAS_SETPRIV, reason="needs setpriv, to give up the rights of root")

@@ -107,12 +107,14 @@ def test_best_values_at_an_end_are_told(config_of):
     config = config_of("l2sp", "tune=auto", "recipe.steps=90")
     _, choice = tuned(config, lambda trial: record(trial.recipe.lr))
     assert choice["at_end"] == ["lr high"]
+    chosen, choice = tuned(config, lambda trial: record(-trial.recipe.lr))
+    assert (chosen.recipe.lr, choice["at_end"]) == (pytest.approx(1e-4), ["alpha low"])
     _, choice = tuned(config, lambda trial: record(-trial.settings.alpha))
     assert "alpha low" in choice["at_end"]
 
 
 def test_a_strength_is_found_and_one_without_effect_does_no_harm(config_of):
-    """Simulated trials: accuracy falls with the distance from the best rate and strength, and 100 images judge."""
+    """Simulated trials: accuracy falls with the distance from the best rate and strength."""
     config = config_of("l2sp", "tune=auto", "recipe.steps=90")
 
     def accuracy(trial, weight: float) -> float:

@@ -23,7 +23,7 @@ from transferbench.datasets.storage import cache
 
 BELOW, LEVER = Path(os.environ["FAULT_BELOW"]), Path(os.environ["FAULT_SWITCH"])
 SMALL = (
-    *("device=cpu", "threads=1", "recipe.steps=4", "recipe.batch_size=4", "recipe.image_size=16"),
+    *("tune=off", "device=cpu", "threads=1", "recipe.steps=4", "recipe.batch_size=4", "recipe.image_size=16"),
     *("recipe.evaluations=2", "source_recipe.steps=2", "source_recipe.batch_size=4"),
 )
 TIMES = ("seconds", "started", "ended", "peak_memory_bytes", "environment")

@@ -129,7 +129,7 @@ def test_killed_at_changes_to_the_disk(small, tmp_path, tally, not_yet, name):
 
 @pytest.mark.usefixtures("forked")
 def test_a_tuned_bench_killed_at_random_moments(tmp_path, tally, not_yet):
-    """Two rows with two seeds rest on trials that their workers share: nine, and two folds of the best three."""
+    """Two rows with two seeds rest on trials that their workers share: nine, and two folds of the best."""
     not_yet(BY_CLOCK, TUNED)
     tree(tmp_path / "pets", train=8, val=4, test=4)
     tree(tmp_path / "photos", ("a", "b", "c"), train=8, val=4)

@@ -7,7 +7,7 @@ from surroundings import ALL_AT_ONCE, COMMAND, HAS_SETPRIV, SINGLE, Surroundings
 from trees import tree
 
 FAULT = "unusual surroundings"
-SMALL = ("source=none", "backbone=tiny", "recipe.steps=2", "recipe.image_size=16", "device=cpu")
+SMALL = ("tune=off", "source=none", "backbone=tiny", "recipe.steps=2", "recipe.image_size=16", "device=cpu")
 
 
 @pytest.fixture(scope="module")
