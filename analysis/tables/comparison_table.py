@@ -87,6 +87,7 @@ def method_table(comparison: Comparison, numbers: pd.DataFrame) -> Table:
     shown = {
         "memory": numbers["peak_memory_bytes"].notna().any(),
         "labels": numbers["labels_all"].notna().any(),
+        "pre-training": (numbers[["pretraining_shared_seconds", "pretraining_own_seconds"]] > 0).any(axis=None),
         **dict.fromkeys(("chosen", "tuning"), is_tuned(comparison)),
     }
     columns = [name for name in rows[0] if shown.get(name, True)]
