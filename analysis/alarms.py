@@ -22,6 +22,7 @@ ERRORS = 2  # standard errors above chance, from which a score is not chance
 DEAD = 0.02  # of ln C: a training loss this close to it is one of guessing
 FITTED = 0.1  # of ln C: a training loss below it is one of images learned by heart
 GAP = 10.0  # points below the best row
+FEW_SEEDS = 5
 FULL = 99.5  # percent that every row's interval reaches
 
 Kind = Literal["chance", "dead", "gap", "frozen wins", "end of grid", "ceiling"]
@@ -256,11 +257,12 @@ def _ceiling(found: dict[str, Difference], comparison: Comparison) -> list[Alarm
     why = ""
     if known and left < median(known):
         why = (
-            f"fine-tuning leaves {wording.number(left)} points to 100 %, and the minimum detectable effect is"
-            f" {wording.number(median(known))} points (median of {wording.counted(len(known), 'row')})"
+            f"it sees differences from {wording.number(median(known))} points on (median of"
+            f" {wording.counted(len(known), 'row')}), and fine-tuning leaves {wording.number(left)} to 100 %"
         )
     elif len(reach) > 1 and min(reach) >= FULL:
         why = f"the interval of each row reaches {FULL} %"
-    advice = "take more seeds or test images, a harder target or fewer shots"
-    text = f"No method could be seen to be above: {why}; {advice}."
+    num_seeds = min(len(runs) for runs in comparison.by_label.values())
+    advice = "more seeds or more test images" if num_seeds >= FEW_SEEDS else f"run seeds={FEW_SEEDS}"
+    text = f"This comparison cannot show that a method is better: {why}; {advice}."
     return [Alarm(None, "ceiling", text)] if why else []

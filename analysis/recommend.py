@@ -87,7 +87,8 @@ def _on_target(comparison: Comparison, num_others: int, budget: float | None) ->
     fitting, too_slow = _split(usable, budget)
     if not fitting:
         return [*sentences, _nothing_fits(place, too_slow), *_where(comparison)]
-    sentences += _advice(place, METRICS[comparison.metric], fitting, too_slow, reason)
+    can_tell = all(alarm.kind != "ceiling" for alarm in doubts)
+    sentences += _advice(place, METRICS[comparison.metric], fitting, too_slow, reason, can_tell)
     if too_slow:
         names = _some([f"{item.label} ({wording.duration(item.seconds)})" for item in too_slow])
         sentences.append(f"Left out because they take longer than {wording.duration(budget or 0)}: {names}.")
@@ -113,17 +114,23 @@ def _nothing_fits(place: str, found: Sequence[Candidate]) -> str:
 
 
 def _advice(
-    place: str, score: str, found: list[Candidate], too_slow: Sequence[Candidate], reason: str
+    place: str,
+    score: str,
+    found: list[Candidate],
+    too_slow: Sequence[Candidate],
+    reason: str,
+    can_tell: bool,
 ) -> list[str]:
     """Return which method to take and why, of those that fit, the best first.
 
     Fine-tuning is taken unless a method is above it; a method that is cheaper and does not
-    differ significantly from the best, is taken in its place.
+    differ significantly from the best, is taken in its place, if the runs can tell rows apart at all.
     """
     best = found[0]
     base = next((item for item in found if item.label == REFERENCE), None)
     top = next((item for item in found if item.is_above), base or best)
-    cheaper = [item for item in found if item.cost < CHEAPER * top.cost and not _differ(best, item)]
+    cheap = [item for item in found if item.cost < CHEAPER * top.cost and not _differ(best, item)]
+    cheaper = cheap if can_tell else []
     chosen = min([top, *cheaper], key=lambda item: item.cost)
     lead = _lead(base, too_slow, reason)
     sentences = [
@@ -133,6 +140,9 @@ def _advice(
         sentences.append(_given_up(best, chosen))
     elif len(found) > 1 and not best.is_above:
         sentences.append(_next_best(best, found[1]))
+    if cheap and not can_tell:
+        least = min(cheap, key=lambda item: item.cost)
+        sentences.append(f"These runs do not decide it: {least.label} takes {least.time} and may be as good.")
     if len(found) == 1:
         sentences.append("No other method that fits has runs, so nothing is compared.")
     elif base and not top.is_above:

@@ -16,6 +16,7 @@ from ..alarms import Alarm, alarms, is_sound
 from ..records.comparison import Comparison
 from ..records.load import Run, curve_frame, score_name
 from ..tables import comparison_table
+from ..tables.frozen import against_frozen
 from ..tables.paper_tables import PaperTable
 from ..tables.table import Cell, Table
 from . import run_log, svg_charts
@@ -38,7 +39,9 @@ NOTE = (
     " both. Above or below means: significant at 5 % after Holm correction for all differences of several"
     " seeds on this page; in tables and figures of the paper, for all those of the table. Inconclusive means"
     " that the interval includes zero; then the sentence gives the minimum detectable effect at 80 % power,"
-    " without correction. Time per step is the median over runs; labels are distinct labeled target images;"
+    " without correction. Chosen are the values that tuning found; head is the rate of the head. Time per"
+    " step is the median over runs, and its ratio is to fine-tuning's; labels are distinct labeled target"
+    " images;"
     " image reads (repeats counted) and training (preparation and steps)"
     " are means per run;"
     " tuning is once per row and not in them; pre-training is counted separately."
@@ -62,7 +65,7 @@ def comparison_section(
         "setting": comparison_table.setting(comparison),
         "grid": comparison_grid(comparison, table, {item.label: item.outcome for item in found}),
         "alarms": [alarm.text for alarm in doubts],
-        "sentences": [item.sentence for item in _in_order(table, found)],
+        "sentences": [*against_frozen(comparison), *(item.sentence for item in _in_order(table, found))],
         "notes": comparison_table.notes(comparison, table),
         "pictures": _pictures(comparison, table, look, score_name(comparison.metric)),
     }

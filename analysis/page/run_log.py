@@ -16,7 +16,7 @@ from ..records.schema import is_done
 ROLES = {
     "run": "runs",
     "pretraining": "source pre-training",
-    "trial": "trials of learning rate and weight decay",
+    "trial": "trials of tuning",
     "first_stage": "first stages",
 }
 

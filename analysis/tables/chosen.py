@@ -10,6 +10,7 @@ from ..alarms import CLOSED_FORM
 from ..records.comparison import Comparison
 from ..records.load import Run
 
+FROZEN_ENCODER = ("linear_probe", "head2toe", "atl")  # the rate of the encoder has no effect
 OF_GRID = "paper_grid"  # the only way of tuning that also chooses the weight decay
 
 
@@ -60,6 +61,8 @@ def _of_run(run: Run) -> str:
     choice, config = run.record.get("choice"), run.record["config"]
     used = {**(config.get("recipe") or {}), **(choice or {})}
     lr, decay, factor = (used.get(name) for name in ("lr", "weight_decay", "head_lr_factor"))
+    if run.method in FROZEN_ENCODER and lr and factor:
+        lr, factor = lr * factor, 1
     parts = [] if lr is None else [f"lr {lr:.3g}"]
     parts += [f"weight decay {decay:.3g}"] if decay is not None and config.get("tune") == OF_GRID else []
     parts += [f"head {lr * factor:.3g}"] if lr and factor not in (None, 1) else []

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from .. import wording
-from ..alarms import alarms, checked
+from ..alarms import CLOSED_FORM, alarms, checked
 from ..records.comparison import REFERENCE, Comparison
 from ..records.load import METRICS, Run, runs_frame
 from ..statistics.aggregate import holm_corrected
@@ -16,6 +16,7 @@ from ..statistics.paired import Difference, mean_interval
 from .chosen import chosen_numbers, chosen_text, is_tuned, tuning_note, tuning_text
 from .csv_text import csv_text
 from .formats import to_latex, to_markdown
+from .frozen import against_frozen
 from .labels import label_notes, label_numbers, label_text
 from .table import Cell, Table
 
@@ -45,7 +46,7 @@ def comparison_table(comparison: Comparison) -> pd.DataFrame:
 def _row(label: str, runs: list[Run], difference: Difference, base_seconds: float) -> dict[str, Any]:
     """Return the numbers of one label."""
     frame = runs_frame(runs)
-    score, low, high = mean_interval(100 * frame["score"].to_numpy())
+    score, low, high = _within(mean_interval(100 * frame["score"].to_numpy()))
     step_seconds = frame["seconds_per_step"].median()
     return {
         "label": label,
@@ -74,6 +75,12 @@ def _row(label: str, runs: list[Run], difference: Difference, base_seconds: floa
         "pretraining_own_seconds": frame["pretraining_own_seconds"].mean(),
         "pretraining_shared_seconds": frame["pretraining_shared_seconds"].mean(),
     }
+
+
+def _within(estimate: tuple[float, float, float]) -> tuple[float, float, float]:
+    """Return a mean in percent and its interval within 0 to 100; without one if all seeds agree."""
+    mean, low, high = estimate
+    return (mean, math.nan, math.nan) if low == high else (mean, max(low, 0.0), min(high, 100.0))
 
 
 def method_table(comparison: Comparison, numbers: pd.DataFrame) -> Table:
@@ -116,6 +123,8 @@ def _cells(row: dict[str, Any], comparison: Comparison) -> dict[str, Cell]:
     digests = [run.digest for run in runs]
     pretraining = _pretraining(row["pretraining_shared_seconds"], row["pretraining_own_seconds"])
     reads = [row[f"images_{name}"] for name in STREAMS]
+    is_closed = row["method"] in CLOSED_FORM  # one step reads every image: no step to compare
+    step, ratio = (math.nan if is_closed else row[name] for name in ("seconds_per_step", "step_ratio"))
     tuning = tuning_text(row["tuning_trials"], row["tuning_steps"], row["tuning_seconds"])
     return {
         "method": Cell(row["label"]),
@@ -127,8 +136,8 @@ def _cells(row: dict[str, Any], comparison: Comparison) -> dict[str, Cell]:
         "chosen": Cell(chosen_text(runs)),
         "tuning": Cell(tuning, row["tuning_seconds"]),
         "labels": Cell(label_text(row["labels_all"]), row["labels_all"]),
-        "time per step": Cell(wording.duration(row["seconds_per_step"]), row["seconds_per_step"]),
-        "step, ratio": Cell(wording.number(row["step_ratio"], decimals=2), row["step_ratio"]),
+        "time per step": Cell(wording.ABSENT if is_closed else wording.duration(step), step),
+        "step, ratio": Cell(wording.number(ratio, decimals=2), ratio),
         "memory": Cell(_memory(row["peak_memory_bytes"]), row["peak_memory_bytes"]),
         "training": Cell(wording.duration(row["train_seconds"]), row["train_seconds"]),
         "pre-training": Cell(pretraining, row["pretraining_shared_seconds"]),
@@ -185,7 +194,8 @@ def markdown(comparison: Comparison) -> str:
     """Return heading, alarms, setting, table, sentences and notes of one comparison."""
     numbers = comparison_table(comparison)
     remarks = "\n".join(f"- {note}" for note in [*notes(comparison, numbers), METHOD_NOTE])
-    conclusions = "".join(f"- {sentence}\n" for sentence in sentences(numbers))
+    found = [*against_frozen(comparison), *sentences(numbers)]
+    conclusions = "".join(f"- {sentence}\n" for sentence in found)
     warnings = "".join(f"- **Alarm:** {alarm.text}\n" for alarm in alarms(comparison))
     if warnings:
         warnings += "\n"

@@ -12,6 +12,10 @@ from ..records.comparison import REFERENCE
 from ..records.load import Run
 
 USES = {"training": "trained on", "rewards": "for rewards or judging", "choosing": "for tuning"}
+OTHER_LABELS = (
+    "Trials draw images by a seed of their own, as many of each class as the runs: tuned rows have read those"
+    " labels too."
+)
 
 
 def label_numbers(runs: Sequence[Run]) -> dict[str, float]:
@@ -35,7 +39,13 @@ def label_notes(table: pd.DataFrame) -> list[str]:
     """Return a note for each row that used more distinct labeled images than fine-tuning."""
     own = {row["label"]: row for row in table.to_dict("records")}
     base = own[REFERENCE]["labels_all"] if REFERENCE in own else math.nan
-    return [_note(row, base) for row in own.values() if row["labels_all"] > base]
+    more = [_note(row, base) for row in own.values() if row["labels_all"] > base]
+    return [*more, OTHER_LABELS] if any(map(_drew_others, own.values())) else more
+
+
+def _drew_others(row: dict[Any, Any]) -> bool:
+    """Return whether the trials of a row have read labels that its runs have not."""
+    return row["labels_choosing"] > 0 and row["labels_all"] > row["labels_training"] + row["labels_rewards"]
 
 
 def _note(row: dict[Any, Any], base: float) -> str:

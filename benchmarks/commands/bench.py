@@ -18,7 +18,7 @@ from ...slurm.cluster import load as load_cluster
 from ..config.compose import compose_request, settings_of
 from ..config.length import num_training_images
 from ..config.resolve import run_config
-from ..config.schema import Request, Role, RunConfig
+from ..config.schema import Request, Role, RunConfig, Tune
 from ..launch import pool
 from ..launch.plan import (
     data_sets_of,
@@ -70,6 +70,8 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
     if not dry_run:
         open_results(results, data_sets_of(configs))
     console.print(why_preset(request, overrides, configs[0]), markup=False)
+    if unused := unused_rates(overrides, configs[0]):
+        console.print(unused, markup=False)
     if dry_run:
         check_networks_of(configs, results, console, processes)
         from ..launch.power import power_line
@@ -108,6 +110,17 @@ def why_preset(request: Request, overrides: Sequence[str], config: RunConfig) ->
     num_images = num_training_images(datasets.load(config.target, draw=config.draw), config.shots)
     chosen = " and ".join(f"recipe.{name}={getattr(config.recipe, name)}" for name in left)
     return f"{line}; {chosen} by its {num_images:,} training images"
+
+
+def unused_rates(overrides: Sequence[str], config: RunConfig) -> str:
+    """Return a line on given rates that tuning replaces; empty if there are none."""
+    names = ("recipe.lr", "recipe.head_lr_factor") + (
+        ("recipe.weight_decay",) * (config.tune == Tune.paper_grid)
+    )
+    given = [o for o in overrides if o.split("=")[0] in names]
+    if config.tune is Tune.off or not given:
+        return ""
+    return f"{', '.join(given)}: no effect with tune={config.tune}, which chooses it; tune=off uses it"
 
 
 def run_single(overrides: Sequence[str]) -> int:
@@ -261,9 +274,10 @@ def show_runs(configs: Sequence[RunConfig], results: Path, console: Console) -> 
     for config in {c.digest: c for c in [*waiting, *configs] if c.role is not Role.trial}.values():
         state = f"about {duration(guess[config.digest])}" if config.digest in guess else "done"
         console.print(f"{name_of(config):40} {config.folder(results)}  {state}", markup=False)
+    more = f" and {len(later)} trials of the best candidates" if later else ""
     _show_trials([c for c in [*waiting, *later] if c.role is Role.trial], guess, console)
     console.print(
-        f"{len(waiting) + len(later)} runs to do, about {duration(sum(guess.values()) / workers)} with "
+        f"{len(waiting)} runs to do{more}, about {duration(sum(guess.values()) / workers)} with "
         f"{workers} workers (estimated from one forward pass)"
     )
     return 0

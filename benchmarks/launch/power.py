@@ -14,7 +14,9 @@ def power_line(config: RunConfig, results: Path, num_seeds: int) -> str:
     """Return the line on a comparison, given one of its runs; empty if nothing is known."""
     images = config.data["target"]
     runs = [run for run in read_all(results).runs if run.record["fingerprints"]["target"] == images]
-    runs = [run for run in runs if run.metric == config.score]
+    runs = [
+        run for run in runs if run.metric == config.score and run.record["config"]["shots"] == config.shots
+    ]
     num_images = len(datasets.load(config.target, draw=config.draw).parts["test"].labels)
     return power_text(runs, config.target_name, num_images, num_seeds, config.score == Score.top1)
 
@@ -41,5 +43,5 @@ def power_text(runs: Sequence[Run], target: str, num_images: int, num_seeds: int
         return ""
     return (
         f"power: two rows that disagree on a tenth of the {num_images:,} test images: differences below "
-        f"{number(at_best(num_images, num_seeds))} points cannot be seen {how}"
+        f"{number(at_best(num_images, num_seeds))} points cannot be seen {how}, at best: seeds add to it"
     )

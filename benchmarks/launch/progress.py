@@ -12,9 +12,9 @@ from rich.text import Text
 
 from ...analysis.wording import duration
 from ...methods import catalog as methods
-from ..config.schema import RunConfig, Tune
+from ..config.schema import Norms, Role, RunConfig, Tune
 from ..training import heartbeat, record
-from ..training.tuning import last_round
+from ..training.tuning import last_round, strengths
 
 QUIET_SECONDS = 30.0  # time between two plain lines about active runs
 
@@ -107,6 +107,20 @@ class Progress:
 
 def name_of(config: RunConfig) -> str:
     """Return a readable name of a run: method, seed and role."""
+    if config.role is Role.trial:
+        return _name_of_trial(config)
     label = methods.load(config.method).label(config.settings)
     role = "" if config.role in ("run", "pretraining") else f" ({str(config.role).replace('_', ' ')})"
     return f"{label}, seed {config.seed}{role}"
+
+
+def _name_of_trial(config: RunConfig) -> str:
+    """Return what a trial tries: method, rates, strengths, norms and fold."""
+    recipe = config.recipe
+    tried = {"lr": recipe.lr}
+    tried |= {"head": recipe.lr * recipe.head_lr_factor} if recipe.head_lr_factor != 1 else {}
+    tried |= {name: getattr(config.settings, name) for name in strengths(config.settings)}
+    words = [f"{name} {value:.3g}" for name, value in tried.items()]
+    words += ["bn frozen"] if config.bn is Norms.frozen else []
+    words += [f"fold {config.fold}"] if config.fold else []
+    return f"{methods.load(config.method).title}, trial: {', '.join(words)}"

@@ -208,7 +208,12 @@ def build_encoder(
     if backbone in OWN:
         if options:
             raise InputError(f"backbone_options.{next(iter(options))}: backbone={backbone} takes no options")
-        if pretrained or checkpoint:
+        if checkpoint:
+            raise InputError(
+                f"checkpoint={checkpoint}: backbone={backbone} takes no weights; expected backbone=NAME, the "
+                "timm model of the file"
+            )
+        if pretrained:
             raise InputError(f"backbone={backbone} has no published weights; take a timm model, as resnet18")
         if backbone in PAIRS_OF_CONVS:
             return SmallEncoder(PAIRS_OF_CONVS[backbone]), None

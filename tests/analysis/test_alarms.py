@@ -217,7 +217,7 @@ def test_values_at_an_end_of_their_range_are_named():
 def test_at_the_ceiling_no_method_could_be_seen_to_be_above():
     made = comparison(dict.fromkeys(HEALTHY, 1.1))
     assert kinds(made) == [(None, "ceiling", False)]
-    assert alarms(made)[0].text.startswith("No method could be seen to be above: ")
+    assert alarms(made)[0].text.startswith("This comparison cannot show that a method is better: ")
     few = comparison({"L2TL": 1.1, "DATL": 1.1})  # without a reference
     assert "the interval of each row reaches 99.5 %" in alarms(few)[0].text
     assert kinds(comparison({"L2TL": 1.1})) == []  # one row is no comparison

@@ -9,6 +9,7 @@ from transferbench.analysis.records.comparison import compare
 from transferbench.analysis.records.load import parse_run
 from transferbench.analysis.report import write_report
 from transferbench.analysis.tables import comparison_table as tables
+from transferbench.analysis.tables.frozen import against_frozen
 
 CHOICE = {"num_trials": 13, "num_steps": 1200, "seconds": 40.0, "lr": 0.01, "weight_decay": 1e-4,
           "head_lr_factor": 10.0, "bn": "frozen", "strengths": {"alpha": 0.1}, "at_end": []}  # fmt: skip
@@ -116,3 +117,42 @@ def test_all_files_have_them(tmp_path, ending):
         assert "lr 0.01, head 0.1, alpha 0.1, bn frozen" in path.read_text()
     assert "lr 0.01, head 0.1, alpha 0.1, bn frozen" in page.replace("\N{NO-BREAK SPACE}", " ")
     assert "1,250" in page
+
+
+def test_fine_tuning_is_set_beside_the_best_row_on_frozen_features():
+    made = records()
+    for record in made:
+        record["seconds"] = record["seconds"] | {"prepare": 0.0, "step": 10.0}
+    found = compare([parse_run("record.json", record) for record in made])
+    (sentence,) = against_frozen(found)
+    assert sentence.startswith("Fine-tuning is ")
+    assert "from k-NN, the best row on frozen features" in sentence
+    assert sentence.endswith("at 5.0 times its time with tuning.")
+    assert sentence in tables.markdown(found)
+    without = [record for record in made if record["method"] != "knn"]
+    assert against_frozen(compare([parse_run("record.json", record) for record in without])) == []
+
+
+def test_one_step_over_all_images_is_not_compared_with_a_training_step():
+    assert column(comparison(), "time per step")["k-NN"] == "–"
+    assert column(comparison(), "step, ratio")["k-NN"] == "–"
+
+
+def test_other_images_of_trials_are_told_once():
+    assert sum("seed of their own" in note for note in notes_of(comparison())) == 1
+    made = [record | {"labels": LABELS} for record in records()]
+    told = notes_of(compare([parse_run("record.json", record) for record in made]))
+    assert not any("seed of their own" in note for note in told)
+
+
+def notes_of(found):
+    return tables.notes(found, tables.comparison_table(found))
+
+
+def test_a_frozen_encoder_shows_the_rate_of_its_head():
+    made = records()
+    for record in made:
+        if record["label"] == "L2TL":
+            record["method"] = "linear_probe"
+    found = compare([parse_run("record.json", record) for record in made])
+    assert column(found, "chosen")["L2TL"] == "lr 0.1, alpha 0.1, bn frozen"

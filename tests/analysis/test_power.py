@@ -42,7 +42,8 @@ def test_what_is_said(tmp_path):
     )
     assert power_text([], "digits", 1000, 5, True) == (
         "power: two rows that disagree on a tenth of the 1,000 test images: differences below "
-        f"{100 * np.sqrt(0.1 / 5000) * 3.74:.1f} points cannot be seen with 5 seeds (power 80 %, level 5 %)"
+        f"{100 * np.sqrt(0.1 / 5000) * 3.74:.1f} points cannot be seen with 5 seeds "
+        "(power 80 %, level 5 %), at best: seeds add to it"
     )
     assert "differences below 100.0 points" in power_text([], "pets", 6, 2, True)
     assert power_text([], "chexpert", 1000, 5, False) == ""

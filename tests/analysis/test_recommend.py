@@ -77,6 +77,14 @@ def test_a_cheaper_method_that_is_not_told_apart_is_taken(tmp_path):
     assert "no difference" not in text
 
 
+def test_the_cheapest_is_not_taken_where_the_runs_cannot_tell(tmp_path):
+    skill = {"Fine-tuning": 0.985, "Linear probe": 0.984}
+    text = recommend(write(tmp_path, skill=skill, seeds=2), "digits")
+    assert "This comparison cannot show that a method is better" in text
+    assert "take Fine-tuning" in text
+    assert "These runs do not decide it: Linear probe takes " in text
+
+
 def test_of_one_seed_nothing_is_claimed(tmp_path):
     text = recommend(write(tmp_path, seeds=1), "digits")
     assert "take Fine-tuning" in text

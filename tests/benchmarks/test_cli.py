@@ -278,3 +278,15 @@ def test_a_method_that_cannot_run_says_why_and_the_table_too(tmp_path, capsys, f
     assert main(["run", *single]) == 2
     assert "method=stochnorm: cannot run here" in capsys.readouterr().err
     assert main(["bench", *overrides, "methods=stochnorm"]) == 2
+
+
+def test_given_rates_that_tuning_replaces_are_told(tmp_path, capsys):
+    given = [*TINY, "target=digits", "methods=scratch", "seeds=1", f"results={tmp_path}", "recipe.lr=0.07"]
+    given.remove("tune=off")
+    main(["bench", *given, "tune=auto", "--dry-run"])
+    out = capsys.readouterr().out
+    assert "recipe.lr=0.07: no effect with tune=auto, which chooses it; tune=off uses it" in out
+    assert "From scratch, 12 trials of " in out
+    assert "10 runs to do and 3 trials of the best candidates" in out
+    main(["bench", *given, "tune=off", "--dry-run"])
+    assert "no effect" not in capsys.readouterr().out

@@ -1,0 +1,32 @@
+"""Fine-tuning next to the best row on frozen features: what it gains, and what it costs."""
+
+from statistics import fmean
+
+from .. import wording
+from ..alarms import FROZEN
+from ..records.comparison import REFERENCE, Comparison
+from ..records.load import Run, runs_frame
+from ..statistics.paired import paired_difference
+from .chosen import chosen_numbers
+
+
+def against_frozen(comparison: Comparison) -> list[str]:
+    """Return a sentence on fine-tuning and the frozen row with the highest mean; none without both."""
+    frozen = [label for label, runs in comparison.by_label.items() if runs[0].method in FROZEN]
+    if not comparison.reference or not frozen:
+        return []
+    best = max(frozen, key=lambda label: fmean(run.score for run in comparison.by_label[label]))
+    runs = comparison.by_label[best]
+    found = paired_difference(comparison.reference, runs)
+    times = _seconds(comparison.reference) / max(_seconds(runs), 1e-9)
+    size = wording.number(times, 0 if times >= 10 else 1)
+    verdict = "" if found.is_significant else ", inconclusive" if found.is_tested else ", not tested"
+    return [
+        f"{REFERENCE} is {wording.signed_points(found)} from {best}, the best row on frozen features"
+        f"{verdict}, at {size} times its time with tuning."
+    ]
+
+
+def _seconds(runs: list[Run]) -> float:
+    """Return the seconds of one run and of tuning."""
+    return float(runs_frame(runs)["train_seconds"].mean()) + float(chosen_numbers(runs)["tuning_seconds"])
