@@ -256,7 +256,7 @@ def show_runs(configs: Sequence[RunConfig], results: Path, console: Console) -> 
     waiting = run_order(configs, results)
     workers = pool.num_workers(0, "auto")
     threads = pool.num_threads(configs[0].threads, configs[0].device, workers)
-    later = later_trials(waiting)
+    later = later_trials(waiting, results)
     guess = estimate_seconds([*waiting, *later], threads)
     for config in {c.digest: c for c in [*waiting, *configs] if c.role is not Role.trial}.values():
         state = f"about {duration(guess[config.digest])}" if config.digest in guess else "done"

@@ -144,10 +144,10 @@ def tuned(config: RunConfig, run: Callable[[RunConfig], Record]) -> tuple[RunCon
     return replace(config, recipe=recipe, settings=chosen.settings, bn=chosen.bn), choice
 
 
-def last_round(config: RunConfig) -> list[RunConfig]:
-    """Return the trials of all candidates in the last round of `tune=auto`, which does KEPT of them."""
+def last_round(config: RunConfig) -> list[list[RunConfig]]:
+    """Return the trials of each candidate in the last round of `tune=auto`, which KEPT of them reach."""
     is_auto = config.tune is Tune.auto and not methods.load(config.method).closed_form
-    return _flat(_round(config, candidates(config), 1)) if is_auto else []
+    return _round(config, candidates(config), 1) if is_auto else []
 
 
 def _all(

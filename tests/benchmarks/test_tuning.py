@@ -9,6 +9,7 @@ from statistics import mean
 import pytest
 from transferbench import RunFailed
 from transferbench.benchmarks.config.schema import Role, Tune
+from transferbench.benchmarks.launch.plan import later_trials, run_order
 from transferbench.benchmarks.training import tuning
 from transferbench.benchmarks.training.run import requirements, run_one
 from transferbench.benchmarks.training.tuning import candidates, strengths, trials, tuned
@@ -203,3 +204,28 @@ def test_a_run_finds_its_trials_and_uses_their_values(config_of, tmp_path):
     again = run_one(replace(config, seed=1), tmp_path)
     assert again["choice"] == choice
     assert len(list(tmp_path.glob("*/finetune/*/record.json"))) == 14
+
+
+@pytest.mark.parametrize("labels", [(), ("labels=all", "shots=5")])
+def test_a_plan_counts_the_trials_that_are_left(config_of, tmp_path, labels):
+    config = config_of("scratch", "tune=auto", "recipe.steps=9", *labels)
+
+    def num_left(seed: int) -> int:
+        waiting = run_order([replace(config, seed=seed)], tmp_path)
+        return len([*waiting, *later_trials(waiting, tmp_path)])
+
+    asked = 0
+
+    def stopped(trial) -> dict:
+        nonlocal asked
+        if (asked := asked + 1) > 10:  # in the second round
+            raise KeyboardInterrupt
+        return run_one(trial, tmp_path)
+
+    planned = num_left(0)
+    with pytest.raises(KeyboardInterrupt):
+        tuned(config, stopped)
+    assert num_left(0) == planned - len(list(tmp_path.glob("*/*/*/record.json")))
+    run_one(config, tmp_path)
+    assert planned == len(list(tmp_path.glob("*/*/*/record.json")))
+    assert num_left(1) == 1
