@@ -72,8 +72,12 @@ def ranges(config: RunConfig) -> dict[str, tuple[float, float]]:
 
 
 def strengths(settings: Any) -> dict[str, tuple[float, float]]:
-    """Return the ranges of the settings that a method wants tuned."""
-    return {f.name: f.metadata["tuned"] for f in fields(settings) if "tuned" in f.metadata}
+    """Return the ranges of the settings that a method wants tuned, without those that were given."""
+    return {
+        f.name: f.metadata["tuned"]
+        for f in fields(settings)
+        if "tuned" in f.metadata and getattr(settings, f.name) == f.default
+    }
 
 
 def num_folds(config: RunConfig) -> int:
@@ -121,7 +125,7 @@ def tuned(config: RunConfig, run: Callable[[RunConfig], Record]) -> tuple[RunCon
         head_lr_factor=chosen.recipe.head_lr_factor,
         weight_decay=chosen.recipe.weight_decay,
     )
-    names = strengths(chosen.settings)
+    names = strengths(config.settings)
     folds = len(last) // len(scores)
     half = "the half of the holdout that serves no rewards"
     on = f"{folds} folds of all labeled images" if folds > 1 else half

@@ -164,6 +164,14 @@ def test_a_planted_best_strength_is_found(config_of):
     assert chosen.settings == replace(config.settings, alpha=chosen.settings.alpha)
 
 
+def test_a_strength_that_is_given_is_kept(config_of):
+    """The row has it in its name: "L2-SP (alpha=0.5)"."""
+    config = config_of("l2sp", "tune=auto", "recipe.steps=90", "method.alpha=0.5")
+    assert {trial.settings.alpha for trial in trials(config)} == {0.5}
+    chosen, choice = tuned(config, lambda trial: record(-trial.recipe.lr))
+    assert (chosen.settings.alpha, choice["strengths"], choice["at_end"]) == (0.5, {}, [])
+
+
 def test_the_last_round_decides(config_of):
     config = config_of("finetune", "tune=auto", "recipe.steps=90")
 
