@@ -2,6 +2,7 @@
 
 import time
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -135,7 +136,7 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
     device = device_of(config.device)
     clock, memory = Clock(device), PeakMemory(device)
     rests_on = [shared.reference] if shared else []
-    pretrain = OwnPretraining(config, results, clock, memory, rests_on)
+    pretrain = OwnPretraining(chosen, results, clock, memory, rests_on)
     built = build_problem(chosen, shared, pretrain, controls)
     method = methods.load(config.method)(built.problem, chosen.settings)
     training = _training(config, built, method, clock, memory, rests_on, folder)
@@ -157,6 +158,8 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
         done["seconds"]["prepare"] += staged["seconds"]["prepare"] + staged["seconds"]["step"]
     if built.test is not None:
         done |= label_fields(built, method, staged, tried)
+    if choice:
+        choice["seconds"] += _pretraining_seconds(tried, training.rests_on)
     done |= {"choice": choice, "pretraining": training.rests_on}
     source = built.problem.source
     if source and source.truth:
@@ -166,6 +169,13 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
         kept = method.net.state_dict() if config.role is Role.pretraining else method.controls()
         record.write_tensors(kept_path(folder), kept)
     record.write_json(record_path(folder), done)
+
+
+def _pretraining_seconds(tried: Sequence[tuple[RunConfig, Record]], rests_on: list[dict[str, Any]]) -> float:
+    """Return the seconds of the methods' own pre-trainings that trials rest on and the run does not."""
+    of_trials = {r["digest"]: r for _, trial in tried for r in trial["pretraining"] if not r["shared"]}
+    used = {r["digest"] for r in rests_on}
+    return sum(r["seconds"] for digest, r in of_trials.items() if digest not in used)
 
 
 def _shared_source_model(config: RunConfig, results: Path) -> SourceModel | None:

@@ -7,6 +7,8 @@ from math import log10
 from statistics import mean
 
 import pytest
+import timm
+import torch
 from transferbench import RunFailed
 from transferbench.benchmarks.config.schema import Role, Tune
 from transferbench.benchmarks.launch.plan import later_trials, run_order
@@ -237,3 +239,22 @@ def test_a_plan_counts_the_trials_that_are_left(config_of, tmp_path, labels):
     run_one(config, tmp_path)
     assert planned == len(list(tmp_path.glob("*/*/*/record.json")))
     assert num_left(1) == 1
+
+
+def test_a_specialist_is_trained_with_the_chosen_rate_and_those_of_trials_are_counted(config_of, tmp_path):
+    net = timm.create_model("test_resnet", num_classes=36)
+    torch.save(net.state_dict(), tmp_path / "weights.pt")
+    weights = ("backbone=test_resnet", f"checkpoint={tmp_path / 'weights.pt'}")
+    config = config_of("datl", "tune=auto", "recipe.steps=1", "source_recipe.steps=4", *weights)
+    done = run_one(config, tmp_path / "results")
+    found = {}
+    for path in tmp_path.glob("results/*/*/*/record.json"):
+        found.setdefault(json.loads(path.read_text())["role"], []).append(json.loads(path.read_text()))
+    made = {r["digest"]: r for r in found["pretraining"]}
+    (own,) = [made[r["digest"]] for r in done["pretraining"] if not r["shared"]]
+    assert own["config"]["recipe"]["lr"] == done["choice"]["lr"]
+    spent = sum(r["seconds"]["prepare"] + r["seconds"]["step"] for r in found["trial"])
+    others = made.keys() - {r["digest"] for r in done["pretraining"]}
+    assert len(others) >= 8
+    spent += sum(made[k]["seconds"]["prepare"] + made[k]["seconds"]["step"] for k in others)
+    assert done["choice"]["seconds"] == pytest.approx(spent)
