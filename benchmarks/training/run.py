@@ -158,9 +158,7 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
         done["seconds"]["prepare"] += staged["seconds"]["prepare"] + staged["seconds"]["step"]
     if built.test is not None:
         done |= label_fields(built, method, staged, tried)
-    if choice:
-        choice["seconds"] += _pretraining_seconds(tried, training.rests_on)
-    done |= {"choice": choice, "pretraining": training.rests_on}
+    done |= {"choice": _whole_cost(choice, tried, training.rests_on), "pretraining": training.rests_on}
     source = built.problem.source
     if source and source.truth:
         done["source_truth"] = dict(zip(source.classes, source.truth, strict=True))
@@ -171,11 +169,18 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
     record.write_json(record_path(folder), done)
 
 
-def _pretraining_seconds(tried: Sequence[tuple[RunConfig, Record]], rests_on: list[dict[str, Any]]) -> float:
-    """Return the seconds of the methods' own pre-trainings that trials rest on and the run does not."""
+def _whole_cost(
+    choice: dict[str, Any] | None,
+    tried: Sequence[tuple[RunConfig, Record]],
+    rests_on: Sequence[dict[str, Any]],
+) -> dict[str, Any] | None:
+    """Return a choice with the seconds of the methods' own pre-trainings that only its trials rest on."""
+    if choice is None:
+        return None
     of_trials = {r["digest"]: r for _, trial in tried for r in trial["pretraining"] if not r["shared"]}
     used = {r["digest"] for r in rests_on}
-    return sum(r["seconds"] for digest, r in of_trials.items() if digest not in used)
+    more = sum(r["seconds"] for digest, r in of_trials.items() if digest not in used)
+    return {**choice, "seconds": choice["seconds"] + more}
 
 
 def _shared_source_model(config: RunConfig, results: Path) -> SourceModel | None:
