@@ -24,7 +24,7 @@ class Progress:
 
     def __init__(self, configs: Sequence[RunConfig], results: Path, console: Console) -> None:
         self.configs = {c.digest: c for c in configs}
-        self.watched = {t.digest: t for c in configs for t in last_round(c)} | self.configs
+        self.watched = {t.digest: t for c in configs for own in last_round(c) for t in own} | self.configs
         self.results, self.console = results, console
         self.begin = time.time()
         self.num_done, self.failed = 0, dict[str, str]()
