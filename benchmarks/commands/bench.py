@@ -36,6 +36,7 @@ from ..launch.probe import check_networks
 from ..launch.progress import Progress, name_of
 from ..training.problem import device_of
 from ..training.record import open_results, write_json
+from ..training.tuning import not_used
 
 
 def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] | None = None) -> int:
@@ -69,7 +70,8 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
     processes = processes_of(request.on, request.cluster)
     if not dry_run:
         open_results(results, data_sets_of(configs))
-    console.print(why_preset(request, overrides, configs[0]), markup=False)
+    for line in [why_preset(request, overrides, configs[0]), *not_used(overrides, configs[0].tune)]:
+        console.print(line, markup=False)
     if dry_run:
         check_networks_of(configs, results, console, processes)
         from ..launch.power import power_line
@@ -157,6 +159,8 @@ def _run_single(overrides: Sequence[str]) -> int:
     config = run_config(request, method, settings_of(method, overrides), request.seed)
     results = Path(request.results)
     distributed.on_first(open_results, results, data_sets_of([config]))
+    for line in not_used(overrides, config.tune):
+        console.print(line, markup=False)
     check_networks_of([config], results, console, distributed.size())
     prepare_data([config])
     for _, reason in why_incompatible([config], results, distributed.size()).values():

@@ -22,6 +22,11 @@ STEPS, STARTS = (1, 4, 7, 2, 5, 8), (0, 4, 0, 0, 0, 0)
 FROZEN = (0, 3, 4, 7)  # candidates with frozen norms; the means of their rates are near those of the others
 MOST_FOLDS = 5
 FEW = 5  # images of a class to choose on, on average: with fewer, trials are cross-validated
+SEARCHED = {  # settings of the recipe that tuning replaces
+    Tune.off: (),
+    Tune.paper_grid: ("lr", "weight_decay"),
+    Tune.auto: ("lr", "head_lr_factor"),
+}
 Record = dict[str, Any]
 
 
@@ -78,6 +83,13 @@ def strengths(settings: Any) -> dict[str, tuple[float, float]]:
         for f in fields(settings)
         if "tuned" in f.metadata and getattr(settings, f.name) == f.default
     }
+
+
+def not_used(overrides: Sequence[str], tune: Tune) -> list[str]:
+    """Return a line for each given setting that tuning replaces."""
+    names = {f"recipe.{name}" for name in SEARCHED[tune]}
+    found = [o for o in overrides if o.partition("=")[0] in names]
+    return [f"{o}: not used, because tune={tune} searches it; tune=off uses it" for o in found]
 
 
 def num_folds(config: RunConfig) -> int:

@@ -82,6 +82,16 @@ def test_dry_run_prints_runs_with_an_estimate_and_runs_nothing(results, capsys):
     assert not results.exists()
 
 
+@pytest.mark.parametrize(("tune", "said"), [("auto", True), ("paper_grid", True), ("off", False)])
+def test_a_rate_that_tuning_replaces_is_said(results, capsys, tune, said):
+    given = ["methods=scratch", *TINY, f"tune={tune}", "recipe.lr=0.02", "recipe.clip_grad=1"]
+    assert main(["bench", "--dry-run", f"results={results}", *given]) == 0
+    line = f"recipe.lr=0.02: not used, because tune={tune} searches it; tune=off uses it\n"
+    out = capsys.readouterr().out
+    assert (line in out) is said
+    assert out.count("not used") == said
+
+
 def test_what_others_rest_on_comes_first_then_the_dearest_row_of_each_seed(results):
     overrides = ["methods=finetune,scratch,l2tl,datl", *TINY, "source_recipe.steps=40"]
     request = compose_request(overrides)
