@@ -182,7 +182,7 @@ def _plain(config: RunConfig) -> RunConfig:
 
 def _tries_frozen_norms(config: RunConfig) -> bool:
     method = methods.load(config.method)
-    return method.uses_pretraining and not method.own_norms
+    return config.bn is Norms.split and method.uses_pretraining and not method.own_norms
 
 
 def _round(config: RunConfig, own: Sequence[RunConfig], number: int) -> list[list[RunConfig]]:

@@ -174,6 +174,17 @@ def test_a_strength_that_is_given_is_kept(config_of):
     assert (chosen.settings.alpha, choice["strengths"], choice["at_end"]) == (0.5, {}, [])
 
 
+@pytest.mark.parametrize("bn", ["shared", "frozen"])
+def test_norms_that_are_given_are_kept(config_of, tmp_path, bn):
+    """A source model with shared statistics fits no network with frozen ones."""
+    config = config_of(
+        "finetune", "tune=auto", f"bn={bn}", "recipe.steps=1", "source_recipe.steps=1", "shots=2"
+    )
+    assert {trial.bn for trial in trials(config)} == {config.bn}
+    assert len({requirements(run)[0].digest for run in [config, *trials(config)]}) == 1
+    assert run_one(config, tmp_path)["choice"]["bn"] == bn
+
+
 def test_the_last_round_decides(config_of):
     config = config_of("finetune", "tune=auto", "recipe.steps=90")
 
