@@ -130,7 +130,8 @@ def tuned(config: RunConfig, run: Callable[[RunConfig], Record]) -> tuple[RunCon
     best = _order(scores)[0]
     if isinf(scores[best]):
         raise RunFailed(f"tune={config.tune}: no trial of {config.method} ended with finite numbers")
-    chosen = last[best * len(last) // len(scores)][0]
+    folds = len(last) // len(scores)
+    chosen, *equals = [last[i * folds][0] for i, score in enumerate(scores) if score == scores[best]]
     recipe = replace(
         config.recipe,
         lr=chosen.recipe.lr,
@@ -138,7 +139,6 @@ def tuned(config: RunConfig, run: Callable[[RunConfig], Record]) -> tuple[RunCon
         weight_decay=chosen.recipe.weight_decay,
     )
     names = strengths(config.settings)
-    folds = len(last) // len(scores)
     half = "the half of the holdout that serves no rewards"
     on = f"{folds} folds of all labeled images" if folds > 1 else half
     choice = {
@@ -154,7 +154,7 @@ def tuned(config: RunConfig, run: Callable[[RunConfig], Record]) -> tuple[RunCon
         "weight_decay": recipe.weight_decay,
         "bn": str(chosen.bn),
         "strengths": {name: value for name, value in asdict(chosen.settings).items() if name in names},
-        "at_end": _at_end(config, chosen),
+        "at_end": [end for end in _at_end(config, chosen) if all(end in _at_end(config, c) for c in equals)],
         "holdout": scores[best],
     }
     return replace(config, recipe=recipe, settings=chosen.settings, bn=chosen.bn), choice

@@ -114,6 +114,9 @@ def test_best_values_at_an_end_are_told(config_of):
     assert (chosen.recipe.lr, choice["at_end"]) == (pytest.approx(1e-4), ["alpha low"])
     _, choice = tuned(config, lambda trial: record(-trial.settings.alpha))
     assert "alpha low" in choice["at_end"]
+    chosen, choice = tuned(config, lambda trial: record(0.5))
+    assert chosen.settings.alpha == pytest.approx(1e-3)  # the first of equals
+    assert choice["at_end"] == []  # values within the range are as good
 
 
 def test_a_strength_is_found_and_one_without_effect_does_no_harm(config_of):
