@@ -1,10 +1,10 @@
 """L2TL by gradients: class weights from the gradients of source and holdout images, in place of rewards.
 
 Use when: some source classes help, others harm, and the holdout has at least two images per class.
-Source: ours; measured in docs/explanation/learned-weights.md. Joint training, candidates and policy are those
-of L2TL (Zhu et al., arXiv 1908.11406). The credit of an image is the inner product of its
-gradient and the holdout's, as in learning to reweight (Ren et al., arXiv 1803.09050) and DDS (Wang et al.,
-arXiv 1911.10088).
+Source: ours; measured on images of 16 px in docs/explanation/learned-weights.md. Joint training,
+candidates and policy are those of L2TL (Zhu et al., arXiv 1908.11406). The credit of an image is the inner
+product of its gradient and the holdout's, as in learning to reweight (Ren et al., arXiv 1803.09050) and DDS
+(Wang et al., arXiv 1911.10088).
 
 Departs from: L2TL in the update of the policy. L2TL credits all classes with the same reward and learns by
 REINFORCE. Here each class has its own credit. The policy's logits follow from its mean and standard error.

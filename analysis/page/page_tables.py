@@ -22,6 +22,8 @@ from .headline import Finding
 
 UNITS = re.compile(r"(?<=\d) (?=[A-Za-z])")  # between a number and its unit: no line break
 
+WITHIN = re.compile(r"(?<=[^,/]) (?=[^/])")  # between a setting and its value, as in "lr 0.01, head 0.1"
+
 
 class Picture(NamedTuple):
     """A figure of the page: SVG with its alternative text, a caption and a link to its data."""
@@ -69,6 +71,9 @@ def comparison_grid(comparison: Comparison, numbers: pd.DataFrame, outcomes: Map
         by_name["from fine-tuning, points"] = by_name["from fine-tuning, points"]._replace(
             mark=outcomes.get(row["label"], "")
         )
+        if chosen := by_name.get("chosen"):
+            text = WITHIN.sub("\N{NO-BREAK SPACE}", chosen.text)
+            by_name["chosen"] = chosen._replace(text=text)
         first, *rest = by_name.values()
         strip = svg_charts.strip(row, scores[row["label"]], ends, base)
         rows.append([first, Cell("", row["score"], svg=strip), *map(_unbroken, rest)])

@@ -84,9 +84,11 @@ def method_table(comparison: Comparison, numbers: pd.DataFrame) -> Table:
         numbers: from `comparison_table`.
     """
     rows = [_cells(row, comparison) for row in _rows(numbers)]
+    pretraining = numbers[["pretraining_shared_seconds", "pretraining_own_seconds"]]
     shown = {
         "memory": numbers["peak_memory_bytes"].notna().any(),
         "labels": numbers["labels_all"].notna().any(),
+        "pre-training": (pretraining > 0).any(axis=None),
         **dict.fromkeys(("chosen", "tuning"), is_tuned(comparison)),
     }
     columns = [name for name in rows[0] if shown.get(name, True)]

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ... import InputError
-from ...analysis.records.schema import with_present_name
+from ...analysis.records.migrations import with_present_name
 from ...slurm import queue, submit
 from ..launch.hint import command_hint
 from .status import State, states

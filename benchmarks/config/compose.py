@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ... import InputError, nearest, suggest
-from ...analysis.records.schema import RENAMED
+from ...analysis.records.migrations import RENAMED
 from ...datasets import catalog as datasets
 from ...methods import catalog as methods
 from ...methods.recipe import Recipe

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import InputError
-from ...analysis.records.schema import RENAMED, renamed_config
+from ...analysis.records.migrations import RENAMED, renamed_config
 from ...datasets import catalog, planted
 from ...methods.recipe import Recipe
 

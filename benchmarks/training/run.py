@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import RunFailed
-from ...analysis.records.schema import FORMAT as RECORD_FORMAT
+from ...analysis.records.migrations import FORMAT as RECORD_FORMAT
 from ...analysis.records.schema import record_path
 from ...datasets import distributed
 from ...datasets.files.atomic import sweep

@@ -9,7 +9,7 @@ from transferbench.analysis import wording
 from transferbench.analysis.figures import accuracy, curves, style
 from transferbench.analysis.records.comparison import comparisons
 from transferbench.analysis.records.load import parse_run
-from transferbench.analysis.records.schema import upgraded
+from transferbench.analysis.records.migrations import upgraded
 from transferbench.analysis.statistics.paired import Difference
 from transferbench.analysis.tables import comparison_table
 from transferbench.analysis.tables.formats import to_markdown

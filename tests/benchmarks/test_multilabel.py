@@ -14,7 +14,7 @@ from transferbench import InputError
 from transferbench.analysis.figures.style import styles
 from transferbench.analysis.records.comparison import comparisons
 from transferbench.analysis.records.load import parse_run, runs_frame
-from transferbench.analysis.records.schema import upgraded
+from transferbench.analysis.records.migrations import upgraded
 from transferbench.analysis.tables import comparison_table
 from transferbench.analysis.views import comparison_drawings
 from transferbench.benchmarks.config.schema import Role

@@ -10,7 +10,7 @@ import simulated_results as simulated
 from hostile import damaged, files_below, fuzz, in_time, wrong
 from hypothesis import strategies as st
 from transferbench import InputError
-from transferbench.analysis.records import load, schema, suites
+from transferbench.analysis.records import load, migrations, suites
 from transferbench.analysis.records.load import parse_run, read_all, read_record
 from transferbench.analysis.report import write_report
 from transferbench.analysis.views import suite_section
@@ -89,7 +89,7 @@ def test_one_bad_record_does_not_take_the_report_down(results, capsys):
     page = write_report(results, results / "report").read_text()
     for name in bad:
         assert f"a/b/{name}/record.json" in page
-    newer = f"format 99 is of a newer version; this one reads 1 to {schema.FORMAT}"
+    newer = f"format 99 is of a newer version; this one reads 1 to {migrations.FORMAT}"
     assert f"{newer}: update transferbench" in page
     assert "no field &#39;seconds&#39;" in page
     assert "suites/mine.json" in page
@@ -120,8 +120,8 @@ def test_a_record_of_another_version(tmp_path, version):
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "record.json").write_text(json.dumps(simulated.make_record() | {"format": version}))
-    newer = type(version) is int and version > schema.FORMAT
-    reads = f"1 to {schema.FORMAT}"
+    newer = type(version) is int and version > migrations.FORMAT
+    reads = f"1 to {migrations.FORMAT}"
     words = f"is of a newer version; this one reads {reads}" if newer else f"is unknown; expected {reads}"
     for read in (lambda: read_record(folder / "record.json"), lambda: records.read(folder)):
         with pytest.raises(InputError, match=f"format {re.escape(repr(version))} {words}"):
@@ -155,7 +155,11 @@ def test_a_record_of_format_2_has_the_settings_of_today(tmp_path):
     path = tmp_path / "record.json"
     path.write_text(json.dumps(old))
     read = read_record(path)
-    assert (read["format"], read["comparison_id"], "bench" in read) == (schema.FORMAT, old["bench"], False)
+    assert (read["format"], read["comparison_id"], "bench" in read) == (
+        migrations.FORMAT,
+        old["bench"],
+        False,
+    )
     assert read["label"] == "L2TL (num_actions=3, normalizer=softmax)"
     assert read["config"] == {
         "recipe": {"hflip": True, "crop_pct": 0.9, "mean_std": "half", "warmup_fraction": 0.1, "lr": 0.1},
@@ -220,7 +224,7 @@ def test_a_record_of_format_1_is_read(tmp_path):
     path = tmp_path / "record.json"
     path.write_text(json.dumps(old))
     read = read_record(path)
-    assert read["format"] == schema.FORMAT
+    assert read["format"] == migrations.FORMAT
     assert read["numbers"] == {"on_nan": "stop", "skipped_steps": [], "num_spikes": 0}
     assert (read["notes"], read["started"], read["peak_memory_bytes"]) == ([], old["ended"], None)
     assert read["overrides"] == [*old["setting"].split(", "), "labels=train"]
@@ -228,7 +232,7 @@ def test_a_record_of_format_1_is_read(tmp_path):
     assert read["comparison_id"] == old["bench"]
     unchanged = set(old) - {"format", "environment", "bench"}
     assert {k: read[k] for k in unchanged} == {k: old[k] for k in unchanged}
-    assert len(schema.MIGRATIONS) == schema.FORMAT - 1
+    assert len(migrations.MIGRATIONS) == migrations.FORMAT - 1
 
 
 def test_a_record_of_format_3_keeps_the_labels_of_its_test_images(tmp_path):
@@ -274,7 +278,7 @@ def test_a_run_writes_the_present_format(config_of, results):
     config = config_of("scratch", *tiny)
     run_one(config, results / "new")
     (path,) = (results / "new").rglob("record.json")
-    assert json.loads(path.read_text())["format"] == schema.FORMAT
+    assert json.loads(path.read_text())["format"] == migrations.FORMAT
     assert read_record(path) == json.loads(path.read_text())
 
 
