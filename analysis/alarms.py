@@ -34,6 +34,8 @@ REASONS: dict[Kind, str] = {  # why nothing is claimed against a fine-tuning tha
     "end of grid": "fine-tuning's best value is at an end of the range tried",
 }
 FAILED: tuple[Kind, ...] = ("chance", "dead")  # nothing is concluded about a row with these
+CHECK = "check images and weights (transferbench data doctor)"
+MORE = f"more steps (recipe.steps), or {CHECK}"  # of a row that was tuned
 SETTINGS = {"lr": "recipe.lr", "head_lr_factor": "recipe.head_lr_factor"}
 
 
@@ -125,11 +127,8 @@ def _chance(label: str, runs: Sequence[Run]) -> str:
     score, error = fmean(run.score for run in runs), _standard_error(runs, chance)
     if not score <= chance + ERRORS * error + 1e-9:
         return ""
-    advice = (
-        "check images and weights (transferbench data doctor)"
-        if runs[0].method in CLOSED_FORM
-        else "its training failed: tune it (tune=auto) or change recipe.lr"
-    )
+    advice = _advice(runs, "its training failed: tune it (tune=auto) or change recipe.lr", f"take {MORE}")
+    advice = CHECK if runs[0].method in CLOSED_FORM else advice
     return (
         f"{label} is at chance: {METRICS[runs[0].metric]} {wording.number(100 * score)} % over"
         f" {wording.counted(len(runs), 'seed')}, chance {wording.number(100 * chance)} %, {ERRORS} standard"
@@ -165,10 +164,10 @@ def _dead(label: str, runs: Sequence[Run]) -> str:
     if not abs(loss - guessing) <= DEAD * guessing:
         return ""
     steps = max(run.record["num_steps"] for run in runs)
+    advice = _advice(runs, "tune it (tune=auto), or change recipe.lr or recipe.steps", f"take {MORE}")
     return (
         f"{label} has not learned: training loss {wording.number(loss, 2)} after"
-        f" {wording.counted(steps, 'step')}, where guessing has {_of_guessing(runs, guessing)}; tune it"
-        " (tune=auto), or change recipe.lr or recipe.steps."
+        f" {wording.counted(steps, 'step')}, where guessing has {_of_guessing(runs, guessing)}; {advice}."
     )
 
 
@@ -182,11 +181,21 @@ def _gap(label: str, comparison: Comparison) -> str:
     found = paired_difference(runs, comparison.by_label[best])
     if best == label or not (found.points < -GAP and found.excludes_zero):
         return ""
+    advice = _advice(
+        runs,
+        "tune it (tune=auto), take fewer steps (recipe.steps) or bn=frozen",
+        "take fewer steps (recipe.steps)",
+    )
     return (
         f"{label} fits its training images (loss {wording.number(loss, 2)}, guessing has"
         f" {_of_guessing(runs, guessing)}) and is below {best} by {wording.points(found)}: it overfits or"
-        " forgets; tune it (tune=auto), take fewer steps (recipe.steps) or bn=frozen."
+        f" forgets; {advice}."
     )
+
+
+def _advice(runs: Sequence[Run], if_not_tuned: str, if_tuned: str) -> str:
+    """Return what to do about a row: one that was tuned needs something else than tuning."""
+    return if_tuned if any(run.record.get("choice") for run in runs) else if_not_tuned
 
 
 def _losses(runs: Sequence[Run]) -> tuple[float, float]:
@@ -223,9 +232,14 @@ def _frozen_wins(found: dict[str, Difference], comparison: Comparison) -> list[A
         return []
     best = max(above, key=lambda label: differences[label].points)
     most = differences[best]
+    advice = _advice(
+        comparison.reference,
+        "take it, or tune fine-tuning (tune=auto, bn=frozen)",
+        "fine-tuning was tuned: take it",
+    )
     text = (
         f"Frozen features win: {best} is above fine-tuning by {wording.points(most)}, {wording.holm(most)};"
-        " take it, or tune fine-tuning (tune=auto, bn=frozen)."
+        f" {advice}."
     )
     return [Alarm(REFERENCE, "frozen wins", text, True)]
 

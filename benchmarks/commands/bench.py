@@ -18,7 +18,7 @@ from ...slurm.cluster import load as load_cluster
 from ..config.compose import compose_request, settings_of
 from ..config.length import num_training_images
 from ..config.resolve import run_config
-from ..config.schema import Request, Role, RunConfig, Tune
+from ..config.schema import Request, Role, RunConfig
 from ..launch import pool
 from ..launch.plan import (
     data_sets_of,
@@ -36,6 +36,7 @@ from ..launch.probe import check_networks
 from ..launch.progress import Progress, name_of
 from ..training.problem import device_of
 from ..training.record import open_results, write_json
+from ..training.tuning import not_used
 
 
 def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] | None = None) -> int:
@@ -69,9 +70,8 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
     processes = processes_of(request.on, request.cluster)
     if not dry_run:
         open_results(results, data_sets_of(configs))
-    console.print(why_preset(request, overrides, configs[0]), markup=False)
-    if unused := unused_rates(overrides, configs[0]):
-        console.print(unused, markup=False)
+    for line in [why_preset(request, overrides, configs[0]), *not_used(overrides, configs[0].tune)]:
+        console.print(line, markup=False)
     if dry_run:
         check_networks_of(configs, results, console, processes)
         from ..launch.power import power_line
@@ -110,17 +110,6 @@ def why_preset(request: Request, overrides: Sequence[str], config: RunConfig) ->
     num_images = num_training_images(datasets.load(config.target, draw=config.draw), config.shots)
     chosen = " and ".join(f"recipe.{name}={getattr(config.recipe, name)}" for name in left)
     return f"{line}; {chosen} by its {num_images:,} training images"
-
-
-def unused_rates(overrides: Sequence[str], config: RunConfig) -> str:
-    """Return a line on given rates that tuning replaces; empty if there are none."""
-    names = ("recipe.lr", "recipe.head_lr_factor") + (
-        ("recipe.weight_decay",) * (config.tune == Tune.paper_grid)
-    )
-    given = [o for o in overrides if o.split("=")[0] in names]
-    if config.tune is Tune.off or not given:
-        return ""
-    return f"{', '.join(given)}: no effect with tune={config.tune}, which chooses it; tune=off uses it"
 
 
 def run_single(overrides: Sequence[str]) -> int:
@@ -170,6 +159,8 @@ def _run_single(overrides: Sequence[str]) -> int:
     config = run_config(request, method, settings_of(method, overrides), request.seed)
     results = Path(request.results)
     distributed.on_first(open_results, results, data_sets_of([config]))
+    for line in not_used(overrides, config.tune):
+        console.print(line, markup=False)
     check_networks_of([config], results, console, distributed.size())
     prepare_data([config])
     for _, reason in why_incompatible([config], results, distributed.size()).values():
@@ -269,7 +260,7 @@ def show_runs(configs: Sequence[RunConfig], results: Path, console: Console) -> 
     waiting = run_order(configs, results)
     workers = pool.num_workers(0, "auto")
     threads = pool.num_threads(configs[0].threads, configs[0].device, workers)
-    later = later_trials(waiting)
+    later = later_trials(waiting, results)
     guess = estimate_seconds([*waiting, *later], threads)
     for config in {c.digest: c for c in [*waiting, *configs] if c.role is not Role.trial}.values():
         state = f"about {duration(guess[config.digest])}" if config.digest in guess else "done"

@@ -16,7 +16,7 @@ from ..config.resolve import run_config
 from ..config.schema import Protocol, Request, RunConfig
 from ..training.problem import build_problem, check_target
 from ..training.run import first_stage, requirements
-from ..training.tuning import KEPT, NUM_TRIALS, last_round
+from ..training.tuning import KEPT, last_round
 
 
 def plan(request: Request, overrides: Sequence[str]) -> list[RunConfig]:
@@ -142,15 +142,17 @@ def run_order(configs: Sequence[RunConfig], results: Path) -> list[RunConfig]:
     return missing([*first, *second, *sorted(waiting, key=lambda c: (c.seed, -_num_passes(c)))], results)
 
 
-def later_trials(configs: Sequence[RunConfig]) -> list[RunConfig]:
-    """Return as many trials as the last round of each row's tuning will have, with its steps.
+def later_trials(configs: Sequence[RunConfig], results: Path) -> list[RunConfig]:
+    """Return as many trials as the last round of each row's tuning still needs, with its steps.
 
-    Which of the candidates go on is known only after the first round.
+    Which of the candidates go on is known only after the first round; those that have begun are among them.
     """
-    of_row = {row_of(c): last_round(c) for c in configs}
     known = {c.digest for c in configs}
-    later = [trial for own in of_row.values() for trial in own[: len(own) * KEPT // NUM_TRIALS]]
-    return [trial for trial in later if trial.digest not in known]
+    later = []
+    for of_candidates in {row_of(c): last_round(c) for c in configs}.values():
+        begun_first = sorted(of_candidates, key=lambda own: len(missing(own, results)))
+        later += [trial for own in begun_first[:KEPT] for trial in own]
+    return [trial for trial in missing(later, results) if trial.digest not in known]
 
 
 def missing(configs: Sequence[RunConfig], results: Path) -> list[RunConfig]:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 
@@ -14,7 +15,7 @@ from ...analysis.wording import duration
 from ...methods import catalog as methods
 from ..config.schema import Norms, Role, RunConfig, Tune
 from ..training import heartbeat, record
-from ..training.tuning import last_round, strengths
+from ..training.tuning import last_round
 
 QUIET_SECONDS = 30.0  # time between two plain lines about active runs
 
@@ -24,7 +25,7 @@ class Progress:
 
     def __init__(self, configs: Sequence[RunConfig], results: Path, console: Console) -> None:
         self.configs = {c.digest: c for c in configs}
-        self.watched = {t.digest: t for c in configs for t in last_round(c)} | self.configs
+        self.watched = {t.digest: t for c in configs for own in last_round(c) for t in own} | self.configs
         self.results, self.console = results, console
         self.begin = time.time()
         self.num_done, self.failed = 0, dict[str, str]()
@@ -119,7 +120,8 @@ def _name_of_trial(config: RunConfig) -> str:
     recipe = config.recipe
     tried = {"lr": recipe.lr}
     tried |= {"head": recipe.lr * recipe.head_lr_factor} if recipe.head_lr_factor != 1 else {}
-    tried |= {name: getattr(config.settings, name) for name in strengths(config.settings)}
+    searched = [f.name for f in fields(config.settings) if "tuned" in f.metadata]
+    tried |= {name: getattr(config.settings, name) for name in searched}
     words = [f"{name} {value:.3g}" for name, value in tried.items()]
     words += ["bn frozen"] if config.bn is Norms.frozen else []
     words += [f"fold {config.fold}"] if config.fold else []

@@ -2,6 +2,7 @@
 
 import time
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -135,7 +136,7 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
     device = device_of(config.device)
     clock, memory = Clock(device), PeakMemory(device)
     rests_on = [shared.reference] if shared else []
-    pretrain = OwnPretraining(config, results, clock, memory, rests_on)
+    pretrain = OwnPretraining(chosen, results, clock, memory, rests_on)
     built = build_problem(chosen, shared, pretrain, controls)
     method = methods.load(config.method)(built.problem, chosen.settings)
     training = _training(config, built, method, clock, memory, rests_on, folder)
@@ -157,7 +158,7 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
         done["seconds"]["prepare"] += staged["seconds"]["prepare"] + staged["seconds"]["step"]
     if built.test is not None:
         done |= label_fields(built, method, staged, tried)
-    done |= {"choice": choice, "pretraining": training.rests_on}
+    done |= {"choice": _whole_cost(choice, tried, training.rests_on), "pretraining": training.rests_on}
     source = built.problem.source
     if source and source.truth:
         done["source_truth"] = dict(zip(source.classes, source.truth, strict=True))
@@ -166,6 +167,20 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
         kept = method.net.state_dict() if config.role is Role.pretraining else method.controls()
         record.write_tensors(kept_path(folder), kept)
     record.write_json(record_path(folder), done)
+
+
+def _whole_cost(
+    choice: dict[str, Any] | None,
+    tried: Sequence[tuple[RunConfig, Record]],
+    rests_on: Sequence[dict[str, Any]],
+) -> dict[str, Any] | None:
+    """Return a choice with the seconds of the methods' own pre-trainings that only its trials rest on."""
+    if choice is None:
+        return None
+    of_trials = {r["digest"]: r for _, trial in tried for r in trial["pretraining"] if not r["shared"]}
+    used = {r["digest"] for r in rests_on}
+    more = sum(r["seconds"] for digest, r in of_trials.items() if digest not in used)
+    return {**choice, "seconds": choice["seconds"] + more}
 
 
 def _shared_source_model(config: RunConfig, results: Path) -> SourceModel | None:

@@ -22,6 +22,11 @@ STEPS, STARTS = (1, 4, 7, 2, 5, 8), (0, 4, 0, 0, 0, 0)
 FROZEN = (0, 3, 4, 7)  # candidates with frozen norms; the means of their rates are near those of the others
 MOST_FOLDS = 5
 FEW = 5  # images of a class to choose on, on average: with fewer, trials are cross-validated
+SEARCHED = {  # settings of the recipe that tuning replaces
+    Tune.off: (),
+    Tune.paper_grid: ("lr", "weight_decay"),
+    Tune.auto: ("lr", "head_lr_factor"),
+}
 Record = dict[str, Any]
 
 
@@ -72,8 +77,19 @@ def ranges(config: RunConfig) -> dict[str, tuple[float, float]]:
 
 
 def strengths(settings: Any) -> dict[str, tuple[float, float]]:
-    """Return the ranges of the settings that a method wants tuned."""
-    return {f.name: f.metadata["tuned"] for f in fields(settings) if "tuned" in f.metadata}
+    """Return the ranges of the settings that a method wants tuned, without those that were given."""
+    return {
+        f.name: f.metadata["tuned"]
+        for f in fields(settings)
+        if "tuned" in f.metadata and getattr(settings, f.name) == f.default
+    }
+
+
+def not_used(overrides: Sequence[str], tune: Tune) -> list[str]:
+    """Return a line for each given setting that tuning replaces."""
+    names = {f"recipe.{name}" for name in SEARCHED[tune]}
+    found = [o for o in overrides if o.partition("=")[0] in names]
+    return [f"{o}: not used, because tune={tune} searches it; tune=off uses it" for o in found]
 
 
 def num_folds(config: RunConfig) -> int:
@@ -114,15 +130,15 @@ def tuned(config: RunConfig, run: Callable[[RunConfig], Record]) -> tuple[RunCon
     best = _order(scores)[0]
     if isinf(scores[best]):
         raise RunFailed(f"tune={config.tune}: no trial of {config.method} ended with finite numbers")
-    chosen = last[best * len(last) // len(scores)][0]
+    folds = len(last) // len(scores)
+    chosen, *equals = [last[i * folds][0] for i, score in enumerate(scores) if score == scores[best]]
     recipe = replace(
         config.recipe,
         lr=chosen.recipe.lr,
         head_lr_factor=chosen.recipe.head_lr_factor,
         weight_decay=chosen.recipe.weight_decay,
     )
-    names = strengths(chosen.settings)
-    folds = len(last) // len(scores)
+    names = strengths(config.settings)
     half = "the half of the holdout that serves no rewards"
     on = f"{folds} folds of all labeled images" if folds > 1 else half
     choice = {
@@ -138,16 +154,16 @@ def tuned(config: RunConfig, run: Callable[[RunConfig], Record]) -> tuple[RunCon
         "weight_decay": recipe.weight_decay,
         "bn": str(chosen.bn),
         "strengths": {name: value for name, value in asdict(chosen.settings).items() if name in names},
-        "at_end": _at_end(config, chosen),
+        "at_end": [end for end in _at_end(config, chosen) if all(end in _at_end(config, c) for c in equals)],
         "holdout": scores[best],
     }
     return replace(config, recipe=recipe, settings=chosen.settings, bn=chosen.bn), choice
 
 
-def last_round(config: RunConfig) -> list[RunConfig]:
-    """Return the trials of all candidates in the last round of `tune=auto`, which does KEPT of them."""
+def last_round(config: RunConfig) -> list[list[RunConfig]]:
+    """Return the trials of each candidate in the last round of `tune=auto`, which KEPT of them reach."""
     is_auto = config.tune is Tune.auto and not methods.load(config.method).closed_form
-    return _flat(_round(config, candidates(config), 1)) if is_auto else []
+    return _round(config, candidates(config), 1) if is_auto else []
 
 
 def _all(
@@ -166,7 +182,7 @@ def _plain(config: RunConfig) -> RunConfig:
 
 def _tries_frozen_norms(config: RunConfig) -> bool:
     method = methods.load(config.method)
-    return method.uses_pretraining and not method.own_norms
+    return config.bn is Norms.split and method.uses_pretraining and not method.own_norms
 
 
 def _round(config: RunConfig, own: Sequence[RunConfig], number: int) -> list[list[RunConfig]]:

@@ -95,6 +95,16 @@ def test_nothing_is_claimed_against_a_fine_tuning_in_doubt(tmp_path, kind, plant
     assert "\N{BLACK DOWN-POINTING TRIANGLE}" not in page[page.index("<main") :]
 
 
+@pytest.mark.parametrize("kind", ["chance", "dead", "gap", "frozen wins"])
+def test_a_row_that_was_tuned_is_not_advised_to_be_tuned(kind):
+    planted = FAILURES[kind][0]
+    assert "tune=auto" in alarms(comparison(**planted))[0].text
+    tuned = {"Fine-tuning": {"choice": {"lr": 0.01, "at_end": []}}}
+    first = alarms(comparison(**planted, changed=tuned))[0]
+    assert first.kind == kind
+    assert not any(word in first.text for word in ("tune=auto", "recipe.lr", "bn=frozen"))
+
+
 def test_claims_on_other_targets_stay():
     doubtful = comparison(FAILURES["chance"][0]["skill"])
     found = findings([(item, name, comparison_table(item))

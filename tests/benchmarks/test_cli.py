@@ -82,6 +82,16 @@ def test_dry_run_prints_runs_with_an_estimate_and_runs_nothing(results, capsys):
     assert not results.exists()
 
 
+@pytest.mark.parametrize(("tune", "said"), [("auto", True), ("paper_grid", True), ("off", False)])
+def test_a_rate_that_tuning_replaces_is_said(results, capsys, tune, said):
+    given = ["methods=scratch", *TINY, f"tune={tune}", "recipe.lr=0.02", "recipe.clip_grad=1"]
+    assert main(["bench", "--dry-run", f"results={results}", *given]) == 0
+    line = f"recipe.lr=0.02: not used, because tune={tune} searches it; tune=off uses it\n"
+    out = capsys.readouterr().out
+    assert (line in out) is said
+    assert out.count("not used") == said
+
+
 def test_what_others_rest_on_comes_first_then_the_dearest_row_of_each_seed(results):
     overrides = ["methods=finetune,scratch,l2tl,datl", *TINY, "source_recipe.steps=40"]
     request = compose_request(overrides)
@@ -285,8 +295,8 @@ def test_given_rates_that_tuning_replaces_are_told(tmp_path, capsys):
     given.remove("tune=off")
     main(["bench", *given, "tune=auto", "--dry-run"])
     out = capsys.readouterr().out
-    assert "recipe.lr=0.07: no effect with tune=auto, which chooses it; tune=off uses it" in out
+    assert "recipe.lr=0.07: not used, because tune=auto searches it; tune=off uses it" in out
     assert "From scratch, 12 trials of " in out
     assert "10 runs to do and 3 trials of the best candidates" in out
     main(["bench", *given, "tune=off", "--dry-run"])
-    assert "no effect" not in capsys.readouterr().out
+    assert "not used" not in capsys.readouterr().out

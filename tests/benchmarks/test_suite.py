@@ -44,6 +44,11 @@ def test_the_paper_trains_on_train_and_holdout_after_a_search():
     assert table("table2").targets == ["birds", "pets", "cars", "aircraft", "food"]
 
 
+def test_the_rates_of_the_planted_suite_are_given_and_not_tuned():
+    """On images of one's own, and from weights, too."""
+    assert table("planted", "targets=../mine", "checkpoint=w.pth").settings["tune"] == "off"
+
+
 def test_small_overrides_the_paper_and_the_user_overrides_small():
     first = load("small", [])[0]
     assert first.settings == {"protocol": "holdout", "tune": "off"}

@@ -7,8 +7,11 @@ from math import log10
 from statistics import mean
 
 import pytest
+import timm
+import torch
 from transferbench import RunFailed
 from transferbench.benchmarks.config.schema import Role, Tune
+from transferbench.benchmarks.launch.plan import later_trials, run_order
 from transferbench.benchmarks.training import tuning
 from transferbench.benchmarks.training.run import requirements, run_one
 from transferbench.benchmarks.training.tuning import candidates, strengths, trials, tuned
@@ -111,6 +114,9 @@ def test_best_values_at_an_end_are_told(config_of):
     assert (chosen.recipe.lr, choice["at_end"]) == (pytest.approx(1e-4), ["alpha low"])
     _, choice = tuned(config, lambda trial: record(-trial.settings.alpha))
     assert "alpha low" in choice["at_end"]
+    chosen, choice = tuned(config, lambda trial: record(0.5))
+    assert chosen.settings.alpha == pytest.approx(1e-3)  # the first of equals
+    assert choice["at_end"] == []  # values within the range are as good
 
 
 def test_a_strength_is_found_and_one_without_effect_does_no_harm(config_of):
@@ -163,6 +169,25 @@ def test_a_planted_best_strength_is_found(config_of):
     assert chosen.settings == replace(config.settings, alpha=chosen.settings.alpha)
 
 
+def test_a_strength_that_is_given_is_kept(config_of):
+    """The row has it in its name: "L2-SP (alpha=0.5)"."""
+    config = config_of("l2sp", "tune=auto", "recipe.steps=90", "method.alpha=0.5")
+    assert {trial.settings.alpha for trial in trials(config)} == {0.5}
+    chosen, choice = tuned(config, lambda trial: record(-trial.recipe.lr))
+    assert (chosen.settings.alpha, choice["strengths"], choice["at_end"]) == (0.5, {}, [])
+
+
+@pytest.mark.parametrize("bn", ["shared", "frozen"])
+def test_norms_that_are_given_are_kept(config_of, tmp_path, bn):
+    """A source model with shared statistics fits no network with frozen ones."""
+    config = config_of(
+        "finetune", "tune=auto", f"bn={bn}", "recipe.steps=1", "source_recipe.steps=1", "shots=2"
+    )
+    assert {trial.bn for trial in trials(config)} == {config.bn}
+    assert len({requirements(run)[0].digest for run in [config, *trials(config)]}) == 1
+    assert run_one(config, tmp_path)["choice"]["bn"] == bn
+
+
 def test_the_last_round_decides(config_of):
     config = config_of("finetune", "tune=auto", "recipe.steps=90")
 
@@ -203,3 +228,47 @@ def test_a_run_finds_its_trials_and_uses_their_values(config_of, tmp_path):
     again = run_one(replace(config, seed=1), tmp_path)
     assert again["choice"] == choice
     assert len(list(tmp_path.glob("*/finetune/*/record.json"))) == 14
+
+
+@pytest.mark.parametrize("labels", [(), ("labels=all", "shots=5")])
+def test_a_plan_counts_the_trials_that_are_left(config_of, tmp_path, labels):
+    config = config_of("scratch", "tune=auto", "recipe.steps=9", *labels)
+
+    def num_left(seed: int) -> int:
+        waiting = run_order([replace(config, seed=seed)], tmp_path)
+        return len([*waiting, *later_trials(waiting, tmp_path)])
+
+    asked = 0
+
+    def stopped(trial) -> dict:
+        nonlocal asked
+        if (asked := asked + 1) > 10:  # in the second round
+            raise KeyboardInterrupt
+        return run_one(trial, tmp_path)
+
+    planned = num_left(0)
+    with pytest.raises(KeyboardInterrupt):
+        tuned(config, stopped)
+    assert num_left(0) == planned - len(list(tmp_path.glob("*/*/*/record.json")))
+    run_one(config, tmp_path)
+    assert planned == len(list(tmp_path.glob("*/*/*/record.json")))
+    assert num_left(1) == 1
+
+
+def test_a_specialist_is_trained_with_the_chosen_rate_and_those_of_trials_are_counted(config_of, tmp_path):
+    net = timm.create_model("test_resnet", num_classes=36)
+    torch.save(net.state_dict(), tmp_path / "weights.pt")
+    weights = ("backbone=test_resnet", f"checkpoint={tmp_path / 'weights.pt'}")
+    config = config_of("datl", "tune=auto", "recipe.steps=1", "source_recipe.steps=4", *weights)
+    done = run_one(config, tmp_path / "results")
+    found = {}
+    for path in tmp_path.glob("results/*/*/*/record.json"):
+        found.setdefault(json.loads(path.read_text())["role"], []).append(json.loads(path.read_text()))
+    made = {r["digest"]: r for r in found["pretraining"]}
+    (own,) = [made[r["digest"]] for r in done["pretraining"] if not r["shared"]]
+    assert own["config"]["recipe"]["lr"] == done["choice"]["lr"]
+    spent = sum(r["seconds"]["prepare"] + r["seconds"]["step"] for r in found["trial"])
+    others = made.keys() - {r["digest"] for r in done["pretraining"]}
+    assert len(others) >= 8
+    spent += sum(made[k]["seconds"]["prepare"] + made[k]["seconds"]["step"] for k in others)
+    assert done["choice"]["seconds"] == pytest.approx(spent)
