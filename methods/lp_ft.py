@@ -21,7 +21,7 @@ class Config:
     """Settings of LP-FT."""
 
     probe_share: float = 0.5  # share of the steps for the linear probe, 0 to 1
-    probe_lr: float = 0.0  # learning rate of the probe; 0: recipe.lr
+    probe_lr: float = 0.0  # learning rate of the probe; 0: that of the head
     frozen_norms: bool = True  # batch norms keep the pre-trained statistics throughout
 
     def resolved(self) -> "Config":
@@ -42,12 +42,12 @@ class LPFT(Method[Config]):
     def __init__(self, problem: Problem, config: Config) -> None:
         self.config, recipe = config, problem.recipe
         self.num_probe_steps = round(config.probe_share * recipe.steps)
-        probe = replace(recipe, lr=config.probe_lr or recipe.lr)
+        probe = replace(recipe, lr=config.probe_lr, head_lr_factor=1.0) if config.probe_lr else recipe
         self.probe_recipe = probe.shortened(self.num_probe_steps)
         self.recipe = recipe.shortened(recipe.steps - self.num_probe_steps)
         self.net = problem.network()
         self.target = problem.target.stream(recipe.batch_size, problem.seed)
-        self.probe_optimizer = recipe.make_optimizer(self.net.target_head)
+        self.probe_optimizer = self.probe_recipe.make_optimizer(self.net.target_head)
         self.optimizer = recipe.make_optimizer(self.net)
         self.train_mode()
 

@@ -93,3 +93,11 @@ def test_the_probe_finds_a_head_that_fits_the_features():
 
 def test_the_probe_counts_as_judging():
     assert LPFT.images_per_step(LPFT.Config(probe_share=0.25), 64) == (48, 16)
+
+
+@pytest.mark.parametrize(("probe_lr", "rate"), [(0.0, 0.5 * 4), (0.3, 0.3)])
+def test_a_rate_of_the_probe_is_no_multiple_of_the_encoders(probe_lr, rate):
+    recipe = {"lr": 0.5, "head_lr_factor": 4.0, "schedule": Schedule.constant}
+    method = LPFT(toy_problem(recipe=recipe), LPFT.Config(probe_lr=probe_lr))
+    method.step(0)
+    assert {group["lr"] for group in method.probe_optimizer.param_groups} == {rate}
