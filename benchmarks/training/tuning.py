@@ -4,7 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
 from itertools import product
 from math import inf, isinf, log
-from typing import Any
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from ... import RunFailed
 from ...datasets import catalog as datasets
@@ -21,7 +24,7 @@ HEAD_RATES = {OptimizerName.sgd: (0.01, 0.3), OptimizerName.adam: (1e-4, 0.03)} 
 STEPS, STARTS = (1, 4, 7, 2, 5, 8), (0, 4, 0, 0, 0, 0)
 FROZEN = (0, 3, 4, 7)  # candidates with frozen norms; the means of their rates are near those of the others
 MOST_FOLDS = 5
-FEW = 5  # images of a class to choose on, on average: with fewer, trials are cross-validated
+FEW = 5  # images of the median class to choose on: with fewer, trials are cross-validated
 SEARCHED = {  # settings of the recipe that tuning replaces
     Tune.off: (),
     Tune.paper_grid: ("lr", "weight_decay"),
@@ -95,11 +98,13 @@ def not_used(overrides: Sequence[str], tune: Tune) -> list[str]:
 def num_folds(config: RunConfig) -> int:
     """Return the number of folds that `tune=auto` cross-validates on; 1: half of the holdout decides.
 
-    Where that half has fewer than FEW images of a class, folds of all labeled images decide: as many as the
-    budget allows.
+    Where that half has fewer than FEW images of the median class, folds of all labeled images decide: as many
+    as the budget allows.
     """
     target = datasets.load(config.target, draw=config.draw)
-    per_class = config.holdout_shots or len(target.part("holdout").labels) / len(target.classes)
+    labels = target.part("holdout").labels
+    counts = labels.sum(0) if labels.ndim == 2 else np.bincount(labels, minlength=len(target.classes))
+    per_class = config.holdout_shots or float(np.median(counts))
     if per_class / 2 >= FEW:
         return 1
     return max(2, min(MOST_FOLDS, int(config.tune_budget / 2)))
@@ -128,10 +133,11 @@ def tuned(config: RunConfig, run: Callable[[RunConfig], Record]) -> tuple[RunCon
         last = done
         scores = _scores(config, done, len(done))
     best = _order(scores)[0]
-    if isinf(scores[best]):
+    if isinf(scores[best].score):
         raise RunFailed(f"tune={config.tune}: no trial of {config.method} ended with finite numbers")
     folds = len(last) // len(scores)
-    chosen, *equals = [last[i * folds][0] for i, score in enumerate(scores) if score == scores[best]]
+    chosen = last[best * folds][0]
+    equals = [last[i * folds][0] for i, each in enumerate(scores) if each.score == scores[best].score]
     recipe = replace(
         config.recipe,
         lr=chosen.recipe.lr,
@@ -142,7 +148,7 @@ def tuned(config: RunConfig, run: Callable[[RunConfig], Record]) -> tuple[RunCon
     half = "the half of the holdout that serves no rewards"
     on = f"{folds} folds of all labeled images" if folds > 1 else half
     choice = {
-        "rule": f"best {config.score} after the last step on {on}",
+        "rule": f"best {config.score}, then least loss, after the last step on {on}",
         "num_trials": len(done),
         "num_folds": folds,
         "num_steps": sum(trial.recipe.steps for trial, _ in done),
@@ -155,7 +161,7 @@ def tuned(config: RunConfig, run: Callable[[RunConfig], Record]) -> tuple[RunCon
         "bn": str(chosen.bn),
         "strengths": {name: value for name, value in asdict(chosen.settings).items() if name in names},
         "at_end": [end for end in _at_end(config, chosen) if all(end in _at_end(config, c) for c in equals)],
-        "holdout": scores[best],
+        "holdout": scores[best].score,
     }
     return replace(config, recipe=recipe, settings=chosen.settings, bn=chosen.bn), choice
 
@@ -206,19 +212,31 @@ def _flat(of_candidates: Sequence[Sequence[RunConfig]]) -> list[RunConfig]:
     return [trial for own in of_candidates for trial in own]
 
 
-def _scores(config: RunConfig, done: Sequence[tuple[RunConfig, Record]], number: int) -> list[float]:
-    """Return the mean score of each candidate over its folds; -inf where one had a NaN or Inf."""
+class _Judged(NamedTuple):
+    """How good a candidate is: by its score, and among equals by its loss."""
+
+    score: float
+    minus_loss: float
+
+
+def _scores(config: RunConfig, done: Sequence[tuple[RunConfig, Record]], number: int) -> list[_Judged]:
+    """Return the means of each candidate over its folds; -inf where one had a NaN or Inf."""
     folds = len(done) // number
-    scores = []
+    found = []
     for i in range(number):
         own = [record["holdout"] for _, record in done[i * folds : (i + 1) * folds]]
-        scores.append(-inf if None in own else sum(each[config.score] for each in own) / folds)
-    return scores
+        if None in own:
+            found.append(_Judged(-inf, -inf))
+        else:
+            found.append(
+                _Judged(fmean(each[config.score] for each in own), -fmean(each["loss"] for each in own))
+            )
+    return found
 
 
-def _order(scores: Sequence[float]) -> list[int]:
-    """Return the numbers of candidates from the best score to the worst; the first of equals first."""
-    return sorted(range(len(scores)), key=lambda i: -scores[i])
+def _order(scores: Sequence[_Judged]) -> list[int]:
+    """Return the numbers of candidates from the best to the worst; the first of equals first."""
+    return sorted(range(len(scores)), key=lambda i: scores[i], reverse=True)
 
 
 def _at_end(config: RunConfig, chosen: RunConfig) -> list[str]:

@@ -21,8 +21,8 @@ from trees import tree
 NAMES = [name for name in catalog.names() if name != "pretrain"]
 
 
-def record(score: float) -> dict:
-    return {"holdout": {"top1": score}, "seconds": {"prepare": 1.0, "step": 2.0}}
+def record(score: float, loss: float = 1.0) -> dict:
+    return {"holdout": {"top1": score, "loss": loss}, "seconds": {"prepare": 1.0, "step": 2.0}}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -198,6 +198,13 @@ def test_the_last_round_decides(config_of):
     chosen, _ = tuned(config, score)
     best = sorted(c.recipe.lr for c in candidates(config))[-3:]
     assert chosen.recipe.lr == best[0]
+
+
+def test_the_loss_decides_among_equals(config_of):
+    config = config_of("finetune", "tune=auto", "recipe.steps=90")
+    least = candidates(config)[6].recipe.lr
+    chosen, _ = tuned(config, lambda trial: record(0.5, 1 + abs(log10(trial.recipe.lr / least))))
+    assert chosen.recipe.lr == least
 
 
 def test_adam_has_smaller_rates(config_of):
