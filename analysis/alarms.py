@@ -10,14 +10,12 @@ from statistics import fmean, median, stdev
 from typing import Literal, NamedTuple
 
 from . import wording
-from .records.comparison import REFERENCE, Comparison
+from .records.comparison import CLOSED_FORM, FROZEN, REFERENCE, Comparison
 from .records.load import METRICS, Run
 from .statistics.aggregate import holm_corrected
 from .statistics.difference import Difference
 from .statistics.paired import mean_interval, paired_difference
 
-CLOSED_FORM = ("knn", "ncm", "logistic")  # methods without training
-FROZEN = (*CLOSED_FORM, "linear_probe")  # methods on frozen features
 ERRORS = 2  # standard errors above chance, from which a score is not chance
 DEAD = 0.02  # of ln C: a training loss this close to it is one of guessing
 FITTED = 0.1  # of ln C: a training loss below it is one of images learned by heart

@@ -10,6 +10,9 @@ from typing import Any
 from .load import Run
 
 REFERENCE = "Fine-tuning"
+CLOSED_FORM = ("knn", "ncm", "logistic")  # methods without training
+FROZEN = (*CLOSED_FORM, "linear_probe")  # methods that a comparison has as rows on frozen features
+HEAD_ALONE = ("linear_probe", "head2toe", "atl")  # methods that train a head alone, by its own rate
 NO_RESULT = {
     "seed",
     "device",

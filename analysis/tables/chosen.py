@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import wording
-from ..alarms import CLOSED_FORM
-from ..records.comparison import Comparison
+from ..records.comparison import CLOSED_FORM, HEAD_ALONE, Comparison
 from ..records.load import Run
 
-FROZEN_ENCODER = ("linear_probe", "head2toe", "atl")  # the rate of the encoder has no effect
 OF_GRID = "paper_grid"  # the only way of tuning that also chooses the weight decay
 
 
@@ -61,7 +59,7 @@ def _of_run(run: Run) -> str:
     choice, config = run.record.get("choice"), run.record["config"]
     used = {**(config.get("recipe") or {}), **(choice or {})}
     lr, decay, factor = (used.get(name) for name in ("lr", "weight_decay", "head_lr_factor"))
-    if run.method in FROZEN_ENCODER and lr and factor:
+    if run.method in HEAD_ALONE and lr and factor:
         lr, factor = lr * factor, 1
     parts = [] if lr is None else [f"lr {lr:.3g}"]
     parts += [f"weight decay {decay:.3g}"] if decay is not None and config.get("tune") == OF_GRID else []

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from .. import wording
-from ..alarms import CLOSED_FORM, alarms, checked
-from ..records.comparison import REFERENCE, Comparison
+from ..alarms import alarms, checked
+from ..records.comparison import CLOSED_FORM, REFERENCE, Comparison
 from ..records.load import METRICS, Run, runs_frame
 from ..statistics.aggregate import holm_corrected
 from ..statistics.paired import Difference, mean_interval

@@ -3,8 +3,7 @@
 from statistics import fmean
 
 from .. import wording
-from ..alarms import FROZEN
-from ..records.comparison import REFERENCE, Comparison
+from ..records.comparison import FROZEN, REFERENCE, Comparison
 from ..records.load import Run, runs_frame
 from ..statistics.paired import paired_difference
 from .chosen import chosen_numbers

@@ -20,9 +20,8 @@ OTHER_LABELS = (
 
 def label_numbers(runs: Sequence[Run]) -> dict[str, float]:
     """Return the means over runs, in all and by use; nan where a record does not tell them."""
-    entries = [run.record.get("labels") for run in runs]
-    known = [entry if isinstance(entry, dict) else {} for entry in entries]  # once labels of test images
-    return {f"labels_{use}": fmean(_known(entry.get(use)) for entry in known) for use in (*USES, "all")}
+    entries = [run.record.get("labels") or {} for run in runs]
+    return {f"labels_{use}": fmean(_known(entry.get(use)) for entry in entries) for use in (*USES, "all")}
 
 
 def _known(number: int | None) -> float:

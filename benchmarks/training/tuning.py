@@ -173,12 +173,12 @@ def last_round(config: RunConfig) -> list[list[RunConfig]]:
 
 
 def _all(
-    trials: Sequence[RunConfig], run: Callable[[RunConfig], Record], seed: int
+    own: Sequence[RunConfig], run: Callable[[RunConfig], Record], seed: int
 ) -> list[tuple[RunConfig, Record]]:
     """Return trials with their records; processes of other seeds start at other trials, and share them."""
-    start = seed % len(trials)
-    done = {i: run(trials[i]) for i in [*range(start, len(trials)), *range(start)]}
-    return [(trial, done[i]) for i, trial in enumerate(trials)]
+    start = seed % len(own)
+    done = {i: run(own[i]) for i in [*range(start, len(own)), *range(start)]}
+    return [(trial, done[i]) for i, trial in enumerate(own)]
 
 
 def _plain(config: RunConfig) -> RunConfig:

@@ -9,11 +9,12 @@ from simulated_results import make_record, save
 from transferbench.analysis import wording
 from transferbench.analysis.alarms import alarms, checked, is_sound
 from transferbench.analysis.page.headline import findings, headline
-from transferbench.analysis.records.comparison import compare
+from transferbench.analysis.records.comparison import CLOSED_FORM, HEAD_ALONE, compare
 from transferbench.analysis.records.load import parse_run
 from transferbench.analysis.records.schema import read_record
 from transferbench.analysis.report import differences_frame, write_report
 from transferbench.analysis.tables.comparison_table import comparison_table, markdown, sentences
+from transferbench.methods import catalog
 
 HEALTHY = {"Fine-tuning": 0.80, "L2TL": 0.86, "DATL": 0.81, "Linear probe": 0.70}
 LN_10 = math.log(10)
@@ -259,3 +260,9 @@ def test_a_record_with_other_values_there_is_refused(tmp_path, bad):
     path = save(tmp_path, make_record(**bad))
     with pytest.raises(Exception, match=f"no whole record .field '{next(iter(bad))}' holds"):
         read_record(path)
+
+
+def test_the_methods_that_do_not_train_or_train_a_head_alone_are_those_of_the_catalog():
+    known = {name: catalog.load(name) for name in catalog.names()}
+    assert set(CLOSED_FORM) == {name for name, method in known.items() if method.closed_form}
+    assert set(HEAD_ALONE) <= {name for name, method in known.items() if method.own_norms}

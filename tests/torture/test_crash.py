@@ -50,6 +50,15 @@ def read_all(results: Path) -> dict[str, Any]:
     return {name: figures(json.loads((results / name).read_text())) for name in records(results)}
 
 
+def look(seen: Counter[str], results: Path, before: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+    """Count what a kill did to the records; give those that there are now."""
+    now = records(results)
+    seen["lost"] += len(before.keys() - now.keys())
+    seen["doubled"] += sum(now[name] != stamp for name, stamp in before.items() if name in now)
+    seen["wrong"] += len(torn(results))
+    return now
+
+
 class Case:
     """A run, its unbroken records, and what was seen of broken ones."""
 
@@ -71,11 +80,7 @@ class Case:
 
     def look(self, results: Path, before: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
         """Compare the records after a kill with those before it."""
-        now = records(results)
-        self.seen["lost"] += len(before.keys() - now.keys())
-        self.seen["doubled"] += sum(now[name] != stamp for name, stamp in before.items() if name in now)
-        self.seen["wrong"] += len(torn(results))
-        return now
+        return look(self.seen, results, before)
 
     def finish(self, results: Path, before: dict[str, tuple[int, int]]) -> None:
         """Let the run end, and compare all that there is with the unbroken run."""
@@ -153,10 +158,6 @@ def test_a_tuned_bench_killed_at_random_moments(tmp_path, tally, not_yet):
         while goes_on:
             goes_on = killed_after(draw.uniform(0.05, 0.9) * seconds, partial(work, results))
             kills += goes_on
-            now = records(results)
-            seen["lost"] += len(before.keys() - now.keys())
-            seen["doubled"] += sum(now[name] != stamp for name, stamp in before.items() if name in now)
-            seen["wrong"] += len(torn(results))
-            before = now
+            before = look(seen, results, before)
         seen["wrong"] += read_all(results) != expected
     tally.note(BY_CLOCK, TUNED, kills, **seen)
