@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ def start(work: Callable[[], Any], **env: str) -> Any:
     """Let a process do some work."""
 
     def main() -> None:
+        os.setsid()  # what it starts is in its group, and dies with it
         gc.freeze()  # else each collection walks through all of torch
         os.environ.update(env)
         if env:
@@ -33,12 +35,14 @@ def start(work: Callable[[], Any], **env: str) -> Any:
 
 
 def killed_after(seconds: float, work: Callable[[], Any], **env: str) -> bool:
-    """Kill a process after so long; tells whether it still worked."""
+    """Kill a process and all that it started after so long; tells whether it still worked."""
     process = start(work, **env)
     process.join(timeout=seconds)
     was_alive = process.is_alive()
     process.kill()
     process.join()
+    with suppress(ProcessLookupError):  # forked workers hold the pipes of their siblings, and would wait
+        os.killpg(process.pid, signal.SIGKILL)
     assert process.exitcode in (0, -signal.SIGKILL)
     return was_alive
 
