@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
 from itertools import product
-from math import inf, isinf, log
+from math import inf, isinf, log, sqrt
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -123,7 +123,8 @@ def tuned(config: RunConfig, run: Callable[[RunConfig], Record]) -> tuple[RunCon
     if not (first := trials(config)):
         return config, None
     done = _all(first, run, config.seed)
-    if config.tune is Tune.auto:
+    is_auto = config.tune is Tune.auto
+    if is_auto:
         own = candidates(config)
         kept = sorted(_order(_scores(config, done, len(own)))[:KEPT])
         last = _all(_flat(_round(config, [own[i] for i in kept], 1)), run, config.seed)
@@ -132,12 +133,13 @@ def tuned(config: RunConfig, run: Callable[[RunConfig], Record]) -> tuple[RunCon
     else:
         last = done
         scores = _scores(config, done, len(done))
-    best = _order(scores)[0]
-    if isinf(scores[best].score):
+    if isinf(max(scores).score):
         raise RunFailed(f"tune={config.tune}: no trial of {config.method} ended with finite numbers")
+    equal = _as_good(scores, is_auto)
+    best = max(equal, key=lambda i: scores[i].minus_loss)
     folds = len(last) // len(scores)
     chosen = last[best * folds][0]
-    equals = [last[i * folds][0] for i, each in enumerate(scores) if each.score == scores[best].score]
+    equals = [last[i * folds][0] for i in equal]
     recipe = replace(
         config.recipe,
         lr=chosen.recipe.lr,
@@ -147,8 +149,9 @@ def tuned(config: RunConfig, run: Callable[[RunConfig], Record]) -> tuple[RunCon
     names = strengths(config.settings)
     half = "the half of the holdout that serves no rewards"
     on = f"{folds} folds of all labeled images" if folds > 1 else half
+    within = "within one standard error of the best" if is_auto else "best"
     choice = {
-        "rule": f"best {config.score}, then least loss, after the last step on {on}",
+        "rule": f"{within} {config.score}, then least loss, after the last step on {on}",
         "num_trials": len(done),
         "num_folds": folds,
         "num_steps": sum(trial.recipe.steps for trial, _ in done),
@@ -213,10 +216,11 @@ def _flat(of_candidates: Sequence[Sequence[RunConfig]]) -> list[RunConfig]:
 
 
 class _Judged(NamedTuple):
-    """How good a candidate is: by its score, and among equals by its loss."""
+    """How good a candidate is on how many images: by its score, and among equals by its loss."""
 
     score: float
     minus_loss: float
+    num_images: int
 
 
 def _scores(config: RunConfig, done: Sequence[tuple[RunConfig, Record]], number: int) -> list[_Judged]:
@@ -226,12 +230,23 @@ def _scores(config: RunConfig, done: Sequence[tuple[RunConfig, Record]], number:
     for i in range(number):
         own = [record["holdout"] for _, record in done[i * folds : (i + 1) * folds]]
         if None in own:
-            found.append(_Judged(-inf, -inf))
+            found.append(_Judged(-inf, -inf, 0))
         else:
-            found.append(
-                _Judged(fmean(each[config.score] for each in own), -fmean(each["loss"] for each in own))
-            )
+            score, loss = (fmean(each[name] for each in own) for name in (config.score, "loss"))
+            found.append(_Judged(score, -loss, sum(each["num_images"] for each in own)))
     return found
+
+
+def _as_good(scores: Sequence[_Judged], within_noise: bool) -> list[int]:
+    """Return the numbers of the candidates with the best score, or `within_noise` of it.
+
+    The noise is one standard error of a share of the images judged. The rule is that of Breiman et al.
+    (1984), Classification and Regression Trees, section 3.4.3.
+    """
+    best = max(scores)
+    share = min(1.0, max(0.0, best.score))
+    error = sqrt(share * (1 - share) / best.num_images) if within_noise else 0.0
+    return [i for i, each in enumerate(scores) if each.score >= best.score - error]
 
 
 def _order(scores: Sequence[_Judged]) -> list[int]:

@@ -22,7 +22,8 @@ NAMES = [name for name in catalog.names() if name != "pretrain"]
 
 
 def record(score: float, loss: float = 1.0) -> dict:
-    return {"holdout": {"top1": score, "loss": loss}, "seconds": {"prepare": 1.0, "step": 2.0}}
+    holdout = {"top1": score, "loss": loss, "num_images": 100}
+    return {"holdout": holdout, "seconds": {"prepare": 1.0, "step": 2.0}}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -205,6 +206,19 @@ def test_the_loss_decides_among_equals(config_of):
     least = candidates(config)[6].recipe.lr
     chosen, _ = tuned(config, lambda trial: record(0.5, 1 + abs(log10(trial.recipe.lr / least))))
     assert chosen.recipe.lr == least
+
+
+def test_the_loss_decides_within_one_standard_error(config_of):
+    """100 images at 80 % have a standard error of 4 points."""
+    config = config_of("finetune", "tune=auto", "recipe.steps=90")
+    own = [candidate.recipe.lr for candidate in candidates(config)]
+    score = dict.fromkeys(own, 0.5) | {own[2]: 0.8, own[5]: 0.77, own[7]: 0.75}
+    loss = dict.fromkeys(own, 1.0) | {own[5]: 0.7, own[7]: 0.5}
+    chosen, choice = tuned(config, lambda t: record(score[t.recipe.lr], loss[t.recipe.lr]))
+    assert (chosen.recipe.lr, choice["holdout"]) == (own[5], 0.77)
+    grid = config_of("finetune", "tune=paper_grid", "recipe.steps=90")
+    chosen, _ = tuned(grid, lambda t: record(0.77, 0.1) if t.recipe.weight_decay else record(0.8, 0.2))
+    assert chosen.recipe.weight_decay == 0.0
 
 
 def test_adam_has_smaller_rates(config_of):
