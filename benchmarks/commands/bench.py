@@ -4,13 +4,14 @@ import os
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from rich.console import Console
 
 from ... import InputError
 from ...analysis.records.schema import is_done, record_path
-from ...analysis.wording import duration
+from ...analysis.wording import counted, duration
 from ...datasets import catalog as datasets
 from ...datasets.download import locate
 from ...methods import catalog as methods
@@ -20,18 +21,20 @@ from ..config.length import num_training_images
 from ..config.resolve import run_config
 from ..config.schema import Request, Role, RunConfig
 from ..launch import pool
+from ..launch.estimate import Estimate, Estimator
+from ..launch.limit import check_time, fit, plan_path, read_plan, write_plan
 from ..launch.plan import (
     data_sets_of,
-    estimate_seconds,
     large_batches,
-    later_trials,
     missing,
     plan_runnable,
     prepare_data,
+    row_names,
     run_order,
     why_incompatible,
     without_rows,
 )
+from ..launch.power import power_line
 from ..launch.probe import check_networks
 from ..launch.progress import Progress, name_of
 from ..training.problem import device_of
@@ -59,42 +62,101 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
             f"{wrong}: one method is for `run`; expected methods={wrong.removeprefix('method=')}"
         )
     console = Console(highlight=False, soft_wrap=True)
-    request = compose_request([o for o in overrides if not o.startswith("method.")])
-    check_place(request.on, request.cluster, request.device)
-    _check_data(request, console, fetch=not dry_run)
-    print_left_out([request], console)
+    request, configs = _planned(overrides, console, fetch=not dry_run)
     results = Path(request.results)
-    configs, left_out = plan_runnable(request, overrides)
-    if left_out:
-        console.print(f"not run without source images: {', '.join(left_out)} (give source=PATH)")
-    processes = processes_of(request.on, request.cluster)
-    if not dry_run:
-        open_results(results, data_sets_of(configs))
+    open_results(results, data_sets_of(configs), writes=not dry_run)
     for line in [why_preset(request, overrides, configs[0]), *not_used(overrides, configs[0].tune)]:
         console.print(line, markup=False)
-    if dry_run:
-        check_networks_of(configs, results, console, processes)
-        from ..launch.power import power_line
-
-        show_runs(configs, results, console)
-        console.print(power_line(configs[0], results, request.seeds), markup=False)
-        return 0
     if request.on == "slurm":
-        configs = [replace(c, device="cpu") for c in configs]  # for the checks here; jobs use request.device
-    check_networks_of(configs, results, console, processes)
-    configs, _ = drop_incompatible(configs, results, console, processes)
+        return _bench_on_slurm(request, overrides, configs, console, dry_run, only)
+    check_networks_of(configs, results, console)
+    estimator = estimator_of(configs[0], request.workers, results)
+    if request.minutes is not None:
+        request, configs = _fitted(request, overrides, configs, estimator, console, dry_run)
+    configs, _ = drop_incompatible(configs, results, console, writes=not dry_run)
+    prepare_data(configs)
     first = configs[0]
     console.print(f"{first.source_name} -> {first.target_name}: {first.describe()}", markup=False)
-    if request.on == "slurm":
-        from ..launch.on_slurm import queue_missing
-
-        command = ["bench", *overrides]
-        return queue_missing(configs, results, request.cluster, request.device, command, console, only)
+    estimate = estimator.of(configs)
+    if dry_run:
+        show_runs(configs, results, console, estimate)
+        console.print(power_line(first, results, request.seeds), markup=False)
+    print_estimate(estimate, estimator.workers, console)
+    check_time(request, overrides, estimate.total)
+    if dry_run:
+        return 0
     failed = run_missing(configs, results, console, request.workers)
     _show(configs, results, console)
     for digest, error in failed.items():
         console.print(f"failed: {digest}: {error}", markup=False)
     return 1 if failed else 0
+
+
+def _planned(
+    overrides: Sequence[str], console: Console, fetch: bool = True
+) -> tuple[Request, list[RunConfig]]:
+    """Return the request and its runs; print what is left out."""
+    request = compose_request([o for o in overrides if not o.startswith("method.")])
+    check_place(request.on, request.cluster, request.device)
+    _check_data(request, console, fetch)
+    print_left_out([request], console)
+    configs, left_out = plan_runnable(request, overrides)
+    if left_out:
+        console.print(f"not run without source images: {', '.join(left_out)} (give source=PATH)")
+    return request, configs
+
+
+def _fitted(
+    request: Request,
+    overrides: Sequence[str],
+    configs: Sequence[RunConfig],
+    estimator: Estimator,
+    console: Console,
+    dry_run: bool,
+) -> tuple[Request, list[RunConfig]]:
+    """Fit a bench to its minutes, as before if the same command was fitted before; print what is cut."""
+    assert request.minutes is not None
+    path = plan_path(overrides, request, configs)
+    settings = read_plan(path)
+    said = "as before" if settings is not None else "to fit in"
+    if settings is None:
+        names = row_names(request)
+        settings = fit(request.minutes, overrides, names, configs, lambda runs: estimator.of(runs).total)
+        if not dry_run:
+            write_plan(path, overrides, settings)
+    cut = " ".join(settings) or "nothing is cut"
+    console.print(f"minutes={request.minutes:g}: {said}: {cut}", markup=False)
+    replaced = {o.partition("=")[0] for o in settings}
+    given = [*(o for o in overrides if o.partition("=")[0] not in replaced), *settings]
+    again = compose_request([o for o in given if not o.startswith("method.")])
+    return again, plan_runnable(again, given)[0]
+
+
+def _bench_on_slurm(
+    request: Request,
+    overrides: Sequence[str],
+    configs: Sequence[RunConfig],
+    console: Console,
+    dry_run: bool,
+    only: Container[str] | None,
+) -> int:
+    """Submit the runs of a bench, or print them; return the exit code."""
+    if request.minutes is not None:
+        raise InputError(f"minutes={request.minutes:g}: fits a bench to this machine; expected on=local with it")
+    results = Path(request.results)
+    configs = [replace(c, device="cpu") for c in configs]  # for the checks here; jobs use request.device
+    processes = processes_of(request.on, request.cluster)
+    check_networks_of(configs, results, console, processes)
+    configs, _ = drop_incompatible(configs, results, console, processes, writes=not dry_run)
+    first = configs[0]
+    console.print(f"{first.source_name} -> {first.target_name}: {first.describe()}", markup=False)
+    if dry_run:
+        show_runs(configs, results, console)
+        return 0
+    from ..launch.on_slurm import queue_missing
+
+    command = ["bench", *overrides]
+    return queue_missing(configs, results, request.cluster, request.device, command, console, only)
 
 
 def why_preset(request: Request, overrides: Sequence[str], config: RunConfig) -> str:
@@ -255,23 +317,37 @@ def check_networks_of(
         console.print(note, markup=False)
 
 
-def show_runs(configs: Sequence[RunConfig], results: Path, console: Console) -> int:
-    """Print every run with its folder, and whether it is done or its estimated time; return the exit code."""
-    waiting = run_order(configs, results)
-    workers = pool.num_workers(0, "auto")
-    threads = pool.num_threads(configs[0].threads, configs[0].device, workers)
-    later = later_trials(waiting, results)
-    guess = estimate_seconds([*waiting, *later], threads)
-    for config in {c.digest: c for c in [*waiting, *configs] if c.role is not Role.trial}.values():
-        state = f"about {duration(guess[config.digest])}" if config.digest in guess else "done"
-        console.print(f"{name_of(config):40} {config.folder(results)}  {state}", markup=False)
-    more = f" and {len(later)} trials of the best candidates" if later else ""
-    _show_trials([c for c in [*waiting, *later] if c.role is Role.trial], guess, console)
+def estimator_of(config: RunConfig, workers: int, results: Path) -> Estimator:
+    """Return the estimator of runs that are like one of them."""
+    workers = pool.num_workers(workers, config.device)
+    return Estimator(results, workers, pool.num_threads(config.threads, config.device, workers))
+
+
+def print_estimate(estimate: Estimate, workers: int, console: Console) -> None:
+    """Print how long the runs without a record take, and when they are done."""
+    if not estimate.seconds:
+        return
+    more = f" and {len(estimate.later)} trials of the best candidates" if estimate.later else ""
+    ends = datetime.now() + timedelta(seconds=estimate.total)  # noqa: DTZ005  (the clock on the wall)
     console.print(
-        f"{len(waiting)} runs to do{more}, about {duration(sum(guess.values()) / workers)} with "
-        f"{workers} workers (estimated from one forward pass)"
+        f"{counted(len(estimate.todo), 'run')} to do{more}, about {duration(estimate.total)} with "
+        f"{counted(workers, 'worker')}: until {ends:%H:%M}"
     )
-    return 0
+
+
+def show_runs(
+    configs: Sequence[RunConfig], results: Path, console: Console, estimate: Estimate | None = None
+) -> None:
+    """Print every run with its folder, and whether it is done or its estimated time; trials by method."""
+    waiting = run_order(configs, results)
+    seconds = estimate.seconds if estimate else {}
+    todo = {c.digest for c in waiting}
+    for config in {c.digest: c for c in [*waiting, *configs] if c.role is not Role.trial}.values():
+        about = f"about {duration(seconds[config.digest])}" if config.digest in seconds else "to do"
+        state = about if config.digest in todo else "done"
+        console.print(f"{name_of(config):40} {config.folder(results)}  {state}", markup=False)
+    if estimate:
+        _show_trials([c for c in [*waiting, *estimate.later] if c.role is Role.trial], seconds, console)
 
 
 def _show_trials(trials: Sequence[RunConfig], guess: Mapping[str, float], console: Console) -> None:
@@ -287,7 +363,7 @@ def _show_trials(trials: Sequence[RunConfig], guess: Mapping[str, float], consol
 
 
 def drop_incompatible(
-    configs: Sequence[RunConfig], results: Path, console: Console, processes: int = 1
+    configs: Sequence[RunConfig], results: Path, console: Console, processes: int = 1, writes: bool = True
 ) -> tuple[list[RunConfig], dict[str, str]]:
     """Leave out rows whose method cannot run on the problem; print the reason, and write it for the tables.
 
@@ -296,6 +372,7 @@ def drop_incompatible(
         results: the results folder.
         console: where to print.
         processes: number of processes that share each run.
+        writes: whether to write the reason.
 
     Returns:
         The runs that are left; the reason of each row that is left out, by `plan.row_of`.
@@ -307,6 +384,8 @@ def drop_incompatible(
     for config, reason in reasons.values():
         label = methods.load(config.method).label(config.settings)
         console.print(f"not run: {label}: {reason}", markup=False)
+        if not writes:
+            continue
         folder = config.folder(results).parent
         folder.mkdir(parents=True, exist_ok=True)
         names = {
