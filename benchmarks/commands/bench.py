@@ -85,7 +85,7 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
     check_time(request, overrides, estimate.total)
     if dry_run:
         return 0
-    failed = run_missing(configs, results, console, request.workers)
+    failed = run_missing(configs, estimator, estimate, console)
     _show(configs, results, console)
     for digest, error in failed.items():
         console.print(f"failed: {digest}: {error}", markup=False)
@@ -142,7 +142,9 @@ def _bench_on_slurm(
 ) -> int:
     """Submit the runs of a bench, or print them; return the exit code."""
     if request.minutes is not None:
-        raise InputError(f"minutes={request.minutes:g}: fits a bench to this machine; expected on=local with it")
+        raise InputError(
+            f"minutes={request.minutes:g}: fits a bench to this machine; expected on=local with it"
+        )
     results = Path(request.results)
     configs = [replace(c, device="cpu") for c in configs]  # for the checks here; jobs use request.device
     processes = processes_of(request.on, request.cluster)
@@ -404,17 +406,15 @@ def drop_incompatible(
 
 
 def run_missing(
-    configs: Sequence[RunConfig], results: Path, console: Console, workers: int = 0
+    configs: Sequence[RunConfig], estimator: Estimator, estimate: Estimate, console: Console
 ) -> dict[str, str]:
     """Do all runs without a record, pre-trainings first; return the errors of failed runs, by digest."""
-    todo = run_order(configs, results)
-    if not todo:
+    if not estimate.todo:
         console.print(f"all {len(configs)} runs are done")
         return {}
-    prepare_data(configs)
-    workers = pool.num_workers(workers, configs[0].device)
-    with Progress(todo, results, console) as progress:
-        pool.run_all(todo, results, workers, progress.report, progress.tick)
+    todo, results = estimate.todo, estimator.results
+    with Progress(todo, results, console, estimate) as progress:
+        pool.run_all(todo, results, estimator.workers, progress.report, progress.tick)
     return progress.failed
 
 

@@ -77,7 +77,7 @@ def suite(
         )
     from ...analysis.views import VIEWS
 
-    failed = run_missing(left, results, console, int(given.get("workers", 0)))
+    failed = run_missing(left, estimator, estimate, console)
     for each, of in planned:
         if each.view in VIEWS and VIEWS[each.view].shows_images:
             _write_class_images(of, results)

@@ -85,7 +85,8 @@ class Estimator:
         if methods.load(config.method).pretrains and (key := _pretraining_key(config)) not in once:
             once.add(key)
             source = generalist(config)
-            total += source.recipe.steps * source.recipe.batch_size * self._speed(source, images).trained
+            steps = config.settings.specialist_share * source.recipe.steps
+            total += RUN_SECONDS + steps * source.recipe.batch_size * self._speed(source, images).trained
         return total
 
     def _speed(self, config: RunConfig, images: float) -> Speed:

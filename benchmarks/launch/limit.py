@@ -79,7 +79,9 @@ def fit(
     )
 
 
-def _cuts(overrides: Sequence[str], num_rows: int, configs: Sequence[RunConfig], total: Total) -> Iterator[Cut]:
+def _cuts(
+    overrides: Sequence[str], num_rows: int, configs: Sequence[RunConfig], total: Total
+) -> Iterator[Cut]:
     """Yield what may be left of a bench with the fewest steps, from all seeds and rows to the fewest.
 
     Rows that `methods` names are kept; of the default rows the most expensive one goes first.
@@ -90,7 +92,8 @@ def _cuts(overrides: Sequence[str], num_rows: int, configs: Sequence[RunConfig],
     yield from (Cut(0.0, number, rows) for number in range(seeds, fewest - 1, -1))
     if any(o.startswith("methods=") for o in overrides):
         return
-    cost = {row: total(_cut(configs, Cut(0.0, 1, (row,)))) for row in rows if configs[row].method != "finetune"}
+    others = [row for row in rows if configs[row].method != "finetune"]
+    cost = {row: total(_cut(configs, Cut(0.0, 1, (row,)))) for row in others}
     while len(rows) > FEWEST_ROWS and cost:
         dearest = max(cost, key=lambda row: cost[row])
         del cost[dearest]
@@ -168,7 +171,9 @@ def read_plan(path: Path) -> list[str] | None:
         if not (isinstance(found, list) and all(isinstance(o, str) and "=" in o for o in found)):
             raise ValueError("no settings in it")
     except (ValueError, KeyError, TypeError, OSError) as error:
-        raise InputError(f"{path}: not readable ({error!s:.100}); remove it, and the bench is fitted anew") from error
+        raise InputError(
+            f"{path}: not readable ({error!s:.100}); remove it, and the bench is fitted anew"
+        ) from error
     return found
 
 
