@@ -3,8 +3,9 @@
 import os
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -38,6 +39,19 @@ from ..training.problem import device_of
 from ..training.record import open_results, write_json
 from ..training.tuning import not_used
 
+if TYPE_CHECKING:
+    from ...analysis.records.comparison import Comparison
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A bench before its first run: what was asked for, and the runs."""
+
+    overrides: Sequence[str]
+    request: Request
+    configs: list[RunConfig]
+    results: Path
+
 
 def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] | None = None) -> int:
     """Compare methods.
@@ -53,12 +67,33 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
     Raises:
         InputError: the request is invalid; no run is started.
     """
+    console = Console(highlight=False, soft_wrap=True)
+    planned = before_runs(overrides, console, dry_run)
+    if dry_run:
+        return _show_plan(planned, console)
+    if planned.request.on == "slurm":
+        return submit(planned, console, only)
+    failed = run_missing(planned.configs, planned.results, console, planned.request.workers)
+    after_runs(planned)
+    return _show(planned, failed, console)
+
+
+def before_runs(overrides: Sequence[str], console: Console, dry_run: bool = False) -> Planned:
+    """Check the request, its data and its networks, and print what is to be known before the first run.
+
+    Args:
+        overrides: the settings, as `name=value`.
+        console: where to print.
+        dry_run: download nothing, write nothing, and keep the rows that cannot run.
+
+    Raises:
+        InputError: the request is invalid.
+    """
     wrong = next((o for o in overrides if o.startswith("method=")), "")
     if wrong and not any(o.startswith("methods=") for o in overrides):
         raise InputError(
             f"{wrong}: one method is for `run`; expected methods={wrong.removeprefix('method=')}"
         )
-    console = Console(highlight=False, soft_wrap=True)
     request = compose_request([o for o in overrides if not o.startswith("method.")])
     check_place(request.on, request.cluster, request.device)
     _check_data(request, console, fetch=not dry_run)
@@ -72,26 +107,71 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
         open_results(results, data_sets_of(configs))
     for line in [why_preset(request, overrides, configs[0]), *not_used(overrides, configs[0].tune)]:
         console.print(line, markup=False)
-    if dry_run:
-        check_networks_of(configs, results, console, processes)
-        from ..launch.power import power_line
-
-        show_runs(configs, results, console)
-        console.print(power_line(configs[0], results, request.seeds), markup=False)
-        return 0
-    if request.on == "slurm":
+    if request.on == "slurm" and not dry_run:
         configs = [replace(c, device="cpu") for c in configs]  # for the checks here; jobs use request.device
     check_networks_of(configs, results, console, processes)
-    configs, _ = drop_incompatible(configs, results, console, processes)
-    first = configs[0]
-    console.print(f"{first.source_name} -> {first.target_name}: {first.describe()}", markup=False)
-    if request.on == "slurm":
-        from ..launch.on_slurm import queue_missing
+    if not dry_run:
+        configs, _ = drop_incompatible(configs, results, console, processes)
+        first = configs[0]
+        console.print(f"{first.source_name} -> {first.target_name}: {first.describe()}", markup=False)
+    return Planned(overrides, request, configs, results)
 
-        command = ["bench", *overrides]
-        return queue_missing(configs, results, request.cluster, request.device, command, console, only)
-    failed = run_missing(configs, results, console, request.workers)
-    _show(configs, results, console)
+
+def submit(planned: Planned, console: Console, only: Container[str] | None = None) -> int:
+    """Submit the runs without a record to SLURM; return the exit code."""
+    from ..launch.on_slurm import queue_missing
+
+    command, request = ["bench", *planned.overrides], planned.request
+    return queue_missing(
+        planned.configs, planned.results, request.cluster, request.device, command, console, only
+    )
+
+
+def after_runs(planned: Planned) -> None:
+    """Write the report, if a run has a record."""
+    from ...analysis.report import write_prints, write_report
+
+    done = [folder for c in planned.configs if is_done(folder := c.folder(planned.results))]
+    if not done:
+        return
+    page = page_of(planned.results)
+    newest = max(record_path(folder).stat().st_mtime for folder in done)
+    if not page.exists() or page.stat().st_mtime < newest:
+        write_prints([_comparison(planned)], page.parent / "figures")
+        write_report(planned.results, page.parent)
+
+
+def page_of(results: Path) -> Path:
+    """Return the path of the report page of a results folder."""
+    return results / "report" / "report.html"
+
+
+def _comparison(planned: Planned) -> "Comparison":
+    """Return the comparison that a bench has filled."""
+    from ...analysis.report import find_comparison
+
+    first = planned.configs[0]
+    return find_comparison(planned.results, first.source_name, first.target_name, first.comparison_id)
+
+
+def _show_plan(planned: Planned, console: Console) -> int:
+    """Print the runs of a bench and the differences that they can show; return the exit code."""
+    from ..launch.power import power_line
+
+    show_runs(planned.configs, planned.results, console)
+    line = power_line(planned.configs[0], planned.results, planned.request.seeds)
+    console.print(line, markup=False)
+    return 0
+
+
+def _show(planned: Planned, failed: Mapping[str, str], console: Console) -> int:
+    """Print the table of a bench and the errors of its failed runs; return the exit code."""
+    from ...analysis.tables.comparison_table import markdown
+
+    if len(missing(planned.configs, planned.results)) < len(planned.configs):
+        console.print()
+        console.print(markdown(_comparison(planned)), markup=False)
+        console.print(f"\nreport: {page_of(planned.results)}", markup=False)
     for digest, error in failed.items():
         console.print(f"failed: {digest}: {error}", markup=False)
     return 1 if failed else 0
@@ -337,23 +417,3 @@ def run_missing(
     with Progress(todo, results, console) as progress:
         pool.run_all(todo, results, workers, progress.report, progress.tick)
     return progress.failed
-
-
-def _show(configs: Sequence[RunConfig], results: Path, console: Console) -> None:
-    """Write the report and print the table of this comparison."""
-    from ...analysis.report import find_comparison, write_prints, write_report
-    from ...analysis.tables.comparison_table import markdown
-
-    first = configs[0]
-    if len(missing(configs, results)) == len(configs):
-        return
-    page = results / "report" / "report.html"
-    done = [folder for c in configs if is_done(folder := c.folder(results))]
-    newest = max(record_path(folder).stat().st_mtime for folder in done)
-    comparison = find_comparison(results, first.source_name, first.target_name, first.comparison_id)
-    if not page.exists() or page.stat().st_mtime < newest:
-        write_prints([comparison], page.parent / "figures")
-        write_report(results, page.parent)
-    console.print()
-    console.print(markdown(comparison), markup=False)
-    console.print(f"\nreport: {page}", markup=False)
