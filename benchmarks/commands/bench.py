@@ -3,9 +3,10 @@
 import os
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -36,10 +37,24 @@ from ..launch.plan import (
 )
 from ..launch.power import power_line
 from ..launch.probe import check_networks
-from ..launch.progress import Progress, name_of
+from ..launch.progress import Progress, end_line, name_of
 from ..training.problem import device_of
 from ..training.record import open_results, write_json
 from ..training.tuning import not_used
+
+if TYPE_CHECKING:
+    from ...analysis.records.comparison import Comparison
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A bench before its first run: what was asked for, and the runs; no estimate for SLURM."""
+
+    overrides: Sequence[str]
+    request: Request
+    configs: list[RunConfig]
+    results: Path
+    estimate: Estimate | None
 
 
 def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] | None = None) -> int:
@@ -56,45 +71,59 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
     Raises:
         InputError: the request is invalid; no run is started.
     """
+    console = Console(highlight=False, soft_wrap=True)
+    planned = before_runs(overrides, console, dry_run)
+    if dry_run:
+        return 0
+    if planned.estimate is None:
+        return submit(planned, console, only)
+    failed = run_missing(planned.configs, planned.results, console, planned.estimate)
+    after_runs(planned)
+    return _show(planned, failed, console)
+
+
+def before_runs(overrides: Sequence[str], console: Console, dry_run: bool = False) -> Planned:
+    """Check the request, its data and its networks, and print what is to be known before the first run.
+
+    Args:
+        overrides: the settings, as `name=value`.
+        console: where to print.
+        dry_run: download nothing and write nothing; print the runs.
+
+    Raises:
+        InputError: the request is invalid, or takes longer than it may.
+    """
     wrong = next((o for o in overrides if o.startswith("method=")), "")
     if wrong and not any(o.startswith("methods=") for o in overrides):
         raise InputError(
             f"{wrong}: one method is for `run`; expected methods={wrong.removeprefix('method=')}"
         )
-    console = Console(highlight=False, soft_wrap=True)
-    request, configs = _planned(overrides, console, fetch=not dry_run)
-    results = Path(request.results)
+    request, configs = _plan(overrides, console, fetch=not dry_run)
+    results, processes = Path(request.results), processes_of(request.on, request.cluster)
     open_results(results, data_sets_of(configs), writes=not dry_run)
     for line in [why_preset(request, overrides, configs[0]), *not_used(overrides, configs[0].tune)]:
         console.print(line, markup=False)
-    if request.on == "slurm":
-        return _bench_on_slurm(request, overrides, configs, console, dry_run, only)
-    check_networks_of(configs, results, console)
-    estimator = estimator_of(configs[0], request.workers, results)
+    estimator = None if request.on == "slurm" else estimator_of(configs[0], request.workers, results)
+    if estimator is None:
+        configs = [replace(c, device="cpu") for c in configs]  # for the checks here; jobs use request.device
+    check_networks_of(configs, results, console, processes)
     if request.minutes is not None:
         request, configs = _fitted(request, overrides, configs, estimator, console, dry_run)
-    configs, _ = drop_incompatible(configs, results, console, writes=not dry_run)
+    configs, _ = drop_incompatible(configs, results, console, processes, writes=not dry_run)
     prepare_data(configs)
     first = configs[0]
     console.print(f"{first.source_name} -> {first.target_name}: {first.describe()}", markup=False)
-    estimate = estimator.of(configs)
+    estimate = estimator.of(configs) if estimator else None
     if dry_run:
         show_runs(configs, results, console, estimate)
         console.print(power_line(first, results, request.seeds), markup=False)
-    print_estimate(estimate, estimator.workers, console)
-    check_time(request, overrides, estimate.total)
-    if dry_run:
-        return 0
-    failed = run_missing(configs, estimator, estimate, console)
-    _show(configs, results, console)
-    for digest, error in failed.items():
-        console.print(f"failed: {digest}: {error}", markup=False)
-    return 1 if failed else 0
+    if estimate:
+        print_estimate(estimate, console)
+        check_time(request, overrides, estimate.total)
+    return Planned(overrides, request, configs, results, estimate)
 
 
-def _planned(
-    overrides: Sequence[str], console: Console, fetch: bool = True
-) -> tuple[Request, list[RunConfig]]:
+def _plan(overrides: Sequence[str], console: Console, fetch: bool) -> tuple[Request, list[RunConfig]]:
     """Return the request and its runs; print what is left out."""
     request = compose_request([o for o in overrides if not o.startswith("method.")])
     check_place(request.on, request.cluster, request.device)
@@ -110,55 +139,79 @@ def _fitted(
     request: Request,
     overrides: Sequence[str],
     configs: Sequence[RunConfig],
-    estimator: Estimator,
+    estimator: Estimator | None,
     console: Console,
     dry_run: bool,
 ) -> tuple[Request, list[RunConfig]]:
     """Fit a bench to its minutes, as before if the same command was fitted before; print what is cut."""
-    assert request.minutes is not None
+    minutes = request.minutes
+    assert minutes is not None
+    if estimator is None:
+        raise InputError(f"minutes={minutes:g}: fits a bench to this machine; expected on=local with it")
     path = plan_path(overrides, request, configs)
     settings = read_plan(path)
     said = "as before" if settings is not None else "to fit in"
     if settings is None:
         names = row_names(request)
-        settings = fit(request.minutes, overrides, names, configs, lambda runs: estimator.of(runs).total)
+        settings = fit(minutes, overrides, names, configs, lambda runs: estimator.of(runs).total)
         if not dry_run:
             write_plan(path, overrides, settings)
     cut = " ".join(settings) or "nothing is cut"
-    console.print(f"minutes={request.minutes:g}: {said}: {cut}", markup=False)
+    console.print(f"minutes={minutes:g}: {said}: {cut}", markup=False)
     replaced = {o.partition("=")[0] for o in settings}
     given = [*(o for o in overrides if o.partition("=")[0] not in replaced), *settings]
     again = compose_request([o for o in given if not o.startswith("method.")])
     return again, plan_runnable(again, given)[0]
 
 
-def _bench_on_slurm(
-    request: Request,
-    overrides: Sequence[str],
-    configs: Sequence[RunConfig],
-    console: Console,
-    dry_run: bool,
-    only: Container[str] | None,
-) -> int:
-    """Submit the runs of a bench, or print them; return the exit code."""
-    if request.minutes is not None:
-        raise InputError(
-            f"minutes={request.minutes:g}: fits a bench to this machine; expected on=local with it"
-        )
-    results = Path(request.results)
-    configs = [replace(c, device="cpu") for c in configs]  # for the checks here; jobs use request.device
-    processes = processes_of(request.on, request.cluster)
-    check_networks_of(configs, results, console, processes)
-    configs, _ = drop_incompatible(configs, results, console, processes, writes=not dry_run)
-    first = configs[0]
-    console.print(f"{first.source_name} -> {first.target_name}: {first.describe()}", markup=False)
-    if dry_run:
-        show_runs(configs, results, console)
-        return 0
+def submit(planned: Planned, console: Console, only: Container[str] | None = None) -> int:
+    """Submit the runs without a record to SLURM; return the exit code."""
     from ..launch.on_slurm import queue_missing
 
-    command = ["bench", *overrides]
-    return queue_missing(configs, results, request.cluster, request.device, command, console, only)
+    command, request = ["bench", *planned.overrides], planned.request
+    return queue_missing(
+        planned.configs, planned.results, request.cluster, request.device, command, console, only
+    )
+
+
+def after_runs(planned: Planned) -> None:
+    """Write the report, if a run has a record."""
+    from ...analysis.report import write_prints, write_report
+
+    done = [folder for c in planned.configs if is_done(folder := c.folder(planned.results))]
+    if not done:
+        return
+    page = page_of(planned.results)
+    newest = max(record_path(folder).stat().st_mtime for folder in done)
+    if not page.exists() or page.stat().st_mtime < newest:
+        write_prints([_comparison(planned)], page.parent / "figures")
+        write_report(planned.results, page.parent)
+
+
+def page_of(results: Path) -> Path:
+    """Return the path of the report page of a results folder."""
+    return results / "report" / "report.html"
+
+
+def _comparison(planned: Planned) -> "Comparison":
+    """Return the comparison that a bench has filled."""
+    from ...analysis.report import find_comparison
+
+    first = planned.configs[0]
+    return find_comparison(planned.results, first.source_name, first.target_name, first.comparison_id)
+
+
+def _show(planned: Planned, failed: Mapping[str, str], console: Console) -> int:
+    """Print the table of a bench and the errors of its failed runs; return the exit code."""
+    from ...analysis.tables.comparison_table import markdown
+
+    if len(missing(planned.configs, planned.results)) < len(planned.configs):
+        console.print()
+        console.print(markdown(_comparison(planned)), markup=False)
+        console.print(f"\nreport: {page_of(planned.results)}", markup=False)
+    for digest, error in failed.items():
+        console.print(f"failed: {digest}: {error}", markup=False)
+    return 1 if failed else 0
 
 
 def why_preset(request: Request, overrides: Sequence[str], config: RunConfig) -> str:
@@ -176,11 +229,12 @@ def why_preset(request: Request, overrides: Sequence[str], config: RunConfig) ->
     return f"{line}; {chosen} by its {num_images:,} training images"
 
 
-def run_single(overrides: Sequence[str]) -> int:
+def run_single(overrides: Sequence[str], dry_run: bool = False) -> int:
     """Run one method with one seed, in this process or in all processes that torchrun has started.
 
     Args:
         overrides: the settings, as `name=value`.
+        dry_run: print the run and do nothing.
 
     Returns:
         The exit code.
@@ -191,10 +245,10 @@ def run_single(overrides: Sequence[str]) -> int:
     from ...datasets import distributed
 
     with distributed.process_group():
-        return _run_single(overrides)
+        return _run_single(overrides, dry_run)
 
 
-def _run_single(overrides: Sequence[str]) -> int:
+def _run_single(overrides: Sequence[str], dry_run: bool) -> int:
     import torch
 
     from ...datasets import distributed
@@ -217,24 +271,32 @@ def _run_single(overrides: Sequence[str]) -> int:
         raise InputError(
             f"on={request.on}: `run` uses this process; expected on=local, or `bench methods={method}`"
         )
+    if request.minutes is not None:
+        raise InputError(f"minutes={request.minutes:g}: fits a bench, not a run; expected fewer recipe.steps")
     console = Console(highlight=False, soft_wrap=True, quiet=not distributed.is_first())
-    _check_data(request, console)
+    _check_data(request, console, fetch=not dry_run)
     print_left_out([request], console)
     config = run_config(request, method, settings_of(method, overrides), request.seed)
     results = Path(request.results)
-    distributed.on_first(open_results, results, data_sets_of([config]))
+    distributed.on_first(open_results, results, data_sets_of([config]), not dry_run)
     for line in not_used(overrides, config.tune):
         console.print(line, markup=False)
     check_networks_of([config], results, console, distributed.size())
     prepare_data([config])
     for _, reason in why_incompatible([config], results, distributed.size()).values():
         raise InputError(f"method={method}: cannot run here: {reason}")
+    if dry_run or distributed.size() == 1:
+        estimate = estimator_of(config, 1, results).of([config])
+        if dry_run:
+            show_runs([config], results, console, estimate)
+        print_estimate(estimate, console)
+    if dry_run:
+        return 0
     torch.set_num_threads(pool.num_threads(config.threads, config.device, 1))
     run_one(config, results)
     if not distributed.is_first():
         return 0
-    with Progress([config], results, console) as progress:
-        progress.report(config, None)
+    console.print(end_line(config, results), markup=False)
     console.print(f"record: {record_path(config.folder(results))}", markup=False)
     return 0
 
@@ -325,7 +387,7 @@ def estimator_of(config: RunConfig, workers: int, results: Path) -> Estimator:
     return Estimator(results, workers, pool.num_threads(config.threads, config.device, workers))
 
 
-def print_estimate(estimate: Estimate, workers: int, console: Console) -> None:
+def print_estimate(estimate: Estimate, console: Console) -> None:
     """Print how long the runs without a record take, and when they are done."""
     if not estimate.seconds:
         return
@@ -333,7 +395,7 @@ def print_estimate(estimate: Estimate, workers: int, console: Console) -> None:
     ends = datetime.now() + timedelta(seconds=estimate.total)  # noqa: DTZ005  (the clock on the wall)
     console.print(
         f"{counted(len(estimate.todo), 'run')} to do{more}, about {duration(estimate.total)} with "
-        f"{counted(workers, 'worker')}: until {ends:%H:%M}"
+        f"{counted(estimate.workers, 'worker')}: until {ends:%H:%M}"
     )
 
 
@@ -406,33 +468,12 @@ def drop_incompatible(
 
 
 def run_missing(
-    configs: Sequence[RunConfig], estimator: Estimator, estimate: Estimate, console: Console
+    configs: Sequence[RunConfig], results: Path, console: Console, estimate: Estimate
 ) -> dict[str, str]:
     """Do all runs without a record, pre-trainings first; return the errors of failed runs, by digest."""
     if not estimate.todo:
         console.print(f"all {len(configs)} runs are done")
         return {}
-    todo, results = estimate.todo, estimator.results
-    with Progress(todo, results, console, estimate) as progress:
-        pool.run_all(todo, results, estimator.workers, progress.report, progress.tick)
+    with Progress(estimate.todo, results, console, estimate) as progress:
+        pool.run_all(estimate.todo, results, estimate.workers, progress.report, progress.tick)
     return progress.failed
-
-
-def _show(configs: Sequence[RunConfig], results: Path, console: Console) -> None:
-    """Write the report and print the table of this comparison."""
-    from ...analysis.report import find_comparison, write_prints, write_report
-    from ...analysis.tables.comparison_table import markdown
-
-    first = configs[0]
-    if len(missing(configs, results)) == len(configs):
-        return
-    page = results / "report" / "report.html"
-    done = [folder for c in configs if is_done(folder := c.folder(results))]
-    newest = max(record_path(folder).stat().st_mtime for folder in done)
-    comparison = find_comparison(results, first.source_name, first.target_name, first.comparison_id)
-    if not page.exists() or page.stat().st_mtime < newest:
-        write_prints([comparison], page.parent / "figures")
-        write_report(results, page.parent)
-    console.print()
-    console.print(markdown(comparison), markup=False)
-    console.print(f"\nreport: {page}", markup=False)

@@ -37,12 +37,14 @@ class Estimate:
         total: until all are done, by several workers.
         todo: the runs, those that others require included.
         later: the trials of the last round, of which the first round chooses the candidates.
+        workers: runs at a time.
     """
 
     seconds: dict[str, float]
     total: float
     todo: list[RunConfig]
     later: list[RunConfig]
+    workers: int
 
 
 class Estimator:
@@ -68,7 +70,8 @@ class Estimator:
         images = sum(_images(c)[0] for c in every)
         seconds = {c.digest: self._seconds(c, images, once) for c in every}
         total = _makespan(todo, later, seconds, self.workers)
-        return Estimate(seconds, START_SECONDS + total + END_SECONDS if todo else 0.0, todo, later)
+        total = START_SECONDS + total + END_SECONDS if todo else 0.0
+        return Estimate(seconds, total, todo, later, self.workers)
 
     def _seconds(self, config: RunConfig, images: float, once: set[Any]) -> float:
         """Return the seconds of one run; `images`: those of all runs; `once`: work that is done already."""

@@ -66,13 +66,9 @@ class Progress:
             self.failed[config.digest] = error
             self.console.print(f"{count} {name_of(config)}: failed: {error}", style="red", markup=False)
             return
-        done = record.read(config.folder(self.results)) or {}
-        scores = done.get("test") or done.get("holdout") or {}
-        seconds = done.get("seconds", {})
-        took = seconds.get("prepare", 0) + seconds.get("step", 0)
-        score = f"{100 * scores[config.score]:.1f} %" if config.score in scores else "done"
-        left = f"; about {duration(self._left())} left for {rest} runs" if (rest := self.total - num_done) else ""
-        self.console.print(f"{count} {name_of(config)}: {score}, {took:.0f} s{left}", markup=False)
+        rest = self.total - num_done
+        left = f"; about {duration(self._left())} left for {rest} runs" if rest else ""
+        self.console.print(f"{count} {end_line(config, self.results)}{left}", markup=False)
 
     def tick(self) -> None:
         """Refresh the display of the active runs."""
@@ -142,6 +138,16 @@ class Progress:
         for row in self._running():
             table.add_row(*map(Text, row))  # without markup
         return table
+
+
+def end_line(config: RunConfig, results: Path) -> str:
+    """Return a line on a finished run: its name, score and seconds."""
+    done = record.read(config.folder(results)) or {}
+    scores = done.get("test") or done.get("holdout") or {}
+    seconds = done.get("seconds", {})
+    took = seconds.get("prepare", 0) + seconds.get("step", 0)
+    score = f"{100 * scores[config.score]:.1f} %" if config.score in scores else "done"
+    return f"{name_of(config)}: {score}, {took:.0f} s"
 
 
 def name_of(config: RunConfig) -> str:
