@@ -51,7 +51,8 @@ def bench(
     """
     from rich.console import Console
 
-    from .benchmarks.commands.bench import after_runs, before_runs, run_missing
+    from .benchmarks.commands.before import run_missing
+    from .benchmarks.commands.bench import after_runs, before_runs
     from .home import provide_home
 
     named = {"target": target, "methods": methods, "source": source, "seeds": seeds}

@@ -13,7 +13,7 @@ from ..config.compose import suites as suite_names
 from ..launch.plan import data_sets_of, prepare_data
 from ..launch.suite_plan import Cell, Suite, cells, load, write_plan
 from ..training import record
-from .bench import (
+from .before import (
     check_networks_of,
     check_place,
     drop_incompatible,
