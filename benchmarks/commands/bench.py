@@ -22,7 +22,6 @@ from ..launch.plan import (
     prepare_data,
     row_names,
 )
-from ..launch.power import power_line
 from ..training.record import open_results
 from ..training.tuning import not_used
 from .before import (
@@ -111,6 +110,8 @@ def before_runs(overrides: Sequence[str], console: Console, dry_run: bool = Fals
     console.print(f"{first.source_name} -> {first.target_name}: {first.describe()}", markup=False)
     estimate = estimator.of(configs) if estimator else None
     if dry_run:
+        from ..launch.power import power_line
+
         show_runs(configs, results, console, estimate)
         console.print(power_line(first, results, request.seeds), markup=False)
     if estimate:
