@@ -38,9 +38,18 @@ def split_paths(text: str) -> list[str]:
     return found
 
 
+ENDINGS = (".tar", ".zip", ".csv", ".tsv", ".jsonl")  # of files that are data sets
+
+
+def is_path(name: str) -> bool:
+    """Return whether a data set's name can only be a path."""
+    return "/" in name or name.lower().endswith(ENDINGS)
+
+
 def path_name(path: str) -> str:
-    """Return the name of a folder or tar, without the folders above it; never `.` or `..`."""
-    return one_form(Path(os.path.abspath(path)).name.removesuffix(".tar")) or "root"  # noqa: PTH100  (links keep their name)
+    """Return the name of a folder or file, without the folders above it; never `.` or `..`."""
+    place = Path(os.path.abspath(path))  # noqa: PTH100  (links keep their name)
+    return one_form(place.stem if place.suffix.lower() in ENDINGS else place.name) or "root"
 
 
 def long_path_name(path: str) -> str:
