@@ -20,7 +20,7 @@ from . import planted
 from .about import About
 from .base import Dataset
 from .download import locate
-from .loading import generated, image_folder, image_list, official
+from .loading import generated, image_folder, image_list, official, packed
 from .loading.draw import draw as draw_parts
 from .loading.draw import parts_of
 
@@ -70,12 +70,18 @@ def _undrawn(name: str, as_source: bool = False) -> Dataset:
 
 
 def _own(path: Path, as_source: bool) -> Dataset:
-    """Load the user's images: a list, a folder or tar, or a folder whose metadata file is the list.
+    """Load the user's images: a list, a folder or archive, or a folder whose metadata file is the list.
 
     Class folders come first. A metadata file counts where there are none.
     """
     if image_list.is_list(path):
         return image_list.load(path, [path], as_source)
+    if packed.is_packed(path):
+        folder = packed.unpacked(path)
+        try:
+            return _own(folder, as_source)
+        except InputError as error:
+            raise InputError(str(error).replace(str(folder), str(path))) from error
     lists = image_list.metadata_of(path) if path.is_dir() else []
     if not lists:
         return image_folder.load(path, as_source)
