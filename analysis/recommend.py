@@ -8,7 +8,7 @@ from pathlib import Path
 from .. import InputError
 from ..user_text import long_path_name, one_form, path_name
 from . import wording
-from .alarms import FAILED, alarms, checked, no_claim
+from .alarms import FAILED, Alarm, alarms, checked, no_claim
 from .candidates import Candidate, candidate, corrected, over_targets
 from .records.comparison import REFERENCE, Comparison, comparisons
 from .records.load import METRICS, load, runs_frame
@@ -69,15 +69,7 @@ def _evidence(comparison: Comparison) -> tuple[bool, int, int]:
 
 def _on_target(comparison: Comparison, num_others: int, budget: float | None) -> list[str]:
     """Return the sentences for a target that has runs."""
-    doubts, differences = checked(comparison)
-    reason = no_claim(doubts)
-    failed = {alarm.label for alarm in doubts if alarm.kind in FAILED}
-    found = [candidate(comparison, label, differences[label]) for label in comparison.by_label]
-    usable = [
-        item
-        for item in corrected(found)
-        if item.label not in failed and not (reason and item.label == REFERENCE)
-    ]
+    doubts, reason, usable = _usable(comparison)
     sentences = [f"Alarm: {alarm.text}" for alarm in doubts]
     if reason:
         sentences.append(f"So no method is compared with fine-tuning here ({reason}).")
@@ -87,7 +79,7 @@ def _on_target(comparison: Comparison, num_others: int, budget: float | None) ->
     fitting, too_slow = _split(usable, budget)
     if not fitting:
         return [*sentences, _nothing_fits(place, too_slow), *_where(comparison)]
-    can_tell = all(alarm.kind != "ceiling" for alarm in doubts)
+    can_tell = _can_tell(doubts)
     sentences += _advice(place, METRICS[comparison.metric], fitting, too_slow, reason, can_tell)
     if too_slow:
         names = _some([f"{item.label} ({wording.duration(item.seconds)})" for item in too_slow])
@@ -96,6 +88,52 @@ def _on_target(comparison: Comparison, num_others: int, budget: float | None) ->
     if num_others:
         sentences.append(f"Not used: {wording.counted(num_others, 'comparison')} with other settings.")
     return sentences
+
+
+def recommended(comparison: Comparison) -> str:
+    """Return the label of the row that `recommend` takes, whatever its time; empty if it takes none."""
+    doubts, _, usable = _usable(comparison)
+    return _chosen(usable, _can_tell(doubts)).label if usable else ""
+
+
+def _usable(comparison: Comparison) -> tuple[list[Alarm], str, list[Candidate]]:
+    """Return the alarms, why nothing is claimed, and the rows that may be taken, the best first."""
+    doubts, differences = checked(comparison)
+    reason = no_claim(doubts)
+    failed = {alarm.label for alarm in doubts if alarm.kind in FAILED}
+    found = [candidate(comparison, label, differences[label]) for label in comparison.by_label]
+    usable = [
+        item
+        for item in corrected(found)
+        if item.label not in failed and not (reason and item.label == REFERENCE)
+    ]
+    return doubts, reason, usable
+
+
+def _can_tell(doubts: Sequence[Alarm]) -> bool:
+    """Return whether the runs can tell rows apart at all."""
+    return all(alarm.kind != "ceiling" for alarm in doubts)
+
+
+def _top(found: Sequence[Candidate]) -> Candidate:
+    """Return the best row if it is above fine-tuning, else fine-tuning if it is there."""
+    base = next((item for item in found if item.label == REFERENCE), None)
+    return next((item for item in found if item.is_above), base or found[0])
+
+
+def _cheap(found: Sequence[Candidate]) -> list[Candidate]:
+    """Return the rows that are cheaper than the top one and do not differ from the best."""
+    most = CHEAPER * _top(found).cost
+    return [item for item in found if item.cost < most and not _differ(found[0], item)]
+
+
+def _chosen(found: Sequence[Candidate], can_tell: bool) -> Candidate:
+    """Return the row to take.
+
+    Fine-tuning is taken unless a method is above it; a method that is cheaper and does not
+    differ significantly from the best, is taken in its place, if the runs can tell rows apart at all.
+    """
+    return min([_top(found), *(_cheap(found) if can_tell else [])], key=lambda item: item.cost)
 
 
 def _split(found: Sequence[Candidate], budget: float | None) -> tuple[list[Candidate], list[Candidate]]:
@@ -121,17 +159,9 @@ def _advice(
     reason: str,
     can_tell: bool,
 ) -> list[str]:
-    """Return which method to take and why, of those that fit, the best first.
-
-    Fine-tuning is taken unless a method is above it; a method that is cheaper and does not
-    differ significantly from the best, is taken in its place, if the runs can tell rows apart at all.
-    """
-    best = found[0]
+    """Return which method to take and why, of those that fit, the best first."""
+    best, top, chosen, cheap = found[0], _top(found), _chosen(found, can_tell), _cheap(found)
     base = next((item for item in found if item.label == REFERENCE), None)
-    top = next((item for item in found if item.is_above), base or best)
-    cheap = [item for item in found if item.cost < CHEAPER * top.cost and not _differ(best, item)]
-    cheaper = cheap if can_tell else []
-    chosen = min([top, *cheaper], key=lambda item: item.cost)
     lead = _lead(base, too_slow, reason)
     sentences = [
         f"{lead}For {place} take {_named(chosen, score)}{_values(chosen)}: {_why(chosen, best, base)}."

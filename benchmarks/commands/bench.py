@@ -34,6 +34,7 @@ from ..launch.plan import (
 )
 from ..launch.probe import check_networks
 from ..launch.progress import Progress, name_of
+from ..model.keep import keep_models
 from ..training.problem import device_of
 from ..training.record import open_results, write_json
 from ..training.tuning import not_used
@@ -89,9 +90,13 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
         from ..launch.on_slurm import queue_missing
 
         command = ["bench", *overrides]
-        return queue_missing(configs, results, request.cluster, request.device, command, console, only)
+        queue_missing(configs, results, request.cluster, request.device, command, console, only)
+        if not missing(configs, results):
+            keep_models(configs, results, console)
+        return 0
     failed = run_missing(configs, results, console, request.workers)
     _show(configs, results, console)
+    keep_models(configs, results, console)
     for digest, error in failed.items():
         console.print(f"failed: {digest}: {error}", markup=False)
     return 1 if failed else 0

@@ -9,6 +9,7 @@ from rich.console import Console
 from ... import InputError
 from ..config.compose import read_suite, split_override
 from ..config.compose import suites as suite_names
+from ..config.schema import Keep
 from ..launch.plan import data_sets_of
 from ..launch.suite_plan import Cell, cells, load, write_plan
 from ..training import record
@@ -62,6 +63,7 @@ def suite(
         check_networks_of(configs, results, console, processes)
         return show_runs(configs, results, console)
     record.open_results(results, data_sets_of(configs))
+    configs = [replace(c, keep=Keep(given.get("keep", Keep.none))) for c in configs]
     if on == "slurm":
         configs = [replace(c, device="cpu") for c in configs]  # for the checks here; jobs use the given one
     check_networks_of(configs, results, console, processes)
