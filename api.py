@@ -12,8 +12,8 @@ from . import InputError, RunFailed
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
+    from .analysis.figures.drawing import Drawing
     from .analysis.records.comparison import Comparison
 
 Value = str | int | float | bool | None | Path | Sequence[str | int | float]
@@ -60,7 +60,9 @@ def bench(
     if "slurm" in (more.get("on"), (settings or {}).get("on")):
         raise InputError("on=slurm: jobs are for `transferbench bench on=slurm`; expected on=local")
     provide_home()
-    console = Console(highlight=False, soft_wrap=True, quiet=quiet, force_jupyter=False)
+    console = Console(
+        highlight=False, soft_wrap=True, quiet=quiet, force_jupyter=False, force_terminal=False
+    )  # plain lines, in a notebook too
     planned = before_runs(overrides, console)
     failed = run_missing(planned.configs, planned.results, console, planned.request.workers)
     after_runs(planned)
@@ -153,8 +155,14 @@ class Results:
         name = self._chosen().target if target is None else str(target)
         return recommend(self.path, name, seconds)
 
-    def figure(self, name: str = "accuracy", comparison_id: str | None = None) -> "Figure":
-        """Return a figure of a comparison: accuracy, cost or curves.
+    def figure(self, name: str = "accuracy", comparison_id: str | None = None) -> "Drawing":
+        """Return a figure of a comparison, which a notebook shows.
+
+        Its `figure` is a matplotlib Figure, `data` a DataFrame of what is drawn; `save(stem)` writes files.
+
+        Args:
+            name: accuracy, cost or curves.
+            comparison_id: of `records`; default: that of this object.
 
         Raises:
             InputError: no such figure, or its runs lack the data.
@@ -162,9 +170,8 @@ class Results:
         from .analysis.figures.style import styles
         from .analysis.views import comparison_drawings
 
-        chosen = self._chosen(comparison_id)
         look = styles(run.label for item in self._comparisons for run in item.runs)
-        drawn = {drawing_name: drawing.figure for drawing_name, drawing in comparison_drawings(chosen, look)}
+        drawn = dict(comparison_drawings(self._chosen(comparison_id), look))
         if name not in drawn:
             raise InputError(f"figure {name!r}: not there; expected one of {', '.join(drawn)}")
         return drawn[name]
@@ -185,8 +192,10 @@ class Results:
         raise InputError(f"comparison_id={wanted}: expected one of {known}")
 
     def __repr__(self) -> str:
-        num_runs, num_comparisons = len(self.records), len(self._comparisons)
-        return f"Results({str(self.path)!r}): {num_runs} runs, {num_comparisons} comparisons"
+        from .analysis.wording import counted
+
+        runs, known = counted(len(self.records), "run"), counted(len(self._comparisons), "comparison")
+        return f"Results({str(self.path)!r}): {runs}, {known}"
 
     def _repr_html_(self) -> str:
         """Return the tables of this object's comparison, or of all, for a notebook."""

@@ -53,6 +53,7 @@ SETTINGS = """settings, as name=value:
   threads=NUMBER          CPU threads of one run; 0: chosen
   checkpoint_minutes=NUMBER
                           longest time between two checkpoints
+  log=none|tensorboard    event files in the folder of each run, while it runs
 {launch}
 docs/reference/settings.md lists every recipe.* and source_recipe.* setting with its default,
 docs/reference/methods.md every method.* setting."""

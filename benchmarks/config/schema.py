@@ -32,7 +32,7 @@ LIMITS = (  # minimum and maximum of each number
 )
 SMALL_SIDE = 96  # pixels; images up to this side are not enlarged
 MOST_NAME_BYTES = 100  # of a data set's name in the name of a folder, which may have 255
-NO_EFFECT = ("device", "threads", "checkpoint_minutes")  # do not change a result: not in the digest
+NO_EFFECT = ("device", "threads", "checkpoint_minutes", "log")  # do not change a result: not in the digest
 
 
 class Protocol(StrEnum):
@@ -74,6 +74,13 @@ class OnNan(StrEnum):
 
     stop = auto()  # end the run with an error
     skip = auto()  # undo the step and continue with the next images
+
+
+class Log(StrEnum):
+    """Further files of a run's curve; its record has it anyway."""
+
+    none = auto()
+    tensorboard = auto()  # event files in the folder of each run, while it runs; not of trials
 
 
 class Role(StrEnum):
@@ -167,6 +174,7 @@ class Request:
     threads: int = 0
     workers: int = 0  # runs at a time; 0: one per GPU, or one per CPU core
     checkpoint_minutes: float = 10.0  # longest time between two checkpoints of a run, in minutes
+    log: Log = Log.none  # further files of each run's curve, while it runs: none or tensorboard
     on: str = "local"  # where runs are executed: local or slurm
     cluster: str | None = None  # with `on=slurm`: a name in slurm/clusters/, or a path that ends in .yaml
     results: str = "results"  # folder for runs and the report
@@ -202,6 +210,7 @@ class RunConfig:
     device: str = "auto"
     threads: int = 0
     checkpoint_minutes: float = 10.0
+    log: Log = Log.none
     draw: str | None = None  # parts that are drawn from the target's training images; None: none
     tune_budget: float = 6.0  # largest cost of all trials, in runs
     fold: str = ""  # of a trial: the fold that it is judged on, as "1/3"; empty: half of the holdout
