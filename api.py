@@ -51,7 +51,8 @@ def bench(
     """
     from rich.console import Console
 
-    from .benchmarks.commands.bench import after_runs, before_runs, run_missing
+    from .benchmarks.commands.before import run_missing
+    from .benchmarks.commands.bench import after_runs, before_runs
     from .home import provide_home
 
     named = {"target": target, "methods": methods, "source": source, "seeds": seeds}
@@ -64,7 +65,8 @@ def bench(
         highlight=False, soft_wrap=True, quiet=quiet, force_jupyter=False, force_terminal=False
     )  # plain lines, in a notebook too
     planned = before_runs(overrides, console)
-    failed = run_missing(planned.configs, planned.results, console, planned.request.workers)
+    assert planned.estimate is not None  # none for SLURM only
+    failed = run_missing(planned.configs, planned.results, console, planned.estimate)
     after_runs(planned)
     if failed:
         reasons = "; ".join(f"{digest}: {reason}" for digest, reason in failed.items())
