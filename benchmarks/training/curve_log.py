@@ -1,7 +1,7 @@
 """Write the curve of a run as event files of TensorBoard."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class EventWriter:
         """Write a point of the curve, so that it can be seen at once."""
         for name, value in scalars(point):
             self._writer.add_scalar(name, value, point["step"])
+        self._writer.add_scalar("seconds", point["seconds"], point["step"])
         if self.lr_at:
             self._writer.add_scalar("learning_rate", self.lr_at(point["step"] - 1), point["step"])
         self._writer.flush()
@@ -37,10 +38,11 @@ class EventWriter:
         self._writer.close()
 
 
-def scalars(point: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Yield the numbers of a point of a curve by name, as `train/loss` and `holdout/top1`."""
-    for part in ("train", "holdout"):
+def scalars(
+    point: Mapping[str, Any], parts: Sequence[str] = ("train", "holdout")
+) -> Iterator[tuple[str, float]]:
+    """Yield the finite numbers of parts of a point of a curve by name, as `train/loss` and `holdout/top1`."""
+    for part in parts:
         for name, value in (point.get(part) or {}).items():
             if isinstance(value, float) and math.isfinite(value):
                 yield f"{part}/{name.replace(':', '/')}", value
-    yield "seconds", point["seconds"]
