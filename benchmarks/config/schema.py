@@ -32,7 +32,7 @@ LIMITS = (  # minimum and maximum of each number
 )
 SMALL_SIDE = 96  # pixels; images up to this side are not enlarged
 MOST_NAME_BYTES = 100  # of a data set's name in the name of a folder, which may have 255
-NO_EFFECT = ("device", "threads", "checkpoint_minutes", "log")  # do not change a result: not in the digest
+NO_EFFECT = ("device", "threads", "checkpoint_minutes", "keep", "log")  # do not change a result or digest
 
 
 class Protocol(StrEnum):
@@ -74,6 +74,14 @@ class OnNan(StrEnum):
 
     stop = auto()  # end the run with an error
     skip = auto()  # undo the step and continue with the next images
+
+
+class Keep(StrEnum):
+    """Models that stay on the disk."""
+
+    best = auto()  # that of the recommended row and of fine-tuning, of the seed with the median holdout score
+    all = auto()  # that of every run
+    none = auto()
 
 
 class Log(StrEnum):
@@ -174,6 +182,7 @@ class Request:
     threads: int = 0
     workers: int = 0  # runs at a time; 0: one per GPU, or one per CPU core
     checkpoint_minutes: float = 10.0  # longest time between two checkpoints of a run, in minutes
+    keep: Keep = Keep.best  # models that stay on the disk after a comparison, for `predict` and `export`
     log: Log = Log.none  # further files of each run's curve, while it runs: none or tensorboard
     on: str = "local"  # where runs are executed: local or slurm
     cluster: str | None = None  # with `on=slurm`: a name in slurm/clusters/, or a path that ends in .yaml
@@ -214,6 +223,7 @@ class RunConfig:
     device: str = "auto"
     threads: int = 0
     checkpoint_minutes: float = 10.0
+    keep: Keep = Keep.none
     log: Log = Log.none
     draw: str | None = None  # parts that are drawn from the target's training images; None: none
     tune_budget: float = 6.0  # largest cost of all trials, in runs
