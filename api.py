@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from .analysis.figures.drawing import Drawing
     from .analysis.records.comparison import Comparison
+    from .benchmarks.model.load import Model
 
 Value = str | int | float | bool | None | Path | Sequence[str | int | float]
 
@@ -87,6 +88,24 @@ def load(results: str | Path = "results") -> "Results":
     return loaded
 
 
+def load_model(run: "Results | str | Path" = "best", results: str | Path = "results") -> "Model":
+    """Return a kept model, whose `predict` takes images.
+
+    Args:
+        run: the folder of a run, as in `Results.records`; `Results`, for its recommended model; or best.
+        results: the results folder, for best.
+
+    Raises:
+        InputError: there is no model, or several are the best of something.
+    """
+    from .benchmarks.model.best import folder_of
+    from .benchmarks.model.load import load_model
+    from .user_text import user_path
+
+    place = run.pair if isinstance(run, Results) else user_path(str(run))
+    return load_model(folder_of(str(place), Path(user_path(str(results)))))
+
+
 class Results:
     """A results folder, and one comparison in it: runs in which only the method and the seed differ.
 
@@ -122,6 +141,11 @@ class Results:
         runs = [run for item in self._comparisons for run in item.runs]
         frame = runs_frame(runs)
         return frame.assign(folder=[str(run.path.parent) for run in runs])
+
+    @property
+    def pair(self) -> Path:
+        """The folder of this comparison's source and target; its `best.json` names the recommended run."""
+        return self._chosen().runs[0].path.parents[2]
 
     def table(self, comparison_id: str | None = None, *, numbers: bool = False) -> "pd.DataFrame":
         """Return a comparison, one row per method, the best first.
