@@ -33,6 +33,8 @@ EXAMPLE = {
     "out": "out=PATH",
     "top": "top=5",
     "device": "device=cpu",
+    "to": "to=mlflow",
+    "uri": "uri=PLACE",
 }
 
 
@@ -196,6 +198,30 @@ def _report(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _open(arguments: argparse.Namespace) -> int:
+    from .commands.open import open_report
+
+    return open_report(_results_of(arguments.overrides))
+
+
+def _log(arguments: argparse.Namespace) -> int:
+    from .commands.log import log
+
+    runs, overrides = _names_and_overrides(arguments.overrides)
+    given = _named(overrides, ("to", "uri"))
+    if len(runs) != 1 or "to" not in given:
+        raise InputError("log: expected one run's folder, and to=tensorboard, to=mlflow or to=wandb")
+    return log(Path(user_path(runs[0])), given["to"], given.get("uri"))
+
+
+def _completion(arguments: argparse.Namespace) -> int:
+    from .commands.completion import completion
+
+    if len(arguments.overrides) != 1:
+        raise InputError("completion: expected one shell: bash, zsh or fish")
+    return completion(arguments.overrides[0])
+
+
 def _reproduce(arguments: argparse.Namespace) -> int:
     from .commands.reproduce import reproduce
 
@@ -290,6 +316,9 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "cancel": _cancel,
     "logs": _logs,
     "report": _report,
+    "open": _open,
+    "log": _log,
+    "completion": _completion,
     "reproduce": _reproduce,
     "recommend": _recommend,
     "compare": _compare,

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ...methods.networks.tensor_files import files_of
 from ...methods.recipe import MeanStd, Recipe
 from .labels import holdout_shots, usual_protocol
 from .length import num_training_images, sized
-from .schema import SMALL_SIDE, Request, Role, RunConfig, Score, Tune
+from .schema import SMALL_SIDE, Log, Request, Role, RunConfig, Score, Tune
 
 
 def run_config(request: Request, method: str, settings: Any, seed: int) -> RunConfig:
@@ -70,12 +71,20 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
         device=request.device,
         threads=request.threads,
         checkpoint_minutes=request.checkpoint_minutes,
+        log=_checked_log(request.log),
         draw=drawn,
         tune=tune_of(request),
         holdout_shots=holdout_shots(request),
         protocol=request.protocol or usual_protocol(request.labels, request.shots),
         **{name: getattr(request, name) for name in same},
     )
+
+
+def _checked_log(log: Log) -> Log:
+    """Return where curves are logged. Raises InputError if its package is missing."""
+    if log is not Log.none and find_spec(log) is None:
+        raise InputError(f"log={log}: needs {log}: pip install 'transferbench[{log}]'")
+    return log
 
 
 def _digest_of(checkpoint: Path) -> str:
