@@ -159,6 +159,9 @@ def read_predictor(folder: Path, about: Mapping[str, Any]) -> Predictor:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{folder / ABOUT}: does not describe a {method.title} model ({error})") from error
+    out = next((about["head"][name] for name in ("out_features", "num_classes") if name in about["head"]), 0)
+    if out != len(about["classes"]):
+        raise InputError(f"{folder / ABOUT}: {len(about['classes'])} classes, and its head has {out}")
     if wrong := misfits(predictor.state_dict(), state):
         raise InputError(f"{path}: does not fit {ABOUT}: {some(wrong)}")
     predictor.load_state_dict(state)
