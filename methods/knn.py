@@ -65,7 +65,7 @@ class Neighbors(nn.Module):
         """Return the logarithm of the smoothed share of the votes of k neighbors for each class [B,C]."""
         similarity, row = near
         weight = (similarity[:, :k] / self.temperature).softmax(1)
-        share_BC = weight.new_zeros(len(weight), self.num_classes)
+        share_BC = weight.new_zeros(weight.shape[0], self.num_classes)
         share_BC.scatter_add_(1, labels_N[row[:, :k]], weight)
         return (share_BC + 1e-6).log()
 
