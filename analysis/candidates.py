@@ -13,7 +13,7 @@ from .records.comparison import REFERENCE, Comparison
 from .records.load import Run, runs_frame
 from .statistics.aggregate import holm_corrected
 from .statistics.difference import Difference
-from .statistics.paired import mean_interval
+from .statistics.paired import mean_interval, percent_interval
 from .tables.chosen import chosen_numbers
 
 
@@ -27,6 +27,7 @@ class Candidate:
     difference: Difference | None  # from fine-tuning; None for itself, and if that was not run
     runs: Sequence[Run] = ()
     tuning_seconds: float = 0.0  # once, for any number of runs
+    unit: str = "seed"  # what the difference is a mean over: seeds, or targets
 
     @property
     def cost(self) -> float:
@@ -67,7 +68,7 @@ class Candidate:
     def conclusion(self) -> str:
         """The conclusion from its difference, with the p-value of one that excludes zero."""
         if self.difference is None or not self.is_tested:
-            return "no conclusion from one seed"
+            return f"no conclusion from one {self.unit}"
         if self.is_significant:
             return wording.holm(self.difference)
         if self.difference.excludes_zero:
@@ -80,7 +81,7 @@ def candidate(comparison: Comparison, label: str, difference: Difference) -> Can
     runs = comparison.by_label[label]
     frame = runs_frame(runs)
     spent = float((frame["train_seconds"] + frame["pretraining_own_seconds"]).mean())
-    score = mean_interval(100 * frame["score"].to_numpy())
+    score = percent_interval(frame["score"])
     is_compared = comparison.reference and label != REFERENCE and not difference.no_claim
     tuning = chosen_numbers(runs)["tuning_seconds"]
     return Candidate(label, spent, score, difference if is_compared else None, runs, tuning)
@@ -116,4 +117,4 @@ def _mean(label: str, items: Sequence[Candidate]) -> Candidate:
         error = statistics.stdev(points) / math.sqrt(len(points))
         p_value = 2 * float(stdtr(len(points) - 1, -abs(mean) / error)) if error else float(mean == 0)
     found = Difference(mean, low, high, len(points), p_value=p_value)
-    return Candidate(label, seconds, (mean, low, high), found, tuning_seconds=tuning)
+    return Candidate(label, seconds, (mean, low, high), found, tuning_seconds=tuning, unit="target")

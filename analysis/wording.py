@@ -77,6 +77,11 @@ def ratio(value: float) -> str:
     return number(value, 2)
 
 
+def times(value: float) -> str:
+    """Return a ratio in two digits: "0.0042", "0.32", "3.5", "140"."""
+    return f"{float(f'{value:.2g}'):g}" if value >= 1e-4 else "less than 0.0001"
+
+
 def p_value(value: float) -> str:
     """Return "p = 0.03" or "p < 0.001"."""
     return "p < 0.001" if value < 0.001 else f"p = {float(f'{value:.2g}'):g}"

@@ -136,9 +136,9 @@ def _bench(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     with _fast_imports():
-        from .commands.bench import run_single
+        from .commands.run import run_single
 
-    return run_single(arguments.overrides)
+    return run_single(arguments.overrides, dry_run=arguments.dry_run)
 
 
 def _suite(arguments: argparse.Namespace) -> int:

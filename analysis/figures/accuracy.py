@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from .. import wording
 from ..records.comparison import REFERENCE, Comparison
 from ..records.load import runs_frame, score_name
-from ..statistics.paired import mean_interval
+from ..statistics.paired import percent_interval
 from .drawing import Drawing
 from .style import (
     BAR,
@@ -73,7 +73,7 @@ def accuracy_means(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the data of the accuracy figure: label, mean score in percent, interval; best first."""
     rows = []
     for label, group in runs.groupby("label"):
-        score, low, high = mean_interval(100 * group["score"].to_numpy())
+        score, low, high = percent_interval(group["score"])
         rows.append({"label": label, "score": score, "low": low, "high": high, "num_seeds": len(group)})
     return pd.DataFrame(rows).sort_values(["score", "label"], ascending=[False, True], ignore_index=True)
 

@@ -17,7 +17,7 @@ from matplotlib.transforms import Bbox
 from .. import wording
 from ..records.comparison import REFERENCE, Comparison
 from ..records.load import runs_frame, score_name
-from ..statistics.paired import mean_interval
+from ..statistics.paired import percent_interval
 from ..statistics.pareto import pareto_front
 from .drawing import Drawing
 from .style import (
@@ -81,7 +81,7 @@ def cost_means(runs: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for label, group in runs.groupby("label"):
-        score, low, high = mean_interval(100 * group["score"].to_numpy())
+        score, low, high = percent_interval(group["score"])
         seconds = group["train_seconds"] + group["pretraining_own_seconds"]
         rows.append(
             {

@@ -152,7 +152,7 @@ def _side(label: str, items: list[Finding], total: int, side: Side) -> str:
     largest = max(items, key=lambda item: abs(item.difference.points))
     gap, cost = wording.points(largest.difference), ""
     if side == "above" and not math.isnan(largest.step_ratio):
-        cost = f", at {wording.number(largest.step_ratio)} times the time per step"
+        cost = f", at {wording.times(largest.step_ratio)} times the time per step"
     if total == 1:
         return f"{label} is {side} fine-tuning on {largest.place} by {gap}{cost}."
     often = f"in {len(items)} of {total} comparisons"

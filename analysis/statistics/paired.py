@@ -32,6 +32,12 @@ def mean_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float, f
     return mean, mean - half, mean + half
 
 
+def percent_interval(shares: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
+    """Return the mean of scores in percent and its 95 % t-interval within 0 to 100; nan if all agree."""
+    mean, low, high = mean_interval(100 * np.asarray(shares))
+    return (mean, math.nan, math.nan) if low == high else (mean, max(low, 0.0), min(high, 100.0))
+
+
 def paired_difference(a_runs: Sequence[Run], b_runs: Sequence[Run]) -> Difference:
     """Return by how many points `a_runs` are above `b_runs`, paired by seed and by test example.
 

@@ -12,7 +12,7 @@ from ..alarms import alarms, checked
 from ..records.comparison import CLOSED_FORM, REFERENCE, Comparison
 from ..records.load import METRICS, Run, runs_frame
 from ..statistics.aggregate import holm_corrected
-from ..statistics.paired import Difference, mean_interval
+from ..statistics.paired import Difference, percent_interval
 from .chosen import chosen_numbers, chosen_text, is_tuned, tuning_note, tuning_text
 from .csv_text import csv_text
 from .formats import to_latex, to_markdown
@@ -46,7 +46,7 @@ def comparison_table(comparison: Comparison) -> pd.DataFrame:
 def _row(label: str, runs: list[Run], difference: Difference, base_seconds: float) -> dict[str, Any]:
     """Return the numbers of one label."""
     frame = runs_frame(runs)
-    score, low, high = _within(mean_interval(100 * frame["score"].to_numpy()))
+    score, low, high = percent_interval(frame["score"])
     step_seconds = frame["seconds_per_step"].median()
     return {
         "label": label,
@@ -75,12 +75,6 @@ def _row(label: str, runs: list[Run], difference: Difference, base_seconds: floa
         "pretraining_own_seconds": frame["pretraining_own_seconds"].mean(),
         "pretraining_shared_seconds": frame["pretraining_shared_seconds"].mean(),
     }
-
-
-def _within(estimate: tuple[float, float, float]) -> tuple[float, float, float]:
-    """Return a mean in percent and its interval within 0 to 100; without one if all seeds agree."""
-    mean, low, high = estimate
-    return (mean, math.nan, math.nan) if low == high else (mean, max(low, 0.0), min(high, 100.0))
 
 
 def method_table(comparison: Comparison, numbers: pd.DataFrame) -> Table:

@@ -18,11 +18,10 @@ def against_frozen(comparison: Comparison) -> list[str]:
     runs = comparison.by_label[best]
     found = paired_difference(comparison.reference, runs)
     times = _seconds(comparison.reference) / max(_seconds(runs), 1e-9)
-    size = wording.number(times, 0 if times >= 10 else 1)
     verdict = "" if found.is_significant else ", inconclusive" if found.is_tested else ", not tested"
     return [
         f"{REFERENCE} is {wording.signed_points(found)} from {best}, the best row on frozen features"
-        f"{verdict}, at {size} times its time with tuning."
+        f"{verdict}, at {wording.times(times)} times its time with tuning."
     ]
 
 

@@ -11,7 +11,7 @@ from ..records.load import Run
 from ..records.published import Published, find, of_element
 from ..records.suites import Suite, SuiteCell, unique
 from ..statistics.aggregate import holm_corrected, iqm, probability_of_improvement
-from ..statistics.paired import Difference, mean_interval, paired_difference
+from ..statistics.paired import Difference, paired_difference, percent_interval
 
 NO_REFERENCE = Difference(math.nan, math.nan, math.nan, 0, "no run of fine-tuning with the same settings")
 MEAN = "mean"  # over labels
@@ -33,7 +33,7 @@ class Result:
     @property
     def score(self) -> tuple[float, float, float]:
         """The mean over seeds in percent, and its 95 % t-interval."""
-        return mean_interval([100 * run.score for run in self.runs])
+        return percent_interval([run.score for run in self.runs])
 
     @property
     def from_printed(self) -> float:

@@ -22,7 +22,7 @@ LIMITS = (  # minimum and maximum of each number
     *((f"{r}.batch_size", least, 10**6) for r, least in (("recipe", 0), ("source_recipe", 1))),
     *((f"{r}.lr", TINY, MOST) for r in ("recipe", "source_recipe")),
     *((f"{r}.weight_decay", 0, MOST) for r in ("recipe", "source_recipe")),
-    ("checkpoint_minutes", TINY, MOST),
+    *((name, TINY, MOST) for name in ("checkpoint_minutes", "minutes")),
     ("tune_budget", 0.5, 100),
     ("recipe.head_lr_factor", TINY, MOST),
     ("recipe.crop_scale", TINY, 1),
@@ -178,6 +178,10 @@ class Request:
     keep: Keep = Keep.best  # models that stay on the disk after a comparison, for `predict` and `export`
     on: str = "local"  # where runs are executed: local or slurm
     cluster: str | None = None  # with `on=slurm`: a name in slurm/clusters/, or a path that ends in .yaml
+    # Fit `bench` to this time on this machine, in minutes: fewer steps, then fewer seeds, then fewer rows;
+    # null: all of it, but with a target by path no bench of more than 60 minutes is started
+    minutes: float | None = None
+    yes: bool = False  # start a bench of any length
     results: str = "results"  # folder for runs and the report
     # File of benchmarks/presets/ that sets recipe, backbone and shots; default: the target's, or `own` for
     # a path

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ...analysis.recommend import recommended
+from ...analysis.choice import choose
 from ...analysis.records.comparison import REFERENCE, Comparison
 from ...analysis.records.load import Run
 from ...analysis.records.schema import is_done
@@ -33,7 +33,8 @@ def keep_models(configs: Sequence[RunConfig], results: Path, console: Console) -
     if first.keep is Keep.none or not any(is_done(c.folder(results)) for c in configs):
         return
     comparison = find_comparison(results, first.source_name, first.target_name, first.comparison_id)
-    label = recommended(comparison)
+    taken = choose(comparison).taken
+    label = taken.label if taken else ""
     pair = first.folder(results).parents[1]
     kept = {
         row: chosen(comparison.by_label[row])

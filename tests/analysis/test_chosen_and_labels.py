@@ -127,7 +127,7 @@ def test_fine_tuning_is_set_beside_the_best_row_on_frozen_features():
     (sentence,) = against_frozen(found)
     assert sentence.startswith("Fine-tuning is ")
     assert "from k-NN, the best row on frozen features" in sentence
-    assert sentence.endswith("at 5.0 times its time with tuning.")
+    assert sentence.endswith("at 5 times its time with tuning.")
     assert sentence in tables.markdown(found)
     without = [record for record in made if record["method"] != "knn"]
     assert against_frozen(compare([parse_run("record.json", record) for record in without])) == []

@@ -112,7 +112,7 @@ def test_recommend_wants_to_know_which(two):
         recommend(two, "images")
     assert "birds/images" in recommend(two, "birds/images")
     assert "cars/images" in recommend(two, "../elsewhere/cars/images")
-    assert "no runs on ./glass" in recommend(two, "./glass")
+    assert "./glass: there are no runs on it" in recommend(two, "./glass")
 
 
 def test_compare_pairs_by_the_images_where_versions_differ(two, tmp_path):
