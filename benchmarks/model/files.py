@@ -5,6 +5,7 @@
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from ..training.record import write_json
 
 FORMAT = 1  # of model.json
 TENSORS, ABOUT, CARD = "model.safetensors", "model.json", "README.md"
-FILES = (TENSORS, ABOUT, CARD)
+FILES = (ABOUT, TENSORS, CARD)
 
 
 def write_model(folder: Path, config: RunConfig, method: Method, target: Split, side: int) -> dict[str, Any]:
@@ -175,7 +176,7 @@ def has_model(folder: Path) -> bool:
 
 def remove_model(folder: Path) -> None:
     """Remove a model, `model.json` first: without it there is none."""
-    for name in (ABOUT, TENSORS, CARD):
+    for name in FILES:
         (folder / name).unlink(missing_ok=True)
 
 
@@ -187,4 +188,4 @@ def _no_model(folder: Path) -> str:
 
 def again(folder: Path) -> str:
     """Return which command makes a model again."""
-    return f"`transferbench reproduce {folder}` makes it again, in a folder of its own"
+    return f"`{shlex.join(('transferbench', 'reproduce', str(folder)))}` makes it again, elsewhere"
