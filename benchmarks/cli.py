@@ -21,6 +21,7 @@ EXTRAS = {
     **dict.fromkeys(("torch", "torchvision", "timm", "sklearn"), "train"),
     "submitit": "slurm",
     "yaml": "slurm",
+    **dict.fromkeys(("onnx", "onnxscript"), "onnx"),
 }
 FULL = (errno.ENOSPC, errno.EDQUOT)
 LIMITS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
@@ -31,6 +32,7 @@ EXAMPLE = {
     "seconds": "seconds=60",
     "prints": "prints=true",
     "out": "out=PATH",
+    "to": "to=timm|onnx|pt2",
     "top": "top=5",
     "device": "device=cpu",
     "to": "to=mlflow",
@@ -264,6 +266,18 @@ def _predict(arguments: argparse.Namespace) -> int:
     return predict(run, list(map(Path, paths)), _named(overrides, ("out", "top", "results", "device")))
 
 
+def _export(arguments: argparse.Namespace) -> int:
+    from .commands.export import export
+
+    names, overrides = _names_and_overrides(arguments.overrides)
+    if len(names) != 1:
+        raise InputError(
+            f"export: {len(names)} models; expected `best` or a run's folder, as "
+            "`transferbench export best to=onnx`"
+        )
+    return export(user_path(names[0]), _named(overrides, ("to", "out", "results")))
+
+
 def _compare(arguments: argparse.Namespace) -> int:
     from ..analysis.compare import compare_results
 
@@ -323,6 +337,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "recommend": _recommend,
     "compare": _compare,
     "predict": _predict,
+    "export": _export,
     "methods": _methods,
     "data": _data,
 }

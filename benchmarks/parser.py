@@ -215,6 +215,18 @@ COMMANDS = (
         "the image was not read. out=- prints it; default: predictions.csv.",
     ),
     Command(
+        "export",
+        "write a kept model for timm, ONNX or torch.export",
+        "RUN|best to=timm|onnx|pt2 [out=PATH] [results=PATH]",
+        (
+            "transferbench export best to=timm              a state dict for timm.create_model",
+            "transferbench export best to=onnx out=birds.onnx",
+            "transferbench export results/glyphs-digits/finetune/seed0-0123456789 to=pt2",
+        ),
+        "Class names and preprocessing are in the file itself, or for timm only in OUT.json beside it.\n"
+        "The logits are compared with the model's before the file is put in its place.",
+    ),
+    Command(
         "compare",
         "compare two results folders with paired statistics",
         "results results",
