@@ -6,7 +6,12 @@ if sys.argv[:1] == ["-m"] and not sys.flags.safe_path and sys.path[0] != __path_
     del sys.path[0]  # `python -m` looks for modules in the working folder first, where anything may lie
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from .api import Results, bench, load, load_model
+
+__all__ = ["InputError", "Results", "RunFailed", "__version__", "bench", "load", "load_model"]
 __version__ = "0.2.0"
 
 
@@ -22,6 +27,15 @@ class RunFailed(RuntimeError):
 
     The command line prints it as one line and exits with 1.
     """
+
+
+def __getattr__(name: str) -> Any:
+    """Return a function of `api`, which is imported when it is first used."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import api
+
+    return getattr(api, name)
 
 
 def printable(text: str) -> str:

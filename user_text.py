@@ -1,6 +1,7 @@
 """Read what a person has written: paths, names and text files, however their system writes them."""
 
 import os
+import re
 import unicodedata
 from pathlib import Path
 
@@ -38,9 +39,19 @@ def split_paths(text: str) -> list[str]:
     return found
 
 
+# Endings of files that are data sets
+ENDING = re.compile(r"\.(tar|zip|tar\.(gz|bz2|xz)|tgz|tbz2?|txz|csv|tsv|jsonl)$", re.IGNORECASE)
+
+
+def is_path(name: str) -> bool:
+    """Return whether a data set's name can only be a path."""
+    return "/" in name or ENDING.search(name) is not None
+
+
 def path_name(path: str) -> str:
-    """Return the name of a folder or tar, without the folders above it; never `.` or `..`."""
-    return one_form(Path(os.path.abspath(path)).name.removesuffix(".tar")) or "root"  # noqa: PTH100  (links keep their name)
+    """Return the name of a folder or file, without the folders above it; never `.` or `..`."""
+    name = Path(os.path.abspath(path)).name  # noqa: PTH100  (links keep their name)
+    return one_form(ENDING.sub("", name)) or "root"
 
 
 def long_path_name(path: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .. import InputError
-from ..user_text import long_path_name, one_form, path_name
+from ..user_text import is_path, long_path_name, one_form, path_name
 from . import wording
 from .alarms import FEW_SEEDS, alarms, no_claim
 from .candidates import Candidate, over_targets
@@ -59,12 +59,12 @@ def _of_target(target: str, known: Sequence[Comparison]) -> list[Comparison]:
     Raises:
         InputError: several data sets have that name.
     """
-    is_path = "/" in target or target.endswith(".tar")
-    long_name = long_path_name(target) if is_path else one_form(target)
+    is_place = is_path(target)
+    long_name = long_path_name(target) if is_place else one_form(target)
     shown = [item for item in known if long_name in (item.target, item.data_set) or target == item.target]
     placed = [item for item in known if item.long_name == long_name]
     named = [item for item in known if item.recorded[1] == path_name(target)]
-    named = [item for item in named if not (is_path and item.is_known_set)]
+    named = [item for item in named if not (is_place and item.is_known_set)]
     found = next(filter(None, (shown, placed, named)), [])
     if len(sets := sorted({item.data_set for item in found})) > 1:
         raise InputError(

@@ -61,7 +61,11 @@ BENCH_ROWS = """  methods=NAME,NAME       methods or rows to compare; default: s
   seeds=NUMBER            seeds per method"""
 RUN_ROWS = """  method=NAME             the method; see `transferbench methods`
   seed=NUMBER             seed of the run"""
-LAUNCH = """  workers=NUMBER          runs at a time; 0: one per GPU, or one per core
+LAUNCH = """  minutes=NUMBER          fit steps, seeds and rows to this time; default with a target by path:
+                          nothing is cut, and a bench of more than 60 minutes is not started
+  yes=true|false          start a bench of any length
+  workers=NUMBER          runs at a time; 0: one per GPU, or one per core
+  keep=best|all|none      models that stay on the disk; best: of the recommended row and of fine-tuning
   on=local|slurm          where the runs go
   cluster=NAME|PATH       cluster file, for on=slurm
 """
@@ -103,10 +107,12 @@ COMMANDS = (
         "method=NAME [name=value ...]",
         (
             "transferbench run target=digits method=l2tl seed=0 recipe.steps=500",
+            "transferbench run target=digits method=datl --dry-run",
             "torchrun --nproc-per-node 2 .venv/bin/transferbench run target=dtd method=finetune",
         ),
         "It runs in this process, or in all processes that torchrun has started.\n\n"
         + SETTINGS.format(rows=RUN_ROWS, launch=""),
+        (DRY_RUN,),
     ),
     Command(
         "suite",
@@ -193,6 +199,19 @@ COMMANDS = (
             "transferbench recommend target=digits",
             "transferbench recommend target=digits seconds=60    at most 60 seconds of training",
         ),
+    ),
+    Command(
+        "predict",
+        "predict the classes of new images with a kept model",
+        "RUN|best PATH ... [out=PATH] [top=NUMBER] [results=PATH] [device=NAME]",
+        (
+            "transferbench predict best ../new-photos        the model that the comparison recommends",
+            "transferbench predict results/glyphs-digits/finetune/seed0-0123456789 a.jpg b.tar list.csv",
+            "transferbench predict best ../new-photos top=1 out=labels.csv results=results",
+        ),
+        "A path is an image, a folder, a tar, a zip, or a CSV list with the column `image`.\n"
+        "The table has a row for each image: class and probability, the `top` most probable ones (5), or why\n"
+        "the image was not read. out=- prints it; default: predictions.csv.",
     ),
     Command(
         "compare",

@@ -9,17 +9,18 @@ import importlib
 import os
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
 from types import ModuleType
 
 from .. import InputError, suggest
-from ..user_text import long_path_name
+from ..user_text import is_path, long_path_name
 from . import planted
 from .about import About
 from .base import Dataset
 from .download import locate
-from .loading import generated, image_folder, official
+from .loading import generated, image_folder, image_list, official, packed
 from .loading.draw import draw as draw_parts
 from .loading.draw import parts_of
 
@@ -43,7 +44,8 @@ def load(name: str, as_source: bool = False, draw: str | None = None) -> Dataset
         name: name or path.
         as_source: a source needs no test images.
         draw: parts that a target lacks and that are drawn from its training images; not used for a source,
-            but for the target in a planted source, which has that target's training images.
+            but for the target in a planted source, which has that target's training images. A holdout that
+            the user's images lack beside a test part is drawn without being asked for.
 
     Raises:
         InputError: for an unknown name, with the nearest known one, and for images that are missing
@@ -51,12 +53,48 @@ def load(name: str, as_source: bool = False, draw: str | None = None) -> Dataset
     """
     if plan := planted.parse(name):
         return planted.plant(plan, load(plan.source, as_source=True), load(plan.target, draw=draw))
-    if draw and not as_source:
-        return draw_parts(load(name), parts_of(draw))
+    found = _undrawn(name, as_source)
+    if as_source:
+        return found
+    if not draw and is_own(name) and set(found.parts) == {"train", "test"}:
+        draw = "holdout"
+    return draw_parts(found, parts_of(draw)) if draw else found
+
+
+def _undrawn(name: str, as_source: bool = False) -> Dataset:
+    """Load a data set with the parts that it has."""
     if about(name) is None:
-        return image_folder.load(Path(name), as_source)
+        return _own(Path(name), as_source)
     module = _module(name)
     return (generated if hasattr(module, "images") else official).load(name, module)
+
+
+def _own(path: Path, as_source: bool) -> Dataset:
+    """Load the user's images: a list, a folder or archive, or a folder whose metadata file is the list.
+
+    Class folders come first. A metadata file counts where there are none.
+    """
+    if image_list.is_list(path):
+        return image_list.load(path, [path], as_source)
+    if packed.is_packed(path):
+        folder = packed.unpacked(path)
+        try:
+            return _own(folder, as_source)
+        except InputError as error:
+            raise InputError(str(error).replace(str(folder), str(path))) from error
+    lists = image_list.metadata_of(path) if path.is_dir() else []
+    if not lists:
+        return image_folder.load(path, as_source)
+    try:
+        found = image_folder.load(path, as_source)
+    except InputError:
+        return image_list.load(path, lists, as_source)
+    if len(found.classes) < 2:
+        return image_list.load(path, lists, as_source)
+    line = (
+        f"{found.name}: the folders are the classes; for the labels of {lists[0].name} give target={lists[0]}"
+    )
+    return replace(found, left_out=(*found.left_out, line))
 
 
 def require(wanted: Sequence[str], fetch: bool = True) -> None:
@@ -94,7 +132,7 @@ def about(name: str) -> About | None:
         return _module(name).ABOUT
     if planted.parse(name):
         return None
-    if name and Path(name).exists() or "/" in name or name.endswith(".tar"):
+    if name and Path(name).exists() or is_path(name):
         return None
     raise InputError(
         f"no data set '{name}'{suggest(name, names())} Known: {', '.join(names())}, or a path to images "

@@ -22,6 +22,7 @@ from .base import Method, Metrics, Problem, check_ranges
 from .components.convex import minimize
 from .components.frozen_features import Fold, FrozenFeatures, folds, why_not_frozen
 from .metrics import SCORES, classification_loss
+from .networks.predictor import Predictor
 
 STRENGTHS = tuple(10.0**k for k in range(-6, 4))  # scikit-learn's C, from a strong penalty to a weak one
 TOLERANCE, HISTORY = 1e-4, 10  # of L-BFGS, as scikit-learn has them
@@ -116,6 +117,10 @@ class LogisticRegression(Method[Config]):
     def predict(self, x: Tensor) -> Tensor:
         """Return logits [B,C_T]."""
         return self.head(self.net.features(x))
+
+    def predictor(self) -> Predictor:
+        """Return the encoder with the classifier."""
+        return self.predictor_with(self.head)
 
     @classmethod
     def why_incompatible(cls, problem: Problem) -> str:

@@ -7,15 +7,19 @@ from pathlib import Path
 from rich.console import Console
 
 from ... import InputError
+from ...analysis.wording import counted
 from ..config.compose import read_suite, split_override
 from ..config.compose import suites as suite_names
-from ..launch.plan import data_sets_of
-from ..launch.suite_plan import Cell, cells, load, write_plan
+from ..config.schema import Keep
+from ..launch.plan import data_sets_of, prepare_data
+from ..launch.suite_plan import Cell, Suite, cells, load, write_plan
 from ..training import record
-from .bench import (
+from .before import (
     check_networks_of,
     check_place,
     drop_incompatible,
+    estimator_of,
+    print_estimate,
     print_left_out,
     processes_of,
     run_missing,
@@ -46,43 +50,91 @@ def suite(
     given = dict(map(split_override, overrides))
     results = Path(given.get("results", "results"))
     on = check_place(given.get("on", "local"), given.get("cluster"), given.get("device", "auto"))
-    suites = load(name, overrides)
-    places = [("source", each.source) for each in suites]
-    places += [("targets", target) for each in suites for target in each.targets]
-    say_namesakes([(role, place) for role, place in places if place != "none"], console)
-    planned = [(each, cells(each, fetch=not dry_run)) for each in suites]
+    planned = _planned(name, overrides, console, dry_run)
     configs = list({c.digest: c for _, of in planned for cell in of for c in cell.configs}.values())
-    for reason in dict.fromkeys(cell.reason for _, of in planned for cell in of if cell.reason):
-        console.print(f"left out: {reason}", markup=False)
     if not configs:
-        raise InputError(f"suite {name}: none of its images are here; see `transferbench data list`")
+        return 0
     print_left_out(configs, console)
+    record.open_results(results, data_sets_of(configs), writes=not dry_run)
     processes = processes_of(on, given.get("cluster"))
-    if dry_run:
-        check_networks_of(configs, results, console, processes)
-        return show_runs(configs, results, console)
-    record.open_results(results, data_sets_of(configs))
+    configs = [replace(c, keep=Keep(given.get("keep", Keep.none))) for c in configs]
     if on == "slurm":
         configs = [replace(c, device="cpu") for c in configs]  # for the checks here; jobs use the given one
     check_networks_of(configs, results, console, processes)
-    left, incompatible = drop_incompatible(configs, results, console, processes)
+    left, incompatible = drop_incompatible(configs, results, console, processes, writes=not dry_run)
+    prepare_data(left)
+    estimate = (
+        estimator_of(left[0], int(given.get("workers", 0)), results).of(left) if on == "local" else None
+    )
+    if dry_run:
+        show_runs(left, results, console, estimate)
+    if estimate:
+        print_estimate(estimate, console)
+    if dry_run:
+        return 0
     for each, of in planned:
         write_plan(each, of, incompatible, results)
-    if on == "slurm":
+    if estimate is None:
         from ..launch.on_slurm import queue_missing
 
         command = ["suite", name, *overrides]
         return queue_missing(
             left, results, given["cluster"], given.get("device", "auto"), command, console, only
         )
+    failed = run_missing(left, results, console, estimate)
+    _finish(planned, results, console)
+    return 1 if failed else 0
+
+
+def _planned(
+    name: str, overrides: Sequence[str], console: Console, dry_run: bool
+) -> list[tuple[Suite, list[Cell]]]:
+    """Return the suites with their cells; print which have no images.
+
+    Raises:
+        InputError: a setting is wrong, or no images are here, unless `dry_run`.
+    """
+    given = dict(map(split_override, overrides))
+    if "minutes" in given:
+        raise InputError(
+            f"minutes={given['minutes']}: fits a bench, not a suite; expected fewer recipe.steps"
+        )
+    suites = load(name, overrides)
+    places = [("source", each.source) for each in suites]
+    places += [("targets", target) for each in suites for target in each.targets]
+    say_namesakes([(role, place) for role, place in places if place != "none"], console)
+    planned = [(each, cells(each, fetch=not dry_run)) for each in suites]
+    for reason in dict.fromkeys(cell.reason for _, of in planned for cell in of if cell.reason):
+        console.print(f"left out: {reason}", markup=False)
+    if dry_run:
+        _print_without_images(planned, console)
+    elif not any(cell.configs for _, of in planned for cell in of):
+        raise InputError(f"suite {name}: none of its images are here; see `transferbench data list`")
+    return planned
+
+
+def _finish(planned: Sequence[tuple[Suite, Sequence[Cell]]], results: Path, console: Console) -> None:
+    """Write the images of classes, and print the tables."""
     from ...analysis.views import VIEWS
 
-    failed = run_missing(left, results, console, int(given.get("workers", 0)))
     for each, of in planned:
         if each.view in VIEWS and VIEWS[each.view].shows_images:
             _write_class_images(of, results)
     _show([each.name for each, _ in planned], results, console)
-    return 1 if failed else 0
+
+
+def _print_without_images(planned: Sequence[tuple[Suite, Sequence[Cell]]], console: Console) -> None:
+    """Print what a suite would run on images that are not here: rows, targets and the number of runs."""
+    for each, cells_ in planned:
+        if not (empty := [cell for cell in cells_ if cell.reason]):
+            continue
+        rows, targets = (list(dict.fromkeys(getattr(c, of) for c in empty)) for of in ("row", "target"))
+        console.print(
+            f"{each.name}, without its images: {counted(len(empty) * each.num_seeds, 'run')} of "
+            f"{counted(len(rows), 'row')} ({', '.join(rows)}) on {', '.join(targets)} "
+            f"with source {each.source}, {counted(each.num_seeds, 'seed')}",
+            markup=False,
+        )
 
 
 def print_suites() -> int:

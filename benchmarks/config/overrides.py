@@ -29,7 +29,7 @@ def overrides(config: RunConfig) -> list[str]:
         found += _changes(name, getattr(config, name), expected)
     found += _changes("recipe", config.recipe, recipe)
     found += _changes("method", config.settings, settings)
-    found += _changes("score", str(config.score), score_of(usual))
+    found += _changes("score", str(config.score), score_of(usual, target))
     found += [f"checkpoint={Path(config.checkpoint).name}"] if config.checkpoint else []
     found += [f"backbone_options.{name}={_written(v)}" for name, v in config.backbone_options.items()]
     return found + (["drop_overlap=true"] if config.drop_overlap else [])

@@ -9,6 +9,7 @@ from typing import Any
 
 from ... import InputError
 from ...datasets import catalog as datasets
+from ...datasets.base import Dataset
 from ...datasets.loading.draw import parts_of
 from ...methods import catalog as methods
 from ...methods.metrics import check_score
@@ -39,9 +40,8 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
     _check(request, method, source)
     recipe = sized(request.recipe, num_training_images(target, request.shots))
     recipe = preprocessed(recipe, request.backbone, target.side, request.backbone_options)
-    multi_label = any(part.labels.ndim == 2 for part in target.parts.values())
-    score = score_of(request)
-    check_score("score", score, multi_label)
+    score = score_of(request, target)
+    check_score("score", score, is_multi_label(target))
     data = {"target": target.fingerprint}
     if source != "none":
         data["source"] = datasets.load(source, as_source=True, draw=drawn).fingerprint
@@ -53,7 +53,7 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
         data["checkpoint"] = _digest_of(Path(request.checkpoint))
     same = (
         *("shots", "labels", "backbone", "backbone_options", "pretrained", "checkpoint"),
-        *("tune_budget", "bn", "on_nan"),
+        *("tune_budget", "bn", "on_nan", "keep"),
     )
     return RunConfig(
         role=Role.run,
@@ -139,10 +139,16 @@ def preprocessed(
     )
 
 
-def score_of(request: Request) -> str:
+def score_of(request: Request, target: Dataset) -> str:
     """Return the score of the request, or else that of the target."""
     about = datasets.about(request.target)
-    return str(request.score or (about.score if about else Score.top1))
+    own = Score.auroc if is_multi_label(target) else Score.top1
+    return str(request.score or (about.score if about else own))
+
+
+def is_multi_label(dataset: Dataset) -> bool:
+    """Return whether images have several labels instead of one class."""
+    return any(part.labels.ndim == 2 for part in dataset.parts.values())
 
 
 def tune_of(request: Request) -> Tune:

@@ -22,7 +22,7 @@ LIMITS = (  # minimum and maximum of each number
     *((f"{r}.batch_size", least, 10**6) for r, least in (("recipe", 0), ("source_recipe", 1))),
     *((f"{r}.lr", TINY, MOST) for r in ("recipe", "source_recipe")),
     *((f"{r}.weight_decay", 0, MOST) for r in ("recipe", "source_recipe")),
-    ("checkpoint_minutes", TINY, MOST),
+    *((name, TINY, MOST) for name in ("checkpoint_minutes", "minutes")),
     ("tune_budget", 0.5, 100),
     ("recipe.head_lr_factor", TINY, MOST),
     ("recipe.crop_scale", TINY, 1),
@@ -32,7 +32,7 @@ LIMITS = (  # minimum and maximum of each number
 )
 SMALL_SIDE = 96  # pixels; images up to this side are not enlarged
 MOST_NAME_BYTES = 100  # of a data set's name in the name of a folder, which may have 255
-NO_EFFECT = ("device", "threads", "checkpoint_minutes")  # do not change a result: not in the digest
+NO_EFFECT = ("device", "threads", "checkpoint_minutes", "keep")  # do not change a result: not in the digest
 
 
 class Protocol(StrEnum):
@@ -74,6 +74,14 @@ class OnNan(StrEnum):
 
     stop = auto()  # end the run with an error
     skip = auto()  # undo the step and continue with the next images
+
+
+class Keep(StrEnum):
+    """Models that stay on the disk."""
+
+    best = auto()  # that of the recommended row and of fine-tuning, of the seed with the median holdout score
+    all = auto()  # that of every run
+    none = auto()
 
 
 class Role(StrEnum):
@@ -167,8 +175,13 @@ class Request:
     threads: int = 0
     workers: int = 0  # runs at a time; 0: one per GPU, or one per CPU core
     checkpoint_minutes: float = 10.0  # longest time between two checkpoints of a run, in minutes
+    keep: Keep = Keep.best  # models that stay on the disk after a comparison, for `predict` and `export`
     on: str = "local"  # where runs are executed: local or slurm
     cluster: str | None = None  # with `on=slurm`: a name in slurm/clusters/, or a path that ends in .yaml
+    # Fit `bench` to this time on this machine, in minutes: fewer steps, then fewer seeds, then fewer rows;
+    # null: all of it, but with a target by path no bench of more than 60 minutes is started
+    minutes: float | None = None
+    yes: bool = False  # start a bench of any length
     results: str = "results"  # folder for runs and the report
     # File of benchmarks/presets/ that sets recipe, backbone and shots; default: the target's, or `own` for
     # a path
@@ -202,6 +215,7 @@ class RunConfig:
     device: str = "auto"
     threads: int = 0
     checkpoint_minutes: float = 10.0
+    keep: Keep = Keep.none
     draw: str | None = None  # parts that are drawn from the target's training images; None: none
     tune_budget: float = 6.0  # largest cost of all trials, in runs
     fold: str = ""  # of a trial: the fold that it is judged on, as "1/3"; empty: half of the holdout

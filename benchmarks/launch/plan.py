@@ -1,16 +1,15 @@
-"""Plan a comparison: its runs (rows x seeds), their order, and an estimate of their cost."""
+"""Plan a comparison: its runs (rows x seeds), and their order."""
 
-import time
 from collections.abc import Container, Sequence
 from dataclasses import replace
 from pathlib import Path
-
-import torch
+from typing import Any
 
 from ...analysis.records.schema import is_done
 from ...datasets import catalog as datasets
 from ...methods import catalog as methods
-from ...methods.networks.network import Network
+from ...methods.base import Method
+from ...user_text import one_form
 from ..config.compose import rows, suite_rows
 from ..config.resolve import run_config
 from ..config.schema import Protocol, Request, RunConfig
@@ -44,16 +43,27 @@ def plan_runnable(request: Request, overrides: Sequence[str]) -> tuple[list[RunC
     Returns:
         The runs, and the names of the rows that are left out.
     """
-    if request.methods or request.source != "none":
+    if request.methods:
         return plan(request, overrides), []
-    has_weights = request.pretrained or request.checkpoint is not None
-    keep: list[str] = []
-    out: list[str] = []
-    for name, row in suite_rows().items():
-        cls = methods.load(row["method"])
-        runs = not cls.needs_source and (has_weights or not cls.uses_pretraining)
-        (keep if runs else out).append(name)
+    keep = row_names(request)
+    out = [name for name in suite_rows() if name not in keep]
     return plan(replace(request, methods=",".join(keep)), overrides), out
+
+
+def row_names(request: Request) -> list[str]:
+    """Return the names of the rows of a comparison; default rows are those that run with its source."""
+    if request.methods:
+        return one_form(request.methods).split(",")
+    has_weights = request.pretrained or request.checkpoint is not None
+
+    def runs(method: type[Method[Any]]) -> bool:
+        return not method.needs_source and (has_weights or not method.uses_pretraining)
+
+    return [
+        name
+        for name, row in suite_rows().items()
+        if request.source != "none" or runs(methods.load(row["method"]))
+    ]
 
 
 def why_incompatible(
@@ -171,19 +181,6 @@ def prepare_data(configs: Sequence[RunConfig]) -> None:
         build_problem(config)
 
 
-def estimate_seconds(configs: Sequence[RunConfig], threads: int) -> dict[str, float]:
-    """Return the estimated seconds of each run by digest, from the time of one forward pass."""
-    torch.set_num_threads(threads)
-    per_image: dict[tuple[str, int], float] = {}
-    guess = {}
-    for c in configs:
-        network = (c.backbone, c.recipe.image_size)
-        if network not in per_image:
-            per_image[network] = _forward_seconds(c)
-        guess[c.digest] = _num_passes(c) * per_image[network]
-    return guess
-
-
 def _num_passes(config: RunConfig) -> int:
     """Return the number of forward passes of single images in a run; a trained image counts as three."""
     method, source = methods.load(config.method), config.source_recipe
@@ -193,20 +190,3 @@ def _num_passes(config: RunConfig) -> int:
     before = 3 * source.batch_size * source.steps if method.pretrains else 0
     stages = 2 if first_stage(config) else 1
     return before + (3 * trained + judged) * config.recipe.steps * stages
-
-
-def _forward_seconds(config: RunConfig) -> float:
-    """Return the seconds of a forward pass per image, timed on one batch."""
-    built = build_problem(config)
-    net = built.problem.network(pretrained=False)
-    count = min(config.recipe.batch_size, 64)
-    size = config.recipe.image_size
-    x = torch.randn(count, 3, size, size, device=built.problem.device)
-    with torch.no_grad():
-        return min(_seconds(net, x) for _ in range(5)) / count  # the minimum leaves out the warm-up
-
-
-def _seconds(net: Network, x: torch.Tensor) -> float:
-    begin = time.perf_counter()
-    net.features(x).sum().item()
-    return time.perf_counter() - begin

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from types import ModuleType
 
 from ... import InputError, RunFailed, printable
 from ...terminal import configure_output
@@ -86,7 +87,7 @@ class _Worker:
         self.connection, far = context.Pipe()
         read, write = os.pipe()
         self.process = context.Process(target=_serve, args=(far, place, threads, results))
-        with _for_child(write):
+        with _for_child(write), _without_main():
             self.process.start()
         far.close()
         os.close(write)
@@ -139,6 +140,17 @@ def _for_child(stderr: int) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Start a process that does not import the main module again: a user's script would begin anew there."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
 def _run(
     configs: Sequence[RunConfig],
     at_once: int,
@@ -162,17 +174,29 @@ def _run(
                     if waiting:
                         worker = workers[worker.place] = start(worker.place)
                 worker.begin(waiting.popleft() if waiting else None)
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the exit short
+    except BaseException:
         for worker in workers:
             worker.process.terminate()
         raise
     finally:
         end = time.monotonic() + PATIENCE_SECONDS
-        for worker in workers:
-            worker.close(end)
+        with _without_interrupt():
+            for worker in workers:
+                worker.close(end)
     return ended
+
+
+@contextmanager
+def _without_interrupt() -> Iterator[None]:
+    """Ignore Ctrl-C: a second one must not cut the exit short."""
+    if threading.current_thread() is not threading.main_thread():  # which alone gets signals
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _answer(worker: _Worker, report: Report) -> str:

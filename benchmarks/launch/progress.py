@@ -11,24 +11,36 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ...analysis.records.schema import is_done
 from ...analysis.wording import duration
 from ...methods import catalog as methods
 from ..config.schema import Norms, Role, RunConfig, Tune
 from ..training import heartbeat, record
 from ..training.tuning import last_round
+from .estimate import Estimate
+from .plan import missing, row_of
 
 QUIET_SECONDS = 30.0  # time between two plain lines about active runs
+TRUST = 0.1  # share of the estimate after which the pace so far counts as much as the estimate
 
 
 class Progress:
-    """The display of runs, from their heartbeats; independent of how they are executed."""
+    """The display of runs, from their heartbeats; independent of how they are executed.
 
-    def __init__(self, configs: Sequence[RunConfig], results: Path, console: Console) -> None:
+    Trials of the last round count, too: they are done within a run, one after the other.
+    """
+
+    def __init__(
+        self, configs: Sequence[RunConfig], results: Path, console: Console, estimate: Estimate
+    ) -> None:
         self.configs = {c.digest: c for c in configs}
-        self.watched = {t.digest: t for c in configs for own in last_round(c) for t in own} | self.configs
-        self.results, self.console = results, console
+        self.results, self.console, self.estimate = results, console, estimate
+        last = [t for c in {row_of(c): c for c in configs}.values() for own in last_round(c) for t in own]
+        self.later = {t.digest: t for t in missing(last, results) if t.digest not in self.configs}
+        self.watched = self.later | self.configs
         self.begin = time.time()
-        self.num_done, self.failed = 0, dict[str, str]()
+        self.failed = dict[str, str]()
+        self._ended: set[str] = set()
         self._spoke = self.begin
         self._live = (
             Live(console=console, transient=True, refresh_per_second=4) if console.is_terminal else None
@@ -47,18 +59,16 @@ class Progress:
 
     def report(self, config: RunConfig, error: str | None) -> None:
         """Print that a run ended, with its score or its error."""
-        self.num_done += 1
-        count = f"[{self.num_done}/{len(self.configs)}]"
+        self._ended.add(config.digest)
+        num_done = len(self._done())
+        count = f"[{num_done}/{self.total}]"
         if error is not None:
             self.failed[config.digest] = error
             self.console.print(f"{count} {name_of(config)}: failed: {error}", style="red", markup=False)
             return
-        done = record.read(config.folder(self.results)) or {}
-        scores = done.get("test") or done.get("holdout") or {}
-        seconds = done.get("seconds", {})
-        took = seconds.get("prepare", 0) + seconds.get("step", 0)
-        score = f"{100 * scores[config.score]:.1f} %" if config.score in scores else "done"
-        self.console.print(f"{count} {name_of(config)}: {score}, {took:.0f} s{self._left()}", markup=False)
+        rest = self.total - num_done
+        left = f"; about {duration(self._left())} left for {rest} runs" if rest else ""
+        self.console.print(f"{count} {end_line(config, self.results)}{left}", markup=False)
 
     def tick(self) -> None:
         """Refresh the display of the active runs."""
@@ -69,12 +79,34 @@ class Progress:
             for cells in self._running():
                 self.console.print("  running: " + ", ".join(filter(None, cells)), markup=False)
 
-    def _left(self) -> str:
-        rest = len(self.configs) - self.num_done
-        if not rest:
-            return ""
-        left = (time.time() - self.begin) / self.num_done * rest
-        return f"; about {duration(left)} left for {rest} runs"
+    @property
+    def total(self) -> int:
+        """Return the number of runs, with the trials of the last round."""
+        return len(self.configs) + len(self.estimate.later)
+
+    def _done(self) -> set[str]:
+        """Return the digests of what is done: runs that ended, and trials of the last round."""
+        return self._ended | {d for d, t in self.later.items() if is_done(t.folder(self.results))}
+
+    def _left(self) -> float:
+        """Return the seconds that are left: those of the estimate, by the pace so far."""
+        whole = sum(self.estimate.seconds.values())
+        done = sum(self._seconds(digest) for digest in self._done())
+        for digest, config in self.watched.items():
+            if beat := heartbeat.read(config.folder(self.results) / "heartbeat"):
+                done += self._seconds(digest) * beat["step"] / max(1, beat["steps"])
+        share = min(1.0, done / whole) if whole else 1.0
+        expected = self.estimate.total
+        pace = (time.time() - self.begin + TRUST * expected) / (share * expected + TRUST * expected)
+        return pace * (1 - share) * expected
+
+    def _seconds(self, digest: str) -> float:
+        """Return the estimated seconds of a run; those of a row's other candidates are alike."""
+        if digest in self.estimate.seconds:
+            return self.estimate.seconds[digest]
+        row = self.later[digest]
+        alike = [t for t in self.estimate.later if t.method == row.method]
+        return self.estimate.seconds[alike[0].digest] if alike else 0.0
 
     def _running(self) -> list[tuple[str, ...]]:
         rows: list[tuple[str, ...]] = []
@@ -97,13 +129,25 @@ class Progress:
 
     def _table(self) -> Table:
         table = Table(
-            title=f"{self.num_done} of {len(self.configs)} runs done", box=None, title_justify="left"
+            title=f"{len(self._done())} of {self.total} runs done, about {duration(self._left())} left",
+            box=None,
+            title_justify="left",
         )
         for heading in ("run", "step", "time", "so far"):
             table.add_column(heading, min_width=8)
         for row in self._running():
             table.add_row(*map(Text, row))  # without markup
         return table
+
+
+def end_line(config: RunConfig, results: Path) -> str:
+    """Return a line on a finished run: its name, score and seconds."""
+    done = record.read(config.folder(results)) or {}
+    scores = done.get("test") or done.get("holdout") or {}
+    seconds = done.get("seconds", {})
+    took = seconds.get("prepare", 0) + seconds.get("step", 0)
+    score = f"{100 * scores[config.score]:.1f} %" if config.score in scores else "done"
+    return f"{name_of(config)}: {score}, {took:.0f} s"
 
 
 def name_of(config: RunConfig) -> str:

@@ -28,12 +28,13 @@ MARKER = "transferbench.json"
 ROOT = Path(__file__).parents[2]
 
 
-def open_results(results: Path, images: Iterable[str] = ()) -> None:
+def open_results(results: Path, images: Iterable[str] = (), writes: bool = True) -> None:
     """Create a results folder, or check that it has the format of this version.
 
     Args:
         results: the folder.
         images: names or paths of the data sets that are read.
+        writes: create the folder; otherwise only check that this would work.
 
     Raises:
         InputError: another version wrote the folder, it contains images, or it cannot be written.
@@ -57,6 +58,8 @@ def open_results(results: Path, images: Iterable[str] = ()) -> None:
         return
     if results.exists() and not results.is_dir():
         raise InputError(f"results={results}: not a folder")
+    if not writes:
+        return
     try:
         results.mkdir(parents=True, exist_ok=True)
         write_json(marker, {"format": FORMAT})

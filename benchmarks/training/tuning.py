@@ -88,6 +88,11 @@ def strengths(settings: Any) -> dict[str, tuple[float, float]]:
     }
 
 
+def tuned_names(method: str) -> set[str]:
+    """Return the names of a method's settings that tuning may search."""
+    return {f.name for f in fields(methods.load(method).Config) if "tuned" in f.metadata}
+
+
 def not_used(overrides: Sequence[str], tune: Tune) -> list[str]:
     """Return a line for each given setting that tuning replaces."""
     names = {f"recipe.{name}" for name in SEARCHED[tune]}

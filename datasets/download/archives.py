@@ -29,6 +29,8 @@ from ..files.atomic import draft_of
 from .http import progress_bar
 
 MOST_BYTES = 200 * 10**9  # unpacked
+UNPACKED_TIMES = 20  # limit against archive bombs: annotations compress well, images do not
+UNPACKED_BYTES = 2_000_000_000  # the limit is at least this
 MOST_MEMBERS = 30_000_000
 HEADER_BYTES = 16 << 20  # of all headers of one tar member, which are read into memory
 PATH_CHARS = 4096  # per path; those of links are kept in memory
@@ -83,6 +85,11 @@ def _folder_errors(into: Path) -> Iterator[None]:
         raise InputError(
             f"{into}: cannot be created ({_reason(error)}); expected a writable folder"
         ) from error
+
+
+def most_unpacked(num_bytes: int) -> int:
+    """Return how many bytes may come out of archives of so many bytes."""
+    return max(UNPACKED_BYTES, UNPACKED_TIMES * num_bytes)
 
 
 def extract(archive: Path, folder: Path, *, most_bytes: int = MOST_BYTES) -> int:
@@ -266,23 +273,33 @@ def _is_tar(stream: IO[bytes]) -> bool:
 def _zip_members(archive: Path, file: BinaryIO) -> Iterator[_Member]:
     with zipfile.ZipFile(file) as entries:
         for entry in entries.infolist():
-            kind = stat.S_IFMT(entry.external_attr >> 16)
+            kind, name = stat.S_IFMT(entry.external_attr >> 16), _zip_name(entry)
             if entry.flag_bits & 1:
-                raise NotImplementedError(f"{entry.filename} is encrypted")
+                raise NotImplementedError(f"{entry.filename} is encrypted; expected no password")
             if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise NotImplementedError(
                     f"{entry.filename} uses an unsupported compression; expected deflate"
                 )
             if entry.is_dir() or kind == stat.S_IFDIR:
-                yield _Member(entry.filename, "folder")
+                yield _Member(name, "folder")
             elif kind == stat.S_IFLNK:
                 with entries.open(entry) as stream:
-                    yield _Member(entry.filename, "link", target=stream.read(4096).decode())
+                    yield _Member(name, "link", target=stream.read(4096).decode())
             elif kind in (0, stat.S_IFREG):
                 with entries.open(entry) as stream:
-                    yield _Member(entry.filename, "file", entry.file_size, stream=stream)
+                    yield _Member(name, "file", entry.file_size, stream=stream)
             else:
                 raise _special(archive, entry.filename)
+
+
+def _zip_name(entry: zipfile.ZipInfo) -> str:
+    """Return the name of a member: UTF-8 if it can be, which macOS writes without saying so."""
+    if entry.flag_bits & 0x800:
+        return entry.filename
+    try:
+        return entry.filename.encode("cp437").decode()
+    except UnicodeError:
+        return entry.filename
 
 
 def _tar_members(archive: Path, stream: IO[bytes]) -> Iterator[_Member]:

@@ -20,12 +20,10 @@ from ..files.lock import locked
 from ..storage.cache import disk_errors
 from ..storage.cache import folder as cache_folder
 from . import huggingface, torchvision_sets
-from .archives import draft, extract
+from .archives import draft, extract, most_unpacked
 from .http import DownloadError, check_reachable, download
 
 Fetch = Callable[[Path], None]  # creates a folder with the data set, atomically
-UNPACKED_TIMES = 20  # limit against archive bombs: annotations compress well, images do not
-UNPACKED_BYTES = 2_000_000_000  # the limit is at least this
 
 
 class MissingData(InputError):
@@ -201,7 +199,7 @@ def _archive_files(name: str, archives: Sequence[Archive]) -> list[Path]:
 
 def _unpack(archives: Sequence[Archive], files: Sequence[Path], into: Path) -> None:
     """Unpack archives and copy other files into one folder, atomically."""
-    left = max(UNPACKED_BYTES, UNPACKED_TIMES * sum(f.stat().st_size for f in files))
+    left = most_unpacked(sum(f.stat().st_size for f in files))
     with draft(into) as folder:
         for archive, file in zip(archives, files, strict=True):
             place = folder / archive.into

@@ -1,7 +1,7 @@
 """Draw parts from the training images, by a hash of each image's name: the same in every copy."""
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +14,8 @@ from ..storage.table import IndexedImages
 PARTS = ("holdout", "test")  # that can be drawn
 SHARE = 0.2  # of the training images of each class, for each part
 SEED = 0
+TARGET_SHARES = {"train": 0.6, "holdout": 0.2, "test": 0.2}
+SOURCE_SHARES = {"train": 0.95, "holdout": 0.05}
 
 
 def parts_of(text: str) -> tuple[str, ...]:
@@ -39,25 +41,26 @@ def draw(dataset: Dataset, wanted: Sequence[str]) -> Dataset:
         wanted: the parts to draw.
 
     Raises:
-        InputError: if there is such a part already, a class has too few images, or the images have several
-            labels.
+        InputError: if there is such a part already, or a class has too few images.
     """
     text = f"draw={','.join(wanted)}"
     if there := [part for part in wanted if part in dataset.parts]:
         raise InputError(f"{text}: {dataset.name} has {there[0]} images; only a missing part can be drawn")
     train = dataset.part("train")
-    if train.labels.ndim != 1:
-        raise InputError(f"{text}: images of {dataset.name} have several labels; expected one each")
-    count = np.bincount(train.labels, minlength=len(dataset.classes))
-    check_counts(f"{text}: {dataset.name}/train", dataset.classes, count, 1 + len(wanted), dataset.left_out)
+    if train.labels.ndim == 1:
+        count = np.bincount(train.labels, minlength=len(dataset.classes))
+        check_counts(
+            f"{text}: {dataset.name}/train", dataset.classes, count, 1 + len(wanted), dataset.left_out
+        )
     of_rest = {part: SHARE / (1 - n * SHARE) for n, part in enumerate(wanted)}
-    order = np.array([derive_seed(SEED, _key(train.images, i)) for i in range(len(train.labels))], np.int64)
+    order = hashes(_key(train.images, i) for i in range(len(train.labels)))
     parts = {
         part: Part(_subset(train.images, rows), train.labels[rows])
         for part, rows in draw_split(order, train.labels, {"train": 1.0, **of_rest}).items()
     }
     words = " and ".join(f"{len(parts[part].labels):,} {part}" for part in wanted)
-    how = f"{100 * SHARE:.0f} % of each class with seed {SEED} ({text})"
+    each = "each class" if train.labels.ndim == 1 else "them"
+    how = f"{100 * SHARE:.0f} % of {each} with seed {SEED} ({text})"
     note = f"{dataset.name}: {words} images are drawn from train, {how}"
     return replace(
         dataset,
@@ -67,18 +70,29 @@ def draw(dataset: Dataset, wanted: Sequence[str]) -> Dataset:
     )
 
 
+def shares_of(as_source: bool) -> dict[str, float]:
+    """Return the parts of a set that comes without parts, and the fraction that each gets of what is left."""
+    return SOURCE_SHARES if as_source else TARGET_SHARES
+
+
+def hashes(keys: Iterable[str]) -> np.ndarray:
+    """Return the hash of each name [n], by which images are drawn."""
+    return np.fromiter((derive_seed(SEED, key) for key in keys), np.int64)
+
+
 def draw_split(order: np.ndarray, labels: np.ndarray, shares: Mapping[str, float]) -> dict[str, np.ndarray]:
     """Split images by class; the split of a class depends only on its own images.
 
     Args:
         order: hash of each image [n]; those with the smallest go to the last parts.
-        labels: their labels [n].
+        labels: their labels [n], or [n,L]: then they are one class.
         shares: fraction that each part gets of what the parts before it have left, at least one image per
             class; the first part comes last and gets the rest.
 
     Returns:
         The numbers of the images of each part, sorted.
     """
+    labels = labels if labels.ndim == 1 else np.zeros(len(labels), np.int64)
     ordered = np.lexsort((order, labels))
     first, *others = shares
     drawn: dict[str, list[np.ndarray]] = {part: [] for part in shares}

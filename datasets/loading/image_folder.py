@@ -14,19 +14,16 @@ import numpy as np
 
 from ... import InputError
 from ...user_text import one_form, path_name
-from ..base import Dataset, Part, derive_seed
+from ..base import Dataset, Part
 from ..decoding.formats import is_image
 from ..files.folder_names import is_folder, is_seen, listing, part_of
 from ..storage import tar_shards
 from ..storage.index import Numbering, PartRows, Writer, fingerprint, open_or_fill, typical_side
 from ..storage.table import IndexedImages, Row, Table
-from .draw import check_counts, draw_split
+from .draw import check_counts, draw_split, hashes, shares_of
 from .layout import Layout, find_layout, strange_folders
 from .left_out import LeftOut, by_suffix, lines
 
-SPLIT_SEED = 0  # for the split of a `class/image` tree
-TARGET_SHARES = {"train": 0.6, "holdout": 0.2, "test": 0.2}
-SOURCE_SHARES = {"train": 0.95, "holdout": 0.05}
 LAYOUT = 1  # another number rebuilds stored indexes: the rules of layouts have changed
 MOST_FOLDERS = 8  # maximum depth
 SAID = "left_out.json"  # in the folder of an index
@@ -237,13 +234,12 @@ def _arrange(
     said = _lines(walked, layout, path, name, left)
     lenient = walked.of_shards and as_source
     if not layout.is_split or (lenient and "holdout" not in rows):
-        shares = SOURCE_SHARES if as_source else TARGET_SHARES
+        shares = shares_of(as_source)
         own = labels[rows["train"]]
         if not lenient:
             check_counts(name, classes, np.bincount(own), len(shares), said)
         keys = (place.removeprefix(layout.wrapper) for place in walked.table.all_paths())
-        order = np.fromiter((derive_seed(SPLIT_SEED, key) for key in keys), np.int64, len(walked.table))
-        drawn = draw_split(order[rows["train"]], own, shares)
+        drawn = draw_split(hashes(keys)[rows["train"]], own, shares)
         rows |= {part: rows["train"][chosen] for part, chosen in drawn.items()}
     return classes, {part: (own, labels[own]) for part, own in rows.items()}, said
 

@@ -82,7 +82,9 @@ def find_tars(path: Path) -> list[Path]:
         archives = sorted(file for file in files if ARCHIVE.search(file.name))
         tars = [file for file in archives if file.suffix != ".zip"] or archives
     if packed := [tar for tar in tars if tar.suffix != ".tar"]:
-        found = ", ".join(tar.name for tar in tars[:4]) + _unpack(packed[0])
+        alone = len(tars) == 1 and path.is_dir()
+        hint = f"; give its own path: {packed[0]}" if alone else _unpack(packed[0])
+        found = ", ".join(tar.name for tar in tars[:4]) + hint
         raise InputError(f"{path}: expected one uncompressed .tar or uncompressed shards; found {found}")
     return tars
 

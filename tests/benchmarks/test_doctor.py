@@ -23,10 +23,10 @@ LAYOUTS: dict[str, tuple[Sequence[str], str]] = {
     "a class left out": ([*SPLIT, "train/bird/0.psd"], TARGET),
     "files left out": ([*SPLIT, "train/cat/x.psd", "val/dog/y"], TARGET),
     "no test": ([*TRAIN, *VAL], SOURCE),
-    "no holdout": ([*TRAIN, *TEST], SOURCE),
+    "no holdout": ([*TRAIN, *TEST], TARGET),
     "train alone": (TRAIN, SOURCE),
     "a test without classes": ([*TRAIN, *VAL, "test/0.png"], SOURCE),
-    "a holdout left out": ([*TRAIN, *TEST, "val/cat/0.psd", "val/dog/0.psd"], SOURCE),
+    "a holdout left out": ([*TRAIN, *TEST, "val/cat/0.psd", "val/dog/0.psd"], TARGET),
     "two images a class": (["a/0.png", "a/1.png", "b/0.png", "b/1.png"], SOURCE),
     "one class": ([f for f in SPLIT if "/cat/" in f], NOTHING),
     "one class is read": ([*(f for f in SPLIT if "/cat/" in f), "train/dog/0.psd"], NOTHING),
@@ -93,7 +93,7 @@ def test_doctor_and_bench_agree(tmp_path, ask, kind, layout):
             assert line.partition("note: ")[2] in said
 
 
-@pytest.mark.parametrize("files", [[*TRAIN, *VAL], [*TRAIN, *TEST], TRAIN, [*TRAIN, *VAL, "test/0.png"]])
+@pytest.mark.parametrize("files", [[*TRAIN, *VAL], TRAIN, [*TRAIN, *VAL, "test/0.png"]])
 def test_the_command_that_the_doctor_gives_works(tmp_path, ask, files):
     place = written(tmp_path / "my photos", files)
     _, told = ask("data", "doctor", str(place))

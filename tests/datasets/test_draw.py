@@ -48,7 +48,7 @@ def names(found: Dataset, part: str) -> set[str]:
 )
 def test_a_fifth_of_each_class_is_drawn_by_a_hash_of_its_name(tmp_path, files, draw):
     place = written(tmp_path, files)
-    found, whole = catalog.load(str(place), draw=draw), catalog.load(str(place))
+    found, whole = catalog.load(str(place), draw=draw), catalog.load(str(place), as_source=True)
     expected = {part: set() for part in ("train", *draw.split(","))}
     for c in COUNT:
         own = [f.removeprefix("train/") for f in files if f.startswith(f"train/{c}/")]
@@ -118,11 +118,12 @@ def test_what_cannot_be_drawn(tmp_path, files, draw, message):
         catalog.load(str(place), draw=draw)
 
 
-def test_images_of_several_labels_are_not_drawn():
-    train = Part(ArrayImages(np.zeros((4, 8, 8, 3), np.uint8)), np.ones((4, 2)))
+def test_images_of_several_labels_are_drawn_by_their_hash_alone():
+    train = Part(ArrayImages(np.zeros((10, 8, 8, 3), np.uint8)), np.ones((10, 2), np.float32))
     whole = Dataset("toy", ("a", "b"), {"train": train}, "f", 8)
-    with pytest.raises(InputError, match="draw=test: images of toy have several labels"):
-        drawing.draw(whole, ("test",))
+    found = drawing.draw(whole, ("test",))
+    assert {part: own.labels.shape for part, own in found.parts.items()} == {"train": (8, 2), "test": (2, 2)}
+    assert "20 % of them" in found.notes[0]
 
 
 def config_of(place: Path, *given: str):

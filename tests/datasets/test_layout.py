@@ -162,11 +162,10 @@ def test_a_compressed_shard_in_a_part_folder_is_not_passed_over(tmp_path):
         image_folder.load(tmp_path)
 
 
-@pytest.mark.parametrize("inside", [False, True])
-def test_a_zip_is_not_read_and_the_error_says_how_to_unpack_it(tmp_path, inside):
+def test_a_folder_with_one_zip_in_it_gives_the_path_of_the_zip(tmp_path):
     file = Path(shutil.make_archive(str(tmp_path / "box" / "my pets"), "zip", written(tmp_path, SPLIT)))
-    with pytest.raises(InputError, match=rf"found my pets\.zip; unpack it: unzip '{file}' -d FOLDER"):
-        image_folder.load(file.parent if inside else file)
+    with pytest.raises(InputError, match=rf"found my pets\.zip; give its own path: {file}"):
+        image_folder.load(file.parent)
 
 
 def test_the_part_of_a_shard_holds_for_all_folders_in_it(tmp_path):

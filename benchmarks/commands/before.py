@@ -1,0 +1,212 @@
+"""What `bench`, `run` and `suite` share: checks, lines on what will run, and the runs."""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from ... import InputError
+from ...analysis.wording import counted, duration
+from ...datasets import catalog as datasets
+from ...datasets.download import locate
+from ...methods import catalog as methods
+from ...slurm.cluster import load as load_cluster
+from ..config.schema import Request, Role, RunConfig
+from ..launch import pool
+from ..launch.estimate import Estimate, Estimator
+from ..launch.plan import (
+    large_batches,
+    missing,
+    run_order,
+    why_incompatible,
+    without_rows,
+)
+from ..launch.probe import check_networks
+from ..launch.progress import Progress, name_of
+from ..training.problem import device_of
+from ..training.record import write_json
+
+if TYPE_CHECKING:
+    pass
+
+
+def processes_of(on: str, cluster: str | None) -> int:
+    """Return the number of processes that share each run.
+
+    Raises:
+        InputError: torchrun started several processes, which only `run` supports.
+    """
+    if on == "slurm":
+        return load_cluster(cluster).processes
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("torchrun: its processes share one run; expected `transferbench run method=NAME`")
+    return 1
+
+
+def check_place(on: str, cluster: str | None, device: str) -> str:
+    """Check the place of the runs and return `on`.
+
+    Raises:
+        InputError: the place, cluster or device is not known or not here.
+    """
+    if on not in ("local", "slurm"):
+        raise InputError(f"on={on}: not known; known: local, slurm")
+    if on == "slurm":
+        load_cluster(cluster)
+    elif cluster:
+        raise InputError(f"cluster={cluster}: not used here; expected on=slurm with it")
+    else:
+        device_of(device)
+    return on
+
+
+def check_data(request: Request, console: Console, fetch: bool = True) -> None:
+    """Check that target and source are here, or download them; say which is used of two with one name."""
+    locate.set_places(request.data.root, request.data.mirror)
+    given = _names_of(request)
+    say_namesakes(given.items(), console)
+    datasets.require(list(given.values()), fetch)
+
+
+def _names_of(request: Request | RunConfig) -> dict[str, str]:
+    """Return the names of the target and, if there is one, of the source, by role."""
+    about = datasets.about(request.target)
+    source = request.source or (about.source if about else None)
+    given = {"target": request.target, "source": source}
+    return {role: name for role, name in given.items() if name and name != "none"}
+
+
+def say_namesakes(given: Iterable[tuple[str, str]], console: Console) -> None:
+    """Print a line for each known data set that is also a folder or tar here, given by role and name."""
+    lines = [line for role, name in given for line in datasets.namesakes(role, name)]
+    for line in dict.fromkeys(lines):
+        console.print(line, markup=False)
+
+
+def print_left_out(of: Sequence[Request | RunConfig], console: Console) -> None:
+    """Print which files of targets and sources are not read, each once."""
+    wanted = dict.fromkeys((name, name != each.target) for each in of for name in _names_of(each).values())
+    found = [line for name, as_source in wanted for line in datasets.load(name, as_source).left_out]
+    for line in dict.fromkeys(found):
+        console.print(line, markup=False)
+
+
+def check_networks_of(
+    configs: Sequence[RunConfig], results: Path, console: Console, processes: int = 1
+) -> None:
+    """Take a step with each network of the runs without a record; print notes on its weights and batches.
+
+    Args:
+        configs: the runs.
+        results: the results folder.
+        console: where to print.
+        processes: number of processes that share each run.
+
+    Raises:
+        InputError: a network cannot be trained.
+    """
+    waiting = missing(configs, results)
+    for note in [*large_batches(waiting), *check_networks(waiting, processes)]:
+        console.print(note, markup=False)
+
+
+def estimator_of(config: RunConfig, workers: int, results: Path) -> Estimator:
+    """Return the estimator of runs that are like one of them."""
+    workers = pool.num_workers(workers, config.device)
+    return Estimator(results, workers, pool.num_threads(config.threads, config.device, workers))
+
+
+def print_estimate(estimate: Estimate, console: Console) -> None:
+    """Print how long the runs without a record take, and when they are done."""
+    if not estimate.seconds:
+        return
+    more = f" and {len(estimate.later)} trials of the best candidates" if estimate.later else ""
+    ends = datetime.now() + timedelta(seconds=estimate.total)  # noqa: DTZ005  (the clock on the wall)
+    console.print(
+        f"{counted(len(estimate.todo), 'run')} to do{more}, about {duration(estimate.total)} with "
+        f"{counted(estimate.workers, 'worker')}: until {ends:%H:%M}"
+    )
+
+
+def show_runs(
+    configs: Sequence[RunConfig], results: Path, console: Console, estimate: Estimate | None = None
+) -> None:
+    """Print every run with its folder, and whether it is done or its estimated time; trials by method."""
+    waiting = run_order(configs, results)
+    seconds = estimate.seconds if estimate else {}
+    todo = {c.digest for c in waiting}
+    for config in {c.digest: c for c in [*waiting, *configs] if c.role is not Role.trial}.values():
+        about = f"about {duration(seconds[config.digest])}" if config.digest in seconds else "to do"
+        state = about if config.digest in todo else "done"
+        console.print(f"{name_of(config):40} {config.folder(results)}  {state}", markup=False)
+    if estimate:
+        _show_trials([c for c in [*waiting, *estimate.later] if c.role is Role.trial], seconds, console)
+
+
+def _show_trials(trials: Sequence[RunConfig], guess: Mapping[str, float], console: Console) -> None:
+    """Print a line for the trials of each method."""
+    of_method: dict[str, list[RunConfig]] = defaultdict(list)
+    for trial in trials:
+        of_method[trial.method].append(trial)
+    for method, own in of_method.items():
+        steps = sum(trial.recipe.steps for trial in own)
+        took = duration(sum(guess[trial.digest] for trial in own))
+        title = methods.load(method).title
+        console.print(f"{title}, {len(own)} trials of {steps:,} steps in all  about {took}", markup=False)
+
+
+def drop_incompatible(
+    configs: Sequence[RunConfig], results: Path, console: Console, processes: int = 1, writes: bool = True
+) -> tuple[list[RunConfig], dict[str, str]]:
+    """Leave out rows whose method cannot run on the problem; print the reason, and write it for the tables.
+
+    Args:
+        configs: the runs.
+        results: the results folder.
+        console: where to print.
+        processes: number of processes that share each run.
+        writes: whether to write the reason.
+
+    Returns:
+        The runs that are left; the reason of each row that is left out, by `plan.row_of`.
+
+    Raises:
+        InputError: no run is left.
+    """
+    reasons = why_incompatible(configs, results, processes)
+    for config, reason in reasons.values():
+        label = methods.load(config.method).label(config.settings)
+        console.print(f"not run: {label}: {reason}", markup=False)
+        if not writes:
+            continue
+        folder = config.folder(results).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        names = {
+            "source": config.source_name,
+            "target": config.target_name,
+            "comparison_id": config.comparison_id,
+            "fingerprints": config.data,
+            "data_sets": config.data_sets,
+        }
+        write_json(
+            folder / f"skipped-{config.comparison_id}.json", {**names, "label": label, "reason": reason}
+        )
+    if not (left := without_rows(configs, reasons)):
+        raise InputError(f"methods: none can run here: {'; '.join(reason for _, reason in reasons.values())}")
+    return left, {row: reason for row, (_, reason) in reasons.items()}
+
+
+def run_missing(
+    configs: Sequence[RunConfig], results: Path, console: Console, estimate: Estimate
+) -> dict[str, str]:
+    """Do all runs without a record, pre-trainings first; return the errors of failed runs, by digest."""
+    if not estimate.todo:
+        console.print(f"all {len(configs)} runs are done")
+        return {}
+    with Progress(estimate.todo, results, console, estimate) as progress:
+        pool.run_all(estimate.todo, results, estimate.workers, progress.report, progress.tick)
+    return progress.failed
