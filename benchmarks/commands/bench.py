@@ -37,6 +37,7 @@ from .before import (
     run_missing,
     show_runs,
 )
+from .mistake_images import write_mistake_images
 
 if TYPE_CHECKING:
     from ...analysis.records.comparison import Comparison
@@ -178,7 +179,7 @@ def submit(planned: Planned, console: Console, only: Container[str] | None = Non
 
 
 def after_runs(planned: Planned) -> None:
-    """Write the report, if a run has a record."""
+    """Write the pictures of mistakes and the report, if a run has a record."""
     from ...analysis.report import write_prints, write_report
 
     done = [folder for c in planned.configs if is_done(folder := c.folder(planned.results))]
@@ -187,7 +188,9 @@ def after_runs(planned: Planned) -> None:
     page = page_of(planned.results)
     newest = max(record_path(folder).stat().st_mtime for folder in done)
     if not page.exists() or page.stat().st_mtime < newest:
-        write_prints([_comparison(planned)], page.parent / "figures")
+        comparison = _comparison(planned)
+        write_mistake_images(planned.configs[0], comparison, planned.results)
+        write_prints([comparison], page.parent / "figures")
         write_report(planned.results, page.parent)
 
 
