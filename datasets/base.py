@@ -31,10 +31,11 @@ def derive_seed(*parts: object) -> int:
 
 @dataclass(frozen=True)
 class Part:
-    """Encoded images of one part, and their labels [N] or [N,L]."""
+    """Encoded images of one part, and their labels [N] or [N,L]; further columns of a list, each [N]."""
 
     images: Images
     labels: np.ndarray
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Dataset:
     notes: tuple[str, ...] = ()  # remarks that every table with this set prints
     truth: tuple[float, ...] = ()  # of a planted source: the right weight of each class
     left_out: tuple[str, ...] = ()  # lines on files that are not read; a command prints them once
+    drawn: tuple[str, ...] = ()  # the parts that were drawn from the training images
 
     def __post_init__(self) -> None:
         """Check that all names can be encoded. Raises InputError if one is not UTF-8."""

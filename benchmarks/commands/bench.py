@@ -12,7 +12,7 @@ from ...analysis.records.schema import is_done, record_path
 from ...datasets import catalog as datasets
 from ..config.compose import compose_request
 from ..config.length import num_training_images
-from ..config.schema import Request, RunConfig
+from ..config.schema import Request, RunConfig, load_target
 from ..launch.estimate import Estimate, Estimator
 from ..launch.limit import check_time, fit, plan_path, read_plan, write_plan
 from ..launch.plan import (
@@ -220,6 +220,6 @@ def why_preset(request: Request, overrides: Sequence[str], config: RunConfig) ->
     left = [name for name in ("steps", "batch_size") if getattr(request.recipe, name) == 0]
     if not left:
         return line
-    num_images = num_training_images(datasets.load(config.target, draw=config.draw), config.shots)
+    num_images = num_training_images(load_target(config), config.shots)
     chosen = " and ".join(f"recipe.{name}={getattr(config.recipe, name)}" for name in left)
     return f"{line}; {chosen} by its {num_images:,} training images"

@@ -18,7 +18,7 @@ from ...methods.networks.tensor_files import files_of
 from ...methods.recipe import MeanStd, Recipe
 from .labels import holdout_shots, usual_protocol
 from .length import num_training_images, sized
-from .schema import SMALL_SIDE, Request, Role, RunConfig, Score, Tune
+from .schema import SMALL_SIDE, Request, Role, RunConfig, Score, Tune, load_target
 
 
 def run_config(request: Request, method: str, settings: Any, seed: int) -> RunConfig:
@@ -35,7 +35,7 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
             setting does not fit the data.
     """
     drawn = ",".join(parts_of(request.draw)) if request.draw else None
-    target = datasets.load(request.target, draw=drawn)
+    target = load_target(replace(request, draw=drawn))
     source = source_of(request, method)
     _check(request, method, source)
     recipe = sized(request.recipe, num_training_images(target, request.shots))
@@ -44,7 +44,7 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
     check_score("score", score, is_multi_label(target))
     data = {"target": target.fingerprint}
     if source != "none":
-        data["source"] = datasets.load(source, as_source=True, draw=drawn).fingerprint
+        data["source"] = datasets.load(source, as_source=True, draw=drawn, groups=request.groups).fingerprint
     if request.drop_overlap:
         data["drop_overlap"] = datasets.load(request.target).fingerprint
         if data.get("source") == data["drop_overlap"]:
@@ -71,6 +71,7 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
         threads=request.threads,
         checkpoint_minutes=request.checkpoint_minutes,
         draw=drawn,
+        groups=request.groups,
         tune=tune_of(request),
         holdout_shots=holdout_shots(request),
         protocol=request.protocol or usual_protocol(request.labels, request.shots),

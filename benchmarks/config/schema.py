@@ -10,6 +10,7 @@ from typing import Any
 from ... import InputError
 from ...analysis.records.migrations import RENAMED, renamed_config
 from ...datasets import catalog, planted
+from ...datasets.base import Dataset
 from ...methods.recipe import Recipe
 
 TINY, MOST = 1e-300, 1e300  # bounds that exclude 0 and infinity
@@ -138,6 +139,9 @@ class Request:
     # Parts that the target lacks, drawn from its training images (20 % of each class, fixed seed): holdout,
     # test, or holdout,test; null: none
     draw: str | None = None
+    # Images that stay together where parts are drawn: those of a folder (class/group/image), near-identical
+    # ones (near), or those with one value in a column of a list; then the parts that are missing are drawn
+    groups: str | None = None
     backbone: str = "small"  # network: tiny, small, digits_cnn, digits_cnn_2019, or any timm model name
     # Keyword arguments for the backbone's constructor in timm, as `backbone_options.drop_path_rate=0.1`
     backbone_options: dict[str, Any] = field(default_factory=dict)
@@ -207,6 +211,7 @@ class RunConfig:
     threads: int = 0
     checkpoint_minutes: float = 10.0
     draw: str | None = None  # parts that are drawn from the target's training images; None: none
+    groups: str | None = None  # images that stay together in what is drawn; None: each by itself
     tune_budget: float = 6.0  # largest cost of all trials, in runs
     fold: str = ""  # of a trial: the fold that it is judged on, as "1/3"; empty: half of the holdout
     labels: Labels = Labels.train
@@ -220,6 +225,8 @@ class RunConfig:
             del plain["on_nan"]
         if not self.draw:
             del plain["draw"]
+        if not self.groups:
+            del plain["groups"]
         if self.tune is not Tune.auto:
             del plain["tune_budget"]
         if not self.fold:
@@ -299,9 +306,15 @@ class RunConfig:
         shown += [f"bn={self.bn}"] if self.tune is Tune.off or self.bn is not Norms.split else []
         shown += ["on_nan=skip"] if self.on_nan is OnNan.skip else []
         shown += [f"draw={self.draw}"] if self.draw else []
+        shown += [f"groups={self.groups}"] if self.groups else []
         shown += ["drop_overlap=true"] if self.drop_overlap else []
         shown += [f"checkpoint={Path(self.checkpoint).name}"] if self.checkpoint else []
         return ", ".join(shown + (["pretrained=true"] if self.pretrained else []))
+
+
+def load_target(of: Request | RunConfig) -> Dataset:
+    """Load the target of a request or run, with the parts that are drawn."""
+    return catalog.load(of.target, draw=of.draw, groups=of.groups)
 
 
 def _digest(plain: dict[str, Any]) -> str:

@@ -129,6 +129,7 @@ def specialist(
 
 def without_target(config: RunConfig, **changes: Any) -> RunConfig:
     """Return the settings of a pre-training for a run, without all that concerns the target."""
+    has_target = planted.parse(config.source) is not None  # a planted source has images of the target
     return replace(
         config,
         role=Role.pretraining,
@@ -136,7 +137,8 @@ def without_target(config: RunConfig, **changes: Any) -> RunConfig:
         method="pretrain",
         shots=None,
         holdout_shots=None,
-        draw=config.draw if planted.parse(config.source) else None,  # it has images of the target
+        draw=config.draw if has_target else None,
+        groups=config.groups if has_target else None,
         protocol=Protocol.holdout,
         fold="",
         bn=Norms.split if config.bn is Norms.frozen else config.bn,

@@ -20,7 +20,7 @@ from ...methods.base import Problem
 from ...methods.networks.encoders import build_encoder
 from ...methods.networks.network import Network
 from ...methods.recipe import Precision, Recipe
-from ..config.schema import Labels, Norms, Protocol, Role, RunConfig
+from ..config.schema import Labels, Norms, Protocol, Role, RunConfig, load_target
 from .pretraining import SourceModel
 
 GPU_SHARE = 0.25  # largest share of the device's memory for pixels
@@ -80,7 +80,9 @@ def build_problem(
         controls: tensors that a first stage learned, or None.
     """
     device = device_of(config.device)
-    source = None if config.source == "none" else catalog.load(config.source, True, config.draw)
+    source = (
+        None if config.source == "none" else catalog.load(config.source, True, config.draw, config.groups)
+    )
     source_split, notes = (None, ()) if source is None else _source_split(config, source, device)
     whole: dict[str, Split] = {}
     if config.role is Role.pretraining:
@@ -126,7 +128,7 @@ def _source_split(config: RunConfig, source: Dataset, device: torch.device) -> t
 
 def _target_parts(config: RunConfig, device: torch.device) -> tuple[Dataset, dict[str, Split]]:
     """Return the target and its parts."""
-    target = catalog.load(config.target, draw=config.draw)
+    target = load_target(config)
     check_target(target)
     return target, {
         part: _split(target, part, config.recipe, device) for part in ("train", "holdout", "test")

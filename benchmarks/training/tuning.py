@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import RunFailed
-from ...datasets import catalog as datasets
 from ...methods import catalog as methods
 from ...methods.recipe import OptimizerName
-from ..config.schema import Norms, Protocol, Role, RunConfig, Tune
+from ..config.schema import Norms, Protocol, Role, RunConfig, Tune, load_target
 
 TUNING_SEED = 10_000  # no reported run has this seed
 NUM_TRIALS, KEPT = 9, 3  # candidates of `tune=auto` in the first round, and in the second
@@ -106,7 +105,7 @@ def num_folds(config: RunConfig) -> int:
     Where that half has fewer than FEW images of the median class, folds of all labeled images decide: as many
     as the budget allows.
     """
-    target = datasets.load(config.target, draw=config.draw)
+    target = load_target(config)
     labels = target.part("holdout").labels
     counts = labels.sum(0) if labels.ndim == 2 else np.bincount(labels, minlength=len(target.classes))
     per_class = config.holdout_shots or float(np.median(counts))
