@@ -92,6 +92,7 @@ class Split:
     scored: tuple[int, ...] = ()  # the scored labels; (): all
     truth: tuple[float, ...] = ()  # of a planted source: the right weight of each class; only for an oracle
     images: str = ""  # fingerprint of the data set
+    weight_C: Tensor | None = None  # weight of each class in a training loss [C]; None: all are equal
 
     def __len__(self) -> int:
         return len(self.index)
@@ -232,6 +233,11 @@ class Stream:
             raise ValueError(f"weights of {split.name}: all zero; expected some greater than 0")
         self._cumulative = None if weights is None else weights.cpu().double().cumsum(0)
         self._next: tuple[int, Pending] | None = None
+
+    @property
+    def weight_C(self) -> Tensor | None:
+        """Return the weight of each class in a training loss [C]; None: all are equal."""
+        return self.split.weight_C
 
     def state_dict(self) -> dict[str, int]:
         """Return the state: the numbers of batches and images drawn so far."""

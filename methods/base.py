@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .. import InputError
 from ..datasets import distributed
-from ..datasets.base import Batch, Split, Stream
+from ..datasets.base import Split, Stream
 from .metrics import classification_loss
 from .networks.network import Network
 from .recipe import Recipe
@@ -86,6 +86,7 @@ class Method(ABC, Generic[ConfigT]):
     )
     # Whether the run can be split across processes: every loss is a mean over a batch, and `update` is used
     data_parallel: ClassVar[bool] = False
+    weighs_classes: ClassVar[bool] = True  # whether `recipe.class_weights` has an effect on it
     closed_form: ClassVar[bool] = False  # whether its one step reads every image once, without training
     own_norms: ClassVar[bool] = False  # whether it decides on norm statistics itself; then not `bn=frozen`
     kind: ClassVar[str] = "baseline"  # or initialization, regularizer, source selection, meta
@@ -269,7 +270,7 @@ def update(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 def train_step(
     forward: Callable[[Tensor], Tensor],
-    stream: Iterator[Batch],
+    stream: Stream,
     optimizer: torch.optim.Optimizer,
     rate: float,
     name: str = "target",
@@ -278,7 +279,7 @@ def train_step(
     with timed("data"):
         x, y = next(stream)
     with timed(name):
-        loss = classification_loss(forward(x), y)
+        loss = classification_loss(forward(x), y, weight_C=stream.weight_C)
         loss.backward()
         update(optimizer, rate)
     return {"loss": loss.detach()}

@@ -44,6 +44,7 @@ class NearestNeighbors(Method[Config]):
     title = "k nearest neighbors"
     paper = "arXiv 1805.01978"
     closed_form = True
+    weighs_classes = False
 
     def __init__(self, problem: Problem, config: Config) -> None:
         self.problem, self.config = problem, config

@@ -32,6 +32,7 @@ class NearestClassMean(Method[Config]):
     title = "Nearest class mean"
     paper = "TPAMI 2013"
     closed_form = True
+    weighs_classes = False
 
     def __init__(self, problem: Problem, config: Config) -> None:
         self.config = config

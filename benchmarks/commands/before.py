@@ -15,6 +15,7 @@ from ...datasets import catalog as datasets
 from ...datasets.download import locate
 from ...datasets.reading.balance import balance_line
 from ...methods import catalog as methods
+from ...methods.recipe import ClassWeights
 from ...slurm.cluster import load as load_cluster
 from ..config.schema import Request, Role, RunConfig, load_target
 from ..launch import pool
@@ -98,6 +99,13 @@ def print_left_out(of: Sequence[Request | RunConfig], console: Console) -> None:
             found += [balance_line(data)] if role == "target" and datasets.is_own(name) else []
     for line in dict.fromkeys(found):
         console.print(line, markup=False)
+
+
+def without_class_weights(configs: Sequence[RunConfig]) -> list[str]:
+    """Return a line for each method on which the class weights of the recipe have no effect."""
+    weighted = [c for c in configs if c.recipe.class_weights is ClassWeights.balanced]
+    names = dict.fromkeys(m.title for c in weighted if not (m := methods.load(c.method)).weighs_classes)
+    return [f"recipe.class_weights=balanced: no effect on {name}, which has no loss" for name in names]
 
 
 def check_networks_of(

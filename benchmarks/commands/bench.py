@@ -36,6 +36,7 @@ from .before import (
     processes_of,
     run_missing,
     show_runs,
+    without_class_weights,
 )
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ def before_runs(overrides: Sequence[str], console: Console, dry_run: bool = Fals
     request, configs = _plan(overrides, console, fetch=not dry_run)
     results, processes = Path(request.results), processes_of(request.on, request.cluster)
     open_results(results, data_sets_of(configs), writes=not dry_run)
-    for line in [why_preset(request, overrides, configs[0]), *not_used(overrides, configs[0].tune)]:
+    said = [why_preset(request, overrides, configs[0]), *not_used(overrides, configs[0].tune)]
+    for line in [*said, *without_class_weights(configs)]:
         console.print(line, markup=False)
     estimator = None if request.on == "slurm" else estimator_of(configs[0], request.workers, results)
     if estimator is None:

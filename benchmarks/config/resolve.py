@@ -15,7 +15,7 @@ from ...methods import catalog as methods
 from ...methods.metrics import check_score
 from ...methods.networks.encoders import data_config, fitting_size
 from ...methods.networks.tensor_files import files_of
-from ...methods.recipe import MeanStd, Recipe
+from ...methods.recipe import ClassWeights, MeanStd, Recipe
 from .labels import holdout_shots, usual_protocol
 from .length import num_training_images, sized
 from .schema import SMALL_SIDE, Request, Role, RunConfig, Score, Tune, load_target
@@ -42,6 +42,10 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
     recipe = preprocessed(recipe, request.backbone, target.side, request.backbone_options)
     score = score_of(request, target)
     check_score("score", score, is_multi_label(target))
+    if recipe.class_weights is ClassWeights.balanced and is_multi_label(target):
+        raise InputError(
+            "recipe.class_weights=balanced: the target's images have several labels; expected none"
+        )
     data = {"target": target.fingerprint}
     if source != "none":
         data["source"] = datasets.load(source, as_source=True, draw=drawn, groups=request.groups).fingerprint

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,9 +17,10 @@ from ...datasets.reading import near_duplicates
 from ...datasets.storage import cache
 from ...methods import catalog as methods
 from ...methods.base import Problem
+from ...methods.metrics import balanced_weights
 from ...methods.networks.encoders import build_encoder
 from ...methods.networks.network import Network
-from ...methods.recipe import Precision, Recipe
+from ...methods.recipe import ClassWeights, Precision, Recipe
 from ..config.schema import Labels, Norms, Protocol, Role, RunConfig, load_target
 from .pretraining import SourceModel
 
@@ -97,6 +98,8 @@ def build_problem(
         judged, whole = _target_parts(config, device)
         parts = limited(config, whole)
         train, holdout, curve, test = by_protocol(config, parts)
+        if config.recipe.class_weights is ClassWeights.balanced:
+            train = replace(train, weight_C=balanced_weights(train.labels, train.num_classes))
         notes = (*notes, *judged.notes)
     problem = Problem(
         source=source_split,
