@@ -53,6 +53,7 @@ def bench(
 
     from .benchmarks.commands.before import run_missing
     from .benchmarks.commands.bench import after_runs, before_runs
+    from .benchmarks.model.keep import keep_models
     from .home import provide_home
 
     named = {"target": target, "methods": methods, "source": source, "seeds": seeds}
@@ -66,6 +67,7 @@ def bench(
     assert planned.estimate is not None  # none for SLURM only
     failed = run_missing(planned.configs, planned.results, console, planned.estimate)
     after_runs(planned)
+    keep_models(planned.configs, planned.results, console)
     if failed:
         reasons = "; ".join(f"{digest}: {reason}" for digest, reason in failed.items())
         raise RunFailed(f"{len(failed)} of {len(planned.configs)} runs failed: {reasons}")

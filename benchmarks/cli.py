@@ -30,6 +30,9 @@ EXAMPLE = {
     "target": "target=NAME",
     "seconds": "seconds=60",
     "prints": "prints=true",
+    "out": "out=PATH",
+    "top": "top=5",
+    "device": "device=cpu",
 }
 
 
@@ -223,6 +226,18 @@ def _recommend(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _predict(arguments: argparse.Namespace) -> int:
+    from .commands.predict import predict
+
+    names, overrides = _names_and_overrides(arguments.overrides)
+    if not names:
+        raise InputError(
+            "predict: no model; expected `best` or a run's folder, as `transferbench predict best photos/`"
+        )
+    run, *paths = map(user_path, names)
+    return predict(run, list(map(Path, paths)), _named(overrides, ("out", "top", "results", "device")))
+
+
 def _compare(arguments: argparse.Namespace) -> int:
     from ..analysis.compare import compare_results
 
@@ -279,6 +294,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "reproduce": _reproduce,
     "recommend": _recommend,
     "compare": _compare,
+    "predict": _predict,
     "methods": _methods,
     "data": _data,
 }

@@ -68,6 +68,7 @@ LAUNCH = """  minutes=NUMBER          fit steps, seeds and rows to this time; de
                           nothing is cut, and a bench of more than 60 minutes is not started
   yes=true|false          start a bench of any length
   workers=NUMBER          runs at a time; 0: one per GPU, or one per core
+  keep=best|all|none      models that stay on the disk; best: of the recommended row and of fine-tuning
   on=local|slurm          where the runs go
   cluster=NAME|PATH       cluster file, for on=slurm
 """
@@ -201,6 +202,19 @@ COMMANDS = (
             "transferbench recommend target=digits",
             "transferbench recommend target=digits seconds=60    at most 60 seconds of training",
         ),
+    ),
+    Command(
+        "predict",
+        "predict the classes of new images with a kept model",
+        "RUN|best PATH ... [out=PATH] [top=NUMBER] [results=PATH] [device=NAME]",
+        (
+            "transferbench predict best ../new-photos        the model that the comparison recommends",
+            "transferbench predict results/glyphs-digits/finetune/seed0-0123456789 a.jpg b.tar list.csv",
+            "transferbench predict best ../new-photos top=1 out=labels.csv results=results",
+        ),
+        "A path is an image, a folder, a tar, a zip, or a CSV list with the column `image`.\n"
+        "The table has a row for each image: class and probability, the `top` most probable ones (5), or why\n"
+        "the image was not read. out=- prints it; default: predictions.csv.",
     ),
     Command(
         "compare",

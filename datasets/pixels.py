@@ -4,7 +4,7 @@ Shape letters: N images of a part, B images of a batch, S side of the pixels.
 """
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -167,10 +167,11 @@ class DemandPixels:
     def take(self, index: Tensor) -> Callable[[], Raw]:
         """Start decoding in the threads, and return immediately."""
         jobs: list[Future] = [self._threads.submit(self.images.decode, i, self.side) for i in index.tolist()]
-        return lambda: _collate([job.result() for job in jobs], self.side)
+        return lambda: collated([job.result() for job in jobs], self.side)
 
 
-def _collate(decoded: list[tuple[np.ndarray, float]], side: int) -> Raw:
+def collated(decoded: Sequence[tuple[np.ndarray, float]], side: int) -> Raw:
+    """Return decoded images [side,side,3] and their aspect ratios as a batch."""
     aspects = torch.tensor([aspect for _, aspect in decoded])
     if _is_large(aspects, side):
         return [torch.from_numpy(image).permute(2, 0, 1) for image, _ in decoded], aspects

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum, auto
 from math import inf
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,6 +29,7 @@ from ..datasets.base import derive_seed
 from .base import Method, Metrics, Problem, changes, check_ranges, train_step
 from .components.class_relationship import logistic_regression, mean_answers
 from .linear_probe import new_head
+from .networks.predictor import Predictor
 from .networks.taps import Taps, unit_vectors
 
 NUM_FOLDS = 5
@@ -67,6 +69,34 @@ class Config:
         return self
 
 
+class OnLayers(Predictor):
+    """A head on chosen layers of the encoder."""
+
+    chosen_L: Tensor
+    length: Tensor
+
+    def __init__(
+        self,
+        *parts: Any,
+        taps: list[str],
+        chosen_L: Tensor | None = None,
+        length: Tensor | None = None,
+        **rest: Any,
+    ) -> None:
+        super().__init__(*parts, **rest)
+        self.taps = Taps(self, taps)
+        self.register_buffer("chosen_L", torch.zeros(len(taps) + 1) if chosen_L is None else chosen_L)
+        self.register_buffer("length", torch.ones(()) if length is None else length)
+
+    def options(self) -> dict[str, Any]:
+        """Return what builds it again."""
+        return {**super().options(), "taps": self.taps.names}
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """Return the input of the head [B,F] for images [B,3,H,W]."""
+        return of_length(self.length, self.taps(x), self.chosen_L)
+
+
 class ATL(Method[Config]):
     """A linear head on layers chosen by cross-validation on the target."""
 
@@ -74,16 +104,19 @@ class ATL(Method[Config]):
     paper = "arXiv 2111.10937"
     data_parallel = True
     own_norms = True
+    Predictor = OnLayers
 
     def __init__(self, problem: Problem, config: Config) -> None:
         self.config, self.seed = config, problem.seed
         self.recipe = problem.recipe
         self.net = problem.network().requires_grad_(False).eval()
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
-        self.taps = Taps(self.net, next(problem.target.batches(2))[0])
-        self.head = new_head(sum(self.taps.widths), problem)
+        x, _ = next(problem.target.batches(2))
+        self.taps = Taps.found(self.net, x)
+        widths = self.taps.widths(x)
+        self.head = new_head(sum(widths), problem)
         self.optimizer = self.recipe.make_optimizer(self.head)
-        self.chosen_L = torch.zeros(len(self.taps.widths), device=problem.device)
+        self.chosen_L = torch.zeros(len(widths), device=problem.device)
         self.length = torch.ones((), device=problem.device)
 
     @classmethod
@@ -115,7 +148,12 @@ class ATL(Method[Config]):
 
     def predict(self, x: Tensor) -> Tensor:
         """Return target logits [B,C_T] from the chosen layers."""
-        return self.head(self.length * F.normalize(unit_vectors(self.taps(x), self.chosen_L.split(1))))
+        return self.head(of_length(self.length, self.taps(x), self.chosen_L))
+
+    def predictor(self) -> Predictor:
+        """Return the encoder with the head on the chosen layers."""
+        own = {"taps": self.taps.names, "chosen_L": self.chosen_L, "length": self.length}
+        return self.predictor_with(self.head, **own)
 
     def step(self, t: int) -> Metrics:
         """Train the head on the next target batch."""
@@ -136,6 +174,11 @@ class ATL(Method[Config]):
             Which.random: ", a random layer",
         }
         return cls.title + named.get(config.taps, "") + changes(config, Config(), named=("taps",))
+
+
+def of_length(length: Tensor, vectors: list[Tensor], chosen_L: Tensor) -> Tensor:
+    """Return the vectors [B,·] of the chosen layers, each of unit length, concatenated and of one length."""
+    return length * F.normalize(unit_vectors(vectors, chosen_L.split(1)))
 
 
 def folds(y: Tensor, seed: int) -> Tensor:

@@ -9,13 +9,14 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, get_args, get_origin, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .. import InputError
 from ..datasets import distributed
 from ..datasets.base import Split, Stream
 from .metrics import classification_loss
 from .networks.network import Network
+from .networks.predictor import Predictor, name_of
 from .recipe import Recipe
 
 ConfigT = TypeVar("ConfigT")  # the dataclass of a method's own settings; its defaults are the only ones
@@ -89,6 +90,8 @@ class Method(ABC, Generic[ConfigT]):
     weighs_classes: ClassVar[bool] = True  # whether `recipe.class_weights` has an effect on it
     closed_form: ClassVar[bool] = False  # whether its one step reads every image once, without training
     own_norms: ClassVar[bool] = False  # whether it decides on norm statistics itself; then not `bn=frozen`
+    Predictor: ClassVar[type[Predictor]] = Predictor  # class of what `predictor` returns
+    Head: ClassVar[type[nn.Module]] = nn.Linear  # class of its head
     kind: ClassVar[str] = "baseline"  # or initialization, regularizer, source selection, meta
 
     net: Network  # the network that is evaluated
@@ -116,6 +119,18 @@ class Method(ABC, Generic[ConfigT]):
     def predict(self, x: Tensor) -> Tensor:
         """Return target logits [B,C_T] of images [B,3,H,W] in evaluation mode; the state does not change."""
         return self.net.target(x)
+
+    def predictor(self) -> Predictor:
+        """Return what `predict` uses, as a module in evaluation mode that shares this method's weights.
+
+        It is called after the last step. The module can be built again without data: see `Predictor.empty`.
+        """
+        return self.predictor_with(self.net.target_head)
+
+    def predictor_with(self, head: nn.Module, **parts: Any) -> Predictor:
+        """Return the predictor of the network's encoder with a head, and other parts by name."""
+        autocast = name_of(self.net.autocast)
+        return self.Predictor(self.net.encoder, head, autocast=autocast, **parts).eval()
 
     @classmethod
     def why_incompatible(cls, problem: Problem) -> str:

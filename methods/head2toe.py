@@ -17,12 +17,14 @@ Shape letters: B images, F features of all layers.
 
 from dataclasses import dataclass, replace
 from math import inf
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .base import Method, Metrics, Problem, check_ranges, timed, train_step
 from .linear_probe import new_head
+from .networks.predictor import Predictor
 from .networks.taps import Taps, unit_vectors
 from .recipe import OptimizerName
 
@@ -44,6 +46,40 @@ class Config:
         return self
 
 
+class OnFeatures(Predictor):
+    """A head on selected features of all layers, and on the source logits where there are some."""
+
+    kept_F: Tensor
+
+    def __init__(
+        self,
+        *parts: Any,
+        taps: list[str],
+        target_size: int,
+        widths: list[int],
+        source_head: nn.Module | None = None,
+        kept_F: Tensor | None = None,
+        **rest: Any,
+    ) -> None:
+        super().__init__(*parts, **rest)
+        self.taps, self.widths = Taps(self, taps, target_size), widths
+        if source_head is None:  # to be loaded; the encoder's features come before the source logits
+            has_source = len(widths) == len(taps) + 2
+            source_head = nn.Linear(*widths[-2:]) if has_source else nn.Identity()
+        self.source_head = source_head
+        self.register_buffer("kept_F", torch.ones(sum(widths)) if kept_F is None else kept_F)
+
+    def options(self) -> dict[str, Any]:
+        """Return what builds it again."""
+        own = {"taps": self.taps.names, "target_size": self.taps.target_size, "widths": self.widths}
+        return {**super().options(), **own}
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """Return the input of the head [B,F] for images [B,3,H,W]."""
+        vectors = with_logits(self.taps(x), self.source_head)
+        return unit_vectors(vectors, self.kept_F.split(self.widths))
+
+
 class Head2Toe(Method[Config]):
     """Features selected by a group lasso, and a new linear head on them."""
 
@@ -51,6 +87,7 @@ class Head2Toe(Method[Config]):
     paper = "arXiv 2201.03529"
     data_parallel = True
     own_norms = True
+    Predictor = OnFeatures
 
     def __init__(self, problem: Problem, config: Config) -> None:
         self.config = config
@@ -61,7 +98,7 @@ class Head2Toe(Method[Config]):
         self.net = problem.network().requires_grad_(False).eval()
         self.target = problem.target.stream(recipe.batch_size, problem.seed)
         x, _ = next(problem.target.batches(2))
-        self.taps = Taps(self.net, x, all_layers=True, target_size=config.target_size)
+        self.taps = Taps.found(self.net, x, all_layers=True, target_size=config.target_size)
         self.widths = [vector.shape[1] for vector in self.vectors(x)]
         self.kept_F = torch.ones(sum(self.widths), device=problem.device)
         self.head = new_head(len(self.kept_F), problem)
@@ -70,14 +107,18 @@ class Head2Toe(Method[Config]):
 
     def vectors(self, x: Tensor) -> list[Tensor]:
         """Return the vectors [B,F] of all layers for images [B,3,H,W], and the source logits."""
-        vectors = self.taps(x)
-        with torch.no_grad():
-            logits = [self.net.source_head(vectors[-1]).float()] * isinstance(self.net.source_head, nn.Linear)
-        return [*vectors, *logits]
+        return with_logits(self.taps(x), self.net.source_head)
 
     def predict(self, x: Tensor) -> Tensor:
         """Return target logits [B,C_T] from all features, or from the selected ones after the selection."""
         return self.head(unit_vectors(self.vectors(x), self.kept_F.split(self.widths)))
+
+    def predictor(self) -> Predictor:
+        """Return the encoder with the head on the selected features."""
+        own = {"taps": self.taps.names, "target_size": self.taps.target_size, "widths": self.widths}
+        return self.predictor_with(
+            self.head, **own, source_head=self.net.source_head, kept_F=self.kept_F
+        )
 
     def step(self, t: int) -> Metrics:
         """Train the head on the next target batch; before the selection with the group lasso."""
@@ -105,6 +146,12 @@ class Head2Toe(Method[Config]):
     def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
         """Count all images as judged: the encoder is frozen."""
         return 0, batch_size
+
+
+@torch.no_grad()
+def with_logits(vectors: list[Tensor], source_head: nn.Module) -> list[Tensor]:
+    """Return the vectors [B,F] of all layers, and the source logits of the last one if there is a head."""
+    return [*vectors, *[source_head(vectors[-1]).float()] * isinstance(source_head, nn.Linear)]
 
 
 def group_norms(weight_CF: Tensor) -> Tensor:

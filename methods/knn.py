@@ -10,14 +10,16 @@ Shape letters: N training images, B images, C classes, F features.
 
 from dataclasses import dataclass
 from math import inf
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from .base import Method, Metrics, Problem, check_ranges
 from .components.frozen_features import Fold, FrozenFeatures, best_value, folds, why_not_frozen
 from .metrics import SCORES, classification_loss
+from .networks.predictor import Predictor
 
 NUM_NEIGHBORS = (1, 3, 5, 10, 20, 50, 100, 200)  # the values that are tried
 BLOCK = 2**26  # similarities that are in memory at a time
@@ -38,6 +40,42 @@ class Config:
         return self
 
 
+class Neighbors(nn.Module):
+    """A head: the vote of the nearest training images."""
+
+    feature_NF: Tensor
+    label_N: Tensor
+
+    def __init__(
+        self, num_images: int, num_features: int, num_classes: int, temperature: float, k: int = 1
+    ) -> None:
+        super().__init__()
+        self.num_classes, self.temperature = num_classes, temperature
+        self.register_buffer("feature_NF", torch.zeros(num_images, num_features))
+        self.register_buffer("label_N", torch.zeros(num_images, dtype=torch.long))
+        self.register_buffer("k", torch.tensor(k))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Return the arguments that build it again."""
+        num_images, num_features = self.feature_NF.shape
+        sizes = {"num_images": num_images, "num_features": num_features, "num_classes": self.num_classes}
+        return {**sizes, "temperature": self.temperature}
+
+    def votes(self, near: Near, labels_N: Tensor, k: int) -> Tensor:
+        """Return the logarithm of the smoothed share of the votes of k neighbors for each class [B,C]."""
+        similarity, row = near
+        weight = (similarity[:, :k] / self.temperature).softmax(1)
+        share_BC = weight.new_zeros(len(weight), self.num_classes)
+        share_BC.scatter_add_(1, labels_N[row[:, :k]], weight)
+        return (share_BC + 1e-6).log()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits [B,C] of features [B,F]."""
+        k = int(self.k)
+        return self.votes(nearest(normalize(features), self.feature_NF, k), self.label_N, k)
+
+
 class NearestNeighbors(Method[Config]):
     """A vote of the nearest training images."""
 
@@ -45,6 +83,7 @@ class NearestNeighbors(Method[Config]):
     paper = "arXiv 1805.01978"
     closed_form = True
     weighs_classes = False
+    Head = Neighbors
 
     def __init__(self, problem: Problem, config: Config) -> None:
         self.problem, self.config = problem, config
@@ -52,19 +91,18 @@ class NearestNeighbors(Method[Config]):
         size = problem.recipe.batch_size
         self.target = FrozenFeatures(self.net, problem.target, size)
         self.holdout = FrozenFeatures(self.net, problem.holdout, size) if problem.holdout else None
-        self.feature_NF = torch.zeros(len(problem.target), self.target.width, device=problem.device)
-        self.label_N = torch.zeros(len(problem.target), dtype=torch.long, device=problem.device)
-        self.k = torch.tensor(1)
+        sizes = len(problem.target), self.target.width, problem.target.num_classes
+        self.head = Neighbors(*sizes, config.temperature).to(problem.device)
 
     def step(self, t: int) -> Metrics:
         """Store the features of unit length, and choose the number of neighbors."""
-        self.label_N = self.target.split.labels.clone()
-        features = self.target.all()
-        self.feature_NF = normalize(features)
-        self.k = torch.tensor(self.config.num_neighbors or self.chosen(features))
+        head, features = self.head, self.target.all()
+        head.label_N = self.target.split.labels.clone()
+        head.feature_NF = normalize(features)
+        head.k = torch.tensor(self.config.num_neighbors or self.chosen(features))
         count = min(JUDGED, len(features))
         some = torch.arange(count, device=features.device) * len(features) // count
-        return {"loss": classification_loss(self.classified(self.feature_NF[some]), self.label_N[some])}
+        return {"loss": classification_loss(head(features[some]), head.label_N[some])}
 
     def chosen(self, features: Tensor) -> int:
         """Return the number of neighbors with the best score on the holdout, or by cross-validation."""
@@ -74,26 +112,17 @@ class NearestNeighbors(Method[Config]):
 
         def score(k: float, one: tuple[Fold, Near]) -> Tensor:
             fold, near = one
-            return SCORES[self.problem.score](self.votes(near, fold.labels, int(k)), fold.held_labels)
+            return SCORES[self.problem.score](self.head.votes(near, fold.labels, int(k)), fold.held_labels)
 
         return int(best_value(values, score, list(zip(on, found, strict=True))))
 
-    def votes(self, near: Near, labels_N: Tensor, k: int) -> Tensor:
-        """Return the logarithm of the smoothed share of the votes of k neighbors for each class [B,C]."""
-        similarity, row = near
-        weight = (similarity[:, :k] / self.config.temperature).softmax(1)
-        share_BC = weight.new_zeros(len(weight), self.problem.target.num_classes)
-        share_BC.scatter_add_(1, labels_N[row[:, :k]], weight)
-        return (share_BC + 1e-6).log()
-
-    def classified(self, feature_BF: Tensor) -> Tensor:
-        """Return logits [B,C] of features of unit length."""
-        k = int(self.k)
-        return self.votes(nearest(feature_BF, self.feature_NF, k), self.label_N, k)
-
     def predict(self, x: Tensor) -> Tensor:
         """Return logits [B,C_T]."""
-        return self.classified(normalize(self.net.features(x)))
+        return self.head(self.net.features(x))
+
+    def predictor(self) -> Predictor:
+        """Return the encoder with the training features and labels."""
+        return self.predictor_with(self.head)
 
     @classmethod
     def why_incompatible(cls, problem: Problem) -> str:

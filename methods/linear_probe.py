@@ -8,11 +8,14 @@ the same number of steps as every other method.
 
 from dataclasses import dataclass
 from math import inf
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .base import Method, Metrics, Problem, check_ranges, train_step
+from .networks.network import Network
+from .networks.predictor import Predictor
 
 
 @dataclass
@@ -27,6 +30,22 @@ class Config:
         return self
 
 
+class ByStages(Predictor):
+    """A head on the encoder's features and the mean maps of earlier stages."""
+
+    def __init__(self, *parts: Any, taps: int, **rest: Any) -> None:
+        super().__init__(*parts, **rest)
+        self.taps = taps
+
+    def options(self) -> dict[str, Any]:
+        """Return what builds it again."""
+        return {**super().options(), "taps": self.taps}
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """Return the input of the head [B,F] for images [B,3,H,W]."""
+        return features_of(self, x, self.taps)
+
+
 class LinearProbe(Method[Config]):
     """A linear head on the features of the frozen encoder."""
 
@@ -34,6 +53,7 @@ class LinearProbe(Method[Config]):
     paper = "arXiv 1610.01644"
     data_parallel = True
     own_norms = True
+    Predictor = ByStages
 
     def __init__(self, problem: Problem, config: Config) -> None:
         self.recipe = problem.recipe
@@ -48,11 +68,7 @@ class LinearProbe(Method[Config]):
         """Return features [B,F] of images [B,3,H,W], by the encoder in evaluation mode."""
         self.net.eval()
         with torch.no_grad():
-            last = self.net.features(x)
-            if self.taps == 1:
-                return last
-            maps = self.net.stages(x)[-self.taps : -1]
-            return torch.cat([m.float().mean((2, 3)) for m in maps] + [last], dim=1)
+            return features_of(self.net, x, self.taps)
 
     def step(self, t: int) -> Metrics:
         """Train the head on the next target batch."""
@@ -67,6 +83,19 @@ class LinearProbe(Method[Config]):
     def predict(self, x: Tensor) -> Tensor:
         """Return target logits [B,C_T]."""
         return self.head(self.features(x))
+
+    def predictor(self) -> Predictor:
+        """Return the encoder with the head on its features and earlier stages."""
+        return self.predictor_with(self.head, taps=self.taps)
+
+
+def features_of(net: Network | Predictor, x: Tensor, taps: int) -> Tensor:
+    """Return the features, after the mean maps of `taps` - 1 earlier stages [B,F]."""
+    last = net.features(x)
+    if taps == 1:
+        return last
+    maps = net.encoder.forward_intermediates(x)[1][-taps:-1]
+    return torch.cat([m.float().mean((2, 3)) for m in maps] + [last], dim=1)
 
 
 def new_head(width: int, problem: Problem) -> nn.Linear:

@@ -22,6 +22,7 @@ from .base import Method, Metrics, Problem, check_ranges
 from .components.convex import minimize
 from .components.frozen_features import Fold, FrozenFeatures, folds, why_not_frozen
 from .metrics import SCORES, balanced_weights, classification_loss
+from .networks.predictor import Predictor
 from .recipe import ClassWeights
 
 STRENGTHS = tuple(10.0**k for k in range(-6, 4))  # scikit-learn's C, from a strong penalty to a weak one
@@ -119,6 +120,10 @@ class LogisticRegression(Method[Config]):
     def predict(self, x: Tensor) -> Tensor:
         """Return logits [B,C_T]."""
         return self.head(self.net.features(x))
+
+    def predictor(self) -> Predictor:
+        """Return the encoder with the classifier."""
+        return self.predictor_with(self.head)
 
     @classmethod
     def why_incompatible(cls, problem: Problem) -> str:

@@ -30,6 +30,7 @@ from .metrics import classification_loss
 from .networks.blocks import find_blocks
 from .networks.encoders import SmallEncoder
 from .networks.network import Network
+from .networks.predictor import Predictor
 
 POLICY_SIDE = 64  # px; the paper's images have 64 to 72
 
@@ -47,64 +48,6 @@ class Config:
         rates = {"policy_rate": (0, inf), "policy_weight_decay": (0, inf)}
         check_ranges(self, {"temperature": (1e-3, inf), **rates})
         return self
-
-
-class SpotTune(Method[Config]):
-    """Fine-tuning that is decided for each image and block."""
-
-    title = "SpotTune"
-    paper = "arXiv 1811.08737"
-    kind = "regularizer"
-
-    def __init__(self, problem: Problem, config: Config) -> None:
-        self.config, self.recipe = config, problem.recipe
-        self.net = problem.network()
-        self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
-        self.optimizer = self.recipe.make_optimizer(self.net)
-        router = Router(blocks_of(self.net, problem), config.temperature)
-        self.net.router = router.to(problem.device)  # evaluated, saved and counted with the network
-        policy_recipe = replace(self.recipe, weight_decay=config.policy_weight_decay)
-        self.policy_optimizer = policy_recipe.make_optimizer(router)
-
-    @property
-    def router(self) -> "Router":
-        """The router, a module of the network."""
-        router: Any = self.net.router
-        return router
-
-    @classmethod
-    def why_incompatible(cls, problem: Problem) -> str:
-        """Return a reason for a backbone without blocks."""
-        found = blocks_of(problem.network(pretrained=False), problem)
-        return "" if found else "it needs blocks that images pass in turn, and the backbone has none"
-
-    def step(self, t: int) -> Metrics:
-        """Train the selected blocks and the policy on the next target batch."""
-        with timed("data"):
-            x, y = next(self.target)
-        with timed("policy"):
-            tuned_BN = self.router.choose(x)
-        with timed("target"):
-            loss = classification_loss(self.routed(x, tuned_BN), y, weight_C=self.target.weight_C)
-            loss.backward()
-            rate = self.recipe.lr_at(t)
-            update(self.optimizer, rate)
-            update(self.policy_optimizer, self.config.policy_rate * rate)
-        return {"loss": loss.detach(), "tuned_share": tuned_BN.detach().mean()}
-
-    def routed(self, x: Tensor, tuned_BN: Tensor) -> Tensor:
-        """Return target logits [B,C_T] with the selected blocks."""
-        with self.router.taking(tuned_BN):
-            return self.net.target(x)
-
-    def predict(self, x: Tensor) -> Tensor:
-        """Return target logits [B,C_T] with the likelier copy of each block."""
-        return self.routed(x, self.router.choose(x))
-
-    @classmethod
-    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
-        """Count the frozen copies twice as judged: forward pass, and gradient through them."""
-        return batch_size, 2 * batch_size
 
 
 class Router(nn.Module):
@@ -145,6 +88,94 @@ class Router(nn.Module):
         of_tuned, of_frozen = tuned(*given, **named), self.frozen[place](*given, **named)
         share = self.tuned_BN[:, place].to(of_tuned.dtype).view(-1, *[1] * (of_tuned.ndim - 1))
         return (1 - share) * of_frozen + share * of_tuned
+
+
+class Routed(Predictor):
+    """The likelier copy of each block, for each image."""
+
+    def __init__(self, *parts: Any, router: Router, blocks: list[str], **rest: Any) -> None:
+        super().__init__(*parts, **rest)
+        self.router, self.blocks = router, blocks
+
+    @classmethod
+    def empty(cls, encoder: nn.Module, head: nn.Module, options: dict[str, Any]) -> Predictor:
+        """Return one whose state is still to be loaded."""
+        router = Router([encoder.get_submodule(name) for name in options["blocks"]], temperature=1.0)
+        return cls(encoder, head, router=router, **options)
+
+    def options(self) -> dict[str, Any]:
+        """Return what builds it again."""
+        return {**super().options(), "blocks": self.blocks}
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """Return the features [B,F] of images [B,3,H,W], through the likelier copies."""
+        with self.router.taking(self.router.choose(x)):
+            return self.features(x)
+
+
+class SpotTune(Method[Config]):
+    """Fine-tuning that is decided for each image and block."""
+
+    title = "SpotTune"
+    paper = "arXiv 1811.08737"
+    kind = "regularizer"
+    Predictor = Routed
+
+    def __init__(self, problem: Problem, config: Config) -> None:
+        self.config, self.recipe = config, problem.recipe
+        self.net = problem.network()
+        self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
+        self.optimizer = self.recipe.make_optimizer(self.net)
+        found = {id(block) for block in blocks_of(self.net, problem)}
+        self.blocks = [name for name, m in self.net.encoder.named_modules() if id(m) in found]
+        router = Router([self.net.encoder.get_submodule(name) for name in self.blocks], config.temperature)
+        self.net.router = router.to(problem.device)  # evaluated, saved and counted with the network
+        policy_recipe = replace(self.recipe, weight_decay=config.policy_weight_decay)
+        self.policy_optimizer = policy_recipe.make_optimizer(router)
+
+    @property
+    def router(self) -> "Router":
+        """The router, a module of the network."""
+        router: Any = self.net.router
+        return router
+
+    @classmethod
+    def why_incompatible(cls, problem: Problem) -> str:
+        """Return a reason for a backbone without blocks."""
+        found = blocks_of(problem.network(pretrained=False), problem)
+        return "" if found else "it needs blocks that images pass in turn, and the backbone has none"
+
+    def step(self, t: int) -> Metrics:
+        """Train the selected blocks and the policy on the next target batch."""
+        with timed("data"):
+            x, y = next(self.target)
+        with timed("policy"):
+            tuned_BN = self.router.choose(x)
+        with timed("target"):
+            loss = classification_loss(self.routed(x, tuned_BN), y, weight_C=self.target.weight_C)
+            loss.backward()
+            rate = self.recipe.lr_at(t)
+            update(self.optimizer, rate)
+            update(self.policy_optimizer, self.config.policy_rate * rate)
+        return {"loss": loss.detach(), "tuned_share": tuned_BN.detach().mean()}
+
+    def predictor(self) -> Predictor:
+        """Return both copies of the blocks, the policy, and the head."""
+        return self.predictor_with(self.net.target_head, router=self.router, blocks=self.blocks)
+
+    def routed(self, x: Tensor, tuned_BN: Tensor) -> Tensor:
+        """Return target logits [B,C_T] with the selected blocks."""
+        with self.router.taking(tuned_BN):
+            return self.net.target(x)
+
+    def predict(self, x: Tensor) -> Tensor:
+        """Return target logits [B,C_T] with the likelier copy of each block."""
+        return self.routed(x, self.router.choose(x))
+
+    @classmethod
+    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
+        """Count the frozen copies twice as judged: forward pass, and gradient through them."""
+        return batch_size, 2 * batch_size
 
 
 def blocks_of(net: Network, problem: Problem) -> list[nn.Module]:

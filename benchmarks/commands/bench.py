@@ -23,6 +23,7 @@ from ..launch.plan import (
     row_names,
 )
 from ..launch.power import power_line
+from ..model.keep import keep_models
 from ..training.record import open_results
 from ..training.tuning import not_used
 from .before import (
@@ -76,7 +77,9 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
         return submit(planned, console, only)
     failed = run_missing(planned.configs, planned.results, console, planned.estimate)
     after_runs(planned)
-    return _show(planned, failed, console)
+    code = _show(planned, failed, console)
+    keep_models(planned.configs, planned.results, console)
+    return code
 
 
 def before_runs(overrides: Sequence[str], console: Console, dry_run: bool = False) -> Planned:
@@ -167,9 +170,12 @@ def submit(planned: Planned, console: Console, only: Container[str] | None = Non
     from ..launch.on_slurm import queue_missing
 
     command, request = ["bench", *planned.overrides], planned.request
-    return queue_missing(
+    code = queue_missing(
         planned.configs, planned.results, request.cluster, request.device, command, console, only
     )
+    if not missing(planned.configs, planned.results):
+        keep_models(planned.configs, planned.results, console)
+    return code
 
 
 def after_runs(planned: Planned) -> None:

@@ -29,6 +29,7 @@ UNEQUAL = (
     "peak_memory_bytes",
     "peak_memory_of",
     "environment",
+    "model",
 )  # differ from run to run
 PLACES = ("target", "source", "checkpoint", "device", "data.root", "data.mirror")  # not in a record
 

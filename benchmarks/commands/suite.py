@@ -10,6 +10,7 @@ from ... import InputError
 from ...analysis.wording import counted
 from ..config.compose import read_suite, split_override
 from ..config.compose import suites as suite_names
+from ..config.schema import Keep
 from ..launch.plan import data_sets_of, prepare_data
 from ..launch.suite_plan import Cell, Suite, cells, load, write_plan
 from ..training import record
@@ -56,6 +57,7 @@ def suite(
     print_left_out(configs, console)
     record.open_results(results, data_sets_of(configs), writes=not dry_run)
     processes = processes_of(on, given.get("cluster"))
+    configs = [replace(c, keep=Keep(given.get("keep", Keep.none))) for c in configs]
     if on == "slurm":
         configs = [replace(c, device="cpu") for c in configs]  # for the checks here; jobs use the given one
     check_networks_of(configs, results, console, processes)

@@ -57,7 +57,7 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
         data["checkpoint"] = _digest_of(Path(request.checkpoint))
     same = (
         *("shots", "labels", "backbone", "backbone_options", "pretrained", "checkpoint"),
-        *("tune_budget", "bn", "on_nan"),
+        *("tune_budget", "bn", "on_nan", "keep"),
     )
     return RunConfig(
         role=Role.run,

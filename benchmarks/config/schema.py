@@ -33,7 +33,7 @@ LIMITS = (  # minimum and maximum of each number
 )
 SMALL_SIDE = 96  # pixels; images up to this side are not enlarged
 MOST_NAME_BYTES = 100  # of a data set's name in the name of a folder, which may have 255
-NO_EFFECT = ("device", "threads", "checkpoint_minutes")  # do not change a result: not in the digest
+NO_EFFECT = ("device", "threads", "checkpoint_minutes", "keep")  # do not change a result: not in the digest
 
 
 class Protocol(StrEnum):
@@ -75,6 +75,14 @@ class OnNan(StrEnum):
 
     stop = auto()  # end the run with an error
     skip = auto()  # undo the step and continue with the next images
+
+
+class Keep(StrEnum):
+    """Models that stay on the disk."""
+
+    best = auto()  # that of the recommended row and of fine-tuning, of the seed with the median holdout score
+    all = auto()  # that of every run
+    none = auto()
 
 
 class Role(StrEnum):
@@ -171,6 +179,7 @@ class Request:
     threads: int = 0
     workers: int = 0  # runs at a time; 0: one per GPU, or one per CPU core
     checkpoint_minutes: float = 10.0  # longest time between two checkpoints of a run, in minutes
+    keep: Keep = Keep.best  # models that stay on the disk after a comparison, for `predict` and `export`
     on: str = "local"  # where runs are executed: local or slurm
     cluster: str | None = None  # with `on=slurm`: a name in slurm/clusters/, or a path that ends in .yaml
     # Fit `bench` to this time on this machine, in minutes: fewer steps, then fewer seeds, then fewer rows;
@@ -210,6 +219,7 @@ class RunConfig:
     device: str = "auto"
     threads: int = 0
     checkpoint_minutes: float = 10.0
+    keep: Keep = Keep.none
     draw: str | None = None  # parts that are drawn from the target's training images; None: none
     groups: str | None = None  # images that stay together in what is drawn; None: each by itself
     tune_budget: float = 6.0  # largest cost of all trials, in runs

@@ -205,10 +205,14 @@ def _by_fold(config: RunConfig, labeled: Split) -> tuple[Split, Split | None, Sp
     return train, reward, choice, None
 
 
+def decoded_side(side: int, image_size: int) -> int:
+    """Return the pixels per side that images are decoded to, given their typical side and the input's."""
+    return min(side or image_size, image_size * 8 // 7)
+
+
 def _split(dataset: Dataset, part: str, recipe: Recipe, device: torch.device) -> Split:
     """Return a part with its pixels and augmentation; move small pixel arrays to the GPU."""
-    side = min(dataset.side or recipe.image_size, recipe.image_size * 8 // 7)
-    pixels = cache.pixels(dataset, part, side)
+    pixels = cache.pixels(dataset, part, decoded_side(dataset.side, recipe.image_size))
     if device.type == "cuda" and isinstance(pixels, MemoryPixels):
         budget = GPU_SHARE * torch.cuda.get_device_properties(device).total_memory
         if pixels.pixels.numel() < budget:
@@ -240,11 +244,12 @@ def _network_maker(
     def network(pretrained: bool = True, backbone: str = "") -> Network:
         torch.manual_seed(derive_seed(config.seed, "network"))
         published = pretrained and (config.pretrained or config.checkpoint is not None)
+        options = {} if backbone else config.backbone_options
         encoder, classifier = build_encoder(
             backbone or config.backbone,
             published and config.pretrained,
             config.checkpoint if published else None,
-            {} if backbone else config.backbone_options,
+            options,
         )
         net = Network(
             encoder,
@@ -255,6 +260,7 @@ def _network_maker(
             autocast=torch.bfloat16 if recipe.precision is Precision.bf16 else None,
             head_init_std=recipe.head_init_std,
         )
+        net.backbone, net.backbone_options = backbone or config.backbone, options
         notes = list(getattr(encoder, "notes", ()))
         if classifier is not None and source and classifier.out_features == len(source.classes):
             net.source_head.load_state_dict(classifier.state_dict())

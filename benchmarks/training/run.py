@@ -11,13 +11,15 @@ from typing import Any
 from ... import RunFailed
 from ...analysis.records.migrations import FORMAT as RECORD_FORMAT
 from ...analysis.records.schema import record_path
+from ...datasets import catalog as datasets
 from ...datasets import distributed
 from ...datasets.files.atomic import sweep
 from ...methods import catalog as methods
 from ...methods.base import Method
 from ...methods.networks.network import Network
 from ..config.overrides import overrides
-from ..config.schema import Protocol, Role, RunConfig, Score, Tune
+from ..config.schema import Keep, Protocol, Role, RunConfig, Score, Tune
+from ..model.files import write_model
 from . import interrupt, record
 from .clock import Clock
 from .evaluate import by_image, evaluate
@@ -28,7 +30,7 @@ from .memory import PeakMemory
 from .misfit import explained
 from .nan_guard import NanGuard
 from .pretraining import SourceModel, kept_path, read_kept, shared_pretraining, source_model, specialist
-from .problem import BuiltProblem, build_problem, device_of
+from .problem import BuiltProblem, build_problem, decoded_side, device_of
 from .tuning import trials, tuned
 
 WAIT_SECONDS = 1.0
@@ -166,7 +168,16 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
     if config.role in (Role.pretraining, Role.first_stage):
         kept = method.net.state_dict() if config.role is Role.pretraining else method.controls()
         record.write_tensors(kept_path(folder), kept)
+    if config.role is Role.run and config.keep is not Keep.none:
+        done["model"] = _write_model(config, built, method, folder)
     record.write_json(record_path(folder), done)
+
+
+def _write_model(config: RunConfig, built: BuiltProblem, method: Method, folder: Path) -> dict[str, Any]:
+    """Write the model before its record, so that no record tells of a model that is not there."""
+    target = datasets.load(config.target, draw=config.draw)
+    side = decoded_side(target.side, config.recipe.image_size)
+    return write_model(folder, config, method, built.problem.target, side)
 
 
 def _whole_cost(

@@ -31,6 +31,8 @@ class Network(nn.Module):
     """
 
     encoder: Any
+    backbone: str = ""  # name by which `build_encoder` builds the encoder
+    backbone_options: Mapping[str, Any] = {}  # its further arguments
     notes: tuple[str, ...] = ()  # what people should know of the weights that it starts from
     _run: Callable[[Tensor], Tensor]
 

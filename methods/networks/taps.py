@@ -3,7 +3,7 @@
 Shape letters: B images, C channels, F features of a layer.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from math import isqrt
 from typing import Any
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from .blocks import find_blocks
 from .channel_attention import hooked
 from .network import Network
+from .predictor import Predictor
 
 
 class Taps:
@@ -22,22 +23,35 @@ class Taps:
 
     Args:
         net: a network in evaluation mode; its encoder is tapped.
-        x: two or more images [B,3,H,W], for finding the layers.
-        all_layers: tap the inputs of convolutions and linear layers too, not only the outputs of blocks.
+        names: names of the layers, as modules of the encoder.
         target_size: number of values of a layer after pooling, about; 0: one a channel.
     """
 
-    def __init__(self, net: Network, x: Tensor, *, all_layers: bool = False, target_size: int = 0) -> None:
-        self.net, self.target_size = net, target_size
+    def __init__(self, net: Network | Predictor, names: Sequence[str], target_size: int = 0) -> None:
+        self.net, self.names, self.target_size = net, list(names), target_size
+
+    @classmethod
+    def found(cls, net: Network, x: Tensor, *, all_layers: bool = False, target_size: int = 0) -> "Taps":
+        """Find the layers of a network.
+
+        Args:
+            net: a network in evaluation mode.
+            x: two or more images [B,3,H,W].
+            all_layers: tap the inputs of convolutions and linear layers too, not only the outputs of blocks.
+            target_size: number of values of a layer after pooling, about; 0: one a channel.
+        """
         net.__dict__["_run"] = net.encoder  # not compiled: hooks read the layers
         blocks = {id(block) for block in find_blocks(net.encoder, x)}
-        self.names = [
+        names = [
             name
             for name, module in net.encoder.named_modules()
             if id(module) in blocks or (all_layers and is_layer(module))
         ]
-        self.names = self._of_their_own(x)
-        self.widths = [vector.shape[1] for vector in self(x)]
+        return cls(net, cls(net, names, target_size)._of_their_own(x), target_size)
+
+    def widths(self, x: Tensor) -> list[int]:
+        """Return the number of values of each vector, found with images [B,3,H,W]."""
+        return [vector.shape[1] for vector in self(x)]
 
     def _of_their_own(self, x: Tensor) -> list[str]:
         """Return the names of layers whose values differ from the images, other layers and the features."""

@@ -51,7 +51,7 @@ def test_layers_are_what_convolutions_are_given_and_what_blocks_give():
     problem = toy_problem()
     net = problem.network().eval()
     x, _ = next(problem.target.batches(5))
-    taps = Taps(net, x, all_layers=True, target_size=64)
+    taps = Taps.found(net, x, all_layers=True, target_size=64)
     assert taps.names == [
         "stages.0.3",
         "stages.0",
@@ -62,7 +62,7 @@ def test_layers_are_what_convolutions_are_given_and_what_blocks_give():
         "stages.3.3",
     ]
     vectors = taps(x)
-    assert [v.shape[1] for v in vectors] == taps.widths
+    assert [v.shape[1] for v in vectors] == taps.widths(x)
     assert torch.equal(vectors[-1], net.features(x))
     with torch.no_grad():
         value = x
@@ -76,11 +76,11 @@ def test_layers_are_what_convolutions_are_given_and_what_blocks_give():
 def test_blocks_alone_are_the_taps_otherwise():
     resnet = network_of("resnet18")
     x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    taps = Taps(resnet, x)
+    taps = Taps.found(resnet, x)
     assert (
         taps.names == [f"layer{i}.{j}" for i in (1, 2, 3, 4) for j in (0, 1)][:-1]
     )  # the last is the features
-    assert taps.widths == [64, 64, 128, 128, 256, 256, 512, 512]
+    assert taps.widths(x) == [64, 64, 128, 128, 256, 256, 512, 512]
     for vector, stage in zip(taps(x)[1:-1:2], resnet.stages(x)[1:], strict=False):
         assert torch.allclose(vector, stage.mean((2, 3)), atol=1e-5)
 
@@ -89,17 +89,17 @@ def test_channels_are_found_where_they_come_last():
     """A transformer's tokens, linear layers on maps, and blocks that give such maps."""
     x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     vit = network_of("vit_tiny_patch16_224", img_size=32, depth=2)
-    assert Taps(vit, x).widths == [192, 192, 192]
+    assert Taps.found(vit, x).widths(x) == [192, 192, 192]
     convnext = network_of("convnext_tiny", depths=(1, 1, 1, 1), dims=(8, 16, 24, 32))
-    taps = Taps(convnext, x, all_layers=True)
-    widths = dict(zip(taps.names, taps.widths, strict=False))
+    taps = Taps.found(convnext, x, all_layers=True)
+    widths = dict(zip(taps.names, taps.widths(x), strict=False))
     assert [widths[f"stages.{i}.blocks.0.mlp.fc1"] for i in range(4)] == [8, 16, 24, 32]
     assert [widths[f"stages.{i}.blocks.0.mlp.fc2"] for i in range(4)] == [32, 64, 96, 128]
     assert widths["stages.1.downsample.1"] == 8
     sizes = {"img_size": 32, "window_size": 2, "embed_dim": 4, "depths": (1,) * 4, "num_heads": (1,) * 4}
     swin = network_of("swin_tiny_patch4_window7_224", **sizes)
-    taps = Taps(swin, x)
-    widths = dict(zip(taps.names, taps.widths, strict=False))
+    taps = Taps.found(swin, x)
+    widths = dict(zip(taps.names, taps.widths(x), strict=False))
     assert [widths[f"layers.{i}.blocks.0"] for i in range(4)] == [4, 8, 16, 32]
 
 

@@ -1,0 +1,1 @@
+"""Kept models: write them, choose among them, load them, predict with them, export them."""

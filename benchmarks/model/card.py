@@ -1,0 +1,79 @@
+"""The model card of a kept model, in the form of the Hugging Face hub."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ...analysis.records.load import METRICS
+from ...analysis.wording import interval, number
+
+MOST_CLASSES = 50  # that the card lists
+HUB_METRICS = {"top1": "accuracy", "mean_per_class": "mean_per_class_accuracy", "auroc": "roc_auc"}
+
+
+def card(about: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+    """Return the text of a model's README.md: YAML for the hub, then what a user has to know.
+
+    Args:
+        about: the content of `model.json`, with its score.
+        record: the record of its run.
+    """
+    score, target = about["score"], about["target"]
+    title = f"{about['label']} on {target}"
+    quoted = json.dumps  # every JSON text is valid YAML
+    front = [
+        "---",
+        "library_name: transferbench",
+        "pipeline_tag: image-classification",
+        f"tags: [image-classification, transfer-learning, {quoted(about['method'])}]",
+        "model-index:",
+        f"- name: {quoted(title)}",
+        "  results:",
+        "  - task: {type: image-classification}",
+        f"    dataset: {{name: {quoted(target)}, type: {quoted(target)}, split: test}}",
+        f"    metrics: [{{type: {HUB_METRICS[score['metric']]}, value: {score['test']:.6f}}}]",
+        "---",
+    ]
+    seeds = f"{score['seeds']} seed{'s' if score['seeds'] > 1 else ''}"
+    spread = f", 95 % CI {interval(*(100 * v for v in score['interval']))}" if score["interval"] else ""
+    name = METRICS[score["metric"]]
+    licenses = about["licenses"].items()
+    given = about["preprocessing"]
+    body = [
+        f"# {title}",
+        "",
+        f"An image classifier with {len(about['classes'])} {'labels' if about['multi_label'] else 'classes'}: "
+        f"{about['backbone']}, trained by {about['label']} (seed {about['seed']}) on {target}"
+        + (f", from {about['source']}" if about["source"] != "none" else "")
+        + ".",
+        "",
+        f"- Test {name} of this model: {number(100 * score['test'])} %. Over {seeds}: "
+        f"{number(100 * score['mean'])} %{spread}.",
+        "- The seed was chosen by holdout scores, not by test scores."
+        if score["holdout"] is not None
+        else "- The seed is the lowest one that was kept; no test score chose it.",
+        f"- Settings: {record['setting']}.",
+        f"- Images: resized to {given['side']} x {given['side']} px ({given['interpolation']}), central crop "
+        f"of {given['crop_pct']:g} of the shorter side, {given['image_size']} px, mean {given['mean']}, "
+        f"deviation {given['std']}.",
+        "- License of the images: "
+        + (", ".join(f"{text} ({role})" for role, text in licenses) if licenses else "not known")
+        + ".",
+        f"- Run: {about['digest']}; fingerprints of the images: "
+        + ", ".join(f"{role} {value}" for role, value in sorted(about["fingerprints"].items()))
+        + ".",
+        "",
+        "## Use",
+        "",
+        "```sh",
+        "transferbench predict PATH_OF_THIS_FOLDER photos/ out=predictions.csv",
+        "transferbench export PATH_OF_THIS_FOLDER to=onnx",
+        "```",
+        "",
+        "## Classes",
+        "",
+        ", ".join(f"`{name}`" for name in about["classes"][:MOST_CLASSES])
+        + (f" and {len(about['classes']) - MOST_CLASSES} more" * (len(about["classes"]) > MOST_CLASSES)),
+        "",
+    ]
+    return "\n".join([*front, "", *body])

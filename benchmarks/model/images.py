@@ -1,0 +1,112 @@
+"""Find the images that are to be predicted: files, folders, tars, zips and lists."""
+
+import csv
+import os
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from ... import InputError
+from ...datasets.decoding.formats import is_image
+from ...datasets.files.folder_names import is_dropping
+
+MOST_BYTES = 1 << 29  # of one image file in an archive
+COLUMN = "image"  # of a list
+
+
+class Found(NamedTuple):
+    """An image that is to be predicted: its name, and how to read its bytes."""
+
+    name: str
+    read: Callable[[], bytes]
+
+
+def find(paths: Sequence[Path], opened: ExitStack) -> list[Found]:
+    """Return the images of all paths, in order; archives stay open until `opened` is closed.
+
+    A file is taken whatever its name is. In a folder, a tar or a zip the suffix decides, as in a data set; a
+    list has a header with the column `image`, and its paths start from its folder unless they are absolute.
+
+    Raises:
+        InputError: a path does not exist, cannot be read, or has no image.
+    """
+    found = []
+    for path in paths:
+        own = list(_images_of(path, opened))
+        if not own:
+            raise InputError(f"{path}: no image in it; expected files as a.jpg or b.png")
+        found += own
+    return found
+
+
+def _images_of(path: Path, opened: ExitStack) -> Iterator[Found]:
+    if path.is_dir():
+        return _below(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder; expected images, folders, tars, zips or CSV lists")
+    if not path.is_file():
+        raise InputError(f"{path}: a pipe, socket or device; expected an image file")
+    if path.suffix.lower() == ".csv":
+        return _listed(path)
+    if not is_image(path.name):
+        if zipfile.is_zipfile(path):
+            return _in_zip(path, opened)
+        if tarfile.is_tarfile(path):
+            return _in_tar(path, opened)
+    return iter([Found(str(path), path.read_bytes)])
+
+
+def _below(folder: Path) -> Iterator[Found]:
+    """Yield the images below a folder; links to folders are not followed."""
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(f for f in folders if not is_dropping(f))
+        for path in (Path(place, name) for name in sorted(files) if is_image(name)):
+            yield Found(str(path), path.read_bytes)
+
+
+def _listed(path: Path) -> Iterator[Found]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a CSV list in UTF-8 ({error})") from error
+    if rows and COLUMN not in rows[0]:
+        names = ", ".join(name for name in rows[0] if name)
+        raise InputError(f"{path}: no column '{COLUMN}'; expected a header with it, not {names!r:.80}")
+    for row in rows:
+        if name := (row[COLUMN] or "").strip():
+            yield Found(name, (path.parent / name).read_bytes)
+
+
+def _in_zip(path: Path, opened: ExitStack) -> Iterator[Found]:
+    archive = opened.enter_context(zipfile.ZipFile(path))
+    for entry in archive.infolist():
+        if is_image(entry.filename) and not entry.is_dir():
+            read = partial(_of_size, entry.file_size, partial(archive.read, entry))
+            yield Found(f"{path}/{entry.filename}", read)
+
+
+def _in_tar(path: Path, opened: ExitStack) -> Iterator[Found]:
+    try:
+        archive = opened.enter_context(tarfile.open(path))
+        members = [m for m in archive if m.isfile() and is_image(m.name)]
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise InputError(f"{path}: a damaged tar ({error})") from error
+
+    def content(member: tarfile.TarInfo) -> bytes:
+        file = archive.extractfile(member)
+        return file.read() if file else b""
+
+    for member in members:
+        yield Found(f"{path}/{member.name}", partial(_of_size, member.size, partial(content, member)))
+
+
+def _of_size(num_bytes: int, read: Callable[[], bytes]) -> bytes:
+    """Return bytes. Raises ValueError if they would be too many."""
+    if num_bytes > MOST_BYTES:
+        raise ValueError(f"{num_bytes:,} bytes; at most {MOST_BYTES:,} are read")
+    return read()
