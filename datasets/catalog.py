@@ -21,8 +21,8 @@ from .about import About
 from .base import Dataset
 from .download import locate
 from .loading import generated, image_folder, image_list, official, packed
+from .loading.draw import FOLDS, check_folds, fold, parts_of
 from .loading.draw import draw as draw_parts
-from .loading.draw import parts_of
 
 HAS_ABOUT = re.compile(r"^ABOUT\b", re.MULTILINE)  # found without an import
 
@@ -36,8 +36,14 @@ def names() -> tuple[str, ...]:
     )
 
 
-@lru_cache(maxsize=8)
-def load(name: str, as_source: bool = False, draw: str | None = None, groups: str | None = None) -> Dataset:
+@lru_cache(maxsize=16)
+def load(
+    name: str,
+    as_source: bool = False,
+    draw: str | None = None,
+    groups: str | None = None,
+    seed: int | None = None,
+) -> Dataset:
     """Load a data set by name (downloaded if necessary), a folder or tar by path, or a planted source.
 
     Args:
@@ -49,17 +55,24 @@ def load(name: str, as_source: bool = False, draw: str | None = None, groups: st
         groups: images that a draw keeps together: `folder`, `near` or a column of a list, see
             `loading/groups.py`. All parts that are missing are then drawn. For targets, like `draw`.
 
+        seed: with `draw=folds`, the seed whose test part is wanted; None: the parts that all seeds share.
+
     Raises:
         InputError: for an unknown name, with the nearest known one, and for images that are missing
             and cannot be downloaded.
     """
     if plan := planted.parse(name):
+        if draw == FOLDS:
+            raise InputError(f"draw={FOLDS}: a planted source has training images; expected another source")
         target = load(plan.target, draw=draw, groups=groups)
         return planted.plant(plan, load(plan.source, as_source=True), target)
     if as_source:
         return _undrawn(name, as_source)
     found = _undrawn(name, groups=groups)
     missing = [part for part in ("holdout", "test") if part not in found.parts]
+    if draw == FOLDS and not groups:
+        check_folds(found)
+        return found if seed is None else fold(found, seed)
     wanted = parts_of(draw) if draw else missing if groups else ()
     if not draw and is_own(name) and missing == ["holdout"]:
         wanted = ("holdout",)

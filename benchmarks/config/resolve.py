@@ -9,8 +9,9 @@ from typing import Any
 
 from ... import InputError
 from ...datasets import catalog as datasets
+from ...datasets import planted
 from ...datasets.base import Dataset
-from ...datasets.loading.draw import parts_of
+from ...datasets.loading.draw import FOLDS, is_tiny, parts_of
 from ...methods import catalog as methods
 from ...methods.metrics import check_score
 from ...methods.networks.encoders import data_config, fitting_size
@@ -18,7 +19,7 @@ from ...methods.networks.tensor_files import files_of
 from ...methods.recipe import ClassWeights, MeanStd, Recipe
 from .labels import holdout_shots, usual_protocol
 from .length import num_training_images, sized
-from .schema import SMALL_SIDE, Request, Role, RunConfig, Score, Tune, load_target
+from .schema import SMALL_SIDE, Request, Role, RunConfig, Score, Tune
 
 
 def run_config(request: Request, method: str, settings: Any, seed: int) -> RunConfig:
@@ -34,8 +35,8 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
         InputError: the method needs source images or weights that the request does not give, or a
             setting does not fit the data.
     """
-    drawn = ",".join(parts_of(request.draw)) if request.draw else None
-    target = load_target(replace(request, draw=drawn))
+    drawn = drawn_of(request)
+    target = datasets.load(request.target, draw=drawn, groups=request.groups)
     source = source_of(request, method)
     _check(request, method, source)
     recipe = sized(request.recipe, num_training_images(target, request.shots))
@@ -81,6 +82,16 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
         protocol=request.protocol or usual_protocol(request.labels, request.shots),
         **{name: getattr(request, name) for name in same},
     )
+
+
+def drawn_of(request: Request) -> str | None:
+    """Return what is drawn in the target, in one form: `folds` without a request if the set is tiny."""
+    if request.draw:
+        return ",".join(parts_of(request.draw)) or FOLDS
+    is_planted = planted.parse(request.source or "") is not None  # it holds training images of one split
+    if request.groups or is_planted or not datasets.is_own(request.target):
+        return None
+    return FOLDS if is_tiny(datasets.load(request.target)) else None
 
 
 def _digest_of(checkpoint: Path) -> str:

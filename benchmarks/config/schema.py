@@ -11,6 +11,7 @@ from ... import InputError
 from ...analysis.records.migrations import RENAMED, renamed_config
 from ...datasets import catalog, planted
 from ...datasets.base import Dataset
+from ...datasets.loading.draw import FOLDS
 from ...methods.recipe import Recipe
 
 TINY, MOST = 1e-300, 1e300  # bounds that exclude 0 and infinity
@@ -31,6 +32,7 @@ LIMITS = (  # minimum and maximum of each number
     ("recipe.evaluations", 1, 10**6),
     *((f"recipe.{name}", 0, MOST) for name in ("head_init_std", "clip_grad")),
 )
+TUNING_SEED = 10_000  # trials have seeds from here on, which no reported run has
 SMALL_SIDE = 96  # pixels; images up to this side are not enlarged
 MOST_NAME_BYTES = 100  # of a data set's name in the name of a folder, which may have 255
 NO_EFFECT = ("device", "threads", "checkpoint_minutes", "keep")  # do not change a result: not in the digest
@@ -145,7 +147,8 @@ class Request:
     # least one, else all
     holdout_shots: int | None = None
     # Parts that the target lacks, drawn from its training images (20 % of each class, fixed seed): holdout,
-    # test, or holdout,test; null: none
+    # test, or holdout,test; folds: each seed tests on another fifth of a set without parts; null: folds for
+    # such a set with about five images a class, else none
     draw: str | None = None
     # Images that stay together where parts are drawn: those of a folder (class/group/image), near-identical
     # ones (near), or those with one value in a column of a list; then the parts that are missing are drawn
@@ -323,8 +326,9 @@ class RunConfig:
 
 
 def load_target(of: Request | RunConfig) -> Dataset:
-    """Load the target of a request or run, with the parts that are drawn."""
-    return catalog.load(of.target, draw=of.draw, groups=of.groups)
+    """Load the target of a request or run, with the parts that are drawn: of its seed, with `draw=folds`."""
+    seed = of.seed % TUNING_SEED if of.draw == FOLDS else None
+    return catalog.load(of.target, draw=of.draw, groups=of.groups, seed=seed)
 
 
 def _digest(plain: dict[str, Any]) -> str:

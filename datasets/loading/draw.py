@@ -15,6 +15,8 @@ from .groups import groups_of
 PARTS = ("holdout", "test")  # that can be drawn
 SHARE = 0.2  # of the training images of each class, for each part
 SEED = 0
+FOLDS = "folds"  # the setting that gives each seed another fifth of all images as its test part
+NUM_FOLDS = 5
 TARGET_SHARES = {"train": 0.6, "holdout": 0.2, "test": 0.2}
 SOURCE_SHARES = {"train": 0.95, "holdout": 0.05}
 
@@ -25,9 +27,11 @@ def parts_of(text: str) -> tuple[str, ...]:
     Raises:
         InputError: if a part is not known, or named twice.
     """
+    if text == FOLDS:
+        return ()
     wanted = [word.strip() for word in text.strip("[]").split(",")]
     if not set(wanted) <= set(PARTS) or len(set(wanted)) < len(wanted):
-        raise InputError(f"draw={text}: expected holdout, test, or holdout,test")
+        raise InputError(f"draw={text}: expected holdout, test, holdout,test, or folds")
     return tuple(part for part in PARTS if part in wanted)
 
 
@@ -75,6 +79,60 @@ def draw(dataset: Dataset, wanted: Sequence[str], groups: str | None = None) -> 
         notes=(*dataset.notes, note),
         drawn=tuple(wanted),
     )
+
+
+def is_tiny(dataset: Dataset) -> bool:
+    """Return whether the test part that is drawn of a set without parts has one image of most classes."""
+    if not {"holdout", "test"} <= set(dataset.drawn) or dataset.part("test").labels.ndim != 1:
+        return False
+    return float(np.median(np.bincount(dataset.part("test").labels, minlength=len(dataset.classes)))) <= 1
+
+
+def fold(dataset: Dataset, seed: int) -> Dataset:
+    """Return a set that came without parts with other parts: its test and holdout part are a fifth each.
+
+    Five seeds that follow each other, from a multiple of five on, test on each image once. The fifths are
+    stratified by class, and of equal size but for one image.
+
+    Args:
+        dataset: the data set.
+        seed: number of the split.
+
+    Raises:
+        InputError: the set came with parts.
+    """
+    check_folds(dataset)
+    table, rows, labels = None, [], []
+    for part in dataset.parts.values():
+        assert isinstance(part.images, IndexedImages)
+        table, rows, labels = part.images.table, [*rows, part.images.rows], [*labels, part.labels]
+    row_N, label_N = np.concatenate(rows), np.concatenate(labels)
+    images = IndexedImages(table, row_N)
+    order = [derive_seed(seed // NUM_FOLDS, _key(images, i)) for i in range(len(row_N))]
+    fold_N = np.empty(len(row_N), np.int64)
+    fold_N[np.lexsort((order, label_N))] = np.arange(len(row_N)) % NUM_FOLDS
+    of_part = {"test": seed % NUM_FOLDS, "holdout": (seed + 1) % NUM_FOLDS}
+    held = {part: fold_N == number for part, number in of_part.items()}
+    chosen = {"train": ~(held["test"] | held["holdout"]), "holdout": held["holdout"], "test": held["test"]}
+    note = (
+        f"{dataset.name}: each seed tests on another fifth of the images (draw={FOLDS}), so differences are "
+        "paired by seed only, and their intervals are wider, because the seeds share training images"
+    )
+    return replace(
+        dataset,
+        parts={part: _subset(Part(images, label_N), np.flatnonzero(is_of)) for part, is_of in chosen.items()},
+        fingerprint=f"{derive_seed(dataset.fingerprint, FOLDS, seed):016x}",
+        notes=(*dataset.notes, note),
+    )
+
+
+def check_folds(dataset: Dataset) -> None:
+    """Check that the parts of a set can be drawn anew. Raises InputError if it came with parts, or groups."""
+    if not {"holdout", "test"} <= set(dataset.drawn) or dataset.part("train").labels.ndim != 1:
+        raise InputError(
+            f"draw={FOLDS}: {dataset.name} has parts of its own, or images with several labels; expected "
+            "images of one class each, without parts"
+        )
 
 
 def shares_of(as_source: bool) -> dict[str, float]:

@@ -85,12 +85,14 @@ def load(path: Path, files: Sequence[Path], as_source: bool = False, whole: bool
     classes = tuple(sorted({c for entry in entries if entry.part in ("", "train") for c in entry.labels}))
     labels = _labels(path, entries, classes, is_multi)
     table = _table(path, entries)
+    drawn: tuple[str, ...] = ()
     if any(entry.part for entry in entries):
         rows = _by_part(path, entries)
     elif whole:
         rows = {"train": np.arange(len(entries))}
     else:
         shares = shares_of(as_source)
+        drawn = tuple(shares)[1:]
         if not is_multi:
             check_counts(name, classes, np.bincount(labels), len(shares), said)
         rows = draw_split(hashes(table.all_paths()), labels, shares)
@@ -101,7 +103,8 @@ def load(path: Path, files: Sequence[Path], as_source: bool = False, whole: bool
         )
         for part, own in rows.items()
     }
-    return Dataset(name, classes, parts, fingerprint(parts), typical_side(parts), left_out=tuple(said))
+    side = typical_side(parts)
+    return Dataset(name, classes, parts, fingerprint(parts), side, left_out=tuple(said), drawn=drawn)
 
 
 def _table(path: Path, entries: Sequence[_Entry]) -> Table:
