@@ -302,8 +302,9 @@ def _data(arguments: argparse.Namespace) -> int:
     from .commands import doctor, listing
 
     given = [n for n in arguments.names if n.startswith(("data.root=", "data.mirror="))]
-    draw = [n.removeprefix("draw=") for n in arguments.names if n.startswith("draw=")]
-    names = [user_path(n) for n in arguments.names if n not in given and not n.startswith("draw=")]
+    known = ("draw", "groups")
+    drawn = dict(n.split("=", 1) for n in arguments.names if n.startswith(tuple(f"{k}=" for k in known)))
+    names = [user_path(n) for n in arguments.names if n not in given and n.partition("=")[0] not in known]
     locate.set_places(
         **{key.removeprefix("data."): value for key, _, value in (g.partition("=") for g in given)}
     )
@@ -312,12 +313,12 @@ def _data(arguments: argparse.Namespace) -> int:
     if not names:
         raise InputError(f"data {arguments.action}: no data set; expected a name or a path")
     if arguments.action == "prepare":
-        return listing.prepare(names, draw[-1] if draw else None)
+        return listing.prepare(names, **drawn)
     if len(names) > 2:
         raise InputError(
             f"data doctor: {len(names)} names; expected one data set, or a target and its source"
         )
-    return doctor.doctor(*names, draw=draw[-1] if draw else None)
+    return doctor.doctor(*names, **drawn)
 
 
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
