@@ -328,6 +328,7 @@ TEXTS: dict[str, Callable[[], str]] = {
     "decoding": decoding_text,
     "image-suffixes": image_suffixes_text,
     "suites": suites_text,
+    "notebook": notebook.markdown,
 }
 
 
