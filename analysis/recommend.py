@@ -48,12 +48,10 @@ def recommend_within(comparison: Comparison, seconds: float | None = None) -> st
 
 def _printed(lines: Iterator[Line]) -> str:
     """Return the lines under each other, their texts aligned."""
-    shape = {"width": WIDTH, "break_long_words": False, "break_on_hyphens": False}
-    return "\n".join(
-        textwrap.fill(text, initial_indent=f"{name + ':':<{INDENT}}", subsequent_indent=" " * INDENT, **shape)
-        for name, text in lines
-        if text
-    )
+    fill = textwrap.TextWrapper(
+        WIDTH, subsequent_indent=" " * INDENT, break_long_words=False, break_on_hyphens=False
+    ).fill
+    return "\n".join(fill(f"{name + ':':<{INDENT}}{text}") for name, text in lines if text)
 
 
 def _of_target(target: str, known: Sequence[Comparison]) -> list[Comparison]:

@@ -21,6 +21,7 @@ EXTRAS = {
     **dict.fromkeys(("torch", "torchvision", "timm", "sklearn"), "train"),
     "submitit": "slurm",
     "yaml": "slurm",
+    **dict.fromkeys(("onnx", "onnxscript"), "onnx"),
 }
 FULL = (errno.ENOSPC, errno.EDQUOT)
 LIMITS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
@@ -31,6 +32,7 @@ EXAMPLE = {
     "seconds": "seconds=60",
     "prints": "prints=true",
     "out": "out=PATH",
+    "to": "to=timm|onnx|pt2",
     "top": "top=5",
     "device": "device=cpu",
     "to": "to=mlflow",
@@ -264,6 +266,18 @@ def _predict(arguments: argparse.Namespace) -> int:
     return predict(run, list(map(Path, paths)), _named(overrides, ("out", "top", "results", "device")))
 
 
+def _export(arguments: argparse.Namespace) -> int:
+    from .commands.export import export
+
+    names, overrides = _names_and_overrides(arguments.overrides)
+    if len(names) != 1:
+        raise InputError(
+            f"export: {len(names)} models; expected `best` or a run's folder, as "
+            "`transferbench export best to=onnx`"
+        )
+    return export(user_path(names[0]), _named(overrides, ("to", "out", "results")))
+
+
 def _compare(arguments: argparse.Namespace) -> int:
     from ..analysis.compare import compare_results
 
@@ -288,8 +302,9 @@ def _data(arguments: argparse.Namespace) -> int:
     from .commands import doctor, listing
 
     given = [n for n in arguments.names if n.startswith(("data.root=", "data.mirror="))]
-    draw = [n.removeprefix("draw=") for n in arguments.names if n.startswith("draw=")]
-    names = [user_path(n) for n in arguments.names if n not in given and not n.startswith("draw=")]
+    known = ("draw", "groups")
+    drawn = dict(n.split("=", 1) for n in arguments.names if n.startswith(tuple(f"{k}=" for k in known)))
+    names = [user_path(n) for n in arguments.names if n not in given and n.partition("=")[0] not in known]
     locate.set_places(
         **{key.removeprefix("data."): value for key, _, value in (g.partition("=") for g in given)}
     )
@@ -298,12 +313,12 @@ def _data(arguments: argparse.Namespace) -> int:
     if not names:
         raise InputError(f"data {arguments.action}: no data set; expected a name or a path")
     if arguments.action == "prepare":
-        return listing.prepare(names, draw[-1] if draw else None)
+        return listing.prepare(names, **drawn)
     if len(names) > 2:
         raise InputError(
             f"data doctor: {len(names)} names; expected one data set, or a target and its source"
         )
-    return doctor.doctor(*names, draw=draw[-1] if draw else None)
+    return doctor.doctor(*names, **drawn)
 
 
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
@@ -323,6 +338,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "recommend": _recommend,
     "compare": _compare,
     "predict": _predict,
+    "export": _export,
     "methods": _methods,
     "data": _data,
 }

@@ -272,9 +272,9 @@ def _record(config: RunConfig, built: BuiltProblem, training: Training, started:
     per_image: dict[str, Any] = {"correct": None}
     if built.test is not None:
         by_class = config.score == Score.auroc
-        test, predicted = evaluate(method, built.test, recipe.batch_size, recipe.test_crops, by_class)
+        test, logits = evaluate(method, built.test, recipe.batch_size, recipe.test_crops, by_class)
         training.watch.check_scores(test, "test", training.step)
-        per_image = by_image(predicted, built.test)
+        per_image = by_image(logits, built.test)
     holdout = training.curve[-1]["holdout"] if training.curve else None
     weight_S = method.class_weights()
     source_classes = problem.source.classes if problem.source else ()
