@@ -166,7 +166,7 @@ class Results:
         if numbers:
             return frame
         table = method_table(chosen, frame)
-        return pd.DataFrame([[cell.text for cell in row] for row in table.rows], columns=table.columns)
+        return pd.DataFrame([[cell.text for cell in row] for row in table.rows], columns=list(table.columns))
 
     def recommend(self, target: str | Path | None = None, seconds: float | None = None) -> str:
         """Return which method to take, with the evidence for it.
