@@ -224,6 +224,9 @@ def why_preset(request: Request, overrides: Sequence[str], config: RunConfig) ->
         f"the default of {config.target_name}" if datasets.about(request.target) else "the default of a path"
     )
     line = f"preset={request.preset}: {'given' if is_given else known}"
+    if request.pretrained and not any(o.startswith("pretrained=") for o in overrides):
+        size = f" recipe.image_size={config.recipe.image_size}"
+        line += f"; without a source: source=none pretrained=true backbone={request.backbone}{size}"
     left = [name for name in ("steps", "batch_size") if getattr(request.recipe, name) == 0]
     if not left:
         return line

@@ -73,7 +73,9 @@ def test_all_trials_count_those_of_the_last_round_too(speed, results):
     off = total(results, "methods=scratch")
     for labels in ("labels=train", "labels=all"):
         tuned = total(results, "methods=scratch", "tune=auto", labels)
-        assert 4.9 * STEPS < tuned - off < 8 * STEPS  # fold 1 of the best candidates is done in the first round
+        assert (
+            4.9 * STEPS < tuned - off < 8 * STEPS
+        )  # fold 1 of the best candidates is done in the first round
 
 
 def test_a_record_of_this_machine_tells_the_time_of_a_step(speed, results, config_of):
@@ -160,10 +162,17 @@ def test_own_images_stop_at_an_hour_and_the_two_commands_work(speed, own, capsys
 
 
 def test_a_fitted_bench_stays_the_same_and_finds_its_runs(speed, own, capsys):
-    words = ["bench", *(o for o in own if not o.startswith("recipe.steps")), "recipe.steps=300", "minutes=0.4"]
+    words = [
+        "bench",
+        *(o for o in own if not o.startswith("recipe.steps")),
+        "recipe.steps=300",
+        "minutes=0.4",
+    ]
     assert main(words) == 0
     first = capsys.readouterr().out
-    line = next(line for line in first.splitlines() if line.startswith("minutes=0.4: to fit in: recipe.steps="))
+    line = next(
+        line for line in first.splitlines() if line.startswith("minutes=0.4: to fit in: recipe.steps=")
+    )
     speed(100)
     assert main(words) == 0
     again = capsys.readouterr().out
