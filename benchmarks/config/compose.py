@@ -116,7 +116,7 @@ def with_weights(request: Request) -> Request:
     """
     request = replace(request, source="none", pretrained=True, backbone=OWN_BACKBONE)
     on_gpu = request.device.startswith("cuda") or request.device == "auto" and torch.cuda.is_available()
-    is_large = datasets.load(request.target, draw=request.draw).side > SMALL_SIDE
+    is_large = datasets.load(request.target).side > SMALL_SIDE
     if on_gpu or request.recipe.image_size or not is_large:
         return request
     return replace(request, recipe=replace(request.recipe, image_size=CPU_SIDE))

@@ -1,6 +1,5 @@
 """The time of a bench: its estimate, the fit to `minutes`, and what is not started."""
 
-from math import inf
 
 import pytest
 import torch
@@ -14,7 +13,7 @@ from transferbench.benchmarks.launch.plan import plan, row_names
 from transferbench.benchmarks.launch.speed import Speed, measure
 from transferbench.benchmarks.training.pretraining import generalist
 from transferbench.benchmarks.training.run import run_one
-from trees import TINY, picture, tree
+from trees import TINY, tree
 
 TRAINED, JUDGED = 0.01, 0.002  # seconds of an image
 FIXED = estimates.START_SECONDS + estimates.END_SECONDS
