@@ -13,8 +13,8 @@ import pytest
 from transferbench.benchmarks.launch import pool
 
 KILLED = (
-    "its process was killed, also without others (out of memory?); expected less than recipe.batch_size=8, or a "
-    "smaller recipe.image_size; the other runs are done"
+    "its process was killed, also without others (out of memory?); expected less than recipe.batch_size=8, "
+    "or a smaller recipe.image_size; the other runs are done"
 )
 RECIPE = SimpleNamespace(batch_size=8)
 PATIENCE_SECONDS = 60.0  # of a run that waits for another, in a test
