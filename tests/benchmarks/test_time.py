@@ -1,8 +1,11 @@
 """The time of a bench: its estimate, the fit to `minutes`, and what is not started."""
 
 
+from io import StringIO
+
 import pytest
 import torch
+from rich.console import Console
 from transferbench import InputError
 from transferbench.benchmarks.cli import main
 from transferbench.benchmarks.config.compose import compose_request
@@ -10,6 +13,7 @@ from transferbench.benchmarks.launch import estimate as estimates
 from transferbench.benchmarks.launch.estimate import Estimator
 from transferbench.benchmarks.launch.limit import SPARE, fit
 from transferbench.benchmarks.launch.plan import plan, row_names
+from transferbench.benchmarks.launch.progress import Progress
 from transferbench.benchmarks.launch.speed import Speed, measure
 from transferbench.benchmarks.training.pretraining import generalist
 from transferbench.benchmarks.training.run import run_one
@@ -182,6 +186,24 @@ def test_a_fitted_bench_stays_the_same_and_finds_its_runs(speed, own, capsys):
 def test_time_is_no_part_of_a_run(config_of):
     digests = {config_of("finetune", *given).digest for given in ((), ("minutes=3",), ("yes=true",))}
     assert len(digests) == 1
+
+
+def test_progress_counts_the_last_round_and_its_time(speed, results, monkeypatch):
+    words = [*GIVEN, "methods=scratch", "tune=auto", "labels=all"]
+    estimate = Estimator(results, 1, 1).of(plan(compose_request(words), words))
+    console = Console(file=StringIO(), width=200)
+    shown = Progress(estimate.todo, results, console, estimate)
+    for trial in estimate.todo[:9]:
+        shown.report(trial, None)
+    line = console.file.getvalue().splitlines()[-1]
+    assert line.startswith("[9/16] ")
+    assert line.endswith(" left for 7 runs")
+    folders = {trial.folder(results) for trial in estimate.later}
+    monkeypatch.setattr("transferbench.benchmarks.launch.progress.is_done", lambda folder: folder in folders)
+    shown.report(estimate.todo[9], None)
+    line = console.file.getvalue().splitlines()[-1]
+    assert line.startswith("[16/16] ")
+    assert "left" not in line
 
 
 @pytest.mark.parametrize("command", ["run", "suite seeds"])
