@@ -1,6 +1,5 @@
 """The time of a bench: its estimate, the fit to `minutes`, and what is not started."""
 
-
 from io import StringIO
 
 import pytest
