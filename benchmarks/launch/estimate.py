@@ -25,7 +25,7 @@ from .speed import Speed, measure, speed_key
 
 START_SECONDS = 6.0  # of the workers, until the first step
 END_SECONDS = 4.0  # for the report
-RUN_SECONDS = 0.5  # of a run, for its network, its record and its files
+RUN_SECONDS = 1.0  # of a run, for its network, its record and its files
 NUM_CROPS = {TestCrops.central: 1, TestCrops.ten: 10}
 
 
