@@ -22,7 +22,6 @@ from ..launch.plan import (
     prepare_data,
     row_names,
 )
-from ..model.keep import keep_models
 from ..training.record import open_results
 from ..training.tuning import not_used
 from .before import (
@@ -77,6 +76,8 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
         return submit(planned, console, only)
     failed = run_missing(planned.configs, planned.results, console, planned.estimate)
     after_runs(planned)
+    from ..model.keep import keep_models
+
     code = _show(planned, failed, console)
     keep_models(planned.configs, planned.results, console)
     return code
@@ -176,6 +177,8 @@ def submit(planned: Planned, console: Console, only: Container[str] | None = Non
         planned.configs, planned.results, request.cluster, request.device, command, console, only
     )
     if not missing(planned.configs, planned.results):
+        from ..model.keep import keep_models
+
         keep_models(planned.configs, planned.results, console)
     return code
 
