@@ -32,6 +32,7 @@ TINY = [
 LAUNCH_ONLY = {
     "minutes",
     "yes",
+    "keep",
     "methods",
     "seeds",
     "workers",
