@@ -41,10 +41,9 @@ def predict(run: str, paths: Sequence[Path], given: Mapping[str, str]) -> int:
     out = Path(given.get("out", "predictions.csv"))
     if not paths:
         raise InputError("predict: no images; expected files, folders, tars, zips or CSV lists")
-    folder = folder_of(run, Path(given.get("results", "results")))
+    model = load_model(folder_of(run, Path(given.get("results", "results"))), given.get("device", "auto"))
     with ExitStack() as opened:
         found = find(paths, opened)
-        model = load_model(folder, given.get("device", "auto"))
         rows = list(_rows(model, found, min(most, len(model.classes))))
     failed = [row for row in rows if row[-1]]
     _write(out, _header(most, len(model.classes)), rows)
