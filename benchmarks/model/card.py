@@ -20,6 +20,7 @@ def card(about: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     """
     score, target = about["score"], about["target"]
     title = f"{about['label']} on {target}"
+    kind = "labels" if about["multi_label"] else "classes"
     quoted = json.dumps  # every JSON text is valid YAML
     front = [
         "---",
@@ -42,7 +43,7 @@ def card(about: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     body = [
         f"# {title}",
         "",
-        f"An image classifier with {len(about['classes'])} {'labels' if about['multi_label'] else 'classes'}: "
+        f"An image classifier with {len(about['classes'])} {kind}: "
         f"{about['backbone']}, trained by {about['label']} (seed {about['seed']}) on {target}"
         + (f", from {about['source']}" if about["source"] != "none" else "")
         + ".",

@@ -92,7 +92,7 @@ def _in_zip(path: Path, opened: ExitStack) -> Iterator[Found]:
 
 def _in_tar(path: Path, opened: ExitStack) -> Iterator[Found]:
     try:
-        archive = opened.enter_context(tarfile.open(path))
+        archive = opened.enter_context(tarfile.open(path))  # noqa: SIM115
         members = [m for m in archive if m.isfile() and is_image(m.name)]
     except (tarfile.TarError, EOFError, OSError) as error:
         raise InputError(f"{path}: a damaged tar ({error})") from error

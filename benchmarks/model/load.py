@@ -23,7 +23,7 @@ from .files import ABOUT, read_about, read_predictor
 
 T = TypeVar("T")
 BATCH = 32  # images of a forward pass
-Picture = Image.Image | np.ndarray | str | PathLike[str] | bytes  # an image, pixels, a path, or a file's bytes
+Picture = Image.Image | np.ndarray | str | PathLike[str] | bytes  # bytes: those of a file
 Decoded = tuple[np.ndarray, float]  # pixels [side,side,3] and the aspect ratio
 
 

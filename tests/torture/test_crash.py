@@ -100,7 +100,14 @@ class Case:
         lines = (folder / "metrics.jsonl").read_text().splitlines()
         curve = self.whole[str(folder.relative_to(results) / "record.json")]["curve"]
         self.seen["wrong"] += [json.loads(line)["step"] for line in lines] != [p["step"] for p in curve]
-        allowed = {"config.json", "metrics.jsonl", "record.json", "kept.pt", "model.json", "model.safetensors"}
+        allowed = {
+            "config.json",
+            "metrics.jsonl",
+            "record.json",
+            "kept.pt",
+            "model.json",
+            "model.safetensors",
+        }
         self.seen["wrong"] += not {p.name for p in folder.iterdir()} <= allowed
 
 
@@ -171,7 +178,7 @@ def test_a_tuned_bench_killed_at_random_moments(tmp_path, tally, not_yet):
 
 @pytest.fixture(scope="module")
 def keeping(tmp_path_factory, forked) -> tuple[Callable[..., None], Path]:
-    """Give a bench of two rows without its report, or its end alone; and the runs of one, none of it removed."""
+    """Give a bench of two rows, without its report; and the results of one that kept all models."""
     place = tmp_path_factory.mktemp("keeping")
     tree(place / "pets", train=8, val=4, test=4)
     tree(place / "photos", ("a", "b", "c"), train=8, val=4)
