@@ -84,6 +84,7 @@ class NearestNeighbors(Method[Config]):
     title = "k nearest neighbors"
     paper = "arXiv 1805.01978"
     closed_form = True
+    weighs_classes = False
     Head = Neighbors
 
     def __init__(self, problem: Problem, config: Config) -> None:

@@ -60,6 +60,7 @@ class NearestClassMean(Method[Config]):
     title = "Nearest class mean"
     paper = "TPAMI 2013"
     closed_form = True
+    weighs_classes = False
     Head = ClassMeans
 
     def __init__(self, problem: Problem, config: Config) -> None:
