@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from io import StringIO
 from pathlib import Path
-from zipfile import BadZipFile
 
 from rich.console import Console
 from rich.progress import track
@@ -97,8 +96,8 @@ def _bytes(found: Found) -> bytes | str:
         return found.read()
     except OSError as error:
         return error.strerror or str(error)
-    except (ValueError, BadZipFile, RuntimeError, NotImplementedError) as error:  # of archives
-        return str(error)
+    except Exception as error:  # a damaged archive causes errors of every type
+        return str(error) or type(error).__name__
 
 
 def _decoded(model: Model, data: bytes | str) -> Decoded | str:

@@ -83,7 +83,10 @@ def _listed(path: Path) -> Iterator[Found]:
 
 
 def _in_zip(path: Path, opened: ExitStack) -> Iterator[Found]:
-    archive = opened.enter_context(zipfile.ZipFile(path))
+    try:
+        archive = opened.enter_context(zipfile.ZipFile(path))
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        raise InputError(f"{path}: a damaged zip ({error})") from error
     for entry in archive.infolist():
         if is_image(entry.filename) and not entry.is_dir():
             read = partial(_of_size, entry.file_size, partial(archive.read, entry))

@@ -20,7 +20,7 @@ from ...datasets.files.atomic import atomic_write
 from ..config.schema import Keep, RunConfig
 from ..launch.hint import command_hint
 from ..training.record import read, write_json
-from .best import BEST
+from .best import BEST, BEST_WORD
 from .card import card
 from .files import ABOUT, CARD, FILES, again, has_model, read_about, remove_model
 
@@ -54,10 +54,12 @@ def keep_models(configs: Sequence[RunConfig], results: Path, console: Console) -
         console.print(f"model of {row}, seed {run.seed}: {run.path.parent}", markup=False)
     if best := kept.get(label):
         write_json(pair / BEST, {"run": str(best.path.parent.relative_to(pair)), **_named(best, comparison)})
-        console.print(f"predict: {command_hint('predict best PATH', results)}", markup=False)
+        is_only = len(list(results.glob(f"*/{BEST}"))) == 1
+        name = BEST_WORD if is_only else str(pair)
+        console.print(f"predict: {command_hint('predict', results, name, 'PATH')}", markup=False)
         return
     if not label:
-        console.print(f"no row is recommended, so none is `best`: see {command_hint('recommend', results)}")
+        console.print("no row is recommended, so none is `best`", markup=False)
     if not _leads_to_a_model(pair):
         (pair / BEST).unlink(missing_ok=True)
 

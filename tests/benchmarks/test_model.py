@@ -103,6 +103,7 @@ def changed(folder: Path, place: Path, **fields: Any) -> Path:
         ({"method": "finetune_"}, "no method 'finetune_'"),
         ({"tensors": {"sha256": "0"}}, "its hash is not that of model.json"),
         ({"preprocessing": {}}, "no valid preprocessing"),
+        ({"preprocessing": {"mean_std": "a", "side": 1, "image_size": 1}}, "no valid preprocessing"),
     ],
 )
 def test_one_line_for_a_model_that_is_not_as_it_was(kept, tmp_path, fields, message):
