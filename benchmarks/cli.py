@@ -32,10 +32,9 @@ EXAMPLE = {
     "seconds": "seconds=60",
     "prints": "prints=true",
     "out": "out=PATH",
-    "to": "to=timm|onnx|pt2",
+    "to": "to=FORM",
     "top": "top=5",
     "device": "device=cpu",
-    "to": "to=mlflow",
     "uri": "uri=PLACE",
 }
 

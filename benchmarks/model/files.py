@@ -170,8 +170,11 @@ def read_predictor(folder: Path, about: Mapping[str, Any]) -> Predictor:
 
 
 def has_model(folder: Path) -> bool:
-    """Return whether a run's folder holds a model."""
-    return (folder / ABOUT).is_file() and (folder / TENSORS).is_file()
+    """Return whether a run's folder holds the model of its record."""
+    try:
+        return bool(read_about(folder))
+    except InputError:
+        return False
 
 
 def remove_model(folder: Path) -> None:

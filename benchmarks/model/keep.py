@@ -1,6 +1,5 @@
 """Choose which models of a comparison stay on the disk, and remove the others."""
 
-import json
 import math
 from collections.abc import Sequence
 from contextlib import suppress
@@ -20,7 +19,7 @@ from ...datasets.files.atomic import atomic_write
 from ..config.schema import Keep, RunConfig
 from ..launch.hint import command_hint
 from ..training.record import read, write_json
-from .best import BEST, BEST_WORD
+from .best import BEST, BEST_WORD, folder_of
 from .card import card
 from .files import ABOUT, CARD, FILES, again, has_model, read_about, remove_model
 
@@ -127,6 +126,6 @@ def _describe(run: Run, comparison: Comparison) -> None:
 
 
 def _leads_to_a_model(pair: Path) -> bool:
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        return has_model(pair / json.loads((pair / BEST).read_text(encoding="utf-8"))["run"])
+    with suppress(InputError):
+        return has_model(folder_of(str(pair), pair))
     return False

@@ -83,10 +83,10 @@ def test_the_median_seed_or_the_one_nearest_to_it_with_a_model(again):
     assert seeds(None, None, None) == [0, 1, 2]
     three = [run(i, score) for i, score in enumerate((0.5, 0.9, 0.8))]
     assert chosen(three) is None
-    (again / "0").mkdir()
-    for name in FILES:
-        (again / "0" / name).touch()
+    shutil.copytree(next(iter(models(again))), again / "0", ignore=shutil.ignore_patterns("record.json"))
     assert chosen(three).seed == 0
+    (again / "0" / "model.json").write_text("{")
+    assert chosen(three) is None
 
 
 def test_nothing_is_kept_where_none_is_asked_for_and_models_that_are_gone_are_said(again, capsys):
