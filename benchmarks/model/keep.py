@@ -119,10 +119,11 @@ def _named(run: Run, comparison: Comparison) -> dict[str, Any]:
 def _describe(run: Run, comparison: Comparison) -> None:
     """Add the scores to a model's description, and write its card."""
     folder = run.path.parent
-    about = {**read_about(folder), "score": _named(run, comparison)["score"]}
+    found = {"score": _named(run, comparison)["score"], "choice": run.record.get("choice")}
+    about = {**read_about(folder), **found}
     write_json(folder / ABOUT, about)
     with atomic_write(folder / CARD) as draft:
-        draft.write_text(card(about, run.record), encoding="utf-8")
+        draft.write_text(card(about, run), encoding="utf-8")
 
 
 def _leads_to_a_model(pair: Path) -> bool:
