@@ -32,9 +32,9 @@ EXAMPLE = {
     "seconds": "seconds=60",
     "prints": "prints=true",
     "out": "out=PATH",
-    "to": "to=FORM",
     "top": "top=5",
     "device": "device=cpu",
+    "to": "to=FORMAT",
     "uri": "uri=PLACE",
 }
 
