@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from ... import InputError
@@ -49,7 +49,7 @@ def to_timm(model: Model, path: Path) -> str:
     whole.load_state_dict(model.net.encoder.state_dict(), strict=False)
     head.load_state_dict(own.state_dict())
     _check(model, whole, "timm")
-    save_file({k: v.contiguous() for k, v in whole.state_dict().items()}, path, {"format": "pt"})
+    path.write_bytes(save({k: v.contiguous() for k, v in whole.state_dict().items()}, {"format": "pt"}))
     given = "".join(f", {option}={value!r}" for option, value in options.items())
     return f"timm.create_model({name!r}, num_classes={len(model.classes)}, checkpoint_path=PATH{given})"
 
