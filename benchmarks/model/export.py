@@ -40,7 +40,7 @@ def to_timm(model: Model, path: Path) -> str:
         raise InputError(f"to=timm: {model.about['label']} is more than a timm model; {_others(model)}")
     if not isinstance(model.net.head, nn.Linear):
         raise InputError(f"to=timm: {model.about['label']} has no linear classifier; {_others(model)}")
-    whole = timm.create_model(name, num_classes=len(model.classes), **options).eval()
+    whole: Any = timm.create_model(name, num_classes=len(model.classes), **options).eval()
     head = whole.get_classifier()
     head = getattr(head, "fc", head)
     own = model.net.head
@@ -65,7 +65,7 @@ def to_onnx(model: Model, path: Path) -> str:
     import onnxscript  # noqa: F401
 
     with _refused(model, "onnx"), redirect_stdout(StringIO()):
-        program = torch.onnx.export(
+        program: Any = torch.onnx.export(
             model.net,
             (_images(model, 2),),
             input_names=["images"],

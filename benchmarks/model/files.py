@@ -155,7 +155,9 @@ def read_predictor(folder: Path, about: Mapping[str, Any]) -> Predictor:
     method = methods.load(about["method"])
     try:
         encoder, _ = build_encoder(about["backbone"], False, None, about["backbone_options"])
-        predictor = method.Predictor.empty(encoder, method.Head(**about["head"]), about["predictor"])
+        predictor = method.predictor_class.empty(
+            encoder, method.head_class(**about["head"]), about["predictor"]
+        )
     except (TypeError, ValueError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
