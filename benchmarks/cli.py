@@ -21,6 +21,7 @@ EXTRAS = {
     **dict.fromkeys(("torch", "torchvision", "timm", "sklearn"), "train"),
     "submitit": "slurm",
     "yaml": "slurm",
+    **dict.fromkeys(("onnx", "onnxscript"), "onnx"),
 }
 FULL = (errno.ENOSPC, errno.EDQUOT)
 LIMITS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
@@ -33,6 +34,8 @@ EXAMPLE = {
     "out": "out=PATH",
     "top": "top=5",
     "device": "device=cpu",
+    "to": "to=FORMAT",
+    "uri": "uri=PLACE",
 }
 
 
@@ -196,6 +199,30 @@ def _report(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _open(arguments: argparse.Namespace) -> int:
+    from .commands.open import open_report
+
+    return open_report(_results_of(arguments.overrides))
+
+
+def _log(arguments: argparse.Namespace) -> int:
+    from .commands.log import log
+
+    runs, overrides = _names_and_overrides(arguments.overrides)
+    given = _named(overrides, ("to", "uri"))
+    if len(runs) != 1 or "to" not in given:
+        raise InputError("log: expected one run's folder, and to=tensorboard, to=mlflow or to=wandb")
+    return log(Path(user_path(runs[0])), given["to"], given.get("uri"))
+
+
+def _completion(arguments: argparse.Namespace) -> int:
+    from .commands.completion import completion
+
+    if len(arguments.overrides) != 1:
+        raise InputError("completion: expected one shell: bash, zsh or fish")
+    return completion(arguments.overrides[0])
+
+
 def _reproduce(arguments: argparse.Namespace) -> int:
     from .commands.reproduce import reproduce
 
@@ -238,6 +265,18 @@ def _predict(arguments: argparse.Namespace) -> int:
     return predict(run, list(map(Path, paths)), _named(overrides, ("out", "top", "results", "device")))
 
 
+def _export(arguments: argparse.Namespace) -> int:
+    from .commands.export import export
+
+    names, overrides = _names_and_overrides(arguments.overrides)
+    if len(names) != 1:
+        raise InputError(
+            f"export: {len(names)} models; expected `best` or a run's folder, as "
+            "`transferbench export best to=onnx`"
+        )
+    return export(user_path(names[0]), _named(overrides, ("to", "out", "results")))
+
+
 def _compare(arguments: argparse.Namespace) -> int:
     from ..analysis.compare import compare_results
 
@@ -262,8 +301,9 @@ def _data(arguments: argparse.Namespace) -> int:
     from .commands import doctor, listing
 
     given = [n for n in arguments.names if n.startswith(("data.root=", "data.mirror="))]
-    draw = [n.removeprefix("draw=") for n in arguments.names if n.startswith("draw=")]
-    names = [user_path(n) for n in arguments.names if n not in given and not n.startswith("draw=")]
+    known = ("draw", "groups")
+    drawn = dict(n.split("=", 1) for n in arguments.names if n.startswith(tuple(f"{k}=" for k in known)))
+    names = [user_path(n) for n in arguments.names if n not in given and n.partition("=")[0] not in known]
     locate.set_places(
         **{key.removeprefix("data."): value for key, _, value in (g.partition("=") for g in given)}
     )
@@ -272,12 +312,12 @@ def _data(arguments: argparse.Namespace) -> int:
     if not names:
         raise InputError(f"data {arguments.action}: no data set; expected a name or a path")
     if arguments.action == "prepare":
-        return listing.prepare(names, draw[-1] if draw else None)
+        return listing.prepare(names, **drawn)
     if len(names) > 2:
         raise InputError(
             f"data doctor: {len(names)} names; expected one data set, or a target and its source"
         )
-    return doctor.doctor(*names, draw=draw[-1] if draw else None)
+    return doctor.doctor(*names, **drawn)
 
 
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
@@ -290,10 +330,14 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "cancel": _cancel,
     "logs": _logs,
     "report": _report,
+    "open": _open,
+    "log": _log,
+    "completion": _completion,
     "reproduce": _reproduce,
     "recommend": _recommend,
     "compare": _compare,
     "predict": _predict,
+    "export": _export,
     "methods": _methods,
     "data": _data,
 }

@@ -14,7 +14,7 @@ EXIT_CODES = """exit codes:
 `transferbench COMMAND --help` shows the arguments and examples of a command."""
 
 SETTINGS = """settings, as name=value:
-  target=NAME|PATH        target data set: a known name, a folder or a tar
+  target=NAME|PATH        target data set: a known name, a folder, a tar, a zip or a CSV list
   source=NAME|PATH|none   source data set; default: the usual source of the target
 {rows}
   shots=NUMBER            labeled target images per class; default: all
@@ -23,6 +23,9 @@ SETTINGS = """settings, as name=value:
   holdout_shots=NUMBER    holdout images per class; default: a fifth of the shots, or all
   draw=holdout|test|holdout,test
                           parts that the target lacks: 20 % of the training images of each class
+  groups=folder|near|COLUMN
+                          images that stay together where parts are drawn: of a folder inside a class,
+                          near-identical ones, or with one value in a column of a CSV list
   backbone=NAME           small, tiny, or any model name of timm
   backbone_options.NAME=VALUE
                           arguments of the backbone's constructor
@@ -53,6 +56,7 @@ SETTINGS = """settings, as name=value:
   threads=NUMBER          CPU threads of one run; 0: chosen
   checkpoint_minutes=NUMBER
                           longest time between two checkpoints
+  log=none|tensorboard    event files in the folder of each run, while it runs
 {launch}
 docs/reference/settings.md lists every recipe.* and source_recipe.* setting with its default,
 docs/reference/methods.md every method.* setting."""
@@ -214,11 +218,50 @@ COMMANDS = (
         "the image was not read. out=- prints it; default: predictions.csv.",
     ),
     Command(
+        "export",
+        "write a kept model for timm, ONNX or torch.export",
+        "RUN|best to=timm|onnx|pt2 [out=PATH] [results=PATH]",
+        (
+            "transferbench export best to=timm              a state dict for timm.create_model",
+            "transferbench export best to=onnx out=birds.onnx",
+            "transferbench export results/glyphs-digits/finetune/seed0-0123456789 to=pt2",
+        ),
+        "Class names and preprocessing are in the file itself, or for timm only in OUT.json beside it.\n"
+        "The logits are compared with the model's before the file is put in its place.",
+    ),
+    Command(
         "compare",
         "compare two results folders with paired statistics",
         "results results",
         ("transferbench compare results results-newer",),
         "The exit code is 1 if any score differs significantly.",
+    ),
+    Command(
+        "open",
+        "open the report page in the browser",
+        "[results=PATH]",
+        ("transferbench open results=results",),
+        "The page's path is printed, for machines without a browser. A missing page is written first.",
+    ),
+    Command(
+        "log",
+        "send a finished run to an experiment tracker",
+        "run to=tensorboard|mlflow|wandb [uri=PLACE]",
+        (
+            "transferbench log results/glyphs-digits/l2tl/seed0-0123456789 to=tensorboard",
+            "transferbench log results/glyphs-digits/l2tl/seed0-0123456789 to=mlflow uri=sqlite:///mlflow.db",
+        ),
+        "uri is a folder of event files, MLflow's tracking URI, or the address of a W&B server.",
+    ),
+    Command(
+        "completion",
+        "print a script that completes commands and settings in a shell",
+        "bash|zsh|fish",
+        (
+            "transferbench completion bash > ~/.local/share/bash-completion/completions/transferbench",
+            "transferbench completion zsh > ~/.transferbench.zsh    then `source` it in ~/.zshrc",
+            "transferbench completion fish > ~/.config/fish/completions/transferbench.fish",
+        ),
     ),
     Command(
         "methods",
@@ -233,13 +276,14 @@ COMMANDS = (
 DATA = Command(
     "data",
     "list, prepare or check data sets",
-    "list|prepare|doctor [name ...] [data.root=PATH] [draw=holdout|test]",
+    "list|prepare|doctor [name ...] [data.root=PATH] [draw=holdout|test] [groups=near]",
     (
         "transferbench data list                        known data sets, and whether they are here",
         "transferbench data prepare aircraft            download if needed, then decode into the cache",
         "transferbench data doctor aircraft data.root=/datasets",
         "transferbench data doctor ../my/images ../photos    also compare a target with its source",
         "transferbench data doctor ../my/images draw=test    with a test part drawn from train",
+        "transferbench data doctor photos.csv groups=patient    with parts that share no patient",
     ),
     "Images are looked for in TRANSFERBENCH_DATA (data.root) first. Downloads go to TRANSFERBENCH_CACHE.\n"
     "The exit code of `data doctor` is 1 if it finds a fault. A set that serves only as a source has none.",

@@ -31,10 +31,11 @@ def derive_seed(*parts: object) -> int:
 
 @dataclass(frozen=True)
 class Part:
-    """Encoded images of one part, and their labels [N] or [N,L]."""
+    """Encoded images of one part, and their labels [N] or [N,L]; further columns of a list, each [N]."""
 
     images: Images
     labels: np.ndarray
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Dataset:
     notes: tuple[str, ...] = ()  # remarks that every table with this set prints
     truth: tuple[float, ...] = ()  # of a planted source: the right weight of each class
     left_out: tuple[str, ...] = ()  # lines on files that are not read; a command prints them once
+    drawn: tuple[str, ...] = ()  # the parts that were drawn from the training images
 
     def __post_init__(self) -> None:
         """Check that all names can be encoded. Raises InputError if one is not UTF-8."""
@@ -90,6 +92,7 @@ class Split:
     scored: tuple[int, ...] = ()  # the scored labels; (): all
     truth: tuple[float, ...] = ()  # of a planted source: the right weight of each class; only for an oracle
     images: str = ""  # fingerprint of the data set
+    weight_C: Tensor | None = None  # weight of each class in a training loss [C]; None: all are equal
 
     def __len__(self) -> int:
         return len(self.index)
@@ -230,6 +233,11 @@ class Stream:
             raise ValueError(f"weights of {split.name}: all zero; expected some greater than 0")
         self._cumulative = None if weights is None else weights.cpu().double().cumsum(0)
         self._next: tuple[int, Pending] | None = None
+
+    @property
+    def weight_C(self) -> Tensor | None:
+        """Return the weight of each class in a training loss [C]; None: all are equal."""
+        return self.split.weight_C
 
     def state_dict(self) -> dict[str, int]:
         """Return the state: the numbers of batches and images drawn so far."""

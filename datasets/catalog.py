@@ -21,8 +21,8 @@ from .about import About
 from .base import Dataset
 from .download import locate
 from .loading import generated, image_folder, image_list, official, packed
+from .loading.draw import FOLDS, check_folds, fold, parts_of
 from .loading.draw import draw as draw_parts
-from .loading.draw import parts_of
 
 HAS_ABOUT = re.compile(r"^ABOUT\b", re.MULTILINE)  # found without an import
 
@@ -36,8 +36,14 @@ def names() -> tuple[str, ...]:
     )
 
 
-@lru_cache(maxsize=8)
-def load(name: str, as_source: bool = False, draw: str | None = None) -> Dataset:
+@lru_cache(maxsize=16)
+def load(
+    name: str,
+    as_source: bool = False,
+    draw: str | None = None,
+    groups: str | None = None,
+    seed: int | None = None,
+) -> Dataset:
     """Load a data set by name (downloaded if necessary), a folder or tar by path, or a planted source.
 
     Args:
@@ -46,51 +52,68 @@ def load(name: str, as_source: bool = False, draw: str | None = None) -> Dataset
         draw: parts that a target lacks and that are drawn from its training images; not used for a source,
             but for the target in a planted source, which has that target's training images. A holdout that
             the user's images lack beside a test part is drawn without being asked for.
+        groups: images that a draw keeps together: `folder`, `near` or a column of a list, see
+            `loading/groups.py`. All parts that are missing are then drawn. For targets, like `draw`.
+
+        seed: with `draw=folds`, the seed whose test part is wanted; None: the parts that all seeds share.
 
     Raises:
         InputError: for an unknown name, with the nearest known one, and for images that are missing
             and cannot be downloaded.
     """
     if plan := planted.parse(name):
-        return planted.plant(plan, load(plan.source, as_source=True), load(plan.target, draw=draw))
-    found = _undrawn(name, as_source)
+        if draw == FOLDS:
+            raise InputError(f"draw={FOLDS}: a planted source has training images; expected another source")
+        target = load(plan.target, draw=draw, groups=groups)
+        return planted.plant(plan, load(plan.source, as_source=True), target)
     if as_source:
-        return found
-    if not draw and is_own(name) and set(found.parts) == {"train", "test"}:
-        draw = "holdout"
-    return draw_parts(found, parts_of(draw)) if draw else found
+        return _undrawn(name, as_source)
+    found = _undrawn(name, groups=groups)
+    missing = [part for part in ("holdout", "test") if part not in found.parts]
+    if draw == FOLDS and not groups:
+        check_folds(found)
+        return found if seed is None else fold(found, seed)
+    wanted = parts_of(draw) if draw else missing if groups else ()
+    if not draw and is_own(name) and missing == ["holdout"]:
+        wanted = ("holdout",)
+    if groups and not wanted:
+        raise InputError(
+            f"groups={groups}: {found.name} has its own holdout and test images, and nothing is drawn; "
+            "expected no groups"
+        )
+    return draw_parts(found, wanted, groups) if wanted else found
 
 
-def _undrawn(name: str, as_source: bool = False) -> Dataset:
-    """Load a data set with the parts that it has."""
+def _undrawn(name: str, as_source: bool = False, groups: str | None = None) -> Dataset:
+    """Load a data set with the parts that it has; with groups, the user's images are not yet split."""
     if about(name) is None:
-        return _own(Path(name), as_source)
+        return _own(Path(name), as_source, groups)
     module = _module(name)
     return (generated if hasattr(module, "images") else official).load(name, module)
 
 
-def _own(path: Path, as_source: bool) -> Dataset:
+def _own(path: Path, as_source: bool, groups: str | None) -> Dataset:
     """Load the user's images: a list, a folder or archive, or a folder whose metadata file is the list.
 
     Class folders come first. A metadata file counts where there are none.
     """
     if image_list.is_list(path):
-        return image_list.load(path, [path], as_source)
+        return image_list.load(path, [path], as_source, bool(groups))
     if packed.is_packed(path):
         folder = packed.unpacked(path)
         try:
-            return _own(folder, as_source)
+            return _own(folder, as_source, groups)
         except InputError as error:
             raise InputError(str(error).replace(str(folder), str(path))) from error
     lists = image_list.metadata_of(path) if path.is_dir() else []
     if not lists:
-        return image_folder.load(path, as_source)
+        return image_folder.load(path, as_source, groups)
     try:
-        found = image_folder.load(path, as_source)
+        found = image_folder.load(path, as_source, groups)
     except InputError:
-        return image_list.load(path, lists, as_source)
+        return image_list.load(path, lists, as_source, bool(groups))
     if len(found.classes) < 2:
-        return image_list.load(path, lists, as_source)
+        return image_list.load(path, lists, as_source, bool(groups))
     line = (
         f"{found.name}: the folders are the classes; for the labels of {lists[0].name} give target={lists[0]}"
     )

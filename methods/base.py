@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .. import InputError
 from ..datasets import distributed
-from ..datasets.base import Batch, Split, Stream
+from ..datasets.base import Split, Stream
 from .metrics import classification_loss
 from .networks.network import Network
 from .networks.predictor import Predictor, name_of
@@ -87,6 +87,7 @@ class Method(ABC, Generic[ConfigT]):
     )
     # Whether the run can be split across processes: every loss is a mean over a batch, and `update` is used
     data_parallel: ClassVar[bool] = False
+    weighs_classes: ClassVar[bool] = True  # whether `recipe.class_weights` has an effect on it
     closed_form: ClassVar[bool] = False  # whether its one step reads every image once, without training
     own_norms: ClassVar[bool] = False  # whether it decides on norm statistics itself; then not `bn=frozen`
     Predictor: ClassVar[type[Predictor]] = Predictor  # class of what `predictor` returns
@@ -284,7 +285,7 @@ def update(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 def train_step(
     forward: Callable[[Tensor], Tensor],
-    stream: Iterator[Batch],
+    stream: Stream,
     optimizer: torch.optim.Optimizer,
     rate: float,
     name: str = "target",
@@ -293,7 +294,7 @@ def train_step(
     with timed("data"):
         x, y = next(stream)
     with timed(name):
-        loss = classification_loss(forward(x), y)
+        loss = classification_loss(forward(x), y, weight_C=stream.weight_C)
         loss.backward()
         update(optimizer, rate)
     return {"loss": loss.detach()}

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from ..datasets.base import derive_seed
 from .base import Method, Metrics, Problem, check_ranges, timed, update
+from .metrics import classification_loss
 from .networks.network import Network
 
 
@@ -82,7 +83,9 @@ class BiTuning(Method[Config]):
             feature_BF, z_BD, h_BW = embed(self.net, self.projector, query)
             with torch.no_grad():
                 _, key_z_BD, key_h_BW = embed(self.key_net, self.key_projector, second)
-            loss = F.cross_entropy(self.net.target_head(feature_BF).float(), y)
+            loss = classification_loss(
+                self.net.target_head(feature_BF).float(), y, weight_C=self.target.weight_C
+            )
             contrast = self.contrast(z_BD, h_BW, key_z_BD, y)
             (loss + self.config.weight * contrast).backward()
             update(self.optimizer, self.recipe.lr_at(t))

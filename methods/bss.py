@@ -55,7 +55,9 @@ class BSS(Method[Config]):
             x, y = next(self.target)
         with timed("target"):
             feature_BF = self.net.features(x)
-            loss = classification_loss(self.net.target_head(feature_BF).float(), y)
+            loss = classification_loss(
+                self.net.target_head(feature_BF).float(), y, weight_C=self.target.weight_C
+            )
             penalty = self.config.eta * spectral_tail(feature_BF, self.config.k)
             (loss + penalty).backward()
             update(self.optimizer, self.recipe.lr_at(t))

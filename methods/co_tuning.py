@@ -23,6 +23,7 @@ from ..datasets.base import Stream
 from .base import Method, Metrics, Problem, check_ranges, classed_source, timed, update
 from .components.class_relationship import mean_answers, reverse_relation
 from .lwf import no_source_classes
+from .metrics import classification_loss
 
 
 class Relation(StrEnum):
@@ -107,7 +108,9 @@ class CoTuning(Method[Config]):
             x, y = next(self.target)
         with timed("target"):
             feature_BF = self.net.features(x)
-            loss = F.cross_entropy(self.net.target_head(feature_BF).float(), y)
+            loss = classification_loss(
+                self.net.target_head(feature_BF).float(), y, weight_C=self.target.weight_C
+            )
             source_BS = self.net.source_head(feature_BF).float()
             source_loss = F.cross_entropy(source_BS, self.relation_TS[y])
             (loss + self.config.weight * source_loss).backward()

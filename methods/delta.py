@@ -122,7 +122,9 @@ class DELTA(Method[Config]):
             _, old_maps = features_and_maps(self.old, self.layers, x)
         with timed("target"):
             feature_BF, maps = features_and_maps(self.net, self.layers, x)
-            loss = classification_loss(self.net.target_head(feature_BF).float(), y)
+            loss = classification_loss(
+                self.net.target_head(feature_BF).float(), y, weight_C=self.target.weight_C
+            )
             change = map_change(maps, old_maps, self.attention_Z.split(self.widths))
             size = torch.stack([p.square().sum() for p in self.net.target_head.parameters()]).sum()
             penalty = self.config.alpha * change + self.config.beta * size / 2

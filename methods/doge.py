@@ -69,7 +69,7 @@ class DoGE(Method[Config]):
             images = self.source.fetch(rows)
             x, y = next(self.target)
         with timed("target"):
-            target_loss = classification_loss(self.net.target(x), y)
+            target_loss = classification_loss(self.net.target(x), y, weight_C=self.target.weight_C)
             target_loss.backward()
         with timed("data"):
             x, y = images.result()  # class by class

@@ -78,7 +78,7 @@ class DVRL(Method[Config]):
         with timed("data"):
             (x_T, y_T), (x_S, y_S) = next(self.target), next(self.source)
         with timed("target"):
-            target_loss = classification_loss(self.net.target(x_T), y_T)
+            target_loss = classification_loss(self.net.target(x_T), y_T, weight_C=self.target.weight_C)
             target_loss.backward()
         with timed("source"):
             logits = self.net.source(x_S)

@@ -53,7 +53,7 @@ class GradCosine(Method[Config]):
         with timed("data"):
             (x_T, y_T), (x_S, y_S) = next(self.target), next(self.source)
         with timed("target"):
-            loss = classification_loss(self.net.target(x_T), y_T)
+            loss = classification_loss(self.net.target(x_T), y_T, weight_C=self.target.weight_C)
             loss.backward()
         with timed("source"):
             source_loss = self.config.scale * classification_loss(self.net.source(x_S), y_S)

@@ -116,9 +116,7 @@ class Head2Toe(Method[Config]):
     def predictor(self) -> Predictor:
         """Return the encoder with the head on the selected features."""
         own = {"taps": self.taps.names, "target_size": self.taps.target_size, "widths": self.widths}
-        return self.predictor_with(
-            self.head, **own, source_head=self.net.source_head, kept_F=self.kept_F
-        )
+        return self.predictor_with(self.head, **own, source_head=self.net.source_head, kept_F=self.kept_F)
 
     def step(self, t: int) -> Metrics:
         """Train the head on the next target batch; before the selection with the group lasso."""

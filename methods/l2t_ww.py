@@ -110,7 +110,9 @@ class L2TWW(Method[Config]):
         weights = self.weigh([teacher_maps[m] for m, _ in self.pairs])
         with timed("target"):
             feature_BF, maps = self.net.tapped(x)
-            loss = classification_loss(self.net.target_head(feature_BF).float(), y)
+            loss = classification_loss(
+                self.net.target_head(feature_BF).float(), y, weight_C=self.target.weight_C
+            )
             fixed = [(what_BC.detach(), where_B.detach()) for what_BC, where_B in weights]
             matching = self.matching(teacher_maps, maps[-self.config.num_stages :], fixed)
             (loss + matching).backward()
@@ -130,7 +132,8 @@ class L2TWW(Method[Config]):
     def unrolled_loss(self, teacher_maps: list[Tensor], weights: Any, x: Tensor, y: Tensor) -> Tensor:
         """Return the target loss [] after unrolled steps on the matching loss and one on the target loss."""
         matching = lambda: self.matching(teacher_maps, self.maps(self.net, x), weights)  # noqa: E731
-        target = lambda: classification_loss(self.net.target(x), y)  # noqa: E731
+        weight_C = self.target.weight_C
+        target = lambda: classification_loss(self.net.target(x), y, weight_C=weight_C)  # noqa: E731
         ahead = Unrolled(self.student, self.optimizer)
         with frozen_statistics(self.net), twice_differentiable():
             for _ in range(self.config.inner_steps):

@@ -96,7 +96,7 @@ class L2TL(Method[Settings]):
         with timed("data"):
             x, y = next(self.target)
         with timed("target"):
-            target_loss = classification_loss(self.net.target(x), y)
+            target_loss = classification_loss(self.net.target(x), y, weight_C=self.target.weight_C)
             target_loss.backward()
         with timed("data"):
             x, y_B = source_batch.result()

@@ -21,8 +21,9 @@ from torch.nn.functional import cross_entropy
 from .base import Method, Metrics, Problem, check_ranges
 from .components.convex import minimize
 from .components.frozen_features import Fold, FrozenFeatures, folds, why_not_frozen
-from .metrics import SCORES, classification_loss
+from .metrics import SCORES, balanced_weights, classification_loss
 from .networks.predictor import Predictor
+from .recipe import ClassWeights
 
 STRENGTHS = tuple(10.0**k for k in range(-6, 4))  # scikit-learn's C, from a strong penalty to a weak one
 TOLERANCE, HISTORY = 1e-4, 10  # of L-BFGS, as scikit-learn has them
@@ -101,12 +102,14 @@ class LogisticRegression(Method[Config]):
         present, y = labels.unique(return_inverse=True)
         weight = x_NF.new_zeros(len(present), x_NF.shape[1], requires_grad=True)
         bias = x_NF.new_zeros(len(present), requires_grad=True)
+        weighs = self.problem.recipe.class_weights is ClassWeights.balanced
+        weight_C = balanced_weights(y, len(present)).to(x_NF.dtype) if weighs else None
         for value in values:
             price = 1 / (2 * value * len(y))
 
             def loss(price: float = price) -> Tensor:
                 logits = torch.addmm(bias, x_NF, weight.T)
-                return cross_entropy(logits, y) + price * weight.square().sum()
+                return cross_entropy(logits, y, weight_C) + price * weight.square().sum()
 
             minimize([weight, bias], loss, self.config.max_iterations, TOLERANCE, HISTORY)
             found, shift = weight.detach() / scale, bias.detach()

@@ -63,7 +63,9 @@ class LwF(Method[Config]):
             old_BS = self.old.source(x)
         with timed("target"):
             feature_BF = self.net.features(x)
-            loss = classification_loss(self.net.target_head(feature_BF).float(), y)
+            loss = classification_loss(
+                self.net.target_head(feature_BF).float(), y, weight_C=self.target.weight_C
+            )
             kept = distillation(self.net.source_head(feature_BF).float(), old_BS, self.config.temperature)
             (loss + self.config.weight * kept).backward()
             update(self.optimizer, self.recipe.lr_at(t))

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .. import InputError
+from ..datasets import distributed
 
 
 def top1(logits: Tensor, y: Tensor) -> Tensor:
@@ -89,14 +90,34 @@ def check_score(setting: str, name: str, multi_label: bool) -> None:
         )
 
 
-def classification_loss(logits: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
+def balanced_weights(y: Tensor, num_classes: int) -> Tensor:
+    """Return the weight of each class [C] that gives all classes of some images the same sum.
+
+    It is n / (C n_c) for n images, n_c of the class, and C classes with an image; 0 without one.
+
+    Args:
+        y: class numbers [n].
+        num_classes: number of weights.
+    """
+    count_C = y.bincount(minlength=num_classes)
+    num_present = (count_C > 0).sum()
+    return torch.where(count_C > 0, len(y) / (num_present * count_C.clamp(min=1)), 0.0)
+
+
+def classification_loss(
+    logits: Tensor, y: Tensor, reduction: str = "mean", weight_C: Tensor | None = None
+) -> Tensor:
     """Return the cross-entropy; if images have several labels, the mean binary cross-entropy over labels.
 
     Args:
         logits: [B,C].
         y: class numbers [B], or labels [B,C].
         reduction: `mean` over images, or `none`: [B].
+        weight_C: weight of each class in the mean [C]; None: all are equal. Not for images of several labels.
     """
+    if weight_C is not None:  # several processes share a batch
+        total = distributed.mean(weight_C[y].sum())
+        return F.cross_entropy(logits, y, weight_C, reduction="sum") / total
     if y.ndim == 1:
         return F.cross_entropy(logits, y, reduction=reduction)
     loss_B = F.binary_cross_entropy_with_logits(logits, y.to(logits.dtype), reduction="none").mean(1)

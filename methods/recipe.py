@@ -46,6 +46,13 @@ class TestCrops(StrEnum):
     ten = auto()  # corners and center, and their mirror images; five crops if flips change a label
 
 
+class ClassWeights(StrEnum):
+    """Weights of the target's classes in the training loss."""
+
+    none = auto()  # every image counts the same
+    balanced = auto()  # every class counts the same: the weight of a class is n / (C n_c)
+
+
 @dataclass
 class Recipe:
     """Training settings that all methods of a comparison share.
@@ -66,6 +73,8 @@ class Recipe:
     decay_biases: bool = False  # apply weight decay to biases as well
     # Largest norm of the gradients of all parameters of an optimizer in a step; 0: no limit
     clip_grad: float = field(default=0.0, metadata={"undigested": 0.0})
+    # Weights of the target's classes in the training loss; balanced: all classes count the same
+    class_weights: ClassWeights = field(default=ClassWeights.none, metadata={"undigested": ClassWeights.none})
     schedule: Schedule = Schedule.warmup_cosine  # schedule of the learning rate
     warmup_fraction: float = 0.1  # fraction of the steps with linear warm-up, with `schedule=warmup_cosine`
     # Steps at which the learning rate drops to a tenth, with `schedule=milestones`

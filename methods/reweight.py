@@ -72,7 +72,7 @@ class Reweight(Method[Config]):
             source_loss = self.config.scale * (weight_B * loss_B).sum()
             source_loss.backward()
         with timed("target"):
-            target_loss = classification_loss(self.net.target(x_T), y_T)
+            target_loss = classification_loss(self.net.target(x_T), y_T, weight_C=self.target.weight_C)
             target_loss.backward()
             update(self.optimizer, self.recipe.lr_at(t))
         self.total_S.index_add_(0, y_S, len(y_S) * weight_B)

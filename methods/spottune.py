@@ -152,7 +152,7 @@ class SpotTune(Method[Config]):
         with timed("policy"):
             tuned_BN = self.router.choose(x)
         with timed("target"):
-            loss = classification_loss(self.routed(x, tuned_BN), y)
+            loss = classification_loss(self.routed(x, tuned_BN), y, weight_C=self.target.weight_C)
             loss.backward()
             rate = self.recipe.lr_at(t)
             update(self.optimizer, rate)

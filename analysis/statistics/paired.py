@@ -16,6 +16,8 @@ from .difference import CONFIDENCE, POWER, Difference
 
 TAIL = (1 - CONFIDENCE) / 2
 RESAMPLES = 2000
+FOLDS = "folds"  # the `draw` of runs whose seeds have other test images
+TEST_PER_TRAIN = 1 / 4  # test images for each other image of such a run: fifths
 EQUAL = 1e-9  # scores closer than this do not differ, and where no seed differs there is no interval
 SMALLEST_TAIL = 1e-150  # a p-value below twice this is given as 0
 
@@ -44,7 +46,8 @@ def paired_difference(a_runs: Sequence[Run], b_runs: Sequence[Run]) -> Differenc
 
     What is estimated is the mean over all seeds and all test examples of which these are a sample; the
     examples are the same for every seed (see `crossed_parts`). Where the score is no mean over test examples
-    (AUROC, mean per-class accuracy), it is paired by seed only, with a t-interval over seeds.
+    (AUROC, mean per-class accuracy), it is paired by seed only, with a t-interval over seeds. So it is where
+    each seed has other test images (`draw=folds`), see `folds_part`.
     """
     pairs = pairs_of(a_runs, b_runs)
     if not pairs:
@@ -70,6 +73,10 @@ def pairs_of(a_runs: Sequence[Run], b_runs: Sequence[Run]) -> list[tuple[Run, Ru
 
 def paired_parts(pairs: Sequence[tuple[Run, Run]]) -> tuple[float, list[Part], bool]:
     """Return the mean difference, the parts of its error, and whether it is paired by test example, too."""
+    if len(pairs) > 1 and _tests_differ(pairs):
+        deltas_S = np.array([a.score - b.score for a, b in pairs])
+        num_images = min(a.record["test"]["num_images"] for a, _ in pairs)
+        return float(deltas_S.mean()), [folds_part(deltas_S, 1 / num_images)], False
     deltas_SN = [
         a.correct.view(np.int8) - b.correct.view(np.int8)
         for a, b in pairs
@@ -79,6 +86,20 @@ def paired_parts(pairs: Sequence[tuple[Run, Run]]) -> tuple[float, list[Part], b
         return *crossed_parts(np.stack(deltas_SN)), True
     deltas_S = np.array([a.score - b.score for a, b in pairs])
     return float(deltas_S.mean()), [_seed_part(deltas_S)] if np.ptp(deltas_S) > EQUAL else [], False
+
+
+def folds_part(deltas_S: np.ndarray, step: float) -> Part:
+    """Return the error of the mean difference of seeds that have other test images.
+
+    Such seeds are not independent: what one tests on, the others train on. The variance of their mean is that
+    of one seed times 1/S + n_test/n_train, not 1/S (Nadeau and Bengio, 2003, Machine Learning 52).
+
+    Args:
+        deltas_S: difference of each seed.
+        step: they are rounded to a multiple of it.
+    """
+    variance, freedom = _seed_part(deltas_S, step)
+    return variance * (1 + len(deltas_S) * TEST_PER_TRAIN), freedom
 
 
 def crossed_parts(deltas_SN: np.ndarray) -> tuple[float, list[Part]]:
@@ -200,7 +221,12 @@ def _same_images(pairs: Sequence[tuple[Run, Run]]) -> bool:
     """Return whether both runs of each pair saw the same data, and all were tested on as many images."""
     numbers = {run.record["test"]["num_images"] for pair in pairs for run in pair}
     equal = all(a.record["fingerprints"]["target"] == b.record["fingerprints"]["target"] for a, b in pairs)
-    return equal and len(numbers) == 1
+    return equal and (len(numbers) == 1 or _tests_differ(pairs))
+
+
+def _tests_differ(pairs: Sequence[tuple[Run, Run]]) -> bool:
+    """Return whether each seed has test images of its own."""
+    return all(run.record.get("config", {}).get("draw") == FOLDS for pair in pairs for run in pair)
 
 
 def _join(*notes: str) -> str:

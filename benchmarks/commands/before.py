@@ -13,9 +13,11 @@ from ... import InputError
 from ...analysis.wording import counted, duration
 from ...datasets import catalog as datasets
 from ...datasets.download import locate
+from ...datasets.reading.balance import balance_line
 from ...methods import catalog as methods
+from ...methods.recipe import ClassWeights
 from ...slurm.cluster import load as load_cluster
-from ..config.schema import Request, Role, RunConfig
+from ..config.schema import Request, Role, RunConfig, load_target
 from ..launch import pool
 from ..launch.estimate import Estimate, Estimator
 from ..launch.plan import (
@@ -88,11 +90,22 @@ def say_namesakes(given: Iterable[tuple[str, str]], console: Console) -> None:
 
 
 def print_left_out(of: Sequence[Request | RunConfig], console: Console) -> None:
-    """Print which files of targets and sources are not read, each once."""
-    wanted = dict.fromkeys((name, name != each.target) for each in of for name in _names_of(each).values())
-    found = [line for name, as_source in wanted for line in datasets.load(name, as_source).left_out]
+    """Print once which files are not read, and how many images the classes of a user's target have."""
+    found: list[str] = []
+    for each in of:
+        for role, name in _names_of(each).items():
+            data = load_target(each) if role == "target" else datasets.load(name, as_source=True)
+            found += data.left_out
+            found += [balance_line(data)] if role == "target" and datasets.is_own(name) else []
     for line in dict.fromkeys(found):
         console.print(line, markup=False)
+
+
+def without_class_weights(configs: Sequence[RunConfig]) -> list[str]:
+    """Return a line for each method on which the class weights of the recipe have no effect."""
+    weighted = [c for c in configs if c.recipe.class_weights is ClassWeights.balanced]
+    names = dict.fromkeys(m.title for c in weighted if not (m := methods.load(c.method)).weighs_classes)
+    return [f"recipe.class_weights=balanced: no effect on {name}, which has no loss" for name in names]
 
 
 def check_networks_of(

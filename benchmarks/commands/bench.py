@@ -12,7 +12,7 @@ from ...analysis.records.schema import is_done, record_path
 from ...datasets import catalog as datasets
 from ..config.compose import compose_request
 from ..config.length import num_training_images
-from ..config.schema import Request, RunConfig
+from ..config.schema import Request, RunConfig, load_target
 from ..launch.estimate import Estimate, Estimator
 from ..launch.limit import check_time, fit, plan_path, read_plan, write_plan
 from ..launch.plan import (
@@ -22,7 +22,6 @@ from ..launch.plan import (
     prepare_data,
     row_names,
 )
-from ..launch.power import power_line
 from ..model.keep import keep_models
 from ..training.record import open_results
 from ..training.tuning import not_used
@@ -37,6 +36,7 @@ from .before import (
     processes_of,
     run_missing,
     show_runs,
+    without_class_weights,
 )
 from .mistake_images import write_mistake_images
 
@@ -101,7 +101,8 @@ def before_runs(overrides: Sequence[str], console: Console, dry_run: bool = Fals
     request, configs = _plan(overrides, console, fetch=not dry_run)
     results, processes = Path(request.results), processes_of(request.on, request.cluster)
     open_results(results, data_sets_of(configs), writes=not dry_run)
-    for line in [why_preset(request, overrides, configs[0]), *not_used(overrides, configs[0].tune)]:
+    said = [why_preset(request, overrides, configs[0]), *not_used(overrides, configs[0].tune)]
+    for line in [*said, *without_class_weights(configs)]:
         console.print(line, markup=False)
     estimator = None if request.on == "slurm" else estimator_of(configs[0], request.workers, results)
     if estimator is None:
@@ -115,6 +116,8 @@ def before_runs(overrides: Sequence[str], console: Console, dry_run: bool = Fals
     console.print(f"{first.source_name} -> {first.target_name}: {first.describe()}", markup=False)
     estimate = estimator.of(configs) if estimator else None
     if dry_run:
+        from ..launch.power import power_line
+
         show_runs(configs, results, console, estimate)
         console.print(power_line(first, results, request.seeds), markup=False)
     if estimate:
@@ -229,6 +232,6 @@ def why_preset(request: Request, overrides: Sequence[str], config: RunConfig) ->
     left = [name for name in ("steps", "batch_size") if getattr(request.recipe, name) == 0]
     if not left:
         return line
-    num_images = num_training_images(datasets.load(config.target, draw=config.draw), config.shots)
+    num_images = num_training_images(load_target(config), config.shots)
     chosen = " and ".join(f"recipe.{name}={getattr(config.recipe, name)}" for name in left)
     return f"{line}; {chosen} by its {num_images:,} training images"

@@ -8,7 +8,9 @@ import numpy as np
 from ... import InputError
 from ...datasets import catalog
 from ...datasets.base import Dataset
+from ...datasets.loading.groups import NEAR
 from ...datasets.reading import near_duplicates
+from ...datasets.reading.balance import balance, class_counts
 from ...datasets.reading.examine import examine
 from ...datasets.storage.table import IndexedImages
 from ..training.problem import check_target
@@ -17,15 +19,18 @@ PARTS = ("train", "holdout", "test")
 MOST_NAMED = 10  # classes in one line
 
 
-def doctor(name: str, source: str | None = None, *, draw: str | None = None) -> int:
+def doctor(
+    name: str, source: str | None = None, *, draw: str | None = None, groups: str | None = None
+) -> int:
     """Check sizes, classes and images of a data set, and print what it can serve as.
 
-    Near-identical images in two parts are printed as a note, not a fault: several published sets have some.
+    Near-identical images in two parts are printed as a warning: several published sets have some.
 
     Args:
         name: name or path of the data set.
         source: name or path of a source to compare with.
         draw: parts that are drawn from the training images, as the setting of `bench`.
+        groups: images that stay together in what is drawn, as the setting of `bench`.
 
     Returns:
         The exit code: 1 if there is a fault. A set that serves only as a source has none.
@@ -35,7 +40,7 @@ def doctor(name: str, source: str | None = None, *, draw: str | None = None) -> 
     """
     for line in [line for given in (name, source) if given for line in catalog.namesakes("", given)]:
         print(line)
-    found, why_not = _loaded(name, draw)
+    found, why_not = _loaded(name, draw, groups)
     parts = [part for part in PARTS if part in found.parts]
     sizes = ", ".join(f"{len(found.parts[part].labels)} {part}" for part in parts)
     print(f"{found.name}: {_number(len(found.classes), 'class')}, {sizes}, fingerprint {found.fingerprint}")
@@ -48,11 +53,13 @@ def doctor(name: str, source: str | None = None, *, draw: str | None = None) -> 
         for remark in examined.remarks:
             print(f"  note: {remark}")
         wrong += examined.errors + examined.faults
-    for first, second in combinations(parts, 2):
-        _print_duplicates(found, first, second)
+    warned = [_print_duplicates(found, first, second) for first, second in combinations(parts, 2)]
+    if any(warned):
+        print(f"  {_mend(name, draw, found)}")
     for line in wrong:
         print(f"  fault: {line}")
-    print(f"  {_number(len(wrong), 'fault') if wrong else 'no faults'}")
+    counts = [(len(wrong), "fault"), (sum(warned), "warning")]
+    print(f"  {' and '.join(_number(n, noun) for n, noun in counts if n) or 'no faults'}")
     if not wrong:
         only = f"only as a source; as a target: {why_not}"
         print(f"  usable {only if why_not else 'as a target and as a source'}")
@@ -84,7 +91,18 @@ def _print_draw(name: str, missing: str, why_not: str) -> None:
         print(f"  try: transferbench bench {shlex.quote(f'target={name}')} draw={missing} source=PATH")
 
 
-def _loaded(name: str, draw: str | None) -> tuple[Dataset, str]:
+def _mend(name: str, draw: str | None, found: Dataset) -> str:
+    """Return how to keep near-identical images out of two parts: by groups, if the parts are drawn."""
+    setting = f" draw={draw}" if draw else ""
+    try:
+        catalog.load(name, draw=draw, groups=NEAR)
+    except InputError:
+        return f"the parts of {found.name} are given: remove such images from train, or from both parts"
+    target = shlex.quote(f"target={name}")
+    return f"to keep them in one part: transferbench bench {target}{setting} groups={NEAR}"
+
+
+def _loaded(name: str, draw: str | None, groups: str | None) -> tuple[Dataset, str]:
     """Load a set as a target, or else as a source.
 
     Returns:
@@ -94,9 +112,9 @@ def _loaded(name: str, draw: str | None) -> tuple[Dataset, str]:
         InputError: it is no source either.
     """
     try:
-        found = catalog.load(name, draw=draw)
+        found = catalog.load(name, draw=draw, groups=groups)
     except InputError as error:
-        if draw:
+        if draw or groups:
             raise
         try:
             return catalog.load(name, as_source=True), str(error)
@@ -115,9 +133,8 @@ def _print_classes(name: str, found: Dataset) -> None:
     if about and about.num_classes != len(found.classes):
         print(f"  note: {_number(len(found.classes), 'class')}; the published set has {about.num_classes}")
     for part, content in found.parts.items():
-        labels = content.labels
-        count = labels.sum(0) if labels.ndim > 1 else np.bincount(labels, minlength=len(found.classes))
-        print(f"  {part}: {count.min():g} to {count.max():g} images a class")
+        count = class_counts(content.labels, len(found.classes))
+        print(f"  {part}: {balance(count, found.classes)}")
         empty = [c for c, n in zip(found.classes, count, strict=True) if n == 0]
         if empty:
             more = f" and {len(empty) - MOST_NAMED} more" if len(empty) > MOST_NAMED else ""
@@ -128,16 +145,18 @@ def _number(count: int, noun: str) -> str:
     return f"{count} {noun}{('es' if noun.endswith('s') else 's') * (count != 1)}"
 
 
-def _print_duplicates(found: Dataset, first: str, second: str) -> None:
-    """Print how many near-identical images two parts have, and the first pair."""
+def _print_duplicates(found: Dataset, first: str, second: str) -> bool:
+    """Print how many near-identical images two parts have and the first pair; return whether any."""
     pairs = near_duplicates.overlap(found, first, found, second)
     if not len(pairs):
-        return
+        return False
     labels = [found.parts[part].labels[rows] for part, rows in ((first, pairs[:, 0]), (second, pairs[:, 1]))]
     differ = int((labels[0] != labels[1]).reshape(len(pairs), -1).any(1).sum())
-    under = f", {differ} with different labels" if differ else ""
-    print(f"  note: {first} and {second} have {len(pairs)} near-identical pairs{under}, such as")
+    under = f", {differ} pairs with different labels" if differ else ""
+    known, whole = len(np.unique(pairs[:, 1])), len(found.parts[second].labels)
+    print(f"  warning: {known} of {whole} {second} images are near-identical with {first} images{under}, as")
     print(f"    {_name(found, first, pairs[0, 0])} and {_name(found, second, pairs[0, 1])}")
+    return True
 
 
 def _name(found: Dataset, part: str, row: int) -> str:

@@ -88,17 +88,18 @@ def _where(name: str, about: About) -> str:
     return f"no; download from {', '.join(ways)}" if ways else "no; download by hand"
 
 
-def prepare(names: Sequence[str], draw: str | None = None) -> int:
+def prepare(names: Sequence[str], draw: str | None = None, groups: str | None = None) -> int:
     """Download data sets if needed, and decode them into the cache at their own size or 256 px.
 
     Args:
         names: names or paths.
         draw: parts that are drawn from the training images, as the setting of `bench`.
+        groups: images that stay together in what is drawn, as the setting of `bench`.
     """
     for name in names:
         for line in catalog.namesakes("", name):
             print(line)
-        found = catalog.load(name, draw=draw)
+        found = catalog.load(name, draw=draw, groups=groups)
         side = min(found.side, 256)
         for part in found.parts:
             pixels = cache.pixels(found, part, side)

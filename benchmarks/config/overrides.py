@@ -5,20 +5,30 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from ...datasets import catalog as datasets
 from .compose import request_for
 from .labels import usual_holdout_shots, usual_protocol
 from .length import num_training_images, sized
 from .resolve import preprocessed, score_of, tune_of
-from .schema import RunConfig
+from .schema import RunConfig, load_target
 
-SAME = ("shots", "labels", "draw", "backbone", "pretrained", "tune_budget", "bn", "on_nan", "source_recipe")
+SAME = (
+    "shots",
+    "labels",
+    "draw",
+    "groups",
+    "backbone",
+    "pretrained",
+    "tune_budget",
+    "bn",
+    "on_nan",
+    "source_recipe",
+)
 
 
 def overrides(config: RunConfig) -> list[str]:
     """List a run's overrides, without target, source, method and seed; a file by name, without its folder."""
     usual, settings = request_for(config.method, (f"target={config.target}",))
-    target = datasets.load(config.target, draw=config.draw)
+    target = load_target(config)
     recipe = sized(usual.recipe, num_training_images(target, config.shots))
     recipe = preprocessed(recipe, config.backbone, target.side, config.backbone_options)
     found = [word for name in SAME for word in _changes(name, getattr(config, name), getattr(usual, name))]

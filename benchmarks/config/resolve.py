@@ -4,21 +4,23 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from ... import InputError
 from ...datasets import catalog as datasets
+from ...datasets import planted
 from ...datasets.base import Dataset
-from ...datasets.loading.draw import parts_of
+from ...datasets.loading.draw import FOLDS, is_tiny, parts_of
 from ...methods import catalog as methods
 from ...methods.metrics import check_score
 from ...methods.networks.encoders import data_config, fitting_size
 from ...methods.networks.tensor_files import files_of
-from ...methods.recipe import MeanStd, Recipe
+from ...methods.recipe import ClassWeights, MeanStd, Recipe
 from .labels import holdout_shots, usual_protocol
 from .length import num_training_images, sized
-from .schema import SMALL_SIDE, Request, Role, RunConfig, Score, Tune
+from .schema import SMALL_SIDE, Log, Request, Role, RunConfig, Score, Tune
 
 
 def run_config(request: Request, method: str, settings: Any, seed: int) -> RunConfig:
@@ -34,17 +36,21 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
         InputError: the method needs source images or weights that the request does not give, or a
             setting does not fit the data.
     """
-    drawn = ",".join(parts_of(request.draw)) if request.draw else None
-    target = datasets.load(request.target, draw=drawn)
+    drawn = drawn_of(request)
+    target = datasets.load(request.target, draw=drawn, groups=request.groups)
     source = source_of(request, method)
     _check(request, method, source)
     recipe = sized(request.recipe, num_training_images(target, request.shots))
     recipe = preprocessed(recipe, request.backbone, target.side, request.backbone_options)
     score = score_of(request, target)
     check_score("score", score, is_multi_label(target))
+    if recipe.class_weights is ClassWeights.balanced and is_multi_label(target):
+        raise InputError(
+            "recipe.class_weights=balanced: the target's images have several labels; expected none"
+        )
     data = {"target": target.fingerprint}
     if source != "none":
-        data["source"] = datasets.load(source, as_source=True, draw=drawn).fingerprint
+        data["source"] = datasets.load(source, as_source=True, draw=drawn, groups=request.groups).fingerprint
     if request.drop_overlap:
         data["drop_overlap"] = datasets.load(request.target).fingerprint
         if data.get("source") == data["drop_overlap"]:
@@ -70,12 +76,31 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
         device=request.device,
         threads=request.threads,
         checkpoint_minutes=request.checkpoint_minutes,
+        log=_checked_log(request.log),
         draw=drawn,
+        groups=request.groups,
         tune=tune_of(request),
         holdout_shots=holdout_shots(request),
         protocol=request.protocol or usual_protocol(request.labels, request.shots),
         **{name: getattr(request, name) for name in same},
     )
+
+
+def _checked_log(log: Log) -> Log:
+    """Return where curves are logged. Raises InputError if its package is missing."""
+    if log is not Log.none and find_spec(log) is None:
+        raise InputError(f"log={log}: needs {log}: pip install 'transferbench[{log}]'")
+    return log
+
+
+def drawn_of(request: Request) -> str | None:
+    """Return what is drawn in the target, in one form: `folds` without a request if the set is tiny."""
+    if request.draw:
+        return ",".join(parts_of(request.draw)) or FOLDS
+    is_planted = planted.parse(request.source or "") is not None  # it holds training images of one split
+    if request.groups or is_planted or not datasets.is_own(request.target):
+        return None
+    return FOLDS if is_tiny(datasets.load(request.target)) else None
 
 
 def _digest_of(checkpoint: Path) -> str:

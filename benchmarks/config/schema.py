@@ -10,6 +10,8 @@ from typing import Any
 from ... import InputError
 from ...analysis.records.migrations import RENAMED, renamed_config
 from ...datasets import catalog, planted
+from ...datasets.base import Dataset
+from ...datasets.loading.draw import FOLDS
 from ...methods.recipe import Recipe
 
 TINY, MOST = 1e-300, 1e300  # bounds that exclude 0 and infinity
@@ -30,9 +32,10 @@ LIMITS = (  # minimum and maximum of each number
     ("recipe.evaluations", 1, 10**6),
     *((f"recipe.{name}", 0, MOST) for name in ("head_init_std", "clip_grad")),
 )
+TUNING_SEED = 10_000  # trials have seeds from here on, which no reported run has
 SMALL_SIDE = 96  # pixels; images up to this side are not enlarged
 MOST_NAME_BYTES = 100  # of a data set's name in the name of a folder, which may have 255
-NO_EFFECT = ("device", "threads", "checkpoint_minutes", "keep")  # do not change a result: not in the digest
+NO_EFFECT = ("device", "threads", "checkpoint_minutes", "keep", "log")  # do not change a result or digest
 
 
 class Protocol(StrEnum):
@@ -82,6 +85,13 @@ class Keep(StrEnum):
     best = auto()  # that of the recommended row and of fine-tuning, of the seed with the median holdout score
     all = auto()  # that of every run
     none = auto()
+
+
+class Log(StrEnum):
+    """Further files of a run's curve; its record has it anyway."""
+
+    none = auto()
+    tensorboard = auto()  # event files in the folder of each run, while it runs; not of trials
 
 
 class Role(StrEnum):
@@ -144,8 +154,12 @@ class Request:
     # least one, else all
     holdout_shots: int | None = None
     # Parts that the target lacks, drawn from its training images (20 % of each class, fixed seed): holdout,
-    # test, or holdout,test; null: none
+    # test, or holdout,test; folds: each seed tests on another fifth of a set without parts; null: folds for
+    # such a set with about five images a class, else none
     draw: str | None = None
+    # Images that stay together where parts are drawn: those of a folder (class/group/image), near-identical
+    # ones (near), or those with one value in a column of a list; then the parts that are missing are drawn
+    groups: str | None = None
     backbone: str = "small"  # network: tiny, small, digits_cnn, digits_cnn_2019, or any timm model name
     # Keyword arguments for the backbone's constructor in timm, as `backbone_options.drop_path_rate=0.1`
     backbone_options: dict[str, Any] = field(default_factory=dict)
@@ -176,6 +190,7 @@ class Request:
     workers: int = 0  # runs at a time; 0: one per GPU, or one per CPU core
     checkpoint_minutes: float = 10.0  # longest time between two checkpoints of a run, in minutes
     keep: Keep = Keep.best  # models that stay on the disk after a comparison, for `predict` and `export`
+    log: Log = Log.none  # further files of each run's curve, while it runs: none or tensorboard
     on: str = "local"  # where runs are executed: local or slurm
     cluster: str | None = None  # with `on=slurm`: a name in slurm/clusters/, or a path that ends in .yaml
     # Fit `bench` to this time on this machine, in minutes: fewer steps, then fewer seeds, then fewer rows;
@@ -216,7 +231,9 @@ class RunConfig:
     threads: int = 0
     checkpoint_minutes: float = 10.0
     keep: Keep = Keep.none
+    log: Log = Log.none
     draw: str | None = None  # parts that are drawn from the target's training images; None: none
+    groups: str | None = None  # images that stay together in what is drawn; None: each by itself
     tune_budget: float = 6.0  # largest cost of all trials, in runs
     fold: str = ""  # of a trial: the fold that it is judged on, as "1/3"; empty: half of the holdout
     labels: Labels = Labels.train
@@ -230,6 +247,8 @@ class RunConfig:
             del plain["on_nan"]
         if not self.draw:
             del plain["draw"]
+        if not self.groups:
+            del plain["groups"]
         if self.tune is not Tune.auto:
             del plain["tune_budget"]
         if not self.fold:
@@ -309,9 +328,16 @@ class RunConfig:
         shown += [f"bn={self.bn}"] if self.tune is Tune.off or self.bn is not Norms.split else []
         shown += ["on_nan=skip"] if self.on_nan is OnNan.skip else []
         shown += [f"draw={self.draw}"] if self.draw else []
+        shown += [f"groups={self.groups}"] if self.groups else []
         shown += ["drop_overlap=true"] if self.drop_overlap else []
         shown += [f"checkpoint={Path(self.checkpoint).name}"] if self.checkpoint else []
         return ", ".join(shown + (["pretrained=true"] if self.pretrained else []))
+
+
+def load_target(of: Request | RunConfig) -> Dataset:
+    """Load the target of a request or run, with the parts that are drawn: of its seed, with `draw=folds`."""
+    seed = of.seed % TUNING_SEED if of.draw == FOLDS else None
+    return catalog.load(of.target, draw=of.draw, groups=of.groups, seed=seed)
 
 
 def _digest(plain: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from ...analysis.records.schema import read_record
 from ...datasets import catalog as datasets
 from ...methods import catalog as methods
 from ...methods.recipe import TestCrops
-from ..config.schema import Protocol, Role, RunConfig
+from ..config.schema import Protocol, Role, RunConfig, load_target
 from ..training.pretraining import generalist
 from ..training.run import first_stage, num_steps, requirements
 from ..training.tuning import last_round, tuned_names
@@ -123,7 +123,7 @@ def _evaluated(config: RunConfig) -> float:
         return share * (_labels(config) if config.fold else held)
     points = min(num_steps(config), recipe.evaluations)
     is_judged = config.protocol is Protocol.holdout or first_stage(config)
-    test = datasets.load(config.target, draw=config.draw).part("test")
+    test = load_target(config).part("test")
     return points * held * bool(is_judged) + len(test.labels) * NUM_CROPS[recipe.test_crops]
 
 

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from ...analysis.records.schema import is_done
-from ...datasets import catalog as datasets
 from ...methods import catalog as methods
 from ...methods.base import Method
 from ...user_text import one_form
 from ..config.compose import rows, suite_rows
 from ..config.resolve import run_config
-from ..config.schema import Protocol, Request, RunConfig
+from ..config.schema import Protocol, Request, RunConfig, load_target
 from ..training.problem import build_problem, check_target
 from ..training.run import first_stage, requirements
 from ..training.tuning import KEPT, last_round
@@ -28,7 +27,7 @@ def plan(request: Request, overrides: Sequence[str]) -> list[RunConfig]:
     Raises:
         InputError: the target cannot be classified, or a method lacks source images or weights.
     """
-    check_target(datasets.load(request.target, draw=request.draw))
+    check_target(load_target(request))
     chosen = rows(request, overrides)
     return [
         run_config(request, method, settings, seed)
@@ -121,7 +120,7 @@ def large_batches(configs: Sequence[RunConfig]) -> list[str]:
 
 def num_labels(config: RunConfig, part: str) -> int:
     """Return the number of labeled images that a run has of the `train` or `holdout` part of its target."""
-    target = datasets.load(config.target, draw=config.draw)
+    target = load_target(config)
     shots = config.drawn[part]
     whole = len(target.part(part).labels)
     return min(whole, shots * len(target.classes)) if shots else whole

@@ -6,8 +6,7 @@ from pathlib import Path
 from ...analysis.records.load import Run, read_all
 from ...analysis.statistics.power import at_best, earlier
 from ...analysis.wording import counted, number
-from ...datasets import catalog as datasets
-from ..config.schema import RunConfig, Score
+from ..config.schema import RunConfig, Score, load_target
 
 
 def power_line(config: RunConfig, results: Path, num_seeds: int) -> str:
@@ -17,7 +16,7 @@ def power_line(config: RunConfig, results: Path, num_seeds: int) -> str:
     runs = [
         run for run in runs if run.metric == config.score and run.record["config"]["shots"] == config.shots
     ]
-    num_images = len(datasets.load(config.target, draw=config.draw).parts["test"].labels)
+    num_images = len(load_target(config).parts["test"].labels)
     return power_text(runs, config.target_name, num_images, num_seeds, config.score == Score.top1)
 
 

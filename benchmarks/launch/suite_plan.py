@@ -20,7 +20,7 @@ from ...user_text import split_paths
 from ..config.compose import read_suite, request_for, split_override
 from ..config.labels import holdout_shots
 from ..config.resolve import run_config
-from ..config.schema import Request, RunConfig
+from ..config.schema import Request, RunConfig, load_target
 from ..training.record import write_json
 from .plan import row_of
 
@@ -227,7 +227,7 @@ def _why_no_shots(request: Request) -> str:
 
 def _too_few(config: RunConfig) -> str:
     """Return one line if a class has fewer images than are drawn of it, else an empty string."""
-    target = datasets.load(config.target, draw=config.draw)
+    target = load_target(config)
     names = {"train": "training", "holdout": "holdout"}
     for part, shots in config.drawn.items():
         labels = target.part(part).labels

@@ -16,7 +16,7 @@ from ...methods import catalog as methods
 from ...methods.networks.network import Network
 from ...methods.networks.tensor_files import read_tensors
 from ...methods.pretrain import Pretrain
-from ...methods.recipe import TestCrops
+from ...methods.recipe import ClassWeights, TestCrops
 from ..config.schema import Norms, Protocol, Role, RunConfig, Tune
 
 
@@ -76,6 +76,7 @@ def generalist(config: RunConfig) -> RunConfig:
         milestones=own.milestones,
         decay_biases=False,
         head_lr_factor=1.0,
+        class_weights=ClassWeights.none,
         test_crops=TestCrops.central,  # for the target only: must not change the digest
         lr_grid=[],
         weight_decay_grid=[],
@@ -129,6 +130,7 @@ def specialist(
 
 def without_target(config: RunConfig, **changes: Any) -> RunConfig:
     """Return the settings of a pre-training for a run, without all that concerns the target."""
+    has_target = planted.parse(config.source) is not None  # a planted source has images of the target
     return replace(
         config,
         role=Role.pretraining,
@@ -136,7 +138,8 @@ def without_target(config: RunConfig, **changes: Any) -> RunConfig:
         method="pretrain",
         shots=None,
         holdout_shots=None,
-        draw=config.draw if planted.parse(config.source) else None,  # it has images of the target
+        draw=config.draw if has_target else None,
+        groups=config.groups if has_target else None,
         protocol=Protocol.holdout,
         fold="",
         bn=Norms.split if config.bn is Norms.frozen else config.bn,

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,10 +17,11 @@ from ...datasets.reading import near_duplicates
 from ...datasets.storage import cache
 from ...methods import catalog as methods
 from ...methods.base import Problem
+from ...methods.metrics import balanced_weights
 from ...methods.networks.encoders import build_encoder
 from ...methods.networks.network import Network
-from ...methods.recipe import Precision, Recipe
-from ..config.schema import Labels, Norms, Protocol, Role, RunConfig
+from ...methods.recipe import ClassWeights, Precision, Recipe
+from ..config.schema import Labels, Norms, Protocol, Role, RunConfig, load_target
 from .pretraining import SourceModel
 
 GPU_SHARE = 0.25  # largest share of the device's memory for pixels
@@ -80,7 +81,9 @@ def build_problem(
         controls: tensors that a first stage learned, or None.
     """
     device = device_of(config.device)
-    source = None if config.source == "none" else catalog.load(config.source, True, config.draw)
+    source = (
+        None if config.source == "none" else catalog.load(config.source, True, config.draw, config.groups)
+    )
     source_split, notes = (None, ()) if source is None else _source_split(config, source, device)
     whole: dict[str, Split] = {}
     if config.role is Role.pretraining:
@@ -95,6 +98,8 @@ def build_problem(
         judged, whole = _target_parts(config, device)
         parts = limited(config, whole)
         train, holdout, curve, test = by_protocol(config, parts)
+        if config.recipe.class_weights is ClassWeights.balanced:
+            train = replace(train, weight_C=balanced_weights(train.labels, train.num_classes))
         notes = (*notes, *judged.notes)
     problem = Problem(
         source=source_split,
@@ -126,7 +131,7 @@ def _source_split(config: RunConfig, source: Dataset, device: torch.device) -> t
 
 def _target_parts(config: RunConfig, device: torch.device) -> tuple[Dataset, dict[str, Split]]:
     """Return the target and its parts."""
-    target = catalog.load(config.target, draw=config.draw)
+    target = load_target(config)
     check_target(target)
     return target, {
         part: _split(target, part, config.recipe, device) for part in ("train", "holdout", "test")

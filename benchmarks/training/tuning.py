@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import RunFailed
-from ...datasets import catalog as datasets
+from ...datasets.loading.draw import FOLDS
 from ...methods import catalog as methods
 from ...methods.recipe import OptimizerName
-from ..config.schema import Norms, Protocol, Role, RunConfig, Tune
+from ..config.schema import TUNING_SEED, Norms, Protocol, Role, RunConfig, Tune, load_target
 
-TUNING_SEED = 10_000  # no reported run has this seed
 NUM_TRIALS, KEPT = 9, 3  # candidates of `tune=auto` in the first round, and in the second
 RATES = {OptimizerName.sgd: (1e-4, 0.2), OptimizerName.adam: (1e-6, 3e-3)}  # of the encoder: low, high
 HEAD_RATES = {OptimizerName.sgd: (0.01, 0.3), OptimizerName.adam: (1e-4, 0.03)}  # of the head, if higher
@@ -106,7 +105,7 @@ def num_folds(config: RunConfig) -> int:
     Where that half has fewer than FEW images of the median class, folds of all labeled images decide: as many
     as the budget allows.
     """
-    target = datasets.load(config.target, draw=config.draw)
+    target = load_target(config)
     labels = target.part("holdout").labels
     counts = labels.sum(0) if labels.ndim == 2 else np.bincount(labels, minlength=len(target.classes))
     per_class = config.holdout_shots or float(np.median(counts))
@@ -162,7 +161,7 @@ def tuned(config: RunConfig, run: Callable[[RunConfig], Record]) -> tuple[RunCon
         "num_steps": sum(trial.recipe.steps for trial, _ in done),
         "seconds": sum(r["seconds"]["prepare"] + r["seconds"]["step"] for _, r in done),
         "num_failed": sum(r["holdout"] is None for _, r in done),
-        "seed": TUNING_SEED,
+        "seed": _seed(config),
         "lr": recipe.lr,
         "head_lr_factor": recipe.head_lr_factor,
         "weight_decay": recipe.weight_decay,
@@ -191,7 +190,12 @@ def _all(
 
 def _plain(config: RunConfig) -> RunConfig:
     """Return a run as a trial: with the seed of all trials, and rewards on half of the holdout."""
-    return replace(config, role=Role.trial, tune=Tune.off, protocol=Protocol.holdout, seed=TUNING_SEED)
+    return replace(config, role=Role.trial, tune=Tune.off, protocol=Protocol.holdout, seed=_seed(config))
+
+
+def _seed(config: RunConfig) -> int:
+    """Return the seed of a run's trials: one for all, or its own where each seed has other test images."""
+    return TUNING_SEED + (config.seed if config.draw == FOLDS else 0)
 
 
 def _tries_frozen_norms(config: RunConfig) -> bool:

@@ -10,10 +10,13 @@ from ... import InputError
 from ..base import Dataset, Part, derive_seed
 from ..pixels import ArrayImages, Images
 from ..storage.table import IndexedImages
+from .groups import groups_of
 
 PARTS = ("holdout", "test")  # that can be drawn
 SHARE = 0.2  # of the training images of each class, for each part
 SEED = 0
+FOLDS = "folds"  # the setting that gives each seed another fifth of all images as its test part
+NUM_FOLDS = 5
 TARGET_SHARES = {"train": 0.6, "holdout": 0.2, "test": 0.2}
 SOURCE_SHARES = {"train": 0.95, "holdout": 0.05}
 
@@ -24,13 +27,15 @@ def parts_of(text: str) -> tuple[str, ...]:
     Raises:
         InputError: if a part is not known, or named twice.
     """
+    if text == FOLDS:
+        return ()
     wanted = [word.strip() for word in text.strip("[]").split(",")]
     if not set(wanted) <= set(PARTS) or len(set(wanted)) < len(wanted):
-        raise InputError(f"draw={text}: expected holdout, test, or holdout,test")
+        raise InputError(f"draw={text}: expected holdout, test, holdout,test, or folds")
     return tuple(part for part in PARTS if part in wanted)
 
 
-def draw(dataset: Dataset, wanted: Sequence[str]) -> Dataset:
+def draw(dataset: Dataset, wanted: Sequence[str], groups: str | None = None) -> Dataset:
     """Move a fifth of the training images of each class to a part that the data set lacks, for each part.
 
     The images are chosen by a hash of class folder and file name. Other parts stay as they are: the test
@@ -39,35 +44,95 @@ def draw(dataset: Dataset, wanted: Sequence[str]) -> Dataset:
     Args:
         dataset: the data set.
         wanted: the parts to draw.
+        groups: which images stay together, see `groups_of`; None: each is drawn by itself.
 
     Raises:
-        InputError: if there is such a part already, or a class has too few images.
+        InputError: if there is such a part already, or a class has too few images or groups.
     """
-    text = f"draw={','.join(wanted)}"
+    text = f"draw={','.join(wanted)}" + (f" groups={groups}" if groups else "")
     if there := [part for part in wanted if part in dataset.parts]:
         raise InputError(f"{text}: {dataset.name} has {there[0]} images; only a missing part can be drawn")
     train = dataset.part("train")
-    if train.labels.ndim == 1:
-        count = np.bincount(train.labels, minlength=len(dataset.classes))
-        check_counts(
-            f"{text}: {dataset.name}/train", dataset.classes, count, 1 + len(wanted), dataset.left_out
-        )
     of_rest = {part: SHARE / (1 - n * SHARE) for n, part in enumerate(wanted)}
+    shares = {"train": 1.0, **of_rest}
     order = hashes(_key(train.images, i) for i in range(len(train.labels)))
-    parts = {
-        part: Part(_subset(train.images, rows), train.labels[rows])
-        for part, rows in draw_split(order, train.labels, {"train": 1.0, **of_rest}).items()
-    }
+    place, said = f"{text}: {dataset.name}/train", dataset.left_out
+    together = ""
+    if groups:
+        group_N = groups_of(dataset, groups)
+        drawn = draw_groups(place, dataset.classes, order, train.labels, group_N, shares)
+        together = f", {len(np.unique(group_N)):,} groups kept together"
+    else:
+        if train.labels.ndim == 1:
+            count = np.bincount(train.labels, minlength=len(dataset.classes))
+            check_counts(place, dataset.classes, count, len(shares), said)
+        drawn = draw_split(order, train.labels, shares)
+    parts = {part: _subset(train, rows) for part, rows in drawn.items()}
     words = " and ".join(f"{len(parts[part].labels):,} {part}" for part in wanted)
     each = "each class" if train.labels.ndim == 1 else "them"
-    how = f"{100 * SHARE:.0f} % of {each} with seed {SEED} ({text})"
+    how = f"{'about ' * bool(groups)}{100 * SHARE:.0f} % of {each} with seed {SEED}{together} ({text})"
     note = f"{dataset.name}: {words} images are drawn from train, {how}"
     return replace(
         dataset,
         parts={**dataset.parts, **parts},
-        fingerprint=f"{derive_seed(dataset.fingerprint, *wanted):016x}",
+        fingerprint=f"{derive_seed(dataset.fingerprint, *wanted, *([groups] if groups else [])):016x}",
+        notes=(*dataset.notes, note),
+        drawn=tuple(wanted),
+    )
+
+
+def is_tiny(dataset: Dataset) -> bool:
+    """Return whether the test part that is drawn of a set without parts has one image of most classes."""
+    if not {"holdout", "test"} <= set(dataset.drawn) or dataset.part("test").labels.ndim != 1:
+        return False
+    return float(np.median(np.bincount(dataset.part("test").labels, minlength=len(dataset.classes)))) <= 1
+
+
+def fold(dataset: Dataset, seed: int) -> Dataset:
+    """Return a set that came without parts with other parts: its test and holdout part are a fifth each.
+
+    Five seeds that follow each other, from a multiple of five on, test on each image once. The fifths are
+    stratified by class, and of equal size but for one image.
+
+    Args:
+        dataset: the data set.
+        seed: number of the split.
+
+    Raises:
+        InputError: the set came with parts.
+    """
+    check_folds(dataset)
+    table, rows, labels = None, [], []
+    for part in dataset.parts.values():
+        assert isinstance(part.images, IndexedImages)
+        table, rows, labels = part.images.table, [*rows, part.images.rows], [*labels, part.labels]
+    row_N, label_N = np.concatenate(rows), np.concatenate(labels)
+    images = IndexedImages(table, row_N)
+    order = [derive_seed(seed // NUM_FOLDS, _key(images, i)) for i in range(len(row_N))]
+    fold_N = np.empty(len(row_N), np.int64)
+    fold_N[np.lexsort((order, label_N))] = np.arange(len(row_N)) % NUM_FOLDS
+    of_part = {"test": seed % NUM_FOLDS, "holdout": (seed + 1) % NUM_FOLDS}
+    held = {part: fold_N == number for part, number in of_part.items()}
+    chosen = {"train": ~(held["test"] | held["holdout"]), "holdout": held["holdout"], "test": held["test"]}
+    note = (
+        f"{dataset.name}: each seed tests on another fifth of the images (draw={FOLDS}), so differences are "
+        "paired by seed only, and their intervals are wider, because the seeds share training images"
+    )
+    return replace(
+        dataset,
+        parts={part: _subset(Part(images, label_N), np.flatnonzero(is_of)) for part, is_of in chosen.items()},
+        fingerprint=f"{derive_seed(dataset.fingerprint, FOLDS, seed):016x}",
         notes=(*dataset.notes, note),
     )
+
+
+def check_folds(dataset: Dataset) -> None:
+    """Check that the parts of a set can be drawn anew. Raises InputError if it came with parts, or groups."""
+    if not {"holdout", "test"} <= set(dataset.drawn) or dataset.part("train").labels.ndim != 1:
+        raise InputError(
+            f"draw={FOLDS}: {dataset.name} has parts of its own, or images with several labels; expected "
+            "images of one class each, without parts"
+        )
 
 
 def shares_of(as_source: bool) -> dict[str, float]:
@@ -105,17 +170,83 @@ def draw_split(order: np.ndarray, labels: np.ndarray, shares: Mapping[str, float
     return {part: np.sort(np.concatenate(own)) for part, own in drawn.items()}
 
 
+def draw_groups(
+    name: str,
+    classes: Sequence[str],
+    order: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    shares: Mapping[str, float],
+) -> dict[str, np.ndarray]:
+    """Split images as `draw_split`, with all images of a group in one part.
+
+    A group counts for the class that most of its images have. Each part gets groups in the order of their
+    smallest hash, without those that would exceed its share by more than half of their images; at least one,
+    and one is left for the parts that follow.
+
+    Args:
+        name: of the data set, for errors.
+        classes: names of the classes.
+        order: hash of each image [n].
+        labels: their labels [n], or [n,L]: then they are one class.
+        groups: number of each image's group [n].
+        shares: as of `draw_split`.
+
+    Raises:
+        InputError: a class has fewer groups than there are parts.
+    """
+    label_N = labels if labels.ndim == 1 else np.zeros(len(labels), np.int64)
+    _, group_N = np.unique(groups, return_inverse=True)
+    size_G, first_G = np.bincount(group_N), np.full(group_N.max() + 1, np.iinfo(np.int64).max)
+    np.minimum.at(first_G, group_N, order)
+    votes = np.zeros((len(size_G), label_N.max() + 1), np.int64)
+    np.add.at(votes, (group_N, label_N), 1)
+    class_G = votes.argmax(1)
+    if labels.ndim == 1:
+        count = np.bincount(class_G, minlength=len(classes))
+        check_counts(name, classes, count, len(shares), noun="group")
+    last, *others = shares
+    part_G = np.full(len(size_G), last, object)
+    for of_class in np.unique(class_G):
+        own = np.flatnonzero(class_G == of_class)
+        left = own[np.argsort(first_G[own], kind="stable")].tolist()
+        for n, part in enumerate(others):
+            taken = _taken(left, size_G, shares[part], most=len(left) - (len(others) - n))
+            part_G[taken] = part
+            left = [g for g in left if part_G[g] == last]
+    part_N = part_G[group_N]
+    return {part: np.flatnonzero(part_N == part) for part in shares}
+
+
+def _taken(groups: Sequence[int], size_G: np.ndarray, share: float, most: int) -> list[int]:
+    """Return the groups that a part takes, in order: about a share of their images, at least one group."""
+    wanted = share * size_G[list(groups)].sum()
+    taken: list[int] = []
+    for group in groups:
+        if len(taken) < most and size_G[taken].sum() + size_G[group] / 2 <= wanted:
+            taken.append(group)
+    if not taken and most > 0:
+        taken.append(min(groups, key=lambda g: size_G[g]))
+    return taken
+
+
 def check_counts(
-    name: str, classes: Sequence[str], count: np.ndarray, least: int, said: Sequence[str] = ()
+    name: str,
+    classes: Sequence[str],
+    count: np.ndarray,
+    least: int,
+    said: Sequence[str] = (),
+    noun: str = "image",
 ) -> None:
     """Check that each class has enough images for a split.
 
     Args:
         name: of the data set.
         classes: names of the classes.
-        count: number of images of each class.
+        count: number of images of each class, or of another noun.
         least: how many are enough; none at all are allowed, too.
         said: what is left out of the data set, for the message.
+        noun: what is counted.
 
     Raises:
         InputError: names the first class that has too few.
@@ -124,7 +255,7 @@ def check_counts(
         n = int(count[of_class])
         why = f" ({said[0]})" if said else ""
         raise InputError(
-            f"{name}: class '{classes[of_class]}' has {n} image{'s' * (n != 1)}; "
+            f"{name}: class '{classes[of_class]}' has {n} {noun}{'s' * (n != 1)}; "
             f"a random split needs {least} or more{why}"
         )
 
@@ -136,8 +267,10 @@ def _key(images: Images, i: int) -> str:
     return unicodedata.normalize("NFC", "/".join(images.path(i).split("/")[-2:]))
 
 
-def _subset(images: Images, rows: np.ndarray) -> Images:
+def _subset(part: Part, rows: np.ndarray) -> Part:
+    images, labels = part.images, part.labels[rows]
+    columns = {name: own[rows] for name, own in part.columns.items()}
     if isinstance(images, IndexedImages):
-        return IndexedImages(images.table, images.rows[rows])
+        return Part(IndexedImages(images.table, images.rows[rows]), labels, columns)
     assert isinstance(images, ArrayImages)
-    return ArrayImages(images.array[rows])
+    return Part(ArrayImages(images.array[rows]), labels, columns)

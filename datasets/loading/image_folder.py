@@ -21,16 +21,17 @@ from ..storage import tar_shards
 from ..storage.index import Numbering, PartRows, Writer, fingerprint, open_or_fill, typical_side
 from ..storage.table import IndexedImages, Row, Table
 from .draw import check_counts, draw_split, hashes, shares_of
+from .groups import FOLDER
 from .layout import Layout, find_layout, strange_folders
 from .left_out import LeftOut, by_suffix, lines
 
-LAYOUT = 1  # another number rebuilds stored indexes: the rules of layouts have changed
+LAYOUT = 2  # another number rebuilds stored indexes: the rules of layouts have changed
 MOST_FOLDERS = 8  # maximum depth
-SAID = "left_out.json"  # in the folder of an index
+SAID = "left_out.json"  # in the folder of an index: lines on what is left out, and the parts that are drawn
 KEPT_FROM = 200_000  # trees with at least this many images are indexed; smaller ones are scanned each time
 
 
-def load(path: Path, as_source: bool = False) -> Dataset:
+def load(path: Path, as_source: bool = False, groups: str | None = None) -> Dataset:
     """Load a folder, a tar or shards of images.
 
     The index of tars is cached until their sizes or times change. A tree is scanned each time, and every
@@ -45,6 +46,7 @@ def load(path: Path, as_source: bool = False) -> Dataset:
             train, holdout and test. The split is stratified, by a hash of each path, with seed 0. In a
             source of shards without a holdout, the holdout is 5 % too, and a class of one image stays
             in train.
+        groups: leave images without parts in train; `folder` reads class/group/image, too.
 
     Raises:
         InputError: names the path that is missing, empty or not an image folder.
@@ -52,30 +54,32 @@ def load(path: Path, as_source: bool = False) -> Dataset:
     tars = tar_shards.find_tars(path)
     root = path if path.is_dir() else path.parent
     name = path_name(str(path))
-    said: list[str] = []
+    told: list[tuple[list[str], list[str]]] = []
 
     def fill(writer: Writer) -> tuple[tuple[str, ...], dict[str, PartRows]]:
         walked = _scan_tars(writer, root, tars) if tars else _scan_tree(writer, path)
         if not len(walked.table):
             raise InputError(_no_images(path, walked.left_out))
-        classes, parts, lines = _arrange(walked, path, name, as_source)
-        said.extend(lines)
+        classes, parts, lines, drawn = _arrange(walked, path, name, as_source, groups)
+        told.append((lines, drawn))
         if not writer.in_memory:
-            (writer.folder / SAID).write_text(json.dumps(lines), encoding="utf-8")
+            (writer.folder / SAID).write_text(json.dumps(told[-1]), encoding="utf-8")
         return classes, parts
 
     key = tar_shards.state_key(root, tars) if tars else _tree_key(path)
-    key = f"{key}\n{as_source}\nlayout {LAYOUT}"
+    key = f"{key}\n{as_source}\nlayout {LAYOUT}" + (f"\ngroups {groups}" if groups else "")
     classes, parts = open_or_fill(name, key, root, fill, least=0 if tars else KEPT_FROM)
-    left_out = tuple(said or _said(parts))
-    return Dataset(name, classes, parts, fingerprint(parts), typical_side(parts), left_out=left_out)
+    left_out, drawn = map(tuple, told[0] if told else _told(parts))
+    side = typical_side(parts)
+    return Dataset(name, classes, parts, fingerprint(parts), side, left_out=left_out, drawn=drawn)
 
 
-def _said(parts: Mapping[str, Part]) -> Sequence[str]:
-    """Return what a stored index says of files that are left out."""
+def _told(parts: Mapping[str, Part]) -> Sequence[Sequence[str]]:
+    """Return what a stored index says of files that are left out, and the parts that are drawn."""
     images = next(iter(parts.values())).images
     assert isinstance(images, IndexedImages)
-    return json.loads((images.table.folder / SAID).read_text(encoding="utf-8")) if images.table.folder else []
+    assert images.table.folder is not None
+    return json.loads((images.table.folder / SAID).read_text(encoding="utf-8"))
 
 
 def _no_images(path: Path, left_out: LeftOut) -> str:
@@ -215,10 +219,14 @@ def _upper_folders(place: Path, seen: set[tuple[int, int]]) -> list[os.DirEntry[
 
 
 def _arrange(
-    walked: _Scan, path: Path, name: str, as_source: bool
-) -> tuple[tuple[str, ...], dict[str, PartRows], list[str]]:
-    """Return the classes, the rows and labels of each part, and lines on what is left out."""
+    walked: _Scan, path: Path, name: str, as_source: bool, groups: str | None
+) -> tuple[tuple[str, ...], dict[str, PartRows], list[str], list[str]]:
+    """Return the classes, rows and labels of each part, lines on what is left out, and the drawn parts."""
     layout = find_layout(path, walked.folders)
+    if groups == FOLDER and not (layout and layout.is_split):
+        layout = find_layout(path, [folder.rpartition("/")[0] for folder in walked.folders])
+        if layout is None:
+            raise InputError(f"groups={groups}: {path} has no groups; expected class/group/image")
     if layout is None:
         raise InputError(_strange(walked, path))
     left: dict[str, Counter[str]] = defaultdict(Counter)
@@ -233,7 +241,8 @@ def _arrange(
     rows = {part: np.flatnonzero(part_N == i) for i, part in enumerate(parts)}
     said = _lines(walked, layout, path, name, left)
     lenient = walked.of_shards and as_source
-    if not layout.is_split or (lenient and "holdout" not in rows):
+    shares: dict[str, float] = {}
+    if not groups and (not layout.is_split or (lenient and "holdout" not in rows)):
         shares = shares_of(as_source)
         own = labels[rows["train"]]
         if not lenient:
@@ -241,7 +250,7 @@ def _arrange(
         keys = (place.removeprefix(layout.wrapper) for place in walked.table.all_paths())
         drawn = draw_split(hashes(keys)[rows["train"]], own, shares)
         rows |= {part: rows["train"][chosen] for part, chosen in drawn.items()}
-    return classes, {part: (own, labels[own]) for part, own in rows.items()}, said
+    return classes, {part: (own, labels[own]) for part, own in rows.items()}, said, list(shares)[1:]
 
 
 def _strange(walked: _Scan, path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Load your own images from a list of files and labels: CSV, or JSON Lines as in an image folder's metadata."""
+"""Load your own images from a list of files and labels: CSV, or JSON Lines as an image folder's metadata."""
 
 import csv
 import io
@@ -59,15 +59,16 @@ def metadata_of(folder: Path) -> list[Path]:
     return found
 
 
-def load(path: Path, files: Sequence[Path], as_source: bool = False) -> Dataset:
+def load(path: Path, files: Sequence[Path], as_source: bool = False, whole: bool = False) -> Dataset:
     """Load the images that lists name.
 
-    Images without a split are divided as a `class/image` tree; with several labels an image, by its hash alone.
+    Images without a split are divided as a `class/image` tree; with several labels, by their hashes.
 
     Args:
         path: the list, or the folder of the lists; it gives the name.
         files: the lists; paths of images are relative to the folder of their list.
         as_source: for the shares of the parts; see `image_folder.load`.
+        whole: leave images without a split in train.
 
     Raises:
         InputError: names the file, the row and what would be right.
@@ -84,15 +85,26 @@ def load(path: Path, files: Sequence[Path], as_source: bool = False) -> Dataset:
     classes = tuple(sorted({c for entry in entries if entry.part in ("", "train") for c in entry.labels}))
     labels = _labels(path, entries, classes, is_multi)
     table = _table(path, entries)
+    drawn: tuple[str, ...] = ()
     if any(entry.part for entry in entries):
         rows = _by_part(path, entries)
+    elif whole:
+        rows = {"train": np.arange(len(entries))}
     else:
         shares = shares_of(as_source)
+        drawn = tuple(shares)[1:]
         if not is_multi:
             check_counts(name, classes, np.bincount(labels), len(shares), said)
         rows = draw_split(hashes(table.all_paths()), labels, shares)
-    parts = {part: Part(IndexedImages(table, own), labels[own]) for part, own in rows.items()}
-    return Dataset(name, classes, parts, fingerprint(parts), typical_side(parts), left_out=tuple(said))
+    columns = _further_columns(entries)
+    parts = {
+        part: Part(
+            IndexedImages(table, own), labels[own], {name: column[own] for name, column in columns.items()}
+        )
+        for part, own in rows.items()
+    }
+    side = typical_side(parts)
+    return Dataset(name, classes, parts, fingerprint(parts), side, left_out=tuple(said), drawn=drawn)
 
 
 def _table(path: Path, entries: Sequence[_Entry]) -> Table:
@@ -102,6 +114,13 @@ def _table(path: Path, entries: Sequence[_Entry]) -> Table:
     writer = Writer(folder, Path(top), num_held=len(entries) + 1)
     writer.extend(Row(entry.path.removeprefix(top).lstrip("/"), 0) for entry in entries)
     return writer.table()
+
+
+def _further_columns(entries: Sequence[_Entry]) -> dict[str, np.ndarray]:
+    """Return the columns without a meaning here, such as that of a patient, each [N]."""
+    known = {name for names in COLUMNS.values() for name in names}
+    names = [name for name in entries[0].cells if name.lower() not in known]
+    return {name: np.array([entry.cells.get(name, "") for entry in entries], object) for name in names}
 
 
 def _by_part(path: Path, entries: Sequence[_Entry]) -> dict[str, np.ndarray]:
@@ -232,7 +251,8 @@ def _once(entries: Iterable[_Entry]) -> list[_Entry]:
         if other is not entry and (set(other.labels), other.part) != (set(entry.labels), entry.part):
             kind = "split" if set(other.labels) == set(entry.labels) else "label"
             raise InputError(
-                f"{entry.place}: {entry.path} has another {kind} in {other.place}; expected one row for each image"
+                f"{entry.place}: {entry.path} has another {kind} in {other.place}; "
+                "expected one row for each image"
             )
     return sorted(found.values(), key=lambda entry: entry.path)
 

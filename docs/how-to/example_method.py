@@ -46,7 +46,9 @@ class FeatureDecay(Method[Config]):
             x, y = next(self.target)
         with timed("target"):
             feature_BF = self.net.features(x)
-            loss = classification_loss(self.net.target_head(feature_BF).float(), y)
+            loss = classification_loss(
+                self.net.target_head(feature_BF).float(), y, weight_C=self.target.weight_C
+            )
             penalty = feature_BF.square().mean()
             (loss + self.config.weight * penalty).backward()
             update(self.optimizer, self.recipe.lr_at(t))

@@ -36,7 +36,7 @@ def joint_step(
     with timed("data"):
         (x_T, y_T), (x_S, y_S) = next(target), next(source)
     with timed("target"):
-        target_loss = classification_loss(net.target(x_T), y_T)
+        target_loss = classification_loss(net.target(x_T), y_T, weight_C=target.weight_C)
         target_loss.backward()
     with timed("source"):
         source_loss = weigh(classification_loss(net.source(x_S), y_S, reduction="none"), y_S)

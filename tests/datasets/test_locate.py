@@ -9,16 +9,15 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torchvision.datasets
 from loopback import Fault, loopback
 from official_sets import check, place_unpacked, serve
-from PIL import Image
 from transferbench.benchmarks.cli import main
 from transferbench.datasets import catalog
 from transferbench.datasets.download import http, locate
 from transferbench.datasets.loading import print_holdout
+from trees import texture
 
 QUICK = (
     "tune=off",
@@ -138,13 +137,6 @@ def test_torchvision_fetches_through_our_transfers(root, tmp_path, monkeypatch):
     assert not list(locate.cache_folder().rglob("*.tar.gz"))
 
 
-def texture(path: Path, seed: int, quality: int = 95, side: int = 48) -> None:
-    """Write a smooth random picture, as JPEG."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
-    Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC).save(path, quality=quality)
-
-
 @pytest.fixture
 def shared_images(tmp_path) -> tuple[Path, Path]:
     """A target, and a source that holds two of its test images, saved anew at another size."""
@@ -171,7 +163,9 @@ def test_the_doctor_tells_twins_of_two_parts(shared_images, capsys):
     shutil.copy(target / "test/cat/0.jpg", target / "train/dog/copy.jpg")
     assert main(["data", "doctor", str(target)]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "train and test have 1 near-identical pairs, 1 with different labels" in out
+    assert "warning: 1 of 8 test images are near-identical with train images, 1 pairs with different" in out
+    assert "the parts of target are given: remove such images from train" in out
+    assert "no faults" not in out
     assert "train/dog/copy.jpg and test/cat/0.jpg" in out
 
 

@@ -1,4 +1,4 @@
-"""Zips and compressed tars: unpacked once, equal to their folder, and refused in a line if something is wrong."""
+"""Zips and compressed tars: unpacked once, equal to their folder; a wrong one is refused in a line."""
 
 import os
 import shutil
