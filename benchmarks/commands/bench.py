@@ -38,7 +38,6 @@ from .before import (
     show_runs,
     without_class_weights,
 )
-from .mistake_images import write_mistake_images
 
 if TYPE_CHECKING:
     from ...analysis.records.comparison import Comparison
@@ -183,6 +182,7 @@ def submit(planned: Planned, console: Console, only: Container[str] | None = Non
 def after_runs(planned: Planned) -> None:
     """Write the pictures of mistakes and the report, if a run has a record."""
     from ...analysis.report import write_prints, write_report
+    from .mistake_images import write_mistake_images
 
     done = [folder for c in planned.configs if is_done(folder := c.folder(planned.results))]
     if not done:

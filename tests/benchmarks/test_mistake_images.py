@@ -30,7 +30,7 @@ def test_the_images_of_the_mistakes_are_written_once(tmp_path, comparison, monke
     write_mistake_images(CONFIG, comparison, tmp_path)
     path = pictures_path(tmp_path, comparison.runs[0].record)
     found = read_pictures(path)
-    assert list(found) == [5, 300]
+    assert set(found) == {5, 300}
     shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(found[5]))).convert("L").resize((16, 16)))
     likeness = [np.corrcoef(shown.ravel(), image.ravel())[0, 1] for image in digits.images()["test"][0]]
     assert np.argmax(likeness) == 5
