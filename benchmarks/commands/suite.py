@@ -28,7 +28,6 @@ from .before import (
     show_runs,
 )
 from .class_images import write_class_images
-from .mistake_images import write_mistake_images
 
 
 def suite(
@@ -125,6 +124,7 @@ def _finish(planned: Sequence[tuple[Suite, Sequence[Cell]]], results: Path, cons
     from ...analysis.records.comparison import comparisons
     from ...analysis.records.load import load_any
     from ...analysis.views import VIEWS
+    from .mistake_images import write_mistake_images
 
     for each, of in planned:
         if each.view in VIEWS and VIEWS[each.view].shows_images:
