@@ -12,9 +12,10 @@ from . import InputError, RunFailed
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
+    from .analysis.figures.drawing import Drawing
     from .analysis.records.comparison import Comparison
+    from .benchmarks.model.load import Model
 
 Value = str | int | float | bool | None | Path | Sequence[str | int | float]
 
@@ -62,7 +63,9 @@ def bench(
     if "slurm" in (more.get("on"), (settings or {}).get("on")):
         raise InputError("on=slurm: jobs are for `transferbench bench on=slurm`; expected on=local")
     provide_home()
-    console = Console(highlight=False, soft_wrap=True, quiet=quiet, force_jupyter=False)
+    console = Console(
+        highlight=False, soft_wrap=True, quiet=quiet, force_jupyter=False, force_terminal=False
+    )  # plain lines, in a notebook too
     planned = before_runs(overrides, console)
     assert planned.estimate is not None  # none for SLURM only
     failed = run_missing(planned.configs, planned.results, console, planned.estimate)
@@ -83,6 +86,24 @@ def load(results: str | Path = "results") -> "Results":
     loaded = Results(results)
     loaded.records  # noqa: B018  (reads them)
     return loaded
+
+
+def load_model(run: "Results | str | Path" = "best", results: str | Path = "results") -> "Model":
+    """Return a kept model, whose `predict` takes images.
+
+    Args:
+        run: the folder of a run, as in `Results.records`; `Results`, for its recommended model; or best.
+        results: the results folder, for best.
+
+    Raises:
+        InputError: there is no model, or several are the best of something.
+    """
+    from .benchmarks.model.best import folder_of
+    from .benchmarks.model.load import load_model
+    from .user_text import user_path
+
+    place = run.pair if isinstance(run, Results) else user_path(str(run))
+    return load_model(folder_of(str(place), Path(user_path(str(results)))))
 
 
 class Results:
@@ -121,6 +142,11 @@ class Results:
         frame = runs_frame(runs)
         return frame.assign(folder=[str(run.path.parent) for run in runs])
 
+    @property
+    def pair(self) -> Path:
+        """The folder of this comparison's source and target; its `best.json` names the recommended run."""
+        return self._chosen().runs[0].path.parents[2]
+
     def table(self, comparison_id: str | None = None, *, numbers: bool = False) -> "pd.DataFrame":
         """Return a comparison, one row per method, the best first.
 
@@ -157,8 +183,14 @@ class Results:
         name = self._chosen().target if target is None else str(target)
         return recommend(self.path, name, seconds)
 
-    def figure(self, name: str = "accuracy", comparison_id: str | None = None) -> "Figure":
-        """Return a figure of a comparison: accuracy, cost or curves.
+    def figure(self, name: str = "accuracy", comparison_id: str | None = None) -> "Drawing":
+        """Return a figure of a comparison, which a notebook shows.
+
+        Its `figure` is a matplotlib Figure, `data` a DataFrame of what is drawn; `save(stem)` writes files.
+
+        Args:
+            name: accuracy, cost or curves.
+            comparison_id: of `records`; default: that of this object.
 
         Raises:
             InputError: no such figure, or its runs lack the data.
@@ -166,9 +198,8 @@ class Results:
         from .analysis.figures.style import styles
         from .analysis.views import comparison_drawings
 
-        chosen = self._chosen(comparison_id)
         look = styles(run.label for item in self._comparisons for run in item.runs)
-        drawn = {drawing_name: drawing.figure for drawing_name, drawing in comparison_drawings(chosen, look)}
+        drawn = dict(comparison_drawings(self._chosen(comparison_id), look))
         if name not in drawn:
             raise InputError(f"figure {name!r}: not there; expected one of {', '.join(drawn)}")
         return drawn[name]
@@ -189,8 +220,10 @@ class Results:
         raise InputError(f"comparison_id={wanted}: expected one of {known}")
 
     def __repr__(self) -> str:
-        num_runs, num_comparisons = len(self.records), len(self._comparisons)
-        return f"Results({str(self.path)!r}): {num_runs} runs, {num_comparisons} comparisons"
+        from .analysis.wording import counted
+
+        runs, known = counted(len(self.records), "run"), counted(len(self._comparisons), "comparison")
+        return f"Results({str(self.path)!r}): {runs}, {known}"
 
     def _repr_html_(self) -> str:
         """Return the tables of this object's comparison, or of all, for a notebook."""

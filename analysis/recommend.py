@@ -43,12 +43,10 @@ def recommend(results: Path, target: str, seconds: float | None = None) -> str:
 
 def _printed(lines: Iterator[Line]) -> str:
     """Return the lines under each other, their texts aligned."""
-    shape = {"width": WIDTH, "break_long_words": False, "break_on_hyphens": False}
-    return "\n".join(
-        textwrap.fill(text, initial_indent=f"{name + ':':<{INDENT}}", subsequent_indent=" " * INDENT, **shape)
-        for name, text in lines
-        if text
-    )
+    fill = textwrap.TextWrapper(
+        WIDTH, subsequent_indent=" " * INDENT, break_long_words=False, break_on_hyphens=False
+    ).fill
+    return "\n".join(fill(f"{name + ':':<{INDENT}}{text}") for name, text in lines if text)
 
 
 def _of_target(target: str, known: Sequence[Comparison]) -> list[Comparison]:

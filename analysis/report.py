@@ -13,6 +13,7 @@ from .page import page, run_log
 from .page.headline import findings, places
 from .records.comparison import Comparison, comparisons
 from .records.load import Run, Unread, load, load_skipped, no_runs_message, read_all, runs_frame
+from .records.pictures import pictures_path, read_pictures
 from .records.suites import load_suite, plans
 from .tables import comparison_table
 from .tables.paper_tables import file_name, write_section
@@ -49,6 +50,7 @@ def write_report(results: Path, out: Path, prints: bool = False) -> Path:
         skipped,
         [(str(path.relative_to(results)), reason) for path, reason in found.unread],
         speeds,
+        lambda comparison: read_pictures(pictures_path(results, comparison.runs[0].record)),
     )
     (out / "report.html").write_text(page.render(context), encoding="utf-8")
     return out / "report.html"

@@ -21,6 +21,7 @@ EXTRAS = {
     **dict.fromkeys(("torch", "torchvision", "timm", "sklearn"), "train"),
     "submitit": "slurm",
     "yaml": "slurm",
+    **dict.fromkeys(("onnx", "onnxscript"), "onnx"),
 }
 FULL = (errno.ENOSPC, errno.EDQUOT)
 LIMITS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
@@ -31,8 +32,11 @@ EXAMPLE = {
     "seconds": "seconds=60",
     "prints": "prints=true",
     "out": "out=PATH",
+    "to": "to=timm|onnx|pt2",
     "top": "top=5",
     "device": "device=cpu",
+    "to": "to=mlflow",
+    "uri": "uri=PLACE",
 }
 
 
@@ -196,6 +200,30 @@ def _report(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _open(arguments: argparse.Namespace) -> int:
+    from .commands.open import open_report
+
+    return open_report(_results_of(arguments.overrides))
+
+
+def _log(arguments: argparse.Namespace) -> int:
+    from .commands.log import log
+
+    runs, overrides = _names_and_overrides(arguments.overrides)
+    given = _named(overrides, ("to", "uri"))
+    if len(runs) != 1 or "to" not in given:
+        raise InputError("log: expected one run's folder, and to=tensorboard, to=mlflow or to=wandb")
+    return log(Path(user_path(runs[0])), given["to"], given.get("uri"))
+
+
+def _completion(arguments: argparse.Namespace) -> int:
+    from .commands.completion import completion
+
+    if len(arguments.overrides) != 1:
+        raise InputError("completion: expected one shell: bash, zsh or fish")
+    return completion(arguments.overrides[0])
+
+
 def _reproduce(arguments: argparse.Namespace) -> int:
     from .commands.reproduce import reproduce
 
@@ -236,6 +264,18 @@ def _predict(arguments: argparse.Namespace) -> int:
         )
     run, *paths = map(user_path, names)
     return predict(run, list(map(Path, paths)), _named(overrides, ("out", "top", "results", "device")))
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from .commands.export import export
+
+    names, overrides = _names_and_overrides(arguments.overrides)
+    if len(names) != 1:
+        raise InputError(
+            f"export: {len(names)} models; expected `best` or a run's folder, as "
+            "`transferbench export best to=onnx`"
+        )
+    return export(user_path(names[0]), _named(overrides, ("to", "out", "results")))
 
 
 def _compare(arguments: argparse.Namespace) -> int:
@@ -291,10 +331,14 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "cancel": _cancel,
     "logs": _logs,
     "report": _report,
+    "open": _open,
+    "log": _log,
+    "completion": _completion,
     "reproduce": _reproduce,
     "recommend": _recommend,
     "compare": _compare,
     "predict": _predict,
+    "export": _export,
     "methods": _methods,
     "data": _data,
 }

@@ -56,6 +56,7 @@ SETTINGS = """settings, as name=value:
   threads=NUMBER          CPU threads of one run; 0: chosen
   checkpoint_minutes=NUMBER
                           longest time between two checkpoints
+  log=none|tensorboard    event files in the folder of each run, while it runs
 {launch}
 docs/reference/settings.md lists every recipe.* and source_recipe.* setting with its default,
 docs/reference/methods.md every method.* setting."""
@@ -217,11 +218,50 @@ COMMANDS = (
         "the image was not read. out=- prints it; default: predictions.csv.",
     ),
     Command(
+        "export",
+        "write a kept model for timm, ONNX or torch.export",
+        "RUN|best to=timm|onnx|pt2 [out=PATH] [results=PATH]",
+        (
+            "transferbench export best to=timm              a state dict for timm.create_model",
+            "transferbench export best to=onnx out=birds.onnx",
+            "transferbench export results/glyphs-digits/finetune/seed0-0123456789 to=pt2",
+        ),
+        "Class names and preprocessing are in the file itself, or for timm only in OUT.json beside it.\n"
+        "The logits are compared with the model's before the file is put in its place.",
+    ),
+    Command(
         "compare",
         "compare two results folders with paired statistics",
         "results results",
         ("transferbench compare results results-newer",),
         "The exit code is 1 if any score differs significantly.",
+    ),
+    Command(
+        "open",
+        "open the report page in the browser",
+        "[results=PATH]",
+        ("transferbench open results=results",),
+        "The page's path is printed, for machines without a browser. A missing page is written first.",
+    ),
+    Command(
+        "log",
+        "send a finished run to an experiment tracker",
+        "run to=tensorboard|mlflow|wandb [uri=PLACE]",
+        (
+            "transferbench log results/glyphs-digits/l2tl/seed0-0123456789 to=tensorboard",
+            "transferbench log results/glyphs-digits/l2tl/seed0-0123456789 to=mlflow uri=sqlite:///mlflow.db",
+        ),
+        "uri is a folder of event files, MLflow's tracking URI, or the address of a W&B server.",
+    ),
+    Command(
+        "completion",
+        "print a script that completes commands and settings in a shell",
+        "bash|zsh|fish",
+        (
+            "transferbench completion bash > ~/.local/share/bash-completion/completions/transferbench",
+            "transferbench completion zsh > ~/.transferbench.zsh    then `source` it in ~/.zshrc",
+            "transferbench completion fish > ~/.config/fish/completions/transferbench.fish",
+        ),
     ),
     Command(
         "methods",

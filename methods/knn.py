@@ -50,30 +50,32 @@ class Neighbors(nn.Module):
         self, num_images: int, num_features: int, num_classes: int, temperature: float, k: int = 1
     ) -> None:
         super().__init__()
-        self.num_classes, self.temperature = num_classes, temperature
+        self.num_classes, self.temperature, self.k = num_classes, temperature, k
         self.register_buffer("feature_NF", torch.zeros(num_images, num_features))
         self.register_buffer("label_N", torch.zeros(num_images, dtype=torch.long))
-        self.register_buffer("k", torch.tensor(k))
 
     @property
     def options(self) -> dict[str, Any]:
         """Return the arguments that build it again."""
         num_images, num_features = self.feature_NF.shape
         sizes = {"num_images": num_images, "num_features": num_features, "num_classes": self.num_classes}
-        return {**sizes, "temperature": self.temperature}
+        return {**sizes, "temperature": self.temperature, "k": self.k}
 
     def votes(self, near: Near, labels_N: Tensor, k: int) -> Tensor:
         """Return the logarithm of the smoothed share of the votes of k neighbors for each class [B,C]."""
         similarity, row = near
         weight = (similarity[:, :k] / self.temperature).softmax(1)
-        share_BC = weight.new_zeros(len(weight), self.num_classes)
+        share_BC = weight.new_zeros(weight.shape[0], self.num_classes)
         share_BC.scatter_add_(1, labels_N[row[:, :k]], weight)
         return (share_BC + 1e-6).log()
 
+    def classified(self, features: Tensor, k: int) -> Tensor:
+        """Return logits [B,C] of features [B,F] by k neighbors."""
+        return self.votes(nearest(normalize(features), self.feature_NF, k), self.label_N, k)
+
     def forward(self, features: Tensor) -> Tensor:
         """Return logits [B,C] of features [B,F]."""
-        k = int(self.k)
-        return self.votes(nearest(normalize(features), self.feature_NF, k), self.label_N, k)
+        return self.classified(features, self.k)
 
 
 class NearestNeighbors(Method[Config]):
@@ -93,16 +95,17 @@ class NearestNeighbors(Method[Config]):
         self.holdout = FrozenFeatures(self.net, problem.holdout, size) if problem.holdout else None
         sizes = len(problem.target), self.target.width, problem.target.num_classes
         self.head = Neighbors(*sizes, config.temperature).to(problem.device)
+        self.k = torch.tensor(1)
 
     def step(self, t: int) -> Metrics:
         """Store the features of unit length, and choose the number of neighbors."""
         head, features = self.head, self.target.all()
         head.label_N = self.target.split.labels.clone()
         head.feature_NF = normalize(features)
-        head.k = torch.tensor(self.config.num_neighbors or self.chosen(features))
+        self.k = torch.tensor(self.config.num_neighbors or self.chosen(features))
         count = min(JUDGED, len(features))
         some = torch.arange(count, device=features.device) * len(features) // count
-        return {"loss": classification_loss(head(features[some]), head.label_N[some])}
+        return {"loss": classification_loss(self.classified(features[some]), head.label_N[some])}
 
     def chosen(self, features: Tensor) -> int:
         """Return the number of neighbors with the best score on the holdout, or by cross-validation."""
@@ -116,12 +119,17 @@ class NearestNeighbors(Method[Config]):
 
         return int(best_value(values, score, list(zip(on, found, strict=True))))
 
+    def classified(self, features: Tensor) -> Tensor:
+        """Return logits [B,C] of features [B,F]."""
+        return self.head.classified(features, int(self.k))
+
     def predict(self, x: Tensor) -> Tensor:
         """Return logits [B,C_T]."""
-        return self.head(self.net.features(x))
+        return self.classified(self.net.features(x))
 
     def predictor(self) -> Predictor:
         """Return the encoder with the training features and labels."""
+        self.head.k = int(self.k)
         return self.predictor_with(self.head)
 
     @classmethod
@@ -136,6 +144,7 @@ class NearestNeighbors(Method[Config]):
 
 def nearest(feature_BF: Tensor, known_NF: Tensor, k: int) -> Near:
     """Return the similarities and rows [B,k] of the k nearest of N known features, nearest first."""
-    k, blocks = min(k, len(known_NF)), feature_BF.split(max(1, BLOCK // len(known_NF)))
+    k, at_once = min(k, len(known_NF)), max(1, BLOCK // len(known_NF))
+    blocks = (feature_BF,) if torch.compiler.is_exporting() else feature_BF.split(at_once)
     similarity, row = zip(*((block @ known_NF.T).topk(k, dim=1) for block in blocks), strict=True)
     return torch.cat(similarity), torch.cat(row)

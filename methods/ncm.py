@@ -50,7 +50,7 @@ class ClassMeans(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return logits [B,C] of features [B,F]; the lowest for a class without images."""
-        distance_BC = torch.cdist(self.scaled(features), self.mean_CF).square()
+        distance_BC = squared_distances(self.scaled(features), self.mean_CF)
         return torch.where(self.has_images_C > 0, -distance_BC, -distance_BC.max() - 1)
 
 
@@ -96,3 +96,10 @@ class NearestClassMean(Method[Config]):
     def reused_seconds(self) -> float:
         """Return the seconds of the pass over the images, if another run has done it."""
         return self.target.found_seconds
+
+
+def squared_distances(a_BF: Tensor, b_CF: Tensor) -> Tensor:
+    """Return the squared distance of each pair [B,C]."""
+    if torch.compiler.is_exporting():  # ONNX has no cdist
+        return a_BF.square().sum(1, keepdim=True) - 2 * a_BF @ b_CF.T + b_CF.square().sum(1)
+    return torch.cdist(a_BF, b_CF).square()

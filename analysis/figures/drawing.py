@@ -1,6 +1,7 @@
 """A finished figure with its caption, its alternative text and the data that it shows."""
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +21,12 @@ class Drawing:
     data: pd.DataFrame
     caption: str = ""
     alternative: str = ""  # the figure in words, for readers who cannot see it
+
+    def _repr_png_(self) -> bytes:
+        """Return the figure as a notebook shows it."""
+        octets = BytesIO()
+        self.figure.savefig(octets, format="png", dpi=100)
+        return octets.getvalue()
 
     def save(self, stem: Path) -> None:
         """Write the figure as PNG and PDF and its data as CSV; equal figures give equal files."""

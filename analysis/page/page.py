@@ -4,7 +4,7 @@ import base64
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from .page_tables import (
     overview,
     runs_grid,
 )
+from .wrong import wrong_part
 
 HERE = Path(__file__).parent
 ARROWS = {"above": "\N{BLACK UP-POINTING TRIANGLE}", "below": "\N{BLACK DOWN-POINTING TRIANGLE}"}
@@ -55,6 +56,7 @@ def comparison_section(
     found: Sequence[Finding],
     look: dict[str, str],
     doubts: Sequence[Alarm],
+    pictures: Mapping[int, str],
 ) -> dict[str, Any]:
     """Return the template's values for one comparison."""
     return {
@@ -67,6 +69,7 @@ def comparison_section(
         "alarms": [alarm.text for alarm in doubts],
         "sentences": [*against_frozen(comparison), *(item.sentence for item in _in_order(table, found))],
         "notes": comparison_table.notes(comparison, table),
+        "wrong": wrong_part(comparison, list(table["label"]), pictures),
         "pictures": _pictures(comparison, table, look, score_name(comparison.metric)),
     }
 
@@ -139,7 +142,10 @@ def _cells(rows: Iterable[Iterable[tuple[str, float]]]) -> list[list[Cell]]:
 
 def render(context: Mapping[str, Any]) -> str:
     """Return the page as HTML. Style and script are inline; its policy forbids to load anything else."""
-    style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    style, *scripts = (
+        (HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js", "wrong.js")
+    )
+    script = "".join(scripts)
     allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -162,6 +168,7 @@ def page_context(
     skipped: Sequence[Mapping[str, str]],
     unread: Sequence[tuple[str, str]] = (),
     speed: Mapping[str, Any] | None = None,
+    pictures: Callable[[Comparison], Mapping[int, str]] = lambda comparison: {},
 ) -> dict[str, Any]:
     """Return all that the template shows."""
     names = places([comparison for comparison, _ in compared])
@@ -176,7 +183,13 @@ def page_context(
     for comparison, table in compared:
         own = [item for item in found if item.comparison is comparison]
         section = comparison_section(
-            comparison, table, names[comparison.slug], own, look, doubts[comparison.slug]
+            comparison,
+            table,
+            names[comparison.slug],
+            own,
+            look,
+            doubts[comparison.slug],
+            pictures(comparison),
         )
         every = by_bench[comparison.target, comparison.source, comparison.comparison_id]
         section["runs"] = runs_grid(every, {run.path for run in comparison.runs}, anchors)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ... import InputError, printable
+from .answers import Answers, answers_of
 from .data_sets import ROLES, key_of, shown_names
 from .schema import METRICS, OF_DATA_SETS, misfit, read_record
 
@@ -39,6 +40,7 @@ class Run:
     correct: np.ndarray | None  # [test images] bool
     record: dict[str, Any]
     data_set: str = ""  # the target, without the state of its images
+    answers: Answers | None = None  # None in earlier records, and of multi-label images
 
     @property
     def recorded(self) -> tuple[str, str, str]:
@@ -162,10 +164,16 @@ def parse_run(path: Path, record: dict[str, Any]) -> Run:
         InputError: if fields contradict each other.
     """
     same = ("source", "target", "comparison_id", "setting", "label", "method", "seed", "digest", "metric")
+    correct = _unpack(path, record["correct"], record["test"].get("num_images"))
+    try:
+        answers = answers_of(record, correct)
+    except ValueError as error:
+        raise InputError(f"{path}: no whole record ({error})") from error
     return Run(
         path=path,
         score=float(record["test"][record["metric"]]),
-        correct=_unpack(path, record["correct"], record["test"].get("num_images")),
+        correct=correct,
+        answers=answers,
         record=record,
         data_set=record["target"],
         **{name: record[name] for name in same},

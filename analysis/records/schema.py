@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import InputError
+from .answers import NAMES as ANSWERS
 from .migrations import FORMAT, upgraded
 
 ROLES = ("run", "pretraining", "trial", "first_stage")
@@ -107,6 +108,10 @@ def _time(value: Any) -> bool:
     return isinstance(value, str) and bool(TIME.fullmatch(value))
 
 
+def _packed(value: Any) -> bool:
+    return isinstance(value, str)
+
+
 def _flag(value: Any) -> bool:
     return isinstance(value, bool)
 
@@ -176,7 +181,7 @@ OF_LABELS: dict[str, Kind] = {  # later additions, which may be missing
 OF_A_RUN: dict[str, Kind] = {
     "test": _SCORES,
     "fingerprints": _with(target=_text),
-    "correct": _or_none(lambda value: isinstance(value, str)),
+    "correct": _or_none(_packed),
 }
 _CHOICE = _may_have(
     **dict.fromkeys(("num_trials", "num_steps"), _count),
@@ -187,6 +192,9 @@ _CHOICE = _may_have(
 )
 LATER_OF_A_RUN: dict[str, Kind] = {  # that may be missing too
     "choice": _or_none(_CHOICE),
+    "predictions": _or_none(_with(classes=_packed, probabilities=_packed)),
+    "test_labels": _or_none(_packed),
+    "class_names": _or_none(_each(_text)),
     "curve": _each(_may_have(train=_may_have(loss=_real))),
 }
 
@@ -214,7 +222,7 @@ def _wrong(record: Mapping[str, Any]) -> str:
         return wrong
     if record["role"] != "run":
         return ""  # it may be scored otherwise than the runs that start from it
-    if wrong := misfit({"choice": None, **record}, LATER_OF_A_RUN):
+    if wrong := misfit({**dict.fromkeys(("choice", *ANSWERS)), **record}, LATER_OF_A_RUN):
         return wrong
     metric = record["metric"]
     if not _share(record["test"].get(metric)):

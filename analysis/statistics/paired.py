@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
+import pandas as pd
 from scipy.special import nctdtrinc, stdtr, stdtrit
 
 from ..records.load import Run
@@ -34,7 +35,7 @@ def mean_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float, f
     return mean, mean - half, mean + half
 
 
-def percent_interval(shares: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
+def percent_interval(shares: Sequence[float] | np.ndarray | pd.Series) -> tuple[float, float, float]:
     """Return the mean of scores in percent and its 95 % t-interval within 0 to 100; nan if all agree."""
     mean, low, high = mean_interval(100 * np.asarray(shares))
     return (mean, math.nan, math.nan) if low == high else (mean, max(low, 0.0), min(high, 100.0))

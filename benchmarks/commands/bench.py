@@ -22,7 +22,6 @@ from ..launch.plan import (
     prepare_data,
     row_names,
 )
-from ..launch.power import power_line
 from ..model.keep import keep_models
 from ..training.record import open_results
 from ..training.tuning import not_used
@@ -39,6 +38,7 @@ from .before import (
     show_runs,
     without_class_weights,
 )
+from .mistake_images import write_mistake_images
 
 if TYPE_CHECKING:
     from ...analysis.records.comparison import Comparison
@@ -116,6 +116,8 @@ def before_runs(overrides: Sequence[str], console: Console, dry_run: bool = Fals
     console.print(f"{first.source_name} -> {first.target_name}: {first.describe()}", markup=False)
     estimate = estimator.of(configs) if estimator else None
     if dry_run:
+        from ..launch.power import power_line
+
         show_runs(configs, results, console, estimate)
         console.print(power_line(first, results, request.seeds), markup=False)
     if estimate:
@@ -179,7 +181,7 @@ def submit(planned: Planned, console: Console, only: Container[str] | None = Non
 
 
 def after_runs(planned: Planned) -> None:
-    """Write the report, if a run has a record."""
+    """Write the pictures of mistakes and the report, if a run has a record."""
     from ...analysis.report import write_prints, write_report
 
     done = [folder for c in planned.configs if is_done(folder := c.folder(planned.results))]
@@ -188,7 +190,9 @@ def after_runs(planned: Planned) -> None:
     page = page_of(planned.results)
     newest = max(record_path(folder).stat().st_mtime for folder in done)
     if not page.exists() or page.stat().st_mtime < newest:
-        write_prints([_comparison(planned)], page.parent / "figures")
+        comparison = _comparison(planned)
+        write_mistake_images(planned.configs[0], comparison, planned.results)
+        write_prints([comparison], page.parent / "figures")
         write_report(planned.results, page.parent)
 
 

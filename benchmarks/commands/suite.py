@@ -27,6 +27,7 @@ from .before import (
     show_runs,
 )
 from .class_images import write_class_images
+from .mistake_images import write_mistake_images
 
 
 def suite(
@@ -114,12 +115,19 @@ def _planned(
 
 
 def _finish(planned: Sequence[tuple[Suite, Sequence[Cell]]], results: Path, console: Console) -> None:
-    """Write the images of classes, and print the tables."""
+    """Write the images of classes and mistakes, and print the tables."""
+    from ...analysis.records.comparison import comparisons
+    from ...analysis.records.load import load_any
     from ...analysis.views import VIEWS
 
     for each, of in planned:
         if each.view in VIEWS and VIEWS[each.view].shows_images:
             _write_class_images(of, results)
+    configs = [config for _, of in planned for cell in of for config in cell.configs]
+    by_comparison = {(c.source_name, c.target_name, c.comparison_id): c for c in configs}
+    for comparison in comparisons(load_any(results)):
+        if config := by_comparison.get(comparison.recorded):
+            write_mistake_images(config, comparison, results)
     _show([each.name for each, _ in planned], results, console)
 
 

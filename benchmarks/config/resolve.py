@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from ...methods.networks.tensor_files import files_of
 from ...methods.recipe import ClassWeights, MeanStd, Recipe
 from .labels import holdout_shots, usual_protocol
 from .length import num_training_images, sized
-from .schema import SMALL_SIDE, Request, Role, RunConfig, Score, Tune
+from .schema import SMALL_SIDE, Log, Request, Role, RunConfig, Score, Tune
 
 
 def run_config(request: Request, method: str, settings: Any, seed: int) -> RunConfig:
@@ -75,6 +76,7 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
         device=request.device,
         threads=request.threads,
         checkpoint_minutes=request.checkpoint_minutes,
+        log=_checked_log(request.log),
         draw=drawn,
         groups=request.groups,
         tune=tune_of(request),
@@ -82,6 +84,13 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
         protocol=request.protocol or usual_protocol(request.labels, request.shots),
         **{name: getattr(request, name) for name in same},
     )
+
+
+def _checked_log(log: Log) -> Log:
+    """Return where curves are logged. Raises InputError if its package is missing."""
+    if log is not Log.none and find_spec(log) is None:
+        raise InputError(f"log={log}: needs {log}: pip install 'transferbench[{log}]'")
+    return log
 
 
 def drawn_of(request: Request) -> str | None:

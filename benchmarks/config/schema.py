@@ -35,7 +35,7 @@ LIMITS = (  # minimum and maximum of each number
 TUNING_SEED = 10_000  # trials have seeds from here on, which no reported run has
 SMALL_SIDE = 96  # pixels; images up to this side are not enlarged
 MOST_NAME_BYTES = 100  # of a data set's name in the name of a folder, which may have 255
-NO_EFFECT = ("device", "threads", "checkpoint_minutes", "keep")  # do not change a result: not in the digest
+NO_EFFECT = ("device", "threads", "checkpoint_minutes", "keep", "log")  # do not change a result or digest
 
 
 class Protocol(StrEnum):
@@ -85,6 +85,13 @@ class Keep(StrEnum):
     best = auto()  # that of the recommended row and of fine-tuning, of the seed with the median holdout score
     all = auto()  # that of every run
     none = auto()
+
+
+class Log(StrEnum):
+    """Further files of a run's curve; its record has it anyway."""
+
+    none = auto()
+    tensorboard = auto()  # event files in the folder of each run, while it runs; not of trials
 
 
 class Role(StrEnum):
@@ -183,6 +190,7 @@ class Request:
     workers: int = 0  # runs at a time; 0: one per GPU, or one per CPU core
     checkpoint_minutes: float = 10.0  # longest time between two checkpoints of a run, in minutes
     keep: Keep = Keep.best  # models that stay on the disk after a comparison, for `predict` and `export`
+    log: Log = Log.none  # further files of each run's curve, while it runs: none or tensorboard
     on: str = "local"  # where runs are executed: local or slurm
     cluster: str | None = None  # with `on=slurm`: a name in slurm/clusters/, or a path that ends in .yaml
     # Fit `bench` to this time on this machine, in minutes: fewer steps, then fewer seeds, then fewer rows;
@@ -223,6 +231,7 @@ class RunConfig:
     threads: int = 0
     checkpoint_minutes: float = 10.0
     keep: Keep = Keep.none
+    log: Log = Log.none
     draw: str | None = None  # parts that are drawn from the target's training images; None: none
     groups: str | None = None  # images that stay together in what is drawn; None: each by itself
     tune_budget: float = 6.0  # largest cost of all trials, in runs

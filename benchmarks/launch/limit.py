@@ -19,7 +19,15 @@ OWN_MINUTES = 60.0  # limit for images of the user, unless `minutes` or `yes` is
 SPARE = 1.2  # a bench is fitted to less than its minutes: an estimate is no promise
 FEWEST_STEPS, FEWEST_SOURCE_STEPS, FEWEST_SEEDS, FEWEST_ROWS = 100, 300, 3, 2
 SHRINK = 0.9  # of the steps, from one try to the next
-NO_EFFECT = ("minutes", "yes", "results", "workers", "threads", "device")  # a fitted bench stays the same
+NO_EFFECT = (
+    "minutes",
+    "yes",
+    "results",
+    "workers",
+    "threads",
+    "device",
+    "keep",
+)  # a fitted bench stays the same
 Total = Callable[[Sequence[RunConfig]], float]  # estimated seconds of runs
 
 

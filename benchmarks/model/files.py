@@ -5,6 +5,7 @@
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from ..training.record import write_json
 
 FORMAT = 1  # of model.json
 TENSORS, ABOUT, CARD = "model.safetensors", "model.json", "README.md"
-FILES = (TENSORS, ABOUT, CARD)
+FILES = (ABOUT, TENSORS, CARD)
 
 
 def write_model(folder: Path, config: RunConfig, method: Method, target: Split, side: int) -> dict[str, Any]:
@@ -159,6 +160,9 @@ def read_predictor(folder: Path, about: Mapping[str, Any]) -> Predictor:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{folder / ABOUT}: does not describe a {method.title} model ({error})") from error
+    out = next((about["head"][name] for name in ("out_features", "num_classes") if name in about["head"]), 0)
+    if out != len(about["classes"]):
+        raise InputError(f"{folder / ABOUT}: {len(about['classes'])} classes, and its head has {out}")
     if wrong := misfits(predictor.state_dict(), state):
         raise InputError(f"{path}: does not fit {ABOUT}: {some(wrong)}")
     predictor.load_state_dict(state)
@@ -172,7 +176,7 @@ def has_model(folder: Path) -> bool:
 
 def remove_model(folder: Path) -> None:
     """Remove a model, `model.json` first: without it there is none."""
-    for name in (ABOUT, TENSORS, CARD):
+    for name in FILES:
         (folder / name).unlink(missing_ok=True)
 
 
@@ -184,4 +188,4 @@ def _no_model(folder: Path) -> str:
 
 def again(folder: Path) -> str:
     """Return which command makes a model again."""
-    return f"`transferbench reproduce {folder}` makes it again, in a folder of its own"
+    return f"`{shlex.join(('transferbench', 'reproduce', str(folder)))}` makes it again, elsewhere"

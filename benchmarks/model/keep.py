@@ -9,18 +9,20 @@ from typing import Any
 
 from rich.console import Console
 
+from ... import InputError
 from ...analysis.choice import choose
 from ...analysis.records.comparison import REFERENCE, Comparison
 from ...analysis.records.load import Run
 from ...analysis.records.schema import is_done
 from ...analysis.report import find_comparison
 from ...analysis.statistics.paired import mean_interval
+from ...datasets.files.atomic import atomic_write
 from ..config.schema import Keep, RunConfig
 from ..launch.hint import command_hint
-from ..training.record import write_json
+from ..training.record import read, write_json
 from .best import BEST
 from .card import card
-from .files import ABOUT, CARD, again, has_model, read_about, remove_model
+from .files import ABOUT, CARD, FILES, again, has_model, read_about, remove_model
 
 
 def keep_models(configs: Sequence[RunConfig], results: Path, console: Console) -> None:
@@ -53,7 +55,10 @@ def keep_models(configs: Sequence[RunConfig], results: Path, console: Console) -
     if best := kept.get(label):
         write_json(pair / BEST, {"run": str(best.path.parent.relative_to(pair)), **_named(best, comparison)})
         console.print(f"predict: {command_hint('predict best PATH', results)}", markup=False)
-    elif not _leads_to_a_model(pair):
+        return
+    if not label:
+        console.print(f"no row is recommended, so none is `best`: see {command_hint('recommend', results)}")
+    if not _leads_to_a_model(pair):
         (pair / BEST).unlink(missing_ok=True)
 
 
@@ -82,12 +87,11 @@ def chosen(runs: Sequence[Run]) -> Run | None:
 
 def _prune(pair: Path, comparison_id: str, kept: set[Path]) -> None:
     """Remove the models of a comparison's finished runs, except the kept ones."""
-    for path in pair.glob(f"*/*/{ABOUT}"):
-        if path.parent in kept or not is_done(path.parent):
-            continue
-        with suppress(ValueError, TypeError, KeyError):  # a damaged one is of no known comparison
-            if json.loads(path.read_text(encoding="utf-8"))["comparison_id"] == comparison_id:
-                remove_model(path.parent)
+    found = {path.parent for name in FILES for path in pair.glob(f"*/*/{name}")}  # of killed processes, too
+    for folder in found - kept:
+        with suppress(InputError):  # a damaged record is of no known comparison
+            if (done := read(folder)) and done["comparison_id"] == comparison_id:
+                remove_model(folder)
 
 
 def _named(run: Run, comparison: Comparison) -> dict[str, Any]:
@@ -116,7 +120,8 @@ def _describe(run: Run, comparison: Comparison) -> None:
     folder = run.path.parent
     about = {**read_about(folder), "score": _named(run, comparison)["score"]}
     write_json(folder / ABOUT, about)
-    (folder / CARD).write_text(card(about, run.record), encoding="utf-8")
+    with atomic_write(folder / CARD) as draft:
+        draft.write_text(card(about, run.record), encoding="utf-8")
 
 
 def _leads_to_a_model(pair: Path) -> bool:

@@ -19,7 +19,7 @@ from ...datasets.pixels import Unreadable, batch_to_device, collated, open_image
 from ...methods.networks.predictor import Predictor
 from ...methods.recipe import TestCrops
 from ..training.problem import device_of
-from .files import read_about, read_predictor
+from .files import ABOUT, read_about, read_predictor
 
 T = TypeVar("T")
 BATCH = 32  # images of a forward pass
@@ -140,7 +140,11 @@ def load_model(path: str | PathLike[str], device: str = "auto") -> Model:
     """
     folder, place = Path(path), device_of(device)
     about = read_about(folder)
-    return Model(about, read_predictor(folder, about).to(place), place)
+    net = read_predictor(folder, about).to(place)
+    try:
+        return Model(about, net, place)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{folder / ABOUT}: no valid preprocessing ({error})") from error
 
 
 def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

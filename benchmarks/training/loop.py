@@ -15,6 +15,7 @@ from ...methods.base import Method, saved_by
 from ...methods.networks.tensor_files import read_tensors
 from . import interrupt
 from .clock import Clock
+from .curve_log import EventWriter
 from .evaluate import evaluate
 from .memory import PeakMemory
 from .nan_guard import NanGuard
@@ -67,6 +68,7 @@ class Training:
         self.step = 0
         self.flops_per_step = 0
         self.curve: list[dict[str, Any]] = []
+        self.events: EventWriter | None = None
 
     def run(self, steps: int, evaluations: int, batch_size: int, beat: Callable[[int, Any], None]) -> None:
         """Train to the end, from the last checkpoint if there is one.
@@ -97,6 +99,8 @@ class Training:
                 if distributed.any_rank(interrupt.requested()):
                     raise interrupt.Interrupted(f"{self.folder}: saved at step {self.step} of {steps}")
                 beat(self.step, self.curve[-1] if self.step == stop else None)
+        if self.events:
+            self.events.close()
 
     def _save_preparation(self) -> None:
         """Save in the middle of `prepare` if a checkpoint is due or the process is asked to stop.
@@ -156,7 +160,13 @@ class Training:
             point["spikes"] = spikes
         self.curve.append(point)
         if distributed.is_first():
-            append_line(self.folder / "metrics.jsonl", point)
+            self._write(point)
+
+    def _write(self, point: dict[str, Any]) -> None:
+        """Add a point to the files of the curve."""
+        append_line(self.folder / "metrics.jsonl", point)
+        if self.events:
+            self.events.write(point)
 
     def _scores(self, batch_size: int) -> dict[str, float] | None:
         """Return the scores on the holdout, or None without one."""
@@ -208,7 +218,7 @@ class Training:
                 "the run starts again"
             ) from error
         for point in self.curve if distributed.is_first() else ():
-            append_line(self.folder / "metrics.jsonl", point)
+            self._write(point)
         return is_prepared
 
     def _newest(self) -> dict[str, Any] | None:

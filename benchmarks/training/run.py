@@ -18,10 +18,11 @@ from ...methods import catalog as methods
 from ...methods.base import Method
 from ...methods.networks.network import Network
 from ..config.overrides import overrides
-from ..config.schema import Keep, Protocol, Role, RunConfig, Score, Tune
+from ..config.schema import Keep, Log, Protocol, Role, RunConfig, Score, Tune
 from ..model.files import write_model
 from . import interrupt, record
 from .clock import Clock
+from .curve_log import FOLDER, EventWriter
 from .evaluate import by_image, evaluate
 from .heartbeat import Claim, Taken, living
 from .label_count import Record, label_fields
@@ -255,7 +256,12 @@ def _training(
     watched = source.classes if source and source.truth else ()
     guard = NanGuard(method, folder, config.on_nan)
     every = 60 * config.checkpoint_minutes
-    return Training(method, guard, clock, memory, built.curve, config.seed, folder, rests_on, every, watched)
+    training = Training(
+        method, guard, clock, memory, built.curve, config.seed, folder, rests_on, every, watched
+    )
+    if config.log is Log.tensorboard and config.role is not Role.trial and distributed.is_first():
+        training.events = EventWriter(folder / FOLDER, config.recipe.lr_at)
+    return training
 
 
 def _record(config: RunConfig, built: BuiltProblem, training: Training, started: str) -> dict[str, Any]:
@@ -266,9 +272,9 @@ def _record(config: RunConfig, built: BuiltProblem, training: Training, started:
     per_image: dict[str, Any] = {"correct": None}
     if built.test is not None:
         by_class = config.score == Score.auroc
-        test, predicted = evaluate(method, built.test, recipe.batch_size, recipe.test_crops, by_class)
+        test, logits = evaluate(method, built.test, recipe.batch_size, recipe.test_crops, by_class)
         training.watch.check_scores(test, "test", training.step)
-        per_image = by_image(predicted, built.test)
+        per_image = by_image(logits, built.test)
     holdout = training.curve[-1]["holdout"] if training.curve else None
     weight_S = method.class_weights()
     source_classes = problem.source.classes if problem.source else ()

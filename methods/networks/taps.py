@@ -78,7 +78,7 @@ class Taps:
 
         def hook(module: nn.Module, given: tuple[Any, ...], out: Any, name: str) -> None:
             value = given[0] if is_layer(module) else out
-            if isinstance(value, Tensor) and 2 <= value.ndim <= 4 and len(value) == len(x):
+            if isinstance(value, Tensor) and 2 <= value.ndim <= 4 and value.shape[0] == x.shape[0]:
                 see(name, value)
 
         with hooked(self.net, {name: partial(hook, name=name) for name in self.names}):

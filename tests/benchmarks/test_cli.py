@@ -29,7 +29,15 @@ TINY = [
     "source_recipe.batch_size=8",
     "threads=1",
 ]
-LAUNCH_ONLY = {"methods", "seeds", "workers", "on", "cluster"}  # settings of `bench`, not of `run`
+LAUNCH_ONLY = {
+    "minutes",
+    "yes",
+    "methods",
+    "seeds",
+    "workers",
+    "on",
+    "cluster",
+}  # settings of `bench`, not of `run`
 
 
 @pytest.fixture(scope="module")

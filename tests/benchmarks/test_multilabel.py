@@ -170,6 +170,7 @@ def test_it_learns_labels(config_here, results):
 def test_the_record_keeps_what_auroc_is_made_of(config_here, results, dataset):
     done = run_one(config_here("scratch", "backbone=small"), results)
     assert done["num_scores"] == 2
+    assert done["predictions"] is None
     scores = np.frombuffer(base64.b64decode(done["scores"]), "<f2").reshape(-1, 2)
     bits = np.frombuffer(base64.b64decode(done["test_labels"]), np.uint8)
     labels = np.unpackbits(bits, count=scores.size).reshape(scores.shape)

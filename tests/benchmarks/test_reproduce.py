@@ -134,6 +134,8 @@ def test_differences_are_told_by_place():
     ]
     old, new = {"correct": "/w=="}, {"correct": "8A=="}
     assert list(differences(old, new)) == ["correct: differs for 4 test images"]
+    old, new = ({"predictions": {"classes": text}} for text in ("AAA=", "AQA="))
+    assert list(differences(old, new)) == ["predictions.classes: differs"]
     assert list(differences({"a": [1]}, {"a": [1, 2]})) == ["a: [1] in the record, [1, 2] now"]
 
 

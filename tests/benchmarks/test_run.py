@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from processes import FORK, LONG, figures
+from transferbench.analysis.records.answers import answers_of
 from transferbench.benchmarks.config.schema import RunConfig
 from transferbench.benchmarks.training import heartbeat, memory, record
 from transferbench.benchmarks.training.evaluate import evaluate
@@ -140,6 +141,10 @@ def test_record_holds_what_a_reader_needs(config_of, results):
     assert done["images"] == {"target": 320, "source": 320, "holdout": 1280}
     correct = np.unpackbits(np.frombuffer(base64.b64decode(done["correct"]), np.uint8))
     assert correct[: done["test"]["num_images"]].mean() == pytest.approx(done["test"]["top1"])
+    answers = answers_of(done, correct[: done["test"]["num_images"]].astype(bool))
+    assert answers.classes == tuple("0123456789")
+    assert answers.correct.mean() == pytest.approx(done["test"]["top1"])
+    assert -np.log(answers.probabilities[answers.correct].astype(float)).mean() < done["test"]["loss"]
     assert set(done["seconds"]["parts"]) == {"data", "target", "source", "reward", "policy"}
     assert sum(done["seconds"]["parts"].values()) <= done["seconds"]["step"]
     assert done["flops_per_step"] > 0
@@ -247,11 +252,11 @@ def test_tuning_is_equal_and_apart(config_of, results):
 def test_evaluation_takes_every_image(config_of, built_of: Callable[..., Any]):
     built = built_of(config_of("finetune"))
     method = catalog.load("finetune")(built.problem, None)
-    ragged, bits = evaluate(method, built.test, batch_size=100)
-    whole, same = evaluate(method, built.test, batch_size=797)
+    ragged, some = evaluate(method, built.test, batch_size=100)
+    whole, all_at_once = evaluate(method, built.test, batch_size=797)
     assert ragged["num_images"] == 797
     assert ragged["top1"] == pytest.approx(whole["top1"])
-    assert (bits == same).mean() > 0.99
+    assert (some.argmax(1) == all_at_once.argmax(1)).float().mean() > 0.99
 
 
 @pytest.mark.parametrize("method", ["datl", "emd"])

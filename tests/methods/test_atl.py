@@ -183,9 +183,9 @@ def test_the_length_is_the_mean_one_of_the_features_and_nothing_else_is_trained(
     choice, given = method.choice, []
     monkeypatch.setattr(method, "choice", lambda vectors, y: given.extend(vectors) or choice(vectors, y))
     method.prepare()
-    assert [v.shape for v in given] == [(24, width) for width in method.taps.widths]
-    assert all(torch.allclose(v.norm(dim=1), torch.ones(24)) for v in given)
     x, _ = next(problem.target.batches(24))
+    assert [v.shape for v in given] == [(24, width) for width in method.taps.widths(x)]
+    assert all(torch.allclose(v.norm(dim=1), torch.ones(24)) for v in given)
     assert method.length.item() == pytest.approx(
         problem.network().eval().features(x).norm(dim=1).mean().item()
     )

@@ -64,7 +64,7 @@ def test_votes_are_weighted_by_similarity(build):
     feature = torch.tensor([[0.8, 0.5, 0.2, 0.1]])
     weight = np.exp(np.array([0.8, 0.5, 0.2]) / 0.5)
     expected = np.array([weight[0], weight[1] + weight[2], 0]) / weight.sum()
-    found = method.votes(nearest(feature, known, 4), labels, 3)[0].exp().numpy()
+    found = method.head.votes(nearest(feature, known, 4), labels, 3)[0].exp().numpy()
     np.testing.assert_allclose(found[:3], expected, atol=2e-6)
     assert found[3:].max() < 2e-6
 

@@ -245,14 +245,15 @@ def test_logits_of_ten_crops_are_averaged():
         return torch.stack((0 * rate, rate**2 * rate.sign()), dim=1)
 
     method = SimpleNamespace(net=nn.Identity(), predict=predict)
-    scores, correct = evaluate(method, split, batch_size=40, crops=Crops.ten)
+    scores, logits = evaluate(method, split, batch_size=40, crops=Crops.ten)
+    correct = logits.argmax(1) == split.labels
     assert seen == [40, 40, 40, 40, 40, 30]  # no more inputs at a time than images otherwise
     assert scores["num_images"] == len(correct) == 23
     crops = augment.ten(memory.pixels, memory.aspect).unflatten(0, (23, 10))
     expected = torch.stack([predict(crops[:, i]) for i in range(10)]).mean(0).argmax(1) == 0
     assert correct.tolist() == expected.tolist()
     assert 0 < expected.sum() < 23
-    assert correct.tolist() != evaluate(method, split, batch_size=40)[1].tolist()
+    assert logits.tolist() != evaluate(method, split, batch_size=40)[1].tolist()
 
 
 def test_only_the_test_takes_ten_crops(config_of, results, monkeypatch):

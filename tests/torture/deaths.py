@@ -1,6 +1,7 @@
 """Processes that die by SIGKILL: at a moment of the clock, or at their k-th change to the disk."""
 
 import gc
+import hashlib
 import itertools
 import json
 import multiprocessing
@@ -117,6 +118,21 @@ def torn(results: Path) -> list[str]:
                 torch.load(path, weights_only=True)
         except (ValueError, RuntimeError, EOFError):
             wrong.append(str(path))
+    return wrong
+
+
+def odd_models(results: Path) -> list[str]:
+    """List the finished runs whose model is not that of their record; one may have lost its own to `keep`."""
+    wrong = []
+    for path in results.glob("*/*/*/record.json"):
+        folder, model = path.parent, json.loads(path.read_text()).get("model")
+        if not (folder / "model.json").exists():
+            continue
+        tensors = (folder / "model.safetensors").read_bytes()
+        about = json.loads((folder / "model.json").read_text())
+        is_right = hashlib.sha256(tensors).hexdigest() == about["tensors"]["sha256"]
+        if not is_right or model != about["tensors"]:
+            wrong.append(str(folder))
     return wrong
 
 

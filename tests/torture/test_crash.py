@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deaths import killed_after, killed_at, num_changes, records, start, torn
+from deaths import killed_after, killed_at, num_changes, odd_models, records, start, torn
 from processes import figures
+from transferbench.analysis.records.load import load
 from transferbench.benchmarks.commands.bench import bench
 from transferbench.benchmarks.config.schema import RunConfig
+from transferbench.benchmarks.model.keep import ordered
 from transferbench.benchmarks.training.pretraining import generalist
 from transferbench.benchmarks.training.run import run_one
 from transferbench.methods import catalog
@@ -27,6 +29,7 @@ SMALL = (
     *("source_recipe.steps=4", "source_recipe.batch_size=4"),
 )
 TUNED = "bench with tune=auto"
+KEEPING = "bench with keep=best"
 BY_CLOCK, BY_WRITE = "kill -9 at a random moment", "kill -9 at a rename, flush or write of a run"
 
 
@@ -55,7 +58,7 @@ def look(seen: Counter[str], results: Path, before: dict[str, tuple[int, int]]) 
     now = records(results)
     seen["lost"] += len(before.keys() - now.keys())
     seen["doubled"] += sum(now[name] != stamp for name, stamp in before.items() if name in now)
-    seen["wrong"] += len(torn(results))
+    seen["wrong"] += len(torn(results)) + len(odd_models(results))
     return now
 
 
@@ -94,7 +97,7 @@ class Case:
         lines = (folder / "metrics.jsonl").read_text().splitlines()
         curve = self.whole[str(folder.relative_to(results) / "record.json")]["curve"]
         self.seen["wrong"] += [json.loads(line)["step"] for line in lines] != [p["step"] for p in curve]
-        allowed = {"config.json", "metrics.jsonl", "record.json", "kept.pt"}
+        allowed = {"config.json", "metrics.jsonl", "record.json", "kept.pt", "model.json", "model.safetensors"}
         self.seen["wrong"] += not {p.name for p in folder.iterdir()} <= allowed
 
 
@@ -161,3 +164,42 @@ def test_a_tuned_bench_killed_at_random_moments(tmp_path, tally, not_yet):
             before = look(seen, results, before)
         seen["wrong"] += read_all(results) != expected
     tally.note(BY_CLOCK, TUNED, kills, **seen)
+
+
+@pytest.mark.usefixtures("forked")
+def test_a_bench_that_keeps_its_best_model_killed_at_random_moments(tmp_path, tally, not_yet):
+    """Model and record agree at every moment; in the end the chosen models are there, and no others."""
+    not_yet(BY_CLOCK, KEEPING)
+    tree(tmp_path / "pets", train=8, val=4, test=4)
+    tree(tmp_path / "photos", ("a", "b", "c"), train=8, val=4)
+    given = [f"target={tmp_path / 'pets'}", f"source={tmp_path / 'photos'}", "methods=finetune,ncm"]
+    given += ["seeds=3", "workers=2", *SMALL, "backbone=tiny"]
+
+    def work(results: Path) -> None:
+        with redirect_stdout(StringIO()):
+            assert bench([*given, f"results={results}"]) == 0
+
+    def is_right(results: Path) -> bool:
+        """Fine-tuning's median seed is kept; which row is recommended depends on times."""
+        runs = load(results)
+        right = [ordered([r for r in runs if r.method == m])[0].path.parent for m in ("finetune", "ncm")]
+        kept = {path.parent for path in results.glob("*/*/*/model.*")}
+        best = [path.parent / json.loads(path.read_text())["run"] for path in results.glob("*/best.json")]
+        return right[0] in kept and kept <= set(right) and set(best) <= kept
+
+    whole = tmp_path / "whole"
+    begin = time.perf_counter()
+    start(partial(work, whole)).join()
+    seconds = time.perf_counter() - begin
+    assert is_right(whole)
+    seen: Counter[str] = Counter()
+    draw, kills, number = random.Random(KEEPING), 0, 0
+    while kills < tally.times(5, 25):
+        number += 1
+        results, before, goes_on = tmp_path / str(number), {}, True
+        while goes_on:
+            goes_on = killed_after(draw.uniform(0.3, 1) * seconds, partial(work, results))
+            kills += goes_on
+            before = look(seen, results, before)
+        seen["wrong"] += not is_right(results)
+    tally.note(BY_CLOCK, KEEPING, kills, **seen)

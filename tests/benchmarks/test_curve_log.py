@@ -1,0 +1,62 @@
+"""Curves in TensorBoard and other trackers: while a run goes on, and from its record."""
+
+import math
+from pathlib import Path
+
+import pytest
+from transferbench import InputError
+from transferbench.benchmarks.config import resolve
+from transferbench.benchmarks.config.schema import Log
+from transferbench.benchmarks.training.curve_log import EventWriter, scalars
+from transferbench.benchmarks.training.run import run_one
+
+pytest.importorskip("tensorboard")
+
+
+def events_of(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Return the points of every scalar of a folder of events."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = EventAccumulator(str(folder))
+    found.Reload()
+    names = found.Tags()["scalars"]
+    return {name: [(e.step, e.value) for e in found.Scalars(name)] for name in names}
+
+
+def test_a_run_leaves_losses_scores_and_rates_and_keeps_its_digest(config_of, results):
+    config = config_of("scratch", "recipe.steps=6", "log=tensorboard")
+    assert config.log is Log.tensorboard
+    assert config.digest == config_of("scratch", "recipe.steps=6").digest
+    record = run_one(config, results)
+    events = events_of(config.folder(results) / "events")
+    steps = [point["step"] for point in record["curve"]]
+    assert [step for step, _ in events["holdout/top1"]] == steps
+    for name, of in (("train", "loss"), ("holdout", "top1")):
+        values = [value for _, value in events[f"{name}/{of}"]]
+        assert values == pytest.approx([point[name][of] for point in record["curve"]])
+    rates = [value for _, value in events["learning_rate"]]
+    assert rates == pytest.approx([config.recipe.lr_at(step - 1) for step in steps])
+
+
+def test_a_new_start_replaces_the_events(tmp_path):
+    for score in (0.5, 0.75):
+        writer = EventWriter(tmp_path)
+        writer.write({"step": 2, "seconds": 1.0, "holdout": {"top1": score}, "train": {"loss": 0.25}})
+        writer.close()
+    assert events_of(tmp_path)["holdout/top1"] == [(2, 0.75)]
+
+
+def test_what_is_no_finite_number_is_left_out():
+    point = {
+        "step": 1,
+        "seconds": 2.0,
+        "holdout": {"auroc": math.nan, "num_images": 5},
+        "train": {"loss": None},
+    }
+    assert not list(scalars(point))
+
+
+def test_a_missing_package_is_named(config_of, monkeypatch):
+    monkeypatch.setattr(resolve, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"^log=tensorboard: needs .*: pip install '.*\[tensorboard\]'$"):
+        config_of("finetune", "log=tensorboard")

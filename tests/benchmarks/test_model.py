@@ -1,0 +1,149 @@
+"""A kept model: the same logits from the disk as in the run, and one line for whatever is wrong with it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transferbench import InputError
+from transferbench.benchmarks.config.schema import RunConfig
+from transferbench.benchmarks.model.files import ABOUT, TENSORS, write_model
+from transferbench.benchmarks.model.load import Model, load_model
+from transferbench.benchmarks.training.evaluate import evaluation_mode
+from transferbench.benchmarks.training.problem import BuiltProblem, decoded_side
+from transferbench.datasets import catalog as datasets
+from transferbench.methods import catalog
+from transferbench.methods.base import Method
+
+NAMES = [name for name in catalog.names() if name != "pretrain"]
+VARIANTS = [
+    ("linear_probe", "method.taps=3"),
+    ("ncm", "method.unit_length=false"),
+    ("knn", "method.num_neighbors=3"),
+    ("head2toe", "method.target_size=0"),
+    ("atl", "method.taps=all"),
+    ("finetune", "bn=shared"),
+    ("finetune", "bn=frozen"),
+    ("finetune", "recipe.test_crops=ten", "recipe.crop_pct=0.875"),
+    ("finetune", "recipe.precision=bf16"),
+    ("finetune", "backbone=digits_cnn", "recipe.image_size=32"),
+    ("finetune", "backbone=mobilenetv1_025", "recipe.image_size=32"),
+    ("spottune", "backbone=resnet10t", "recipe.image_size=32"),
+    ("head2toe", "backbone=resnet10t", "recipe.image_size=32"),
+]
+ALL = [(name,) for name in NAMES] + VARIANTS
+COSTLY = {"l2t_ww": ["method.num_stages=2"]}
+Made = tuple[RunConfig, BuiltProblem, Method]
+
+
+@pytest.fixture(scope="module")
+def made(config_of, built_of) -> Callable[..., Made]:
+    """Take some steps of a method on the embedded pair."""
+
+    def make(name: str, *options: str) -> Made:
+        config = config_of(name, *options, *COSTLY.get(name, ()))
+        built = built_of(config)
+        method = catalog.load(name)(built.problem, config.settings)
+        method.prepare()
+        for t in range(1 if method.closed_form else 2):
+            torch.manual_seed(t)
+            method.step(t)
+        return config, built, method
+
+    return make
+
+
+def saved(folder: Path, made: Made) -> Model:
+    config, built, method = made
+    side = decoded_side(datasets.load(config.target).side, config.recipe.image_size)
+    write_model(folder, config, method, built.problem.target, side)
+    return load_model(folder, "cpu")
+
+
+@pytest.mark.parametrize("spec", ALL, ids=" ".join)
+def test_logits_from_the_disk_are_those_of_the_run(made, spec, tmp_path):
+    """From the pixels of the test images on: decoding, crop, encoder, head."""
+    config, built, method = made(*spec)
+    model = saved(tmp_path, (config, built, method))
+    some = built.test.subset(torch.arange(0, len(built.test), 40))
+    ten = config.recipe.test_crops == "ten"
+    with evaluation_mode(method.net), torch.no_grad():
+        expected = torch.cat([method.predict(x) for x, _ in some.batches(16, ten_crops=ten)])
+    array = datasets.load(config.target).part("test").images.array
+    decoded = [model.decoded(array[i]) for i in some.index.tolist()]
+    assert torch.allclose(model.logits(model.batch(decoded)), expected, atol=1e-5)
+    assert model.classes == built.test.classes
+    assert len({tuple(row) for row in expected.tolist()}) > 1  # the images do matter
+    mean = expected.unflatten(0, (len(some), -1)).mean(1).softmax(1)
+    got = np.stack([p.probabilities for p in model.predictions(decoded)])
+    assert np.allclose(got, mean.numpy(), atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def kept(made, tmp_path_factory) -> tuple[Path, Model]:
+    folder = tmp_path_factory.mktemp("kept")
+    return folder, saved(folder, made("finetune"))
+
+
+def test_every_form_of_an_image_is_the_same_image(kept, tmp_path):
+    _, model = kept
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 30, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    path = tmp_path / "a.png"
+    found = model.predict([path, str(path), path.read_bytes(), pixels, Image.fromarray(pixels)])
+    assert len({p.probabilities.tobytes() for p in found}) == 1
+    top = found[0].top(3)
+    assert (found[0].label, found[0].probability) == top[0]
+    assert top[0][1] >= top[1][1] >= top[2][1]
+    with pytest.raises(InputError, match=r"b\.png: cannot be read"):
+        model.predict([tmp_path / "b.png"])
+    (tmp_path / "c.jpg").write_text("no image")
+    with pytest.raises(InputError, match=r"c\.jpg: not read as an image"):
+        model.predict([tmp_path / "c.jpg"])
+
+
+def changed(folder: Path, place: Path, **fields: Any) -> Path:
+    about = {**json.loads((folder / ABOUT).read_text()), **fields}
+    (place / ABOUT).write_text(json.dumps(about))
+    (place / TENSORS).write_bytes((folder / TENSORS).read_bytes())
+    return place
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"format": 2}, "of another version"),
+        ({"classes": "0123"}, "no valid field 'classes'"),
+        ({"classes": ["a", "b"]}, "2 classes, and its head has 10"),
+        ({"backbone": "small_"}, "neither 'small' nor a timm model"),
+        ({"backbone": "small"}, "does not fit model.json"),
+        ({"head": {"in_features": 1}}, "does not describe"),
+        ({"method": "finetune_"}, "no method 'finetune_'"),
+        ({"tensors": {"sha256": "0"}}, "its hash is not that of model.json"),
+        ({"preprocessing": {}}, "no valid preprocessing"),
+    ],
+)
+def test_one_line_for_a_model_that_is_not_as_it_was(kept, tmp_path, fields, message):
+    folder, _ = kept
+    with pytest.raises(InputError, match=message) as error:
+        load_model(changed(folder, tmp_path, **fields))
+    assert "\n" not in str(error.value)
+
+
+def test_one_line_for_files_that_are_gone_or_cut(kept, tmp_path):
+    folder, _ = kept
+    with pytest.raises(InputError, match="no such folder"):
+        load_model(tmp_path / "none")
+    with pytest.raises(InputError, match="no model; expected the folder of a finished run"):
+        load_model(tmp_path)
+    place = changed(folder, tmp_path)
+    (place / TENSORS).write_bytes((folder / TENSORS).read_bytes()[:-100])
+    with pytest.raises(InputError, match="damaged"):
+        load_model(place)
+    (place / ABOUT).write_text("{")
+    with pytest.raises(InputError, match="damaged"):
+        load_model(place)
