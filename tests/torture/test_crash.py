@@ -97,7 +97,14 @@ class Case:
         lines = (folder / "metrics.jsonl").read_text().splitlines()
         curve = self.whole[str(folder.relative_to(results) / "record.json")]["curve"]
         self.seen["wrong"] += [json.loads(line)["step"] for line in lines] != [p["step"] for p in curve]
-        allowed = {"config.json", "metrics.jsonl", "record.json", "kept.pt", "model.json", "model.safetensors"}
+        allowed = {
+            "config.json",
+            "metrics.jsonl",
+            "record.json",
+            "kept.pt",
+            "model.json",
+            "model.safetensors",
+        }
         self.seen["wrong"] += not {p.name for p in folder.iterdir()} <= allowed
 
 
