@@ -32,10 +32,9 @@ EXAMPLE = {
     "seconds": "seconds=60",
     "prints": "prints=true",
     "out": "out=PATH",
-    "to": "to=timm|onnx|pt2",
     "top": "top=5",
     "device": "device=cpu",
-    "to": "to=mlflow",
+    "to": "to=FORMAT",
     "uri": "uri=PLACE",
 }
 

@@ -39,7 +39,9 @@ def export(run: str, given: Mapping[str, str]) -> int:
         print("recipe.test_crops=ten: the file has the logits of one crop; average them over the crops")
     with atomic_write(out) as draft:
         use = WRITERS[kind](model, draft)
-    write_json(out.with_name(f"{out.name}.json"), {**facts(model), "use": use.replace("PATH", repr(out.name))})
+    write_json(
+        out.with_name(f"{out.name}.json"), {**facts(model), "use": use.replace("PATH", repr(out.name))}
+    )
     print(printable(f"{out}: {len(model.classes)} classes, named with the preprocessing in {out.name}.json"))
     print(printable(f"use: {use.replace('PATH', repr(str(out)))}"))
     return 0

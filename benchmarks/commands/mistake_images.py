@@ -47,7 +47,5 @@ def _jpeg(part: Part, i: int) -> str:
     pixels, aspect = part.images.decode(i, SIDE)
     size = (SIDE, round(SIDE / aspect)) if aspect > 1 else (round(SIDE * aspect), SIDE)
     packed = io.BytesIO()
-    Image.fromarray(pixels).resize(tuple(max(1, side) for side in size)).save(
-        packed, "JPEG", quality=QUALITY
-    )
+    Image.fromarray(pixels).resize(tuple(max(1, side) for side in size)).save(packed, "JPEG", quality=QUALITY)
     return base64.b64encode(packed.getvalue()).decode()
