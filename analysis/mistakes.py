@@ -12,6 +12,7 @@ from scipy.special import bdtr
 
 from .records.answers import Answers
 from .records.comparison import Comparison
+from .records.load import tests_by_seed
 
 BINS = 15  # of confidence, equally wide
 NUM_SHOWN = 16  # mistakes of a row
@@ -57,9 +58,17 @@ class Calibration:
 
 
 def rows_of(comparison: Comparison) -> list[Row]:
-    """Return the rows whose records hold predictions, of the runs with the same test images and classes."""
+    """Return the rows whose records hold predictions, of the runs with the same test images and classes.
+
+    Where each seed has test images of its own, those are the runs of one seed.
+    """
+    alone = min(run.seed for run in comparison.runs) if any(map(tests_by_seed, comparison.runs)) else None
     known = {
-        label: [(run.seed, run.answers) for run in runs if run.answers and len(run.answers.labels)]
+        label: [
+            (run.seed, run.answers)
+            for run in runs
+            if run.answers and len(run.answers.labels) and alone in (None, run.seed)
+        ]
         for label, runs in comparison.by_label.items()
     }
     first = next((answers for own in known.values() for _, answers in own), None)

@@ -21,8 +21,9 @@ SETTINGS = """settings, as name=value:
   labels=all|train        shots count training and holdout images together, or training images
                           alone, with a whole holdout
   holdout_shots=NUMBER    holdout images per class; default: a fifth of the shots, or all
-  draw=holdout|test|holdout,test
-                          parts that the target lacks: 20 % of the training images of each class
+  draw=holdout|test|holdout,test|folds
+                          parts that the target lacks: 20 % of the training images of each class;
+                          folds: each seed tests on another fifth, for very few images
   groups=folder|near|COLUMN
                           images that stay together where parts are drawn: of a folder inside a class,
                           near-identical ones, or with one value in a column of a CSV list

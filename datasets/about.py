@@ -42,9 +42,9 @@ class Hub:
 
     Attributes:
         repo: owner/name.
-        parts: maps our parts to the hub's splits.
-        label: column with the class numbers; its type holds the class names.
-        image: column with the encoded images.
+        parts: maps our parts to the hub's splits; empty: by their names.
+        label: column with the class numbers; its type holds the class names; empty: the first such column.
+        image: column with the encoded images; empty: the first such column.
         config: the configuration, a folder or file prefix of the repository; empty if there is only one.
     """
 

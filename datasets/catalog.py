@@ -20,7 +20,7 @@ from . import planted
 from .about import About
 from .base import Dataset
 from .download import locate
-from .loading import generated, image_folder, image_list, official, packed
+from .loading import generated, hub, image_folder, image_list, official, packed
 from .loading.draw import FOLDS, check_folds, fold, parts_of
 from .loading.draw import draw as draw_parts
 
@@ -86,6 +86,8 @@ def load(
 
 def _undrawn(name: str, as_source: bool = False, groups: str | None = None) -> Dataset:
     """Load a data set with the parts that it has; with groups, the user's images are not yet split."""
+    if hub.is_hub(name):
+        return hub.load(name)
     if about(name) is None:
         return _own(Path(name), as_source, groups)
     module = _module(name)
@@ -130,7 +132,9 @@ def require(wanted: Sequence[str], fetch: bool = True) -> None:
     names_ = [part for name, plan in plans for part in ((plan.source, plan.target) if plan else (name,))]
     known = {name: found for name in names_ if (found := about(name)) and found.probes}
     missing = [name for name, found in known.items() if locate.find_or_unpack(name, found) is None]
-    errors: list[str] = []
+    errors = [
+        f"{name}: missing; a bench downloads it" for name in names_ if not fetch and hub.is_missing(name)
+    ]
     for name in sorted(missing, key=lambda n: known[n].fetchable):
         if known[name].fetchable and (errors or not fetch):
             errors.append(
@@ -153,7 +157,7 @@ def about(name: str) -> About | None:
     """
     if name in names():
         return _module(name).ABOUT
-    if planted.parse(name):
+    if planted.parse(name) or hub.is_hub(name):
         return None
     if name and Path(name).exists() or is_path(name):
         return None
@@ -207,7 +211,7 @@ def recorded_name(name: str) -> dict[str, str]:
     """
     if not is_own(name):
         return {"name": planted.short_name(name), "place": ""}
-    place = hashlib.sha256(os.fsencode(Path(name).resolve())).hexdigest()[:8]
+    place = hashlib.sha256(os.fsencode(name if hub.is_hub(name) else Path(name).resolve())).hexdigest()[:8]
     return {"name": long_path_name(name), "place": place}
 
 

@@ -157,6 +157,11 @@ def _reported(found: Records) -> Records:
     return found
 
 
+def tests_by_seed(run: Run) -> bool:
+    """Return whether a run has test images that other seeds have not (`draw=folds`)."""
+    return run.record.get("config", {}).get("draw") == "folds"
+
+
 def parse_run(path: Path, record: dict[str, Any]) -> Run:
     """Return the run that `record` describes.
 

@@ -11,12 +11,11 @@ import numpy as np
 import pandas as pd
 from scipy.special import nctdtrinc, stdtr, stdtrit
 
-from ..records.load import Run
+from ..records.load import Run, tests_by_seed
 from .difference import CONFIDENCE, POWER, Difference
 
 TAIL = (1 - CONFIDENCE) / 2
 RESAMPLES = 2000
-FOLDS = "folds"  # the `draw` of runs whose seeds have other test images
 TEST_PER_TRAIN = 1 / 4  # test images for each other image of such a run: fifths
 EQUAL = 1e-9  # scores closer than this do not differ, and where no seed differs there is no interval
 SMALLEST_TAIL = 1e-150  # a p-value below twice this is given as 0
@@ -226,7 +225,7 @@ def _same_images(pairs: Sequence[tuple[Run, Run]]) -> bool:
 
 def _tests_differ(pairs: Sequence[tuple[Run, Run]]) -> bool:
     """Return whether each seed has test images of its own."""
-    return all(run.record.get("config", {}).get("draw") == FOLDS for pair in pairs for run in pair)
+    return all(tests_by_seed(run) for pair in pairs for run in pair)
 
 
 def _join(*notes: str) -> str:

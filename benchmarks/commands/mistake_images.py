@@ -2,6 +2,7 @@
 
 import base64
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,8 @@ from PIL import Image
 from ...analysis.mistakes import confident_mistakes, rows_of
 from ...analysis.records.comparison import Comparison
 from ...analysis.records.pictures import pictures_path, read_pictures
-from ...datasets import catalog
 from ...datasets.base import Part
-from ..config.schema import RunConfig
+from ..config.schema import RunConfig, load_target
 from ..training.record import write_json
 
 SIDE = 96  # pixels of the longer side
@@ -34,7 +34,7 @@ def write_mistake_images(config: RunConfig, comparison: Comparison, results: Pat
     missing = [image for image in wanted if image not in known]
     if not missing:
         return
-    part = catalog.load(config.target, draw=config.draw).part("test")
+    part = load_target(replace(config, seed=rows[0].seeds[0])).part("test")
     if not np.array_equal(part.labels, rows[0].labels):
         return  # the images are others now
     known |= {image: _jpeg(part, image) for image in missing}

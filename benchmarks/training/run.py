@@ -11,14 +11,13 @@ from typing import Any
 from ... import RunFailed
 from ...analysis.records.migrations import FORMAT as RECORD_FORMAT
 from ...analysis.records.schema import record_path
-from ...datasets import catalog as datasets
 from ...datasets import distributed
 from ...datasets.files.atomic import sweep
 from ...methods import catalog as methods
 from ...methods.base import Method
 from ...methods.networks.network import Network
 from ..config.overrides import overrides
-from ..config.schema import Keep, Log, Protocol, Role, RunConfig, Score, Tune
+from ..config.schema import Keep, Log, Protocol, Role, RunConfig, Score, Tune, load_target
 from ..model.files import write_model
 from . import interrupt, record
 from .clock import Clock
@@ -180,8 +179,7 @@ def _write_model(config: RunConfig, built: BuiltProblem, method: Method, folder:
     """
     if config.role is not Role.run or config.keep is Keep.none:
         return {}
-    target = datasets.load(config.target, draw=config.draw)
-    side = decoded_side(target.side, config.recipe.image_size)
+    side = decoded_side(load_target(config).side, config.recipe.image_size)
     return {"model": write_model(folder, config, method, built.problem.target, side)}
 
 

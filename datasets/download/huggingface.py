@@ -10,6 +10,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from rich.progress import track
 
 from ... import InputError
 from ..about import Hub, Listing
+from ..files.folder_names import part_of
 from ..reading.holdout import draw
 from ..storage.table import Row
 from .http import DownloadError, check_reachable, verify
@@ -25,6 +27,7 @@ from .http import DownloadError, check_reachable, verify
 MARKER = "from_hub.json"
 NINE_TO_ONE = {"train": 9, "holdout": 1}
 ANSWER_SECONDS = 10.0  # timeout of the file list
+FILE = re.compile(r"(?:data/)?(?:(?P<config>[^/]+)[/-])?(?P<split>[^-/]+)-\d{5}-of-\d{5}[^/]*\.parquet")
 BATCH_ROWS = 64  # images in memory
 BUFFER_BYTES = 1 << 20
 SUFFIXES = {
@@ -75,6 +78,7 @@ def fetch(hub: Hub, draft: Path) -> None:
     with _hub_errors(hub.repo):
         revision, files = _download(api, hub, store)
     try:
+        hub = _with_columns(parquet, hub, next(iter(files.values()))[0])
         classes = _classes(parquet, hub, [file for own in files.values() for file in own])
         paths = {part: _write(parquet, hub, own, draft / part, len(classes)) for part, own in files.items()}
     except InputError:
@@ -94,6 +98,7 @@ def _download(api: Any, hub: Hub, store: Path) -> tuple[str, dict[str, list[Path
     _check_reachable(api.endpoint)
     info = api.dataset_info(hub.repo, timeout=ANSWER_SECONDS, files_metadata=True)
     sums = {s.rfilename: f"sha256:{s.lfs.sha256}" if s.lfs else "" for s in info.siblings or ()}
+    hub = hub if hub.parts else _with_parts(hub, list(sums))
     names = {part: _names(hub, split, list(sums)) for part, split in hub.parts.items()}
     options = {"repo_type": "dataset", "revision": info.sha, "local_dir": store / info.sha}
     files = {
@@ -101,6 +106,40 @@ def _download(api: Any, hub: Hub, store: Path) -> tuple[str, dict[str, list[Path
         for part, own in names.items()
     }
     return info.sha, files
+
+
+def _with_parts(hub: Hub, names: Sequence[str]) -> Hub:
+    """Return a hub with the parts that the names of its files tell. Raises DownloadError if they do not."""
+    found: dict[str, dict[str, str]] = {}  # by configuration
+    for name in names:
+        if (match := FILE.fullmatch(name)) and (part := part_of(match["split"])):
+            found.setdefault(match["config"] or "", {})[part] = match["split"]
+    if not found:
+        copy = f"hf download {hub.repo} --repo-type dataset --local-dir FOLDER"
+        raise DownloadError(
+            f"no parquet files with a split train; if it has images as files: {copy}, then target=FOLDER"
+        )
+    if hub.config not in found and (hub.config or len(found) > 1):
+        known = ", ".join(f"hf:{hub.repo}/{config}" for config in sorted(found))
+        raise DownloadError(f"several configurations; expected one of {known}")
+    config = hub.config if hub.config in found else next(iter(found))
+    return replace(hub, parts=found[config], config=config)
+
+
+def _with_columns(parquet: Any, hub: Hub, file: Path) -> Hub:
+    """Return a hub with the columns that are images and classes. Raises DownloadError if there are none."""
+    if hub.image and hub.label:
+        return hub
+    metadata = parquet.read_schema(file).metadata or {}
+    try:
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+        kinds = {name: feature["_type"] for name, feature in features.items() if isinstance(feature, dict)}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        kinds = {}
+    images, labels = ([n for n, own in kinds.items() if own == kind] for kind in ("Image", "ClassLabel"))
+    if not (images and labels):
+        raise DownloadError("no column of images and one of class labels; expected a set for classification")
+    return replace(hub, image=images[0], label=labels[0])
 
 
 def _library(name: str) -> Any:

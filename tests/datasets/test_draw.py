@@ -103,7 +103,7 @@ def test_arrays_are_drawn_by_their_number():
         (PLAIN, "holdout", "draw=holdout: pets has holdout images"),
         (["train/a/0.png", *TRAIN], "test", "pets/train: class 'a' has 1 image; .* needs 2 or more"),
         (TRAIN, "holdout,test", "pets/train: class 'ant' has 2 images; a random split needs 3 or more"),
-        (TRAIN, "tests", "draw=tests: expected holdout, test, or holdout,test"),
+        (TRAIN, "tests", "draw=tests: expected holdout, test, holdout,test, or folds"),
         (TRAIN, "train", "draw=train: expected holdout, test"),
         (TRAIN, "test,test", "draw=test,test: expected holdout, test"),
         (TRAIN, "", ""),

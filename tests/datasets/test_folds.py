@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from packed_trees import PLAIN, SPLIT, written
 from transferbench import InputError
+from transferbench.analysis.mistakes import rows_of
+from transferbench.analysis.records.comparison import comparisons
 from transferbench.analysis.records.load import read_all
 from transferbench.analysis.statistics.paired import _seed_part, folds_part, paired_difference
 from transferbench.benchmarks.cli import main
@@ -104,6 +106,8 @@ def test_a_bench_says_so_and_pairs_by_seed(tmp_path, capsys):
     runs = read_all(results).runs
     own, other = ([run for run in runs if run.method == name] for name in ("finetune", "scratch"))
     assert len({run.record["fingerprints"]["splits"]["test"] for run in own}) >= 1
+    (comparison,) = comparisons(runs)
+    assert [row.seeds for row in rows_of(comparison)] == [[0], [0]]  # others have other test images
     difference = paired_difference(own, other)
     assert difference.num_seeds == 3
     assert "paired by seed only" in difference.note

@@ -18,10 +18,13 @@ from huggingface_hub import constants
 from layouts import pictures
 from PIL import Image
 from transferbench import InputError
+from transferbench.benchmarks.cli import main
+from transferbench.datasets import catalog
 from transferbench.datasets.about import About, Hub
 from transferbench.datasets.download import huggingface
 from transferbench.datasets.download.http import DownloadError
 from transferbench.datasets.loading import official
+from trees import TINY
 
 pa = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -334,3 +337,61 @@ def test_a_data_set_is_loaded_from_the_hub(server, tmp_path, monkeypatch):
     server.asked.clear()
     assert official.load("animals", module).fingerprint == found.fingerprint
     assert not server.asked
+
+
+def test_a_name_on_the_hub_is_a_target(server, tmp_path, monkeypatch, capsys):
+    """The splits are told by the names of the files, image and label by their types; downloaded once."""
+    monkeypatch.setenv("TRANSFERBENCH_CACHE", str(tmp_path / "cache"))
+    catalog.load.cache_clear()
+    assert main(["bench", "target=hf:made/animals", "source=none", "methods=scratch", "--dry-run"]) == 2
+    assert "hf:made/animals: missing; a bench downloads it" in capsys.readouterr().err
+    assert not server.asked
+    found = catalog.load("hf:made/animals")
+    assert (found.name, found.classes) == ("animals", CLASSES)
+    assert {part: len(own.labels) for part, own in found.parts.items()} == {"train": 54, "holdout": 12}
+    assert found.notes == (f"animals: images from the hub's copy made/animals at {REVISION[:8]}",)
+    asked = len(server.asked)
+    catalog.load.cache_clear()
+    assert catalog.load("hf:made/animals", draw="test").parts["test"].labels.size == 12
+    assert len(server.asked) == asked
+    given = [
+        "source=none",
+        "methods=scratch",
+        "draw=test",
+        "yes=true",
+        f"results={tmp_path / 'results'}",
+        *TINY,
+    ]
+    assert main(["bench", "target=hf:made/animals", *given]) == 0
+    assert "none -> animals:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("files", "name", "message"),
+    [
+        (["images/1.png"], "hf:made/animals", "no parquet files with a split train; .* hf download made"),
+        (["a/train-00000-of-00001.parquet", "b/train-00000-of-00001.parquet"], "hf:made/animals",
+         "several configurations; expected one of hf:made/animals/a, hf:made/animals/b"),
+        ([], "hf:made animals", "expected hf:OWNER/NAME"),
+        ([], "hf:made/other", "no such repository, or a private one"),
+        (["plain"], "hf:made/animals", "no column of images and one of class labels"),
+    ],
+)  # fmt: skip
+def test_a_set_of_the_hub_that_cannot_be_read(server, tmp_path, monkeypatch, files, name, message):
+    monkeypatch.setenv("TRANSFERBENCH_CACHE", str(tmp_path / "cache"))
+    catalog.load.cache_clear()
+    server.files = dict.fromkeys(files, b"made")
+    if files == ["plain"]:
+        server.files = {"data/train-00000-of-00001.parquet": table("train", 3, None)}
+    with pytest.raises(InputError, match=message) as refused:
+        catalog.load(name)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_configuration_is_the_last_part_of_a_name(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRANSFERBENCH_CACHE", str(tmp_path / "cache"))
+    catalog.load.cache_clear()
+    server.files = {
+        f"{c}/train-00000-of-00001.parquet": table("train", n) for c, n in (("big", 30), ("few", 9))
+    }
+    assert len(catalog.load("hf:made/animals/few", as_source=True).parts["train"].labels) == 9
