@@ -61,16 +61,14 @@ def limits(scores: Sequence[float], intervals: Sequence[tuple[float, float]] = (
     best, middle = ordered[-1], ordered[len(ordered) // 2]
     floor = best - max(NARROWEST, 4 * (best - middle))
     low = max(ordered[0], floor)
-    shown = [
-        ends for score, ends in zip(scores, intervals or [()] * len(scores), strict=True) if score >= low
-    ]
+    shown = [ends for score, ends in zip(scores, intervals, strict=True) if score >= low] if intervals else []
     known = [low, best, *(end for ends in shown for end in ends if not math.isnan(end))]
     low, high = min(known), max(known)
     pad = max(0.06 * (high - low), 0.1)
     return percent_range(low - pad, high + pad)
 
 
-def row_limits(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+def row_limits(rows: Sequence[Mapping[Any, Any]]) -> tuple[float, float]:
     """Return the ends of an axis of rows with score, score_low and score_high."""
     return limits([row["score"] for row in rows], [(row["score_low"], row["score_high"]) for row in rows])
 

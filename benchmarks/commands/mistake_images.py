@@ -45,7 +45,7 @@ def write_mistake_images(config: RunConfig, comparison: Comparison, results: Pat
 def _jpeg(part: Part, i: int) -> str:
     """Return image i as JPEG in base64, with its original aspect ratio."""
     pixels, aspect = part.images.decode(i, SIDE)
-    size = (SIDE, round(SIDE / aspect)) if aspect > 1 else (round(SIDE * aspect), SIDE)
+    width, height = (SIDE, round(SIDE / aspect)) if aspect > 1 else (round(SIDE * aspect), SIDE)
     packed = io.BytesIO()
-    Image.fromarray(pixels).resize(tuple(max(1, side) for side in size)).save(packed, "JPEG", quality=QUALITY)
+    Image.fromarray(pixels).resize((max(1, width), max(1, height))).save(packed, "JPEG", quality=QUALITY)
     return base64.b64encode(packed.getvalue()).decode()

@@ -102,15 +102,13 @@ def fold(dataset: Dataset, seed: int) -> Dataset:
         InputError: the set came with parts.
     """
     check_folds(dataset)
-    table, rows, labels = None, [], []
-    for part in dataset.parts.values():
-        assert isinstance(part.images, IndexedImages)
-        table, rows, labels = part.images.table, [*rows, part.images.rows], [*labels, part.labels]
-    row_N, label_N = np.concatenate(rows), np.concatenate(labels)
-    images = IndexedImages(table, row_N)
-    order = [derive_seed(seed // NUM_FOLDS, _key(images, i)) for i in range(len(row_N))]
+    parts = [part.images for part in dataset.parts.values() if isinstance(part.images, IndexedImages)]
+    row_N = np.concatenate([images.rows for images in parts])
+    label_N = np.concatenate([part.labels for part in dataset.parts.values()])
+    images = IndexedImages(parts[0].table, row_N)
+    order_N = [derive_seed(seed // NUM_FOLDS, _key(images, i)) for i in range(len(row_N))]
     fold_N = np.empty(len(row_N), np.int64)
-    fold_N[np.lexsort((order, label_N))] = np.arange(len(row_N)) % NUM_FOLDS
+    fold_N[np.lexsort((np.array(order_N), label_N))] = np.arange(len(row_N)) % NUM_FOLDS
     of_part = {"test": seed % NUM_FOLDS, "holdout": (seed + 1) % NUM_FOLDS}
     held = {part: fold_N == number for part, number in of_part.items()}
     chosen = {"train": ~(held["test"] | held["holdout"]), "holdout": held["holdout"], "test": held["test"]}
