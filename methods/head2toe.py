@@ -65,7 +65,7 @@ class OnFeatures(Predictor):
         self.taps, self.widths = Taps(self, taps, target_size), widths
         if source_head is None:  # to be loaded; the encoder's features come before the source logits
             has_source = len(widths) == len(taps) + 2
-            source_head = nn.Linear(*widths[-2:]) if has_source else nn.Identity()
+            source_head = nn.Linear(widths[-2], widths[-1]) if has_source else nn.Identity()
         self.source_head = source_head
         self.register_buffer("kept_F", torch.ones(sum(widths)) if kept_F is None else kept_F)
 
