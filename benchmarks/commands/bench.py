@@ -22,7 +22,6 @@ from ..launch.plan import (
     prepare_data,
     row_names,
 )
-from ..model.keep import keep_models
 from ..training.record import open_results
 from ..training.tuning import not_used
 from .before import (
@@ -78,7 +77,7 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
     failed = run_missing(planned.configs, planned.results, console, planned.estimate)
     after_runs(planned)
     code = _show(planned, failed, console)
-    keep_models(planned.configs, planned.results, console)
+    _keep(planned, console)
     return code
 
 
@@ -176,8 +175,15 @@ def submit(planned: Planned, console: Console, only: Container[str] | None = Non
         planned.configs, planned.results, request.cluster, request.device, command, console, only
     )
     if not missing(planned.configs, planned.results):
-        keep_models(planned.configs, planned.results, console)
+        _keep(planned, console)
     return code
+
+
+def _keep(planned: Planned, console: Console) -> None:
+    """Keep the models that were asked for; the choice reads the records with pandas, a slow import."""
+    from ..model.keep import keep_models
+
+    keep_models(planned.configs, planned.results, console)
 
 
 def after_runs(planned: Planned) -> None:
