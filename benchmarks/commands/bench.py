@@ -75,10 +75,8 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
         return submit(planned, console, only)
     failed = run_missing(planned.configs, planned.results, console, planned.estimate)
     after_runs(planned)
-    from ..model.keep import keep_models
-
     code = _show(planned, failed, console)
-    keep_models(planned.configs, planned.results, console)
+    _keep(planned, console)
     return code
 
 
@@ -176,10 +174,15 @@ def submit(planned: Planned, console: Console, only: Container[str] | None = Non
         planned.configs, planned.results, request.cluster, request.device, command, console, only
     )
     if not missing(planned.configs, planned.results):
-        from ..model.keep import keep_models
-
-        keep_models(planned.configs, planned.results, console)
+        _keep(planned, console)
     return code
+
+
+def _keep(planned: Planned, console: Console) -> None:
+    """Keep the models that were asked for; the choice reads the records with pandas, a slow import."""
+    from ..model.keep import keep_models
+
+    keep_models(planned.configs, planned.results, console)
 
 
 def after_runs(planned: Planned) -> None:

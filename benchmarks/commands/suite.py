@@ -13,7 +13,6 @@ from ..config.compose import suites as suite_names
 from ..config.schema import Keep, RunConfig
 from ..launch.plan import data_sets_of, prepare_data
 from ..launch.suite_plan import Cell, Suite, cells, load, write_plan
-from ..model.keep import keep_models
 from ..training import record
 from .before import (
     check_networks_of,
@@ -83,6 +82,8 @@ def suite(
             left, results, given["cluster"], given.get("device", "auto"), command, console, only
         )
     failed = run_missing(left, results, console, estimate)
+    from ..model.keep import keep_models
+
     _finish(planned, results, console)
     groups: dict[tuple[Path, str], list[RunConfig]] = {}
     for config in left:
