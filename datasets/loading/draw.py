@@ -102,13 +102,11 @@ def fold(dataset: Dataset, seed: int) -> Dataset:
         InputError: the set came with parts.
     """
     check_folds(dataset)
-    table, rows, labels = None, [], []
-    for part in dataset.parts.values():
-        assert isinstance(part.images, IndexedImages)
-        table, rows, labels = part.images.table, [*rows, part.images.rows], [*labels, part.labels]
-    row_N, label_N = np.concatenate(rows), np.concatenate(labels)
-    images = IndexedImages(table, row_N)
-    order = [derive_seed(seed // NUM_FOLDS, _key(images, i)) for i in range(len(row_N))]
+    pieces = [part.images for part in dataset.parts.values() if isinstance(part.images, IndexedImages)]
+    row_N = np.concatenate([piece.rows for piece in pieces])
+    label_N = np.concatenate([part.labels for part in dataset.parts.values()])
+    images = IndexedImages(pieces[0].table, row_N)
+    order = np.array([derive_seed(seed // NUM_FOLDS, _key(images, i)) for i in range(len(row_N))], np.int64)
     fold_N = np.empty(len(row_N), np.int64)
     fold_N[np.lexsort((order, label_N))] = np.arange(len(row_N)) % NUM_FOLDS
     of_part = {"test": seed % NUM_FOLDS, "holdout": (seed + 1) % NUM_FOLDS}

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...datasets.base import Batch, Split
+from ...datasets.base import Batch, Split, Stream
 from ..base import Metrics, timed, update
 from ..metrics import classification_loss
 from ..networks.network import Network
@@ -17,7 +17,7 @@ from ..networks.network import Network
 
 def joint_step(
     net: Network,
-    target: Iterator[Batch],
+    target: Stream,
     source: Iterator[Batch],
     optimizer: torch.optim.Optimizer,
     rate: float,
