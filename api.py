@@ -166,22 +166,23 @@ class Results:
         if numbers:
             return frame
         table = method_table(chosen, frame)
-        return pd.DataFrame([[cell.text for cell in row] for row in table.rows], columns=table.columns)
+        return pd.DataFrame([[cell.text for cell in row] for row in table.rows], columns=list(table.columns))
 
     def recommend(self, target: str | Path | None = None, seconds: float | None = None) -> str:
         """Return which method to take, with the evidence for it.
 
         Args:
-            target: default: that of the comparison.
+            target: of the folder, as `transferbench recommend` takes it; default: this object's comparison.
             seconds: longest training of a run.
 
         Raises:
             InputError: several comparisons, and no target named.
         """
-        from .analysis.recommend import recommend
+        from .analysis.recommend import recommend, recommend_within
 
-        name = self._chosen().target if target is None else str(target)
-        return recommend(self.path, name, seconds)
+        if target is None:
+            return recommend_within(self._chosen(), seconds)
+        return recommend(self.path, str(target), seconds)
 
     def figure(self, name: str = "accuracy", comparison_id: str | None = None) -> "Drawing":
         """Return a figure of a comparison, which a notebook shows.

@@ -41,6 +41,11 @@ def recommend(results: Path, target: str, seconds: float | None = None) -> str:
     return _printed(_elsewhere(target, list(best.values()), seconds))
 
 
+def recommend_within(comparison: Comparison, seconds: float | None = None) -> str:
+    """Return lines as `recommend`, from one comparison alone."""
+    return _printed(_on_target(comparison, 0, seconds))
+
+
 def _printed(lines: Iterator[Line]) -> str:
     """Return the lines under each other, their texts aligned."""
     fill = textwrap.TextWrapper(

@@ -18,7 +18,7 @@ from ..user_text import user_path
 from .parser import build_parser
 
 EXTRAS = {
-    **dict.fromkeys(("torch", "torchvision", "timm", "sklearn"), "train"),
+    **dict.fromkeys(("torch", "torchvision", "timm", "safetensors", "sklearn"), "train"),
     "submitit": "slurm",
     "yaml": "slurm",
     **dict.fromkeys(("onnx", "onnxscript"), "onnx"),

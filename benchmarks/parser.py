@@ -215,8 +215,8 @@ COMMANDS = (
             "transferbench predict best ../new-photos top=1 out=labels.csv results=results",
         ),
         "A path is an image, a folder, a tar, a zip, or a CSV list with the column `image`.\n"
-        "The table has a row for each image: class and probability, the `top` most probable ones (5), or why\n"
-        "the image was not read. out=- prints it; default: predictions.csv.",
+        "The table has a row for each image: class and probability, the `top` most probable ones (5), or\n"
+        "why the image was not read. out=- prints it; default: predictions.csv.",
     ),
     Command(
         "export",

@@ -104,7 +104,7 @@ class ATL(Method[Config]):
     paper = "arXiv 2111.10937"
     data_parallel = True
     own_norms = True
-    Predictor = OnLayers
+    predictor_class = OnLayers
 
     def __init__(self, problem: Problem, config: Config) -> None:
         self.config, self.seed = config, problem.seed

@@ -90,8 +90,8 @@ class Method(ABC, Generic[ConfigT]):
     weighs_classes: ClassVar[bool] = True  # whether `recipe.class_weights` has an effect on it
     closed_form: ClassVar[bool] = False  # whether its one step reads every image once, without training
     own_norms: ClassVar[bool] = False  # whether it decides on norm statistics itself; then not `bn=frozen`
-    Predictor: ClassVar[type[Predictor]] = Predictor  # class of what `predictor` returns
-    Head: ClassVar[type[nn.Module]] = nn.Linear  # class of its head
+    predictor_class: ClassVar[type[Predictor]] = Predictor  # class of what `predictor` returns
+    head_class: ClassVar[type[nn.Module]] = nn.Linear  # class of its head
     kind: ClassVar[str] = "baseline"  # or initialization, regularizer, source selection, meta
 
     net: Network  # the network that is evaluated
@@ -130,7 +130,7 @@ class Method(ABC, Generic[ConfigT]):
     def predictor_with(self, head: nn.Module, **parts: Any) -> Predictor:
         """Return the predictor of the network's encoder with a head, and other parts by name."""
         autocast = name_of(self.net.autocast)
-        return self.Predictor(self.net.encoder, head, autocast=autocast, **parts).eval()
+        return self.predictor_class(self.net.encoder, head, autocast=autocast, **parts).eval()
 
     @classmethod
     def why_incompatible(cls, problem: Problem) -> str:

@@ -87,7 +87,7 @@ class Head2Toe(Method[Config]):
     paper = "arXiv 2201.03529"
     data_parallel = True
     own_norms = True
-    Predictor = OnFeatures
+    predictor_class = OnFeatures
 
     def __init__(self, problem: Problem, config: Config) -> None:
         self.config = config

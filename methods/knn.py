@@ -85,7 +85,7 @@ class NearestNeighbors(Method[Config]):
     paper = "arXiv 1805.01978"
     closed_form = True
     weighs_classes = False
-    Head = Neighbors
+    head_class = Neighbors
 
     def __init__(self, problem: Problem, config: Config) -> None:
         self.problem, self.config = problem, config

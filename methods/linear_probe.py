@@ -53,7 +53,7 @@ class LinearProbe(Method[Config]):
     paper = "arXiv 1610.01644"
     data_parallel = True
     own_norms = True
-    Predictor = ByStages
+    predictor_class = ByStages
 
     def __init__(self, problem: Problem, config: Config) -> None:
         self.recipe = problem.recipe

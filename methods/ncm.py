@@ -61,7 +61,7 @@ class NearestClassMean(Method[Config]):
     paper = "TPAMI 2013"
     closed_form = True
     weighs_classes = False
-    Head = ClassMeans
+    head_class = ClassMeans
 
     def __init__(self, problem: Problem, config: Config) -> None:
         self.net = problem.network().requires_grad_(False).eval()

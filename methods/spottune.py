@@ -119,7 +119,7 @@ class SpotTune(Method[Config]):
     title = "SpotTune"
     paper = "arXiv 1811.08737"
     kind = "regularizer"
-    Predictor = Routed
+    predictor_class = Routed
 
     def __init__(self, problem: Problem, config: Config) -> None:
         self.config, self.recipe = config, problem.recipe

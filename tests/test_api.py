@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import transferbench as tb
+from PIL import Image
 from simulated_results import write_results
 from transferbench import api
 
@@ -17,7 +18,8 @@ import transferbench as tb
 print("the script starts")
 settings = {"recipe.steps": 4, "recipe.evaluations": 2, "source_recipe.steps": 4, "backbone": "tiny"}
 found = tb.bench("digits", ["finetune", "ncm"], source="glyphs", seeds=1, workers=1, settings=settings)
-print(*sorted(found.records.method), len(found.table()))
+model = tb.load_model(found)
+print(*sorted(found.records.method), len(found.table()), model.predict(["new.png"])[0].label in model.classes)
 """
 
 
@@ -39,9 +41,10 @@ def simulated(tmp_path_factory) -> Path:
 @pytest.mark.slow
 def test_a_script_needs_no_main_guard(tmp_path):
     (tmp_path / "mine.py").write_text(SCRIPT)
+    Image.new("RGB", (40, 30)).save(tmp_path / "new.png")
     said = python("mine.py", folder=tmp_path)
     assert said.count("the script starts") == 1
-    assert said.endswith("finetune ncm 2\n")
+    assert said.endswith("finetune ncm 2 True\n")
     assert (tmp_path / "results" / "report" / "report.html").exists()
 
 
@@ -121,6 +124,8 @@ def test_errors_are_those_of_the_command_line(tmp_path):
         tb.bench(settings={"recipe.step": 2}, results=tmp_path)
     with pytest.raises(tb.InputError, match="on=slurm"):
         tb.bench(on="slurm", results=tmp_path)
+    with pytest.raises(tb.InputError, match="nowhere: no such folder"):
+        tb.load_model("nowhere")
     with pytest.raises(AttributeError, match="bunch"):
         tb.bunch()
 

@@ -1,19 +1,18 @@
 """Test scores of one comparison, seed by seed."""
 
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .. import wording
 from ..records.comparison import REFERENCE, Comparison
 from ..records.load import runs_frame, score_name
 from ..statistics.paired import percent_interval
+from ..statistics.percent import percent_range
 from .drawing import Drawing
 from .style import (
     BAR,
     DASHED,
     INK,
-    NARROWEST,
     PAPER,
     WIDTH,
     Style,
@@ -30,7 +29,7 @@ from .style import (
 def accuracy_figure(runs: pd.DataFrame, look: dict[str, Style], score_name: str) -> Figure:
     """Return the score of every seed, and each method's mean with its 95 % interval.
 
-    A score far below the others is an arrow at the edge, with its number.
+    A score far below the others is an arrow at the edge, with its number and interval.
 
     Args:
         runs: one row per run, with label, seed and score (a share).
@@ -53,14 +52,23 @@ def accuracy_figure(runs: pd.DataFrame, look: dict[str, Style], score_name: str)
             scores, place + 0.24 + jitter(scores), s=17, color=color, alpha=0.6, linewidths=0, zorder=3
         )
         axes.plot([mean["low"], mean["high"]], [place] * 2, color=color, linewidth=2.6, **BAR)
-        axes.plot(mean["score"], place, marker, color=color, markeredgecolor=PAPER, markersize=9, zorder=4)
-    _widen(axes)
+        axes.plot(
+            mean["score"],
+            place,
+            marker,
+            color=color,
+            markeredgecolor=PAPER,
+            markersize=9,
+            zorder=4,
+            clip_on=False,
+        )
+    axes.set_xlim(*percent_range(*axes.get_xlim()))
     edge = axes.get_xlim()[0]
-    axes.set_xlim(left=edge)
-    for label, score in means.loc[means["score"] < lowest, ["label", "score"]].to_numpy():
-        place = list(means["label"]).index(label)
-        mark_off_scale(axes, (edge, place), "<", wording.number(score), look[label].color)
-    axes.tick_params(axis="y", pad=8)
+    for place, mean in enumerate(means.to_dict("records")):
+        if mean["score"] < lowest:
+            text = wording.estimate(mean["score"], mean["low"], mean["high"])
+            mark_off_scale(axes, (edge, place), "<", text, look[mean["label"]].color)
+    axes.tick_params(axis="y", pad=12)
     axes.set_yticks(range(len(means)), [wrap_label(label) for label in means["label"]])
     axes.set_ylim(len(means) - 0.45, -0.55)
     axes.set_xlabel(f"{score_name} on the test part, %")
@@ -76,14 +84,6 @@ def accuracy_means(runs: pd.DataFrame) -> pd.DataFrame:
         score, low, high = percent_interval(group["score"])
         rows.append({"label": label, "score": score, "low": low, "high": high, "num_seeds": len(group)})
     return pd.DataFrame(rows).sort_values(["score", "label"], ascending=[False, True], ignore_index=True)
-
-
-def _widen(axes: Axes) -> None:
-    """Let the axis of scores span NARROWEST points at least."""
-    low, high = axes.get_xlim()
-    if high - low < NARROWEST:
-        center = (low + high) / 2
-        axes.set_xlim(center - NARROWEST / 2, center + NARROWEST / 2)
 
 
 def comparison_drawing(comparison: Comparison, look: dict[str, Style]) -> Drawing:

@@ -19,11 +19,11 @@ from ..records.comparison import REFERENCE, Comparison
 from ..records.load import runs_frame, score_name
 from ..statistics.paired import percent_interval
 from ..statistics.pareto import pareto_front
+from ..statistics.percent import NARROWEST, percent_range
 from .drawing import Drawing
 from .style import (
     BAR,
     INK,
-    NARROWEST,
     PAPER,
     WIDTH,
     Style,
@@ -110,7 +110,7 @@ def _dot(style: Style) -> Line2D:
 
 
 def _set_ends(axes: Axes, means: pd.DataFrame) -> None:
-    """Set the ends of the axes: all seconds, and all scores but those far below the others."""
+    """Set the ends of the axes: all seconds, and all scores with intervals but those far below the others."""
     shortest, longest = means["seconds_low"].min(), means["seconds_high"].max()
     room = max(1.3, math.sqrt(6 * shortest / longest))  # two ticks at least
     axes.set_xscale("log")
@@ -118,9 +118,10 @@ def _set_ends(axes: Axes, means: pd.DataFrame) -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1,) if longest > 100 * shortest else (1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 1 else f"{x:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
-    lowest, highest = lowest_shown(means["score"]), means["score"].max()
-    above = max((highest - lowest) / 6, NARROWEST / 4)
-    axes.set_ylim(lowest - above, highest + above)
+    shown = means[means["score"] >= lowest_shown(means["score"])]
+    lowest, highest = np.nanmin(shown[["score", "low"]]), np.nanmax(shown[["score", "high"]])
+    above = max((highest - lowest) / 12, NARROWEST / 8)
+    axes.set_ylim(*percent_range(lowest - above, highest + above))
 
 
 def _draw_point(axes: Axes, mean: dict[Hashable, Any], style: Style) -> None:
@@ -133,7 +134,16 @@ def _draw_point(axes: Axes, mean: dict[Hashable, Any], style: Style) -> None:
     bar: dict[str, Any] = {"color": color, "linewidth": 1.3, "alpha": 0.65, **BAR}
     axes.plot([seconds] * 2, [mean["low"], mean["high"]], **bar)
     axes.plot([mean["seconds_low"], mean["seconds_high"]], [score] * 2, **bar)
-    axes.plot(seconds, score, style.marker, color=color, markeredgecolor=PAPER, markersize=8, zorder=3)
+    axes.plot(
+        seconds,
+        score,
+        style.marker,
+        color=color,
+        markeredgecolor=PAPER,
+        markersize=8,
+        zorder=3,
+        clip_on=False,
+    )
 
 
 def _name_points(figure: Figure, axes: Axes, means: pd.DataFrame, named: set[str]) -> None:

@@ -11,11 +11,11 @@ from .. import wording
 from ..records.comparison import Comparison
 from ..records.load import curve_frame, score_name
 from ..records.suites import Suite
+from ..statistics.percent import NARROWEST, percent_range
 from .drawing import Drawing
 from .style import (
     BESIDE,
     INK,
-    NARROWEST,
     WIDTH,
     Style,
     add_legend,
@@ -92,7 +92,7 @@ def _late_range(curve: pd.DataFrame) -> tuple[float, float]:
     late = 100 * curve.loc[curve["step"] >= UNINTERESTING * curve["step"].max(), "score"]
     low, high = late.min(), late.max()
     room = max((high - low) / 20, NARROWEST / 4)
-    return max(low - room, 0), min(high + room, 100.5)
+    return percent_range(low - room, high + room)
 
 
 def curves_alternative(curve: pd.DataFrame, score_name: str) -> str:

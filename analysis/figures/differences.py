@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from .. import wording
+from ..statistics.percent import NARROWEST
 from .style import (
     DASHED,
     INK,
-    NARROWEST,
     PAPER,
     ROW,
     WIDTH,

@@ -15,7 +15,7 @@ from .. import wording
 from ..records.comparison import REFERENCE
 from ..records.load import score_name
 from ..records.suites import Suite, SuiteCell
-from ..statistics.paired import mean_interval, paired_difference
+from ..statistics.paired import paired_difference, percent_interval
 from .drawing import Drawing
 from .style import (
     BESIDE,
@@ -106,7 +106,12 @@ def _score_lines(
         found = [100 * own.loc[own["at"] == at].sort_values("seed")["score"].to_numpy() for at in shots]
         where = np.concatenate([place + shift + jitter(scores, 0.03) for place, scores in enumerate(found)])
         axes.scatter(where, np.concatenate(found), s=9, color=look[label].color, alpha=0.5, linewidths=0)
-        _line(axes, np.arange(len(shots)) + shift, [mean_interval(scores) for scores in found], look[label])
+        _line(
+            axes,
+            np.arange(len(shots)) + shift,
+            [percent_interval(scores / 100) for scores in found],
+            look[label],
+        )
 
 
 def _difference_lines(

@@ -21,13 +21,13 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from .. import wording
 from ..records.comparison import in_order
+from ..statistics.percent import NARROWEST
 
 INK, PAPER = "#1d2330", "#fefefe"
 # of seaborn's color-blind palette, without its yellow and its pink: too pale
 HUES = (0, 1, 2, 3, 4, 9, 5, 7)
 MARKERS = "osD^v"
 DASHES = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
-NARROWEST = 4  # points: a range of scores below this is not stretched to the full width
 BESIDE = 3.3  # inches of a column next to others
 MOST_COLUMNS = 3  # targets side by side
 WIDTH = 4.6  # inches of one column: letters of 10 points are 9 pixels high on a page of 360

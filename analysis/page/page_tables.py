@@ -59,12 +59,14 @@ def csv_address(frame: pd.DataFrame) -> str:
 
 
 def comparison_grid(comparison: Comparison, numbers: pd.DataFrame, outcomes: Mapping[str, str]) -> Table:
-    """Return the comparison table with a drawing of the seeds in each row, and marks by outcome."""
+    """Return the comparison table, scores first, with a drawing of the seeds in each row and marks."""
     table = comparison_table.method_table(comparison, numbers)
     scores = {label: [100 * run.score for run in runs] for label, runs in comparison.by_label.items()}
     lines = [{str(name): value for name, value in row.items()} for row in numbers.to_dict("records")]
-    ends = svg_charts.limits([row["score"] for row in lines])
+    ends = svg_charts.row_limits(lines)
     base = next((row["score"] for row in lines if row["label"] == REFERENCE), math.nan)
+    score = next(name for name in table.columns if name.endswith(", %"))
+    names = [table.columns[0], score, *(name for name in table.columns[1:] if name != score)]
     rows = []
     for row, cells in zip(lines, table.rows, strict=True):
         by_name = dict(zip(table.columns, cells, strict=True))
@@ -74,17 +76,17 @@ def comparison_grid(comparison: Comparison, numbers: pd.DataFrame, outcomes: Map
         if chosen := by_name.get("chosen"):
             text = WITHIN.sub("\N{NO-BREAK SPACE}", chosen.text)
             by_name["chosen"] = chosen._replace(text=text)
-        first, *rest = by_name.values()
+        first, *rest = (by_name[name] for name in names)
         strip = svg_charts.strip(row, scores[row["label"]], ends, base)
-        rows.append([first, Cell("", row["score"], svg=strip), *map(_unbroken, rest)])
-    columns = [table.columns[0], "each seed, mean, interval", *table.columns[1:]]
-    score = next(i for i, name in enumerate(columns) if name.endswith(", %"))
+        rest.insert(1, Cell("", row["score"], svg=strip))
+        rows.append([first, *map(_unbroken, rest)])
+    columns = [*names[:2], "each seed, mean, interval", *names[2:]]
     return replace(
         table,
         columns=columns,
         rows=rows,
-        sorted_by=(score, "descending"),
-        column_svg={1: svg_charts.strip_axis(*ends)},
+        sorted_by=(1, "descending"),
+        column_svg={2: svg_charts.strip_axis(*ends)},
     )
 
 

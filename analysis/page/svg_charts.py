@@ -4,18 +4,18 @@ matplotlib would take too long for a page of a hundred comparisons.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from .. import wording
 from ..records.comparison import REFERENCE, in_order
 from ..statistics.pareto import pareto_front
+from ..statistics.percent import NARROWEST, percent_range
 
 NUM_COLORS = 8  # of page.css: .s0 to .s7
-NARROWEST = 4.0  # points: a range of scores below this is not stretched to the full width
 STRIP, STRIP_HEIGHT = 180, 26  # px
 WIDTH, LEFT, TOP, BOTTOM = 430, 46, 12, 42  # of the figures, in units of about a pixel
 LETTER = 6.6  # mean width of a letter
@@ -50,14 +50,29 @@ def series(labels: Iterable[str]) -> dict[str, str]:
     return {label: f"s{i % NUM_COLORS} d{i // NUM_COLORS % 4}" for i, label in enumerate(in_order(labels))}
 
 
-def limits(scores: Sequence[float]) -> tuple[float, float]:
-    """Return the ends of an axis of scores; scores far below the best are cut off."""
+def limits(scores: Sequence[float], intervals: Sequence[tuple[float, float]] = ()) -> tuple[float, float]:
+    """Return the ends of an axis of scores, within 0 to 100; scores far below the best are cut off.
+
+    Args:
+        scores: in percent.
+        intervals: of each score, which are inside if the score is; nan where there is none.
+    """
     ordered = sorted(scores)
     best, middle = ordered[-1], ordered[len(ordered) // 2]
     floor = best - max(NARROWEST, 4 * (best - middle))
     low = max(ordered[0], floor)
-    pad = max(0.06 * (best - low), (NARROWEST - (best - low)) / 2, 0.1)
-    return low - pad, best + pad
+    shown = [
+        ends for score, ends in zip(scores, intervals or [()] * len(scores), strict=True) if score >= low
+    ]
+    known = [low, best, *(end for ends in shown for end in ends if not math.isnan(end))]
+    low, high = min(known), max(known)
+    pad = max(0.06 * (high - low), 0.1)
+    return percent_range(low - pad, high + pad)
+
+
+def row_limits(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """Return the ends of an axis of rows with score, score_low and score_high."""
+    return limits([row["score"] for row in rows], [(row["score_low"], row["score_high"]) for row in rows])
 
 
 def ticks(low: float, high: float, count: int = 4) -> list[float]:
@@ -73,9 +88,9 @@ def strip_axis(low: float, high: float) -> str:
     """Return the axis that the strips of a table share: its numbers."""
     place = Scale(low, high, 6, STRIP - 6)
     marks = "".join(
-        f'<text x="{place(tick)}" y="11" text-anchor="middle">{_plain(tick)}</text>'
+        f'<text x="{min(place(tick), STRIP - 10)}" y="11" text-anchor="middle">{_plain(tick)}</text>'
         for tick in ticks(low, high, 3)
-        if 12 < place(tick) < STRIP - 12
+        if place(tick) > 12
     )
     size = f'viewBox="0 0 {STRIP} 14" width="{STRIP}" height="14"'
     return f'<svg class="axis" {size} aria-hidden="true">{marks}</svg>'
@@ -161,7 +176,7 @@ def cost(table: pd.DataFrame, look: dict[str, str], score_name: str) -> str:
         score_name: name of the score, for the axis.
     """
     rows = table.sort_values(["seconds", "score"], ascending=[True, False]).to_dict("records")
-    low, high = limits([row["score"] for row in rows])
+    low, high = row_limits(rows)
     height = 270
     y = Scale(low, high, height - BOTTOM, TOP)
     first, last = math.log10(rows[0]["seconds"]), math.log10(rows[-1]["seconds"])

@@ -1,7 +1,10 @@
 
-/* "What went wrong where": drawn from the numbers of `wrong.py` when it is opened. */
+/* What rows got wrong: drawn from the numbers of `wrong.py` when it is opened. */
 
-const MINUS = "\u2212", NAMES = "http://www.w3.org/2000/svg";
+const MINUS = "\u2212";
+const TEMPLATE = document.createElement("template");
+TEMPLATE.innerHTML = "<svg></svg>";
+const NAMESPACE = TEMPLATE.content.firstChild.namespaceURI;  // of SVG; the page holds no address
 
 function fixed(value, digits = 1) {
   const text = value.toFixed(digits);
@@ -17,7 +20,7 @@ function made(name, attributes = {}, ...content) {
 }
 
 function drawn(name, attributes, text = "") {
-  const element = document.createElementNS(NAMES, name);
+  const element = document.createElementNS(NAMESPACE, name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
   element.textContent = text;
   return element;
@@ -83,14 +86,14 @@ function worst(data, row) {
 
 /* Return the reliability diagram: accuracy in each bin of confidence, and the diagonal. */
 function calibration(row) {
-  const left = 40, top = 8, size = 220, at = (share) => size * share / 100;
+  const left = 46, top = 8, size = 220, at = (share) => size * share / 100;
   const total = row.bins.reduce((sum, bin) => sum + bin[0], 0);
   const side = row.excess > 0 ? "too sure" : "not sure enough";
   const words = `ECE ${fixed(row.ece)} %; mean confidence ${fixed(row.accuracy + row.excess)} %, `
     + `accuracy ${fixed(row.accuracy)} %: ${side} by ${fixed(Math.abs(row.excess))} points.`;
   const said = row.bins.filter((bin) => bin[0])
     .map(([count, sure, true_]) => `${fixed(sure)}: ${fixed(true_)} (${count})`).join(", ");
-  const svg = drawn("svg", { class: "chart reliability", viewBox: "0 0 280 276", role: "img",
+  const svg = drawn("svg", { class: "chart reliability", viewBox: "0 0 286 276", role: "img",
     "aria-label": `Reliability diagram of ${row.label}. Accuracy at each mean confidence, percent (answers): ${said}.` });
   for (const tick of [0, 25, 50, 75, 100]) {
     svg.append(
@@ -108,11 +111,12 @@ function calibration(row) {
   });
   svg.append(drawn("line", { class: "base", x1: left, y1: top + size, x2: left + size, y2: top }),
     drawn("text", { class: "name", x: left + size / 2, y: top + size + 34, "text-anchor": "middle" }, "confidence, %"),
-    drawn("text", { class: "name", transform: `translate(10 ${top + size / 2}) rotate(-90)`, "text-anchor": "middle" },
+    drawn("text", { class: "name", transform: `translate(12 ${top + size / 2}) rotate(-90)`, "text-anchor": "middle" },
       "accuracy, %"));
   return block("h3", "Calibration", `${words} Bars: accuracy of the answers in each of ${row.bins.length} bins of confidence, `
     + "darker with more answers. On the dashed line confidence and accuracy agree. ECE: mean distance from it over the "
-    + "answers, of each seed; with few images it is above 0 by chance.", svg);
+    + "answers, of each seed; with few images it is above 0 by chance."
+    + (row.distances ? " Here the probabilities are a softmax of votes or distances, which are no probabilities." : ""), svg);
 }
 
 function confident(data, row) {
@@ -141,11 +145,11 @@ function together(data, a, b) {
   const [first, second] = [data.rows[a].label, data.rows[b].label];
   const [upper, lower] = [data.rows[low].label, data.rows[high].label];
   const seeds = found.seeds.map(([seed, both, onlyLow, onlyHigh, neither, p]) =>
-    [`seed ${seed}`, both, a < b ? onlyLow : onlyHigh, a < b ? onlyHigh : onlyLow, neither, p]);
+    [seed, both, a < b ? onlyLow : onlyHigh, a < b ? onlyHigh : onlyLow, neither, p]);
   const sums = [1, 2, 3, 4].map((i) => seeds.reduce((sum, line) => sum + line[i], 0));
-  if (seeds.length > 1) seeds.push(["all seeds", ...sums, ""]);
+  if (seeds.length > 1) seeds.push(["all", ...sums, ""]);
   const counts = tabular(`Test images by who has them right: ${first} and ${second}`,
-    ["", "both right", `only ${first}`, `only ${second}`, "both wrong", "McNemar, exact"],
+    ["seed", "both right", `only ${first}`, `only ${second}`, "both wrong", "McNemar, exact"],
     seeds.map((line) => line.map(String)), 1);
   const [one, other] = [data.rows[a], data.rows[b]];
   const classes = data.classes.map((name, i) => ({ name, num: data.images[i], a: 100 * one.right[i] / data.images[i],
@@ -154,7 +158,7 @@ function together(data, a, b) {
   const shown = classes.slice(0, 12).map((item) => [item.name, String(item.num), fixed(item.a), fixed(item.b),
     (item.a > item.b ? "+" : "") + fixed(item.a - item.b)]);
   const note = seeds.length
-    ? `${upper} is ${found.text} from ${lower} over seeds and test images, not corrected for the number of pairs. `
+    ? `${upper} is ${found.text} from ${lower}: ${found.verdict} (over seeds and test images, not corrected for the number of pairs). `
       + "McNemar's test asks of each seed whether its two models differ on such images; the seeds share their images, so "
       + "their sum has no p-value."
     : "They have no seed in common.";
@@ -168,7 +172,7 @@ function choice(id, title, data, selected, change) {
   const select = made("select", { id }, ...data.rows.map((row, i) => made("option", { value: i }, row.label)));
   select.value = selected;
   select.addEventListener("change", change);
-  return [made("label", { for: id }, title, " ", select), select];
+  return [made("span", {}, made("label", { for: id }, title), " ", select), select];
 }
 
 /* Fill one opened part. */

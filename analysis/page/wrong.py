@@ -15,6 +15,7 @@ from ..statistics.paired import paired_difference
 
 FULL_MATRIX = 20  # classes; with more, only the most frequent confusions are shown
 NUM_PAIRS, NUM_WORST = 20, 15
+NO_PROBABILITIES = ("knn", "ncm")  # methods whose logits are votes or distances
 Z = 1.959964  # of a 95 % interval
 
 
@@ -33,7 +34,10 @@ def wrong_part(
         return None
     labels, classes = rows[0].labels, rows[0].classes
     counts = np.bincount(labels, minlength=len(classes))
-    shown = [_of_row(row, counts) for row in rows]
+    shown = [
+        _of_row(row, counts) | {"distances": comparison.by_label[row.label][0].method in NO_PROBABILITIES}
+        for row in rows
+    ]
     wanted = {mistake[0] for row in shown for mistake in row["mistakes"]}
     numbers = {
         "classes": list(classes),
@@ -122,7 +126,7 @@ def _of_two(a: Row, b: Row, comparison: Comparison) -> dict[str, Any]:
     verdict = "no conclusion from one seed" if found.num_seeds == 1 else "no interval"
     if found.is_tested:
         verdict = wording.p_value(found.p_value) if found.excludes_zero else "inconclusive"
-    return {"seeds": seeds, "text": f"{wording.signed_points(found)}, {verdict}"}
+    return {"seeds": seeds, "text": wording.signed_points(found), "verdict": verdict}
 
 
 def _sentence(row: Row, shown: Mapping[str, Any], counts: np.ndarray) -> str:

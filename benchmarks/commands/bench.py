@@ -22,7 +22,6 @@ from ..launch.plan import (
     prepare_data,
     row_names,
 )
-from ..model.keep import keep_models
 from ..training.record import open_results
 from ..training.tuning import not_used
 from .before import (
@@ -38,7 +37,6 @@ from .before import (
     show_runs,
     without_class_weights,
 )
-from .mistake_images import write_mistake_images
 
 if TYPE_CHECKING:
     from ...analysis.records.comparison import Comparison
@@ -77,6 +75,8 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
         return submit(planned, console, only)
     failed = run_missing(planned.configs, planned.results, console, planned.estimate)
     after_runs(planned)
+    from ..model.keep import keep_models
+
     code = _show(planned, failed, console)
     keep_models(planned.configs, planned.results, console)
     return code
@@ -176,6 +176,8 @@ def submit(planned: Planned, console: Console, only: Container[str] | None = Non
         planned.configs, planned.results, request.cluster, request.device, command, console, only
     )
     if not missing(planned.configs, planned.results):
+        from ..model.keep import keep_models
+
         keep_models(planned.configs, planned.results, console)
     return code
 
@@ -183,6 +185,7 @@ def submit(planned: Planned, console: Console, only: Container[str] | None = Non
 def after_runs(planned: Planned) -> None:
     """Write the pictures of mistakes and the report, if a run has a record."""
     from ...analysis.report import write_prints, write_report
+    from .mistake_images import write_mistake_images
 
     done = [folder for c in planned.configs if is_done(folder := c.folder(planned.results))]
     if not done:
@@ -229,6 +232,9 @@ def why_preset(request: Request, overrides: Sequence[str], config: RunConfig) ->
         f"the default of {config.target_name}" if datasets.about(request.target) else "the default of a path"
     )
     line = f"preset={request.preset}: {'given' if is_given else known}"
+    if request.pretrained and not any(o.startswith("pretrained=") for o in overrides):
+        size = f" recipe.image_size={config.recipe.image_size}"
+        line += f"; without a source: source=none pretrained=true backbone={request.backbone}{size}"
     left = [name for name in ("steps", "batch_size") if getattr(request.recipe, name) == 0]
     if not left:
         return line

@@ -1,6 +1,5 @@
 """`export`: a kept model as a file for other programs."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 

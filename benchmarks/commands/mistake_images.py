@@ -39,7 +39,7 @@ def write_mistake_images(config: RunConfig, comparison: Comparison, results: Pat
         return  # the images are others now
     known |= {image: _jpeg(part, image) for image in missing}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"images": {str(image): known[image] for image in sorted(known)}})
+    write_json(path, {"images": {str(image): text for image, text in known.items()}})
 
 
 def _jpeg(part: Part, i: int) -> str:

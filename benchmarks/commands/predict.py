@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from io import StringIO
 from pathlib import Path
-from zipfile import BadZipFile
 
 from rich.console import Console
 from rich.progress import track
@@ -41,10 +40,9 @@ def predict(run: str, paths: Sequence[Path], given: Mapping[str, str]) -> int:
     out = Path(given.get("out", "predictions.csv"))
     if not paths:
         raise InputError("predict: no images; expected files, folders, tars, zips or CSV lists")
-    folder = folder_of(run, Path(given.get("results", "results")))
+    model = load_model(folder_of(run, Path(given.get("results", "results"))), given.get("device", "auto"))
     with ExitStack() as opened:
         found = find(paths, opened)
-        model = load_model(folder, given.get("device", "auto"))
         rows = list(_rows(model, found, min(most, len(model.classes))))
     failed = [row for row in rows if row[-1]]
     _write(out, _header(most, len(model.classes)), rows)
@@ -98,8 +96,8 @@ def _bytes(found: Found) -> bytes | str:
         return found.read()
     except OSError as error:
         return error.strerror or str(error)
-    except (ValueError, BadZipFile, RuntimeError, NotImplementedError) as error:  # of archives
-        return str(error)
+    except Exception as error:  # a damaged archive causes errors of every type
+        return str(error) or type(error).__name__
 
 
 def _decoded(model: Model, data: bytes | str) -> Decoded | str:

@@ -10,9 +10,10 @@ from ... import InputError
 from ...analysis.wording import counted
 from ..config.compose import read_suite, split_override
 from ..config.compose import suites as suite_names
-from ..config.schema import Keep
+from ..config.schema import Keep, RunConfig
 from ..launch.plan import data_sets_of, prepare_data
 from ..launch.suite_plan import Cell, Suite, cells, load, write_plan
+from ..model.keep import keep_models
 from ..training import record
 from .before import (
     check_networks_of,
@@ -27,7 +28,6 @@ from .before import (
     show_runs,
 )
 from .class_images import write_class_images
-from .mistake_images import write_mistake_images
 
 
 def suite(
@@ -84,6 +84,11 @@ def suite(
         )
     failed = run_missing(left, results, console, estimate)
     _finish(planned, results, console)
+    groups: dict[tuple[Path, str], list[RunConfig]] = {}
+    for config in left:
+        groups.setdefault((config.folder(results).parents[1], config.comparison_id), []).append(config)
+    for group in groups.values():
+        keep_models(group, results, console)
     return 1 if failed else 0
 
 
@@ -119,6 +124,7 @@ def _finish(planned: Sequence[tuple[Suite, Sequence[Cell]]], results: Path, cons
     from ...analysis.records.comparison import comparisons
     from ...analysis.records.load import load_any
     from ...analysis.views import VIEWS
+    from .mistake_images import write_mistake_images
 
     for each, of in planned:
         if each.view in VIEWS and VIEWS[each.view].shows_images:

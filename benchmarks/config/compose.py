@@ -2,12 +2,13 @@
 
 import os
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Container, Iterable
+from dataclasses import fields, is_dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -22,9 +23,10 @@ from ...methods import catalog as methods
 from ...methods.recipe import Recipe
 from ...plain_yaml import read_yaml
 from ...user_text import checked_path, one_form
-from .schema import DataPlaces, Request, SourceRecipe, check_numbers
+from .schema import SMALL_SIDE, DataPlaces, Request, SourceRecipe, check_numbers
 
 HERE = Path(__file__).parents[1]
+OWN_BACKBONE, CPU_SIDE = "tf_efficientnet_lite0", 128  # for images of the user, if nothing else is given
 OPEN = ("backbone_options", "method_defaults")  # hold names that are not in the schema
 PATHS = ("target", "source", "results", "checkpoint", "data.root", "cluster")
 # May hold any character, so Hydra's grammar does not read them. The first are paths.
@@ -97,7 +99,27 @@ def compose_request(overrides: Iterable[str], method: str | None = None) -> Requ
         group, _, name = key.rpartition(".")
         setattr(getattr(request, group) if group else request, name, value)
     check_numbers(request)
-    return request
+    return with_weights(request) if starts_from_nothing(request, given) else request
+
+
+def starts_from_nothing(request: Request, given: Container[str]) -> bool:
+    """Return whether images of the user come with neither a source nor weights nor a network."""
+    asked = {"backbone", "pretrained", "checkpoint", "preset"}
+    is_own = request.preset == "own" and datasets.is_own(request.target)
+    return is_own and request.source is None and not any(name in given for name in asked)
+
+
+def with_weights(request: Request) -> Request:
+    """Return a request that starts from published weights of a network for any machine.
+
+    On a CPU it sees photos at CPU_SIDE, which takes a third of the time of its own size.
+    """
+    request = replace(request, source="none", pretrained=True, backbone=OWN_BACKBONE)
+    on_gpu = request.device.startswith("cuda") or request.device == "auto" and torch.cuda.is_available()
+    is_large = datasets.load(request.target).side > SMALL_SIDE
+    if on_gpu or request.recipe.image_size or not is_large:
+        return request
+    return replace(request, recipe=replace(request.recipe, image_size=CPU_SIDE))
 
 
 def split_override(override: str) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """Estimate how long runs take here: from the measured speed of the network, and from earlier records."""
 
 import heapq
+import json
 import socket
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +25,7 @@ from .speed import Speed, measure, speed_key
 
 START_SECONDS = 6.0  # of the workers, until the first step
 END_SECONDS = 4.0  # for the report
-RUN_SECONDS = 0.5  # of a run, for its network, its record and its files
+RUN_SECONDS = 1.0  # of a run, for its network, its record and its files
 NUM_CROPS = {TestCrops.central: 1, TestCrops.ten: 10}
 
 
@@ -176,7 +177,7 @@ def _step_key(method: str, config: Mapping[str, Any]) -> str:
     recipe, searched = config["recipe"], tuned_names(method)
     of = [recipe[name] for name in ("batch_size", "image_size", "precision", "channels_last")]
     own = {name: value for name, value in config["settings"].items() if name not in searched}
-    return str((method, config["backbone"], config["target"], *of, sorted(own.items(), key=str)))
+    return json.dumps([method, config["backbone"], config["target"], *of, own], default=str, sort_keys=True)
 
 
 def _recorded_steps(results: Path, threads: int) -> dict[str, float]:

@@ -4,6 +4,6 @@ import shlex
 from pathlib import Path
 
 
-def command_hint(words: str, results: Path) -> str:
-    """Return a command line in backticks, ready to copy: a command, and what follows it."""
-    return f"`{shlex.join(['transferbench', *words.split(), f'results={results}'])}`"
+def command_hint(name: str, results: Path, *words: str) -> str:
+    """Return a command line in backticks, ready to copy: a command, and the words that follow it."""
+    return f"`{shlex.join(['transferbench', name, *words, f'results={results}'])}`"

@@ -16,7 +16,7 @@ from ..training.record import write_json
 from .plan import row_of
 
 OWN_MINUTES = 60.0  # limit for images of the user, unless `minutes` or `yes` is given
-SPARE = 1.2  # a bench is fitted to less than its minutes: an estimate is no promise
+SPARE = 1.3  # a bench is fitted to less than its minutes: an estimate is no promise
 FEWEST_STEPS, FEWEST_SOURCE_STEPS, FEWEST_SEEDS, FEWEST_ROWS = 100, 300, 3, 2
 SHRINK = 0.9  # of the steps, from one try to the next
 NO_EFFECT = (

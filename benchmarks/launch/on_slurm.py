@@ -30,6 +30,7 @@ from ..config.schema import RunConfig
 from ..training import interrupt
 from ..training.record import write_json
 from ..training.run import requirements, run_one
+from ..training.tuning import KEPT, last_round
 from .hint import command_hint
 from .plan import prepare_data, run_order
 from .stage_data import stage
@@ -180,16 +181,43 @@ def _resources(config: RunConfig, earlier: Sequence[dict[str, Any]], cluster: Cl
 
     Both are rounded up to powers of two, because runs with equal requests share a job array.
     """
-    own = _cost_key(config.resolved(), config.method)
-    like = [r for r in earlier if _cost_key(r["config"], r["method"]) == own]
-    seconds = max((r["seconds"]["prepare"] + r["seconds"]["step"] for r in like), default=None)
+    like = _like(config, earlier)
+    seconds = max(map(_seconds, like), default=None)
     of_cpu = [r for r in like if r["environment"]["device"].startswith("cpu")]
     on_cpu = [r["peak_memory_bytes"] for r in of_cpu if r["peak_memory_bytes"] is not None]
     minutes = cluster.minutes
     if seconds is not None:
+        seconds += _of_last_round(config, earlier, seconds)
         minutes = min(minutes, _round_up(START_MINUTES + SPARE * seconds / 60, START_MINUTES))
     memory_gb = cluster.memory_gb if not on_cpu else _round_up(SPARE * max(on_cpu) / 2**30, 1)
     return minutes, float(memory_gb)
+
+
+def _like(config: RunConfig, earlier: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the earlier records of runs with the same cost."""
+    own = _cost_key(config.resolved(), config.method)
+    return [r for r in earlier if _cost_key(r["config"], r["method"]) == own]
+
+
+def _seconds(record: dict[str, Any]) -> float:
+    """Return the seconds of a run, with the source pre-trainings that only its job does."""
+    own = sum(r["seconds"] for r in record.get("pretraining", ()) if not r["shared"])
+    return record["seconds"]["prepare"] + record["seconds"]["step"] + own
+
+
+def _of_last_round(config: RunConfig, earlier: Sequence[dict[str, Any]], seconds: float) -> float:
+    """Return the seconds of the last round of tuning, which the job of a run does itself.
+
+    Args:
+        config: the run.
+        earlier: records.
+        seconds: those of the run, to which trials without an earlier one are in proportion.
+    """
+    last = [trial for own in last_round(config)[:KEPT] for trial in own]
+    if not last:
+        return 0.0
+    share = last[0].recipe.steps / config.recipe.steps
+    return len(last) * max(map(_seconds, _like(last[0], earlier)), default=share * seconds)
 
 
 def _round_up(least: float, start: int) -> int:

@@ -112,7 +112,7 @@ class _Worker:
         self.close(time.monotonic() + PATIENCE_SECONDS)
         code = self.process.exitcode or 0
         if code == -signal.SIGKILL:
-            return "its process was killed (out of memory?)"
+            return _out_of_memory(self.config)
         said = f": {self._last_line}" if self._last_line else ""
         names = {int(known): known.name for known in signal.Signals}
         if code < 0:
@@ -124,6 +124,17 @@ class _Worker:
             for line in lines:
                 self._last_line = " ".join(printable(line).split())[:MOST_CHARACTERS] or self._last_line
                 sys.stderr.write(line)
+
+
+def _out_of_memory(config: RunConfig | None) -> str:
+    """Return what to lower if the process of a run was killed twice, the second time without others."""
+    from ..training.misfit import batch_setting
+
+    setting = batch_setting(config) if config else "recipe.batch_size"
+    return (
+        f"its process was killed, also without others (out of memory?); expected less than {setting}, or a "
+        "smaller recipe.image_size; the other runs are done"
+    )
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from ...methods import catalog as methods
 from ...methods.base import Method
 from ..config.schema import Role, RunConfig, Tune
 from ..training.evaluate import evaluation_mode
+from ..training.misfit import explained
 from ..training.problem import build_problem, device_of
 
 MOST_AT_ONCE = 8  # networks that are timed together: more take much memory
@@ -53,33 +54,43 @@ def measure(config: RunConfig, workers: int, threads: int, num_images: float) ->
     """
     device = device_of(config.device)
     batch_size = min(config.recipe.batch_size, ENOUGH if device.type == "cpu" else 10**9)
-    trainer = methods.load("pretrain" if config.role is Role.pretraining else "finetune")
+    trainer = "pretrain" if config.role is Role.pretraining else "finetune"
     own = replace(
         config,
         role=Role.pretraining if config.role is Role.pretraining else Role.run,
+        method=trainer,
         tune=Tune.off,
-        settings=trainer.Config(),
+        settings=methods.load(trainer).Config(),
         recipe=replace(config.recipe, compile=False, batch_size=batch_size),  # compiling takes minutes
     )
     at_once = min(workers, MOST_AT_ONCE) if device.type == "cpu" else 1
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
+    gpus = list(range(torch.cuda.device_count())) if device.type == "cuda" else []
     try:
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if device.type == "cuda" else []):
-            problem = build_problem(own).problem
-            running = [trainer(problem, own.settings) for _ in range(at_once)]
-            streams = [problem.target.stream(batch_size, problem.seed) for _ in running]
-
-            def trains(i: int, t: int) -> None:
-                running[i].step(t)["loss"].item()
-
-            def judges(i: int, t: int) -> None:
-                _judge(running[i], streams[i])
-
-            seconds = [_seconds_per_step(each, at_once, num_images / batch_size) for each in (trains, judges)]
+        with torch.random.fork_rng(devices=gpus), explained(own):
+            return _measured(own, at_once, num_images)
     finally:
         torch.set_num_threads(before)
-    return Speed(*(each / batch_size for each in seconds))
+        if gpus:
+            torch.cuda.empty_cache()  # the workers are other processes
+
+
+def _measured(config: RunConfig, at_once: int, num_images: float) -> Speed:
+    """Time the steps and forward passes of a run's method, `at_once` of them together."""
+    problem, size = build_problem(config).problem, config.recipe.batch_size
+    running = [methods.load(config.method)(problem, config.settings) for _ in range(at_once)]
+    streams = [problem.target.stream(size, problem.seed) for _ in running]
+
+    def trains(i: int, t: int) -> None:
+        running[i].step(t)["loss"].item()
+
+    def judges(i: int, t: int) -> None:
+        _judge(running[i], streams[i])
+
+    num_steps = num_images / size
+    trained = _seconds_per_step(trains, at_once, num_steps) if num_images else 0.0
+    return Speed(trained / size, _seconds_per_step(judges, at_once, num_steps) / size)
 
 
 def _judge(method: Method, stream: Stream) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from ... import InputError
 
 BEST = "best.json"
+BEST_WORD = "best"  # stands for the run that the only such file names
 
 
 def folder_of(run: str, results: Path) -> Path:
@@ -18,7 +19,7 @@ def folder_of(run: str, results: Path) -> Path:
     Raises:
         InputError: there is no such run, or several are the best of something.
     """
-    if run != "best":
+    if run != BEST_WORD:
         folder = Path(run)
         return _named(folder / BEST) if (folder / BEST).is_file() else folder
     if not results.is_dir():

@@ -4,22 +4,24 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ...analysis.records.load import METRICS
+from ...analysis.records.load import METRICS, Run
+from ...analysis.tables.chosen import chosen_text
 from ...analysis.wording import interval, number
 
 MOST_CLASSES = 50  # that the card lists
 HUB_METRICS = {"top1": "accuracy", "mean_per_class": "mean_per_class_accuracy", "auroc": "roc_auc"}
 
 
-def card(about: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+def card(about: Mapping[str, Any], run: Run) -> str:
     """Return the text of a model's README.md: YAML for the hub, then what a user has to know.
 
     Args:
         about: the content of `model.json`, with its score.
-        record: the record of its run.
+        run: its run.
     """
     score, target = about["score"], about["target"]
     title = f"{about['label']} on {target}"
+    kind = "labels" if about["multi_label"] else "classes"
     quoted = json.dumps  # every JSON text is valid YAML
     front = [
         "---",
@@ -42,7 +44,7 @@ def card(about: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     body = [
         f"# {title}",
         "",
-        f"An image classifier with {len(about['classes'])} {'labels' if about['multi_label'] else 'classes'}: "
+        f"An image classifier with {len(about['classes'])} {kind}: "
         f"{about['backbone']}, trained by {about['label']} (seed {about['seed']}) on {target}"
         + (f", from {about['source']}" if about["source"] != "none" else "")
         + ".",
@@ -52,7 +54,8 @@ def card(about: Mapping[str, Any], record: Mapping[str, Any]) -> str:
         "- The seed was chosen by holdout scores, not by test scores."
         if score["holdout"] is not None
         else "- The seed is the lowest one that was kept; no test score chose it.",
-        f"- Settings: {record['setting']}.",
+        f"- Settings: {run.setting}"
+        + (f"; tuned on holdout images to {chosen_text([run])}." if run.record.get("choice") else "."),
         f"- Images: resized to {given['side']} x {given['side']} px ({given['interpolation']}), central crop "
         f"of {given['crop_pct']:g} of the shorter side, {given['image_size']} px, mean {given['mean']}, "
         f"deviation {given['std']}.",

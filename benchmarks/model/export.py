@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from ... import InputError
@@ -40,7 +40,7 @@ def to_timm(model: Model, path: Path) -> str:
         raise InputError(f"to=timm: {model.about['label']} is more than a timm model; {_others(model)}")
     if not isinstance(model.net.head, nn.Linear):
         raise InputError(f"to=timm: {model.about['label']} has no linear classifier; {_others(model)}")
-    whole = timm.create_model(name, num_classes=len(model.classes), **options).eval()
+    whole: Any = timm.create_model(name, num_classes=len(model.classes), **options).eval()
     head = whole.get_classifier()
     head = getattr(head, "fc", head)
     own = model.net.head
@@ -49,7 +49,7 @@ def to_timm(model: Model, path: Path) -> str:
     whole.load_state_dict(model.net.encoder.state_dict(), strict=False)
     head.load_state_dict(own.state_dict())
     _check(model, whole, "timm")
-    save_file({k: v.contiguous() for k, v in whole.state_dict().items()}, path, {"format": "pt"})
+    path.write_bytes(save({k: v.contiguous() for k, v in whole.state_dict().items()}, {"format": "pt"}))
     given = "".join(f", {option}={value!r}" for option, value in options.items())
     return f"timm.create_model({name!r}, num_classes={len(model.classes)}, checkpoint_path=PATH{given})"
 
@@ -65,7 +65,7 @@ def to_onnx(model: Model, path: Path) -> str:
     import onnxscript  # noqa: F401
 
     with _refused(model, "onnx"), redirect_stdout(StringIO()):
-        program = torch.onnx.export(
+        program: Any = torch.onnx.export(
             model.net,
             (_images(model, 2),),
             input_names=["images"],

@@ -155,7 +155,9 @@ def read_predictor(folder: Path, about: Mapping[str, Any]) -> Predictor:
     method = methods.load(about["method"])
     try:
         encoder, _ = build_encoder(about["backbone"], False, None, about["backbone_options"])
-        predictor = method.Predictor.empty(encoder, method.Head(**about["head"]), about["predictor"])
+        predictor = method.predictor_class.empty(
+            encoder, method.head_class(**about["head"]), about["predictor"]
+        )
     except (TypeError, ValueError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
@@ -170,8 +172,11 @@ def read_predictor(folder: Path, about: Mapping[str, Any]) -> Predictor:
 
 
 def has_model(folder: Path) -> bool:
-    """Return whether a run's folder holds a model."""
-    return (folder / ABOUT).is_file() and (folder / TENSORS).is_file()
+    """Return whether a run's folder holds the model of its record."""
+    try:
+        return bool(read_about(folder))
+    except InputError:
+        return False
 
 
 def remove_model(folder: Path) -> None:

@@ -83,7 +83,10 @@ def _listed(path: Path) -> Iterator[Found]:
 
 
 def _in_zip(path: Path, opened: ExitStack) -> Iterator[Found]:
-    archive = opened.enter_context(zipfile.ZipFile(path))
+    try:
+        archive = opened.enter_context(zipfile.ZipFile(path))
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        raise InputError(f"{path}: a damaged zip ({error})") from error
     for entry in archive.infolist():
         if is_image(entry.filename) and not entry.is_dir():
             read = partial(_of_size, entry.file_size, partial(archive.read, entry))
@@ -92,7 +95,7 @@ def _in_zip(path: Path, opened: ExitStack) -> Iterator[Found]:
 
 def _in_tar(path: Path, opened: ExitStack) -> Iterator[Found]:
     try:
-        archive = opened.enter_context(tarfile.open(path))
+        archive = opened.enter_context(tarfile.open(path))  # noqa: SIM115
         members = [m for m in archive if m.isfile() and is_image(m.name)]
     except (tarfile.TarError, EOFError, OSError) as error:
         raise InputError(f"{path}: a damaged tar ({error})") from error

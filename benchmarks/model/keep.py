@@ -1,6 +1,5 @@
 """Choose which models of a comparison stay on the disk, and remove the others."""
 
-import json
 import math
 from collections.abc import Sequence
 from contextlib import suppress
@@ -20,7 +19,7 @@ from ...datasets.files.atomic import atomic_write
 from ..config.schema import Keep, RunConfig
 from ..launch.hint import command_hint
 from ..training.record import read, write_json
-from .best import BEST
+from .best import BEST, BEST_WORD, folder_of
 from .card import card
 from .files import ABOUT, CARD, FILES, again, has_model, read_about, remove_model
 
@@ -54,10 +53,12 @@ def keep_models(configs: Sequence[RunConfig], results: Path, console: Console) -
         console.print(f"model of {row}, seed {run.seed}: {run.path.parent}", markup=False)
     if best := kept.get(label):
         write_json(pair / BEST, {"run": str(best.path.parent.relative_to(pair)), **_named(best, comparison)})
-        console.print(f"predict: {command_hint('predict best PATH', results)}", markup=False)
+        is_only = len(list(results.glob(f"*/{BEST}"))) == 1
+        name = BEST_WORD if is_only else str(pair)
+        console.print(f"predict: {command_hint('predict', results, name, 'PATH')}", markup=False)
         return
     if not label:
-        console.print(f"no row is recommended, so none is `best`: see {command_hint('recommend', results)}")
+        console.print("no row is recommended, so none is `best`", markup=False)
     if not _leads_to_a_model(pair):
         (pair / BEST).unlink(missing_ok=True)
 
@@ -118,13 +119,14 @@ def _named(run: Run, comparison: Comparison) -> dict[str, Any]:
 def _describe(run: Run, comparison: Comparison) -> None:
     """Add the scores to a model's description, and write its card."""
     folder = run.path.parent
-    about = {**read_about(folder), "score": _named(run, comparison)["score"]}
+    found = {"score": _named(run, comparison)["score"], "choice": run.record.get("choice")}
+    about = {**read_about(folder), **found}
     write_json(folder / ABOUT, about)
     with atomic_write(folder / CARD) as draft:
-        draft.write_text(card(about, run.record), encoding="utf-8")
+        draft.write_text(card(about, run), encoding="utf-8")
 
 
 def _leads_to_a_model(pair: Path) -> bool:
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        return has_model(pair / json.loads((pair / BEST).read_text(encoding="utf-8"))["run"])
+    with suppress(InputError):
+        return has_model(folder_of(str(pair), pair))
     return False

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from ... import InputError
-from ...datasets.augment import Augment
+from ...datasets.augment import MEAN_STD, Augment
 from ...datasets.pixels import Unreadable, batch_to_device, collated, open_image, resize_square
 from ...methods.networks.predictor import Predictor
 from ...methods.recipe import TestCrops
@@ -23,9 +23,8 @@ from .files import ABOUT, read_about, read_predictor
 
 T = TypeVar("T")
 BATCH = 32  # images of a forward pass
-Picture = (
-    Image.Image | np.ndarray | str | PathLike[str] | bytes
-)  # an image, pixels, a path, or a file's bytes
+MOST_SIDE = 8192  # pixels
+Picture = Image.Image | np.ndarray | str | PathLike[str] | bytes  # bytes: those of a file
 Decoded = tuple[np.ndarray, float]  # pixels [side,side,3] and the aspect ratio
 
 
@@ -70,6 +69,8 @@ class Model:
         self.about, self.net, self.device = about, net, device
         self.classes: tuple[str, ...] = tuple(about["classes"])
         given = about["preprocessing"]
+        if not (given["mean_std"] in MEAN_STD and _is_size(given["side"]) and _is_size(given["image_size"])):
+            raise TypeError("a size or a normalization that is not known")
         self.side: int = given["side"]
         self.ten_crops = given["test_crops"] == TestCrops.ten
         own = {name: given[name] for name in ("image_size", "crop_pct", "mean_std", "hflip")}
@@ -126,6 +127,10 @@ class Model:
             raise InputError(f"{name}: not read as an image: {error}") from error
         except OSError as error:
             raise InputError(f"{name}: cannot be read ({error.strerror}); expected an image file") from error
+
+
+def _is_size(value: object) -> bool:
+    return type(value) is int and 1 <= value <= MOST_SIDE
 
 
 def load_model(path: str | PathLike[str], device: str = "auto") -> Model:

@@ -168,15 +168,19 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
     if config.role in (Role.pretraining, Role.first_stage):
         kept = method.net.state_dict() if config.role is Role.pretraining else method.controls()
         record.write_tensors(kept_path(folder), kept)
-    if config.role is Role.run and config.keep is not Keep.none:
-        done["model"] = _write_model(config, built, method, folder)
+    done |= _write_model(config, built, method, folder)
     record.write_json(record_path(folder), done)
 
 
 def _write_model(config: RunConfig, built: BuiltProblem, method: Method, folder: Path) -> dict[str, Any]:
-    """Write the model before its record, so that no record tells of a model that is not there."""
+    """Write the model that a run keeps, before its record: none tells of a model that is not there.
+
+    Returns: the record's field `model`, or nothing.
+    """
+    if config.role is not Role.run or config.keep is Keep.none:
+        return {}
     side = decoded_side(load_target(config).side, config.recipe.image_size)
-    return write_model(folder, config, method, built.problem.target, side)
+    return {"model": write_model(folder, config, method, built.problem.target, side)}
 
 
 def _whole_cost(

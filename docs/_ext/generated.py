@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import notebook
 from decoding_samples import SAMPLES, Sample
 from settings_source import Setting, sentence, settings, value_text
 from transferbench.analysis.records import schema as record_schema
@@ -328,6 +329,7 @@ TEXTS: dict[str, Callable[[], str]] = {
     "decoding": decoding_text,
     "image-suffixes": image_suffixes_text,
     "suites": suites_text,
+    "notebook": notebook.markdown,
 }
 
 

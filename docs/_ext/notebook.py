@@ -22,7 +22,8 @@ def executed(folder: Path) -> Any:
     from nbclient import NotebookClient
 
     content = nbformat.read(NOTEBOOK, as_version=4)
-    NotebookClient(content, timeout=SECONDS, resources={"metadata": {"path": str(folder)}}).execute()
+    place = {"metadata": {"path": str(folder)}}
+    NotebookClient(content, timeout=SECONDS, startup_timeout=SECONDS, resources=place).execute()
     return content
 
 

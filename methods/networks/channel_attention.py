@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..metrics import classification_loss
 from .network import Network
+from .predictor import Predictor
 
 IMAGES_AT_ONCE = 512  # images of a forward pass without filters
 
@@ -52,7 +53,7 @@ def modules_of(net: Network) -> list[str]:
 
 
 @contextmanager
-def hooked(net: Network, hooks: dict[str, Callable[..., Any]]) -> Iterator[None]:
+def hooked(net: Network | Predictor, hooks: dict[str, Callable[..., Any]]) -> Iterator[None]:
     """Register forward hooks, by the names of the encoder's modules, for the passes inside."""
     handles = [net.encoder.get_submodule(name).register_forward_hook(hook) for name, hook in hooks.items()]
     try:

@@ -80,12 +80,18 @@ def column(page, number):
     return [row.locator("th, td").nth(number).inner_text().split("\n")[0] for row in rows.all()]
 
 
+def open_all(page):
+    """Open every part that is closed, and wait for what is drawn then."""
+    page.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true })")
+    page.wait_for_selector(".view .matrix")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_asked_for_and_nothing_complains(visit, scheme):
     page = visit(scheme=scheme)
     page.wait_for_load_state("networkidle")
     assert page.heard == []
-    assert page.locator("script").count() == 1
+    assert page.locator("script:not([type])").count() == 1
     assert simulated_results.HOSTILE in page.locator("h2").all_inner_texts()
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (background == "rgb(255, 255, 255)") == (scheme == "light")
@@ -145,10 +151,8 @@ def test_every_figure_has_words(visit):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_fault(visit, scheme):
     page = visit(scheme=scheme)
-    only = {"runOnly": ["color-contrast"]}  # all that the scheme changes
-    if scheme == "light":
-        page.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true })")
-        only = {}
+    open_all(page)
+    only = {"runOnly": ["color-contrast"]} if scheme == "dark" else {}  # all that the scheme changes
     found = axe.Axe().run(page, options={"resultTypes": ["violations"], **only}).response["violations"]
     assert [(fault["id"], [node["html"][:120] for node in fault["nodes"][:3]]) for fault in found] == []
 
@@ -156,7 +160,7 @@ def test_axe_finds_no_fault(visit, scheme):
 @pytest.mark.parametrize("viewport", [PHONE, DESK])
 def test_the_page_is_not_wider_than_the_screen(visit, viewport):
     page = visit(viewport)
-    page.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true })")
+    open_all(page)
     assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
     assert page.evaluate(BEYOND, viewport["width"]) == []
 
@@ -166,13 +170,36 @@ def test_a_number_leads_to_its_runs(visit):
     link = digits(page).locator("tbody a.runs").first
     digests = link.get_attribute("title").split(": ")[1].split(", ")
     rows = page.locator("tr.hit")
-    assert not digits(page).locator("details").first.evaluate("element => element.open")
+    assert not digits(page).locator("details:not(.wrong)").first.evaluate("element => element.open")
     link.click()
     assert sorted(rows.locator("td").nth(1).inner_text() for rows in rows.all()) == sorted(digests)
-    assert digits(page).locator("details").first.evaluate("element => element.open")
+    assert digits(page).locator("details:not(.wrong)").first.evaluate("element => element.open")
     assert rows.first.is_visible()
     for known in page.locator("a.runs").all():
         assert page.locator(known.get_attribute("href")).count() == 1
+
+
+def test_what_went_wrong_is_drawn_for_the_row_that_is_chosen(visit):
+    page = visit()
+    wrong = digits(page).locator("details.wrong")
+    assert wrong.count() == 1
+    assert not wrong.locator(".matrix").is_visible()
+    wrong.locator("summary").click()
+    cell = wrong.locator(".matrix tbody tr").nth(3).locator("td").nth(5)
+    assert int(cell.inner_text()) > 5  # 3 is taken for 5
+    assert simulated_results.HOSTILE in wrong.locator(".matrix tbody th").nth(3).inner_text()
+    assert wrong.locator(".mistakes li").count() == 16
+    wrong.get_by_label("Row").select_option("Scratch")
+    assert wrong.locator(".matrix caption").inner_text().startswith("Confusions of Scratch")
+    wrong.get_by_label("A", exact=True).select_option("Scratch")
+    rows = wrong.locator("table", has_text="both right").locator("tbody tr")
+    assert rows.count() == 3
+    counts = [[int(cell) for cell in row.locator("td").all_inner_texts()[:4]] for row in rows.all()]
+    assert [sum(line) for line in counts] == [797, 797, 2 * 797]
+    assert [a + b for a, b in zip(*counts[:2], strict=True)] == counts[2]
+    wrong.get_by_label("B", exact=True).select_option("Scratch")
+    assert "the same row" in wrong.inner_text()
+    assert page.heard == []
 
 
 def test_data_behind_is_csv(visit):

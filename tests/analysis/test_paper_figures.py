@@ -319,7 +319,7 @@ def test_a_score_far_below_is_an_arrow_with_its_number():
     assert "31.0" in [text.get_text() for text in axes.texts]
     axes = accuracy.accuracy_figure(runs, LOOK, "Accuracy").axes[0]
     assert axes.get_xlim()[0] > 70
-    assert [text.get_text() for text in axes.texts] == ["31.0"]
+    assert [text.get_text() for text in axes.texts] == ["31.0 (30.8 to 31.2)"]
     (arrow,) = [line for line in axes.lines if line.get_marker() == "<"]
     assert arrow.get_xydata().tolist() == [[axes.get_xlim()[0], 8]]
 

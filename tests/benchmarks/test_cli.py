@@ -32,6 +32,7 @@ TINY = [
 LAUNCH_ONLY = {
     "minutes",
     "yes",
+    "keep",
     "methods",
     "seeds",
     "workers",
@@ -61,6 +62,30 @@ def test_bench_leaves_records_and_a_report(benched):
     assert "Fine-tuning" in page
     assert list((results / "report" / "figures").glob("*-accuracy.png"))
     assert list((results / "report" / "tables").glob("*.csv"))
+
+
+def test_open_shows_the_page(benched, capsys, monkeypatch):
+    results, _ = benched
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    assert main(["open", f"results={results}"]) == 0
+    page = results / "report" / "report.html"
+    assert opened == [page.as_uri()]
+    assert str(page) in capsys.readouterr().out
+
+
+def test_log_sends_a_finished_run(benched, capsys, tmp_path):
+    results, _ = benched
+    run = str(next(results.glob("*/finetune/seed0-*")))
+    assert main(["log", run, "to=tensorboard", f"uri={tmp_path / 'events'}"]) == 0
+    assert len(list((tmp_path / "events").iterdir())) == 1
+    for words, said in {
+        (run, "to=excel"): "to=excel: not known; expected tensorboard, mlflow, wandb",
+        (str(results), "to=tensorboard"): "no finished run",
+        (run,): "expected one run's folder, and to=",
+    }.items():
+        assert main(["log", *words]) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_a_second_bench_runs_nothing_and_shows_the_table(benched, capsys):

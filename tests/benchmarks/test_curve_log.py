@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from transferbench import InputError
+from transferbench.benchmarks.commands.log import log
 from transferbench.benchmarks.config import resolve
 from transferbench.benchmarks.config.schema import Log
 from transferbench.benchmarks.training.curve_log import EventWriter, scalars
@@ -54,6 +55,18 @@ def test_what_is_no_finite_number_is_left_out():
         "train": {"loss": None},
     }
     assert not list(scalars(point))
+
+
+def test_mlflow_gets_settings_curve_and_scores(config_of, results, tmp_path):
+    """Run where MLflow is installed; it is no dependency."""
+    mlflow = pytest.importorskip("mlflow")
+    record = run_one(config := config_of("scratch", "recipe.steps=6"), results)
+    assert log(config.folder(results), "mlflow", f"sqlite:///{tmp_path}/mlflow.db") == 0
+    (sent,) = mlflow.search_runs(experiment_names=["transferbench"], output_format="list")
+    assert sent.data.metrics["test/top1"] == record["test"]["top1"]
+    assert sent.data.params["recipe.steps"] == "6"
+    points = mlflow.MlflowClient().get_metric_history(sent.info.run_id, "holdout/top1")
+    assert [point.step for point in points] == [point["step"] for point in record["curve"]]
 
 
 def test_a_missing_package_is_named(config_of, monkeypatch):

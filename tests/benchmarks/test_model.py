@@ -2,22 +2,21 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from kept_models import Made, made_by, saved
 from PIL import Image
 from transferbench import InputError
-from transferbench.benchmarks.config.schema import RunConfig
-from transferbench.benchmarks.model.files import ABOUT, TENSORS, write_model
+from transferbench.benchmarks.model.files import ABOUT, TENSORS
 from transferbench.benchmarks.model.load import Model, load_model
 from transferbench.benchmarks.training.evaluate import evaluation_mode
-from transferbench.benchmarks.training.problem import BuiltProblem, decoded_side
 from transferbench.datasets import catalog as datasets
 from transferbench.methods import catalog
-from transferbench.methods.base import Method
 
 NAMES = [name for name in catalog.names() if name != "pretrain"]
 VARIANTS = [
@@ -36,32 +35,11 @@ VARIANTS = [
     ("head2toe", "backbone=resnet10t", "recipe.image_size=32"),
 ]
 ALL = [(name,) for name in NAMES] + VARIANTS
-COSTLY = {"l2t_ww": ["method.num_stages=2"]}
-Made = tuple[RunConfig, BuiltProblem, Method]
 
 
 @pytest.fixture(scope="module")
 def made(config_of, built_of) -> Callable[..., Made]:
-    """Take some steps of a method on the embedded pair."""
-
-    def make(name: str, *options: str) -> Made:
-        config = config_of(name, *options, *COSTLY.get(name, ()))
-        built = built_of(config)
-        method = catalog.load(name)(built.problem, config.settings)
-        method.prepare()
-        for t in range(1 if method.closed_form else 2):
-            torch.manual_seed(t)
-            method.step(t)
-        return config, built, method
-
-    return make
-
-
-def saved(folder: Path, made: Made) -> Model:
-    config, built, method = made
-    side = decoded_side(datasets.load(config.target).side, config.recipe.image_size)
-    write_model(folder, config, method, built.problem.target, side)
-    return load_model(folder, "cpu")
+    return partial(made_by, config_of, built_of)
 
 
 @pytest.mark.parametrize("spec", ALL, ids=" ".join)
@@ -125,6 +103,7 @@ def changed(folder: Path, place: Path, **fields: Any) -> Path:
         ({"method": "finetune_"}, "no method 'finetune_'"),
         ({"tensors": {"sha256": "0"}}, "its hash is not that of model.json"),
         ({"preprocessing": {}}, "no valid preprocessing"),
+        ({"preprocessing": {"mean_std": "a", "side": 1, "image_size": 1}}, "no valid preprocessing"),
     ],
 )
 def test_one_line_for_a_model_that_is_not_as_it_was(kept, tmp_path, fields, message):

@@ -18,7 +18,7 @@ import torch
 import trees
 import yaml
 from processes import in_two
-from storm import figures
+from storm import figures, records
 from transferbench import InputError
 from transferbench.benchmarks.cli import main
 from transferbench.benchmarks.commands.bench import bench as bench_command
@@ -270,6 +270,32 @@ def test_a_bench_of_twelve_runs_is_disturbed_and_comes_to_its_report(tmp_path, t
     for title in ("From scratch", "Fine-tuning", "L2-SP", "Linear probe"):
         assert re.search(rf"\| {title} +\| 3 ", table), table
     assert (results / "report" / "report.html").exists()
+
+
+def test_a_tuned_bench_chooses_as_at_home(bench, tmp_path, capsys):
+    """The jobs of two seeds share the trials of each row; a killed trial does not change the choice."""
+    tuned = ["tune=auto", "seeds=2", "methods=scratch,linear_probe", "recipe.steps=900"]
+    results, lines = bench("partition: low\n", *tuned)
+    of_trials = [line for line in lines.values() if "seed10000" in line.folder]
+    killed = faults.until(lambda: _first_alive(results, of_trials), "a trial runs")
+    faults.kill_process(results / killed.folder, killed.job)
+    for line in lines.values():
+        record(results, line)
+    home = tmp_path / "home"
+    assert main(["bench", *LONG, *tuned, "workers=1", f"results={home}"]) == 0
+    there, here = records(results), records(home)
+    assert there.keys() == here.keys()
+    for folder, own in here.items():
+        assert _choice(there[folder]) == _choice(own)
+        assert there[folder]["test"] == own["test"]
+
+
+def _first_alive(results: Path, lines: list) -> submit.Submitted | None:
+    return next((line for line in lines if faults.lives(results / line.folder)), None)
+
+
+def _choice(done: dict) -> dict:
+    return {k: v for k, v in (done["choice"] or {}).items() if k != "seconds"}
 
 
 def runs_at(results, of, method: str, step: int):

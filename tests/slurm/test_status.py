@@ -87,6 +87,20 @@ def test_time_and_memory_come_from_like_runs(config_of):
     assert _resources(config_of("finetune", "recipe.steps=77"), [like], asks) == (240, 8.0)
 
 
+def test_the_job_of_a_tuned_run_has_time_for_the_last_round(config_of):
+    config = config_of("finetune", "tune=auto")
+    like = {
+        "method": "finetune",
+        "config": config_of("finetune").resolved(),
+        "seconds": {"prepare": 0.0, "step": 600.0},
+        "peak_memory_bytes": None,
+        "environment": {"device": "NVIDIA"},
+    }
+    asks = Cluster("mine", memory_gb=8, minutes=1000)
+    assert _resources(config_of("finetune"), [like], asks)[0] == 40
+    assert _resources(config, [like], asks)[0] == 80  # three trials of the same length
+
+
 def test_images_are_copied_to_a_nodes_disk_once(tmp_path, monkeypatch):
     shared, scratch = tmp_path / "shared", tmp_path / "scratch"
     monkeypatch.setenv("TRANSFERBENCH_CACHE", str(shared))

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -14,10 +15,12 @@ from typing import Any
 import pytest
 from deaths import killed_after, killed_at, num_changes, odd_models, records, start, torn
 from processes import figures
+from rich.console import Console
 from transferbench.analysis.records.load import load
-from transferbench.benchmarks.commands.bench import bench
+from transferbench.benchmarks.commands.before import run_missing
+from transferbench.benchmarks.commands.bench import before_runs, bench
 from transferbench.benchmarks.config.schema import RunConfig
-from transferbench.benchmarks.model.keep import ordered
+from transferbench.benchmarks.model.keep import keep_models, ordered
 from transferbench.benchmarks.training.pretraining import generalist
 from transferbench.benchmarks.training.run import run_one
 from transferbench.methods import catalog
@@ -173,40 +176,70 @@ def test_a_tuned_bench_killed_at_random_moments(tmp_path, tally, not_yet):
     tally.note(BY_CLOCK, TUNED, kills, **seen)
 
 
-@pytest.mark.usefixtures("forked")
-def test_a_bench_that_keeps_its_best_model_killed_at_random_moments(tmp_path, tally, not_yet):
+@pytest.fixture(scope="module")
+def keeping(tmp_path_factory, forked) -> tuple[Callable[..., None], Path]:
+    """Give a bench of two rows, without its report; and the results of one that kept all models."""
+    place = tmp_path_factory.mktemp("keeping")
+    tree(place / "pets", train=8, val=4, test=4)
+    tree(place / "photos", ("a", "b", "c"), train=8, val=4)
+    given = [f"target={place / 'pets'}", f"source={place / 'photos'}", "methods=finetune,ncm"]
+    given += ["seeds=2", "workers=2", *SMALL, "backbone=tiny"]
+
+    def work(results: Path, end: Callable[..., None] = keep_models) -> None:
+        console = Console(file=StringIO())
+        planned = before_runs([*given, f"results={results}"], console)
+        assert planned.estimate
+        assert not run_missing(planned.configs, results, console, planned.estimate)
+        end(planned.configs, results, console)
+
+    work(place / "whole", lambda *_: None)
+    return work, place / "whole"
+
+
+def keeps_what_it_should(results: Path) -> bool:
+    """Tell whether fine-tuning's median seed is kept; which row is recommended depends on times."""
+    runs = load(results)
+    right = [ordered([r for r in runs if r.method == m])[0].path.parent for m in ("finetune", "ncm")]
+    kept = {path.parent for path in results.glob("*/*/*/model.*")}
+    best = [path.parent / json.loads(path.read_text())["run"] for path in results.glob("*/best.json")]
+    return right[0] in kept and kept <= set(right) and set(best) <= kept
+
+
+def test_the_end_of_a_bench_killed_at_changes_to_the_disk(keeping, tmp_path, tally, not_yet):
     """Model and record agree at every moment; in the end the chosen models are there, and no others."""
+    not_yet(BY_WRITE, KEEPING)
+    work, whole = keeping
+    count = num_changes(partial(work, shutil.copytree(whole, tmp_path / "0")), tmp_path / "count")
+    seen: Counter[str] = Counter()
+    some = random.Random(KEEPING).sample(range(1, count + 1), min(tally.times(5, 25), count))
+    kills = 0
+    for k in some:
+        results = shutil.copytree(whole, tmp_path / str(k))
+        before = records(results)
+        kills += killed_at(k, partial(work, results))
+        before = look(seen, results, before)
+        start(partial(work, results)).join()
+        look(seen, results, before)
+        seen["wrong"] += not keeps_what_it_should(results)
+    tally.note(BY_WRITE, KEEPING, kills, **seen)
+
+
+def test_a_bench_that_keeps_its_best_model_killed_at_random_moments(keeping, tmp_path, tally, not_yet):
     not_yet(BY_CLOCK, KEEPING)
-    tree(tmp_path / "pets", train=8, val=4, test=4)
-    tree(tmp_path / "photos", ("a", "b", "c"), train=8, val=4)
-    given = [f"target={tmp_path / 'pets'}", f"source={tmp_path / 'photos'}", "methods=finetune,ncm"]
-    given += ["seeds=3", "workers=2", *SMALL, "backbone=tiny"]
-
-    def work(results: Path) -> None:
-        with redirect_stdout(StringIO()):
-            assert bench([*given, f"results={results}"]) == 0
-
-    def is_right(results: Path) -> bool:
-        """Fine-tuning's median seed is kept; which row is recommended depends on times."""
-        runs = load(results)
-        right = [ordered([r for r in runs if r.method == m])[0].path.parent for m in ("finetune", "ncm")]
-        kept = {path.parent for path in results.glob("*/*/*/model.*")}
-        best = [path.parent / json.loads(path.read_text())["run"] for path in results.glob("*/best.json")]
-        return right[0] in kept and kept <= set(right) and set(best) <= kept
-
-    whole = tmp_path / "whole"
+    if not tally.is_long:
+        pytest.skip("in `make torture`")
+    work, _ = keeping
     begin = time.perf_counter()
-    start(partial(work, whole)).join()
+    start(partial(work, tmp_path / "whole")).join()
     seconds = time.perf_counter() - begin
-    assert is_right(whole)
     seen: Counter[str] = Counter()
     draw, kills, number = random.Random(KEEPING), 0, 0
-    while kills < tally.times(5, 25):
+    while kills < 25:
         number += 1
         results, before, goes_on = tmp_path / str(number), {}, True
         while goes_on:
             goes_on = killed_after(draw.uniform(0.3, 1) * seconds, partial(work, results))
             kills += goes_on
             before = look(seen, results, before)
-        seen["wrong"] += not is_right(results)
+        seen["wrong"] += not keeps_what_it_should(results)
     tally.note(BY_CLOCK, KEEPING, kills, **seen)
