@@ -23,14 +23,14 @@ from ...methods import catalog as methods
 from ...methods.recipe import Recipe
 from ...plain_yaml import read_yaml
 from ...user_text import checked_path, one_form
-from .schema import SMALL_SIDE, DataPlaces, Request, SourceRecipe, check_numbers
+from .schema import SMALL_SIDE, DataPlaces, Request, SourceRecipe, check_numbers, load_target
 
 HERE = Path(__file__).parents[1]
 OWN_BACKBONE, CPU_SIDE = "tf_efficientnet_lite0", 128  # for images of the user, if nothing else is given
 OPEN = ("backbone_options", "method_defaults")  # hold names that are not in the schema
 PATHS = ("target", "source", "results", "checkpoint", "data.root", "cluster")
 # May hold any character, so Hydra's grammar does not read them. The first are paths.
-TEXTS = (*PATHS, "methods", "data.mirror", "draw")
+TEXTS = (*PATHS, "methods", "data.mirror", "draw", "groups")
 MOVED = dict.fromkeys((("method.preset", "first_order"), ("method.credit", "first_order")), "l2tl_gradients")
 SUITE: dict[str, Callable[[Any], bool]] = {  # valid values of a suite file
     **dict.fromkeys(("element", "title", "view", "source", "stands_for"), lambda v: isinstance(v, str)),
@@ -116,7 +116,7 @@ def with_weights(request: Request) -> Request:
     """
     request = replace(request, source="none", pretrained=True, backbone=OWN_BACKBONE)
     on_gpu = request.device.startswith("cuda") or request.device == "auto" and torch.cuda.is_available()
-    is_large = datasets.load(request.target).side > SMALL_SIDE
+    is_large = load_target(request).side > SMALL_SIDE
     if on_gpu or request.recipe.image_size or not is_large:
         return request
     return replace(request, recipe=replace(request.recipe, image_size=CPU_SIDE))

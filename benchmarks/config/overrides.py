@@ -15,7 +15,6 @@ SAME = (
     "shots",
     "labels",
     "draw",
-    "groups",
     "backbone",
     "pretrained",
     "tune_budget",
@@ -27,11 +26,14 @@ SAME = (
 
 def overrides(config: RunConfig) -> list[str]:
     """List a run's overrides, without target, source, method and seed; a file by name, without its folder."""
-    usual, settings = request_for(config.method, (f"target={config.target}",))
+    groups = [f"groups={config.groups}"] if config.groups else []  # a tree of groups is not read without
+    usual, settings = request_for(config.method, (f"target={config.target}", *groups))
     target = load_target(config)
     recipe = sized(usual.recipe, num_training_images(target, config.shots))
     recipe = preprocessed(recipe, config.backbone, target.side, config.backbone_options)
-    found = [word for name in SAME for word in _changes(name, getattr(config, name), getattr(usual, name))]
+    found = groups + [
+        word for name in SAME for word in _changes(name, getattr(config, name), getattr(usual, name))
+    ]
     found += _changes("tune", config.tune, tune_of(usual))
     follows = {"holdout_shots": usual_holdout_shots, "protocol": usual_protocol}
     for name, of in follows.items():
