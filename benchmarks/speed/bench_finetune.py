@@ -1,7 +1,6 @@
 """A fine-tuning step relative to a bare torch loop and timm's: on equal ready batches, and with its data."""
 
 from collections.abc import Iterator
-from itertools import repeat
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from torchvision.transforms import v2
 from ...datasets.augment import MEAN_STD, RATIO
 from ...datasets.base import Batch, Split
 from ...datasets.pixels import as_tensor
-from .build import SIZES, build, stepper
+from .build import SIZES, SameBatch, build, stepper
 from .interleaved import Rounds, device_clock, race, show
 from .reference_loops import timm_loop, torch_loop
 
@@ -24,11 +23,11 @@ def bench_finetune_step(benchmark: Any, size: str) -> None:
     """Time steps on one fixed batch, without data loading."""
     method: Any = build("finetune", *SIZES[size])[0]
     batch = next(method.target)
-    method.target = repeat(batch)
+    method.target = SameBatch(batch)
     rivals = {
         "ours": stepper(method),
-        "torch": torch_loop(method.net, method.recipe, repeat(batch)),
-        "timm": timm_loop(method.net, method.recipe, repeat(batch)),
+        "torch": torch_loop(method.net, method.recipe, SameBatch(batch)),
+        "timm": timm_loop(method.net, method.recipe, SameBatch(batch)),
     }
     times = race(benchmark, Rounds(rivals, device_clock(batch[0].device)))
     for name in ("torch", "timm"):

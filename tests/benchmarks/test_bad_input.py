@@ -112,7 +112,7 @@ def test_a_corrupt_image(says, tmp_path, part):
     assert main(["run", *given, *TINY]) == 0
 
 
-@pytest.mark.parametrize(("part", "name"), [("train", "train"), ("val", "holdout"), ("test", "test")])
+@pytest.mark.parametrize(("part", "name"), [("train", "train"), ("test", "test")])
 @pytest.mark.parametrize("command", ["bench", "run"])
 def test_a_missing_split(says, tmp_path, command, part, name):
     target = tree(tmp_path / "pets")

@@ -14,7 +14,10 @@ from transferbench.analysis.records.pictures import pictures_path, read_pictures
 from transferbench.benchmarks.commands.mistake_images import write_mistake_images
 from transferbench.datasets import catalog, digits
 
-CONFIG = SimpleNamespace(target="digits", draw=None)
+
+@pytest.fixture
+def config(config_of):
+    return config_of("finetune")
 
 
 @pytest.fixture
@@ -26,8 +29,8 @@ def comparison(tmp_path):
     return comparisons(load(tmp_path))[0]
 
 
-def test_the_images_of_the_mistakes_are_written_once(tmp_path, comparison, monkeypatch):
-    write_mistake_images(CONFIG, comparison, tmp_path)
+def test_the_images_of_the_mistakes_are_written_once(tmp_path, comparison, config, monkeypatch):
+    write_mistake_images(config, comparison, tmp_path)
     path = pictures_path(tmp_path, comparison.runs[0].record)
     found = read_pictures(path)
     assert set(found) == {5, 300}
@@ -35,11 +38,13 @@ def test_the_images_of_the_mistakes_are_written_once(tmp_path, comparison, monke
     likeness = [np.corrcoef(shown.ravel(), image.ravel())[0, 1] for image in digits.images()["test"][0]]
     assert np.argmax(likeness) == 5
     monkeypatch.setattr(catalog, "load", None)
-    write_mistake_images(CONFIG, comparison, tmp_path)  # nothing is missing, so nothing is read
+    write_mistake_images(
+        config, comparison, tmp_path
+    )  # nothing is missing, so nothing is read
 
 
-def test_other_images_are_not_shown(tmp_path, comparison, monkeypatch):
+def test_other_images_are_not_shown(tmp_path, comparison, config, monkeypatch):
     part = SimpleNamespace(labels=np.zeros(797))
     monkeypatch.setattr(catalog, "load", lambda *_, **__: SimpleNamespace(part=lambda name: part))
-    write_mistake_images(CONFIG, comparison, tmp_path)
+    write_mistake_images(config, comparison, tmp_path)
     assert not (tmp_path / "pictures").exists()

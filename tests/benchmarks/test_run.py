@@ -97,7 +97,8 @@ def test_a_finished_run_is_found(config_of, results, monkeypatch):
     run_one(config, results)
     assert len(looks) == 2
     assert path.stat().st_mtime_ns == before
-    assert {p.name for p in path.parent.iterdir()} == {"config.json", "metrics.jsonl", "record.json"}
+    kept = {"config.json", "metrics.jsonl", "model.json", "model.safetensors", "record.json"}
+    assert {p.name for p in path.parent.iterdir()} == kept
 
 
 def test_a_pretraining_that_is_found_gives_the_same_run_as_one_that_is_made(config_of, results):

@@ -1,13 +1,12 @@
 """`make speed` compares equal computations, its table is right, and ratios of cost stay as they are."""
 
 import json
-from itertools import repeat
 from statistics import median
 
 import pytest
 from transferbench import InputError
 from transferbench.analysis import speed
-from transferbench.benchmarks.speed.build import build, flops, stepper
+from transferbench.benchmarks.speed.build import SameBatch, build, flops, stepper
 from transferbench.benchmarks.speed.interleaved import Rounds, Times, cpu_clock
 from transferbench.benchmarks.speed.reference_loops import timm_loop, torch_loop
 
@@ -25,8 +24,8 @@ def _times(rivals):
 def _three_loops(*overrides):
     method, _ = build("finetune", *overrides)
     batch = next(method.target)
-    method.target = repeat(batch)
-    loops = [loop(method.net, method.recipe, repeat(batch)) for loop in (torch_loop, timm_loop)]
+    method.target = SameBatch(batch)
+    loops = [loop(method.net, method.recipe, SameBatch(batch)) for loop in (torch_loop, timm_loop)]
     return method, loops
 
 

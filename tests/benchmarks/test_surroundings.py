@@ -164,6 +164,6 @@ def test_the_standard_numbers_of_files_stay_taken(place):
 def test_a_read_only_results_folder_is_one_line(place):
     words = ["bench", "methods=scratch", f"target={place / 'mine'}", f"results={place / 'home/new'}", *SMALL]
     done = call(SINGLE["a read-only home"], place, words)
-    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.returncode == 2
     assert done.stderr.count(b"\n") == 1
     assert b"results=" in done.stderr
