@@ -27,6 +27,8 @@ NO_EFFECT = (
     "threads",
     "device",
     "keep",
+    "log",
+    "checkpoint_minutes",
 )  # a fitted bench stays the same
 Total = Callable[[Sequence[RunConfig]], float]  # estimated seconds of runs
 

@@ -158,7 +158,7 @@ def read_predictor(folder: Path, about: Mapping[str, Any]) -> Predictor:
         predictor = method.predictor_class.empty(
             encoder, method.head_class(**about["head"]), about["predictor"]
         )
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, KeyError, RuntimeError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{folder / ABOUT}: does not describe a {method.title} model ({error})") from error

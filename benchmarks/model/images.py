@@ -65,7 +65,7 @@ def _below(folder: Path) -> Iterator[Found]:
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(f for f in folders if not is_dropping(f))
         for path in (Path(place, name) for name in sorted(files) if is_image(name)):
-            yield Found(str(path), path.read_bytes)
+            yield Found(str(path), partial(_of_file, path))
 
 
 def _listed(path: Path) -> Iterator[Found]:
@@ -79,7 +79,7 @@ def _listed(path: Path) -> Iterator[Found]:
         raise InputError(f"{path}: no column '{COLUMN}'; expected a header with it, not {names!r:.80}")
     for row in rows:
         if name := (row[COLUMN] or "").strip():
-            yield Found(name, (path.parent / name).read_bytes)
+            yield Found(name, partial(_of_file, path.parent / name))
 
 
 def _in_zip(path: Path, opened: ExitStack) -> Iterator[Found]:
@@ -106,6 +106,13 @@ def _in_tar(path: Path, opened: ExitStack) -> Iterator[Found]:
 
     for member in members:
         yield Found(f"{path}/{member.name}", partial(_of_size, member.size, partial(content, member)))
+
+
+def _of_file(path: Path) -> bytes:
+    """Return a file's bytes. Raises ValueError for what never ends or waits for ever, as a pipe."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ValueError("a pipe, socket or device; expected an image file")
+    return path.read_bytes()
 
 
 def _of_size(num_bytes: int, read: Callable[[], bytes]) -> bytes:

@@ -100,6 +100,8 @@ def changed(folder: Path, place: Path, **fields: Any) -> Path:
         ({"backbone": "small_"}, "neither 'small' nor a timm model"),
         ({"backbone": "small"}, "does not fit model.json"),
         ({"head": {"in_features": 1}}, "does not describe"),
+        ({"head": {"in_features": -1, "out_features": 10}}, "does not describe"),
+        ({"head": {"in_features": 10**12, "out_features": 10}}, "does not describe"),
         ({"method": "finetune_"}, "no method 'finetune_'"),
         ({"tensors": {"sha256": "0"}}, "its hash is not that of model.json"),
         ({"preprocessing": {}}, "no valid preprocessing"),
