@@ -99,22 +99,24 @@ def compose_request(overrides: Iterable[str], method: str | None = None) -> Requ
         group, _, name = key.rpartition(".")
         setattr(getattr(request, group) if group else request, name, value)
     check_numbers(request)
-    return with_weights(request) if starts_from_nothing(request, given) else request
+    return with_weights(request, given)
 
 
-def starts_from_nothing(request: Request, given: Container[str]) -> bool:
-    """Return whether images of the user come with neither a source nor weights nor a network."""
-    asked = {"backbone", "pretrained", "checkpoint", "preset"}
-    is_own = request.preset == "own" and datasets.is_own(request.target)
-    return is_own and request.source is None and not any(name in given for name in asked)
+def with_weights(request: Request, given: Container[str]) -> Request:
+    """Return a request for images of the user without a source, which starts from weights.
 
-
-def with_weights(request: Request) -> Request:
-    """Return a request that starts from published weights of a network for any machine.
-
-    On a CPU it sees photos at CPU_SIDE, which takes a third of the time of its own size.
+    If no network is named it is OWN_BACKBONE, with its published weights if no others are given. On a CPU it
+    sees photos at CPU_SIDE, which takes a third of the time of its own size. Other requests stay as they are.
     """
-    request = replace(request, source="none", pretrained=True, backbone=OWN_BACKBONE)
+    if request.source is not None or "preset" in given or not datasets.is_own(request.target):
+        return request
+    from_weights = request.pretrained or request.checkpoint
+    if not from_weights and ("backbone" in given or "pretrained" in given):
+        return request
+    request = replace(request, source="none", pretrained=not request.checkpoint)
+    if "backbone" in given:
+        return request
+    request = replace(request, backbone=OWN_BACKBONE)
     on_gpu = request.device.startswith("cuda") or request.device == "auto" and torch.cuda.is_available()
     is_large = load_target(request).side > SMALL_SIDE
     if on_gpu or request.recipe.image_size or not is_large:

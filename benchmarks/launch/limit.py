@@ -85,7 +85,9 @@ def fit(
     least = math.ceil(smallest * SPARE / 60)
     raise InputError(
         f"minutes={minutes:g}: with the fewest steps, seeds and rows that mean something it takes "
-        f"about {duration(smallest)}; expected minutes={least} or more, or fewer rows in methods=NAME,NAME"
+        f"about {duration(smallest)} here and now; expected minutes={least} or more (with {SPARE - 1:.0%} in "
+        "reserve), fewer rows in methods=NAME,NAME, or a smaller recipe.image_size, recipe.batch_size or "
+        "tune_budget"
     )
 
 

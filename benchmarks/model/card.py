@@ -56,9 +56,10 @@ def card(about: Mapping[str, Any], run: Run) -> str:
         else "- The seed is the lowest one that was kept; no test score chose it.",
         f"- Settings: {run.setting}"
         + (f"; tuned on holdout images to {chosen_text([run])}." if run.record.get("choice") else "."),
-        f"- Images: resized to {given['side']} x {given['side']} px ({given['interpolation']}), central crop "
-        f"of {given['crop_pct']:g} of the shorter side, {given['image_size']} px, mean {given['mean']}, "
-        f"deviation {given['std']}.",
+        f"- Images: turned upright by EXIF; the whole image resized to {given['side']} x {given['side']} px "
+        f"({given['interpolation']}, without its aspect ratio); the central square of {given['crop_pct']:g} "
+        f"of the original's shorter side cut from it (bilinear) at {given['image_size']} px; "
+        f"mean {given['mean']}, deviation {given['std']}.",
         "- License of the images: "
         + (", ".join(f"{text} ({role})" for role, text in licenses) if licenses else "not known")
         + ".",

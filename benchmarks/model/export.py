@@ -22,6 +22,10 @@ from ...methods.networks.predictor import Predictor
 from .load import Model
 
 CLOSE = 1e-4  # largest difference of logits, relative to their size where that is above one
+STEPS = (
+    "upright by EXIF; the whole image resized to side x side, bicubic; from that the central box of crop_pct "
+    "of the original's shorter side, resized to image_size x image_size, bilinear"
+)
 SUFFIX = {"timm": ".safetensors", "onnx": ".onnx", "pt2": ".pt2"}
 
 
@@ -109,7 +113,7 @@ def facts(model: Model) -> dict[str, Any]:
     given = {k: v for k, v in about["preprocessing"].items() if k not in ("mean_std", "hflip")}
     return {
         "classes": about["classes"],
-        "preprocessing": {**given, "color": "RGB from 0 to 1, then (x - mean) / std", "crop": "central"},
+        "preprocessing": {**given, "color": "RGB from 0 to 1, then (x - mean) / std", "steps": STEPS},
         "output": "logits; sigmoid of each" if about["multi_label"] else "logits; softmax over all",
         **{name: about[name] for name in ("backbone", "method", "label", "target", "digest")},
         "score": about.get("score"),

@@ -1,18 +1,23 @@
 """Kept models in the forms of other programs: equal classes and logits, or one line on what works instead."""
 
+import importlib.util
 import json
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
 from kept_models import Made, made_by, saved
+from PIL import Image
 from transferbench import InputError
 from transferbench.benchmarks.cli import main
-from transferbench.benchmarks.model.export import WRITERS
+from transferbench.benchmarks.model.export import WRITERS, facts
 from transferbench.benchmarks.model.load import Model
 
+DOCS = Path(__file__).parents[2] / "docs"
 TIMM = ("backbone=resnet10t", "recipe.image_size=32")
 FORMS = [
     ("finetune",),
@@ -100,3 +105,20 @@ def test_what_cannot_be_written_is_refused_in_one_line(model_of, tmp_path, monke
     message = "to=pt2: Fine-tuning on tiny: no such operation; expected to=onnx, or `transferbench predict`"
     with pytest.raises(InputError, match=message):
         WRITERS["pt2"](model_of("finetune"), tmp_path / "a.pt2")
+
+
+@pytest.mark.parametrize("shape", [(97, 64), (64, 97), (80, 80), (300, 200)])
+def test_the_preprocessing_of_the_docs_gives_the_input(model_of, tmp_path, shape):
+    """On a photo with an EXIF orientation; its values are smooth, as a photo's."""
+    model = model_of("finetune", *TIMM, "recipe.crop_pct=0.875")
+    spec = importlib.util.spec_from_file_location("preprocess", DOCS / "how-to" / "preprocess.py")
+    docs = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(docs)
+    noise = np.random.default_rng(0).integers(0, 256, (8, 6, 3), dtype=np.uint8)
+    photo = Image.fromarray(noise).resize(shape, Image.Resampling.BICUBIC)
+    exif = photo.getexif()
+    exif[0x0112] = 6
+    photo.save(tmp_path / "photo.png", exif=exif)
+    own = docs.preprocess(tmp_path / "photo.png", facts(model)["preprocessing"])
+    right = model.batch([model.decoded(tmp_path / "photo.png")])[0]
+    assert np.abs(own - right.numpy()).max() < 0.02

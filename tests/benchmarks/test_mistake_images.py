@@ -38,9 +38,7 @@ def test_the_images_of_the_mistakes_are_written_once(tmp_path, comparison, confi
     likeness = [np.corrcoef(shown.ravel(), image.ravel())[0, 1] for image in digits.images()["test"][0]]
     assert np.argmax(likeness) == 5
     monkeypatch.setattr(catalog, "load", None)
-    write_mistake_images(
-        config, comparison, tmp_path
-    )  # nothing is missing, so nothing is read
+    write_mistake_images(config, comparison, tmp_path)  # nothing is missing, so nothing is read
 
 
 def test_other_images_are_not_shown(tmp_path, comparison, config, monkeypatch):

@@ -32,3 +32,13 @@ def test_what_is_given_stays(tmp_path, given):
     assert not pretrained
     assert backbone == "small"
     assert source == ("glyphs" if given.startswith("source") else None)
+
+
+def test_weights_need_no_source(tmp_path):
+    photos = tree(tmp_path / "photos")
+    file = tmp_path / "weights.pth"
+    file.write_bytes(b"")
+    assert asked(photos, f"checkpoint={file}")[:3] == ("none", False, OWN_BACKBONE)
+    assert asked(photos, f"checkpoint={file}", "backbone=resnet18")[:3] == ("none", False, "resnet18")
+    assert asked(photos, "pretrained=true", "backbone=resnet18")[:3] == ("none", True, "resnet18")
+    assert asked(photos, "pretrained=true", "source=glyphs", "backbone=resnet18")[:2] == ("glyphs", True)
