@@ -63,6 +63,8 @@ def _check_out(out: Path, paths: Sequence[Path]) -> None:
         return
     if not out.parent.is_dir() or out.is_dir():
         raise InputError(f"out={out}: expected a file in a folder that exists")
+    if out.suffix.lower() != ".csv":
+        raise InputError(f"out={out}: expected a name that ends in .csv, as out=predictions.csv")
     if out.exists() and any(path.exists() and path.samefile(out) for path in paths):
         raise InputError(f"out={out}: one of the images or lists to predict; expected another file")
 

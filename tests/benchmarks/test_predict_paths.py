@@ -20,11 +20,13 @@ def test_a_pipe_is_named_and_not_waited_for(tmp_path, listed):
 
 
 def test_the_table_replaces_no_image(tmp_path):
-    image = tmp_path / "a.png"
+    image, listed = tmp_path / "a.png", tmp_path / "list.csv"
     image.write_bytes(b"image")
-    with pytest.raises(InputError, match="one of the images"):
-        predict("best", [image], {"out": str(image)})
-    assert image.read_bytes() == b"image"
+    listed.write_text("image\na.png\n")
+    for paths, out in (([image], image), ([tmp_path], image), ([listed], listed)):
+        with pytest.raises(InputError, match="ends in .csv|one of the images"):
+            predict("best", paths, {"out": str(out)})
+    assert (image.read_bytes(), listed.read_text()) == (b"image", "image\na.png\n")
 
 
 @pytest.mark.parametrize("out", ["no/folder.csv", "."])
