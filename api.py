@@ -52,8 +52,8 @@ def bench(
     """
     from rich.console import Console
 
-    from .benchmarks.commands.before import run_missing
     from .benchmarks.commands.bench import after_runs, before_runs
+    from .benchmarks.launch.start import run_missing
     from .benchmarks.model.keep import keep_models
     from .home import provide_home
 

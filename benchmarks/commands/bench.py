@@ -22,9 +22,7 @@ from ..launch.plan import (
     prepare_data,
     row_names,
 )
-from ..training.record import open_results
-from ..training.tuning import not_used
-from .before import (
+from ..launch.start import (
     check_data,
     check_networks_of,
     check_place,
@@ -37,6 +35,8 @@ from .before import (
     show_runs,
     without_class_weights,
 )
+from ..training.record import open_results
+from ..training.tuning import not_used
 
 if TYPE_CHECKING:
     from ...analysis.records.comparison import Comparison

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -12,15 +11,9 @@ from ..config.compose import compose_request, settings_of
 from ..config.resolve import run_config
 from ..config.schema import Request
 from ..launch import pool
-from ..launch.plan import (
-    data_sets_of,
-    prepare_data,
-    why_incompatible,
-)
+from ..launch.plan import data_sets_of, prepare_data, why_incompatible
 from ..launch.progress import end_line
-from ..training.record import open_results
-from ..training.tuning import not_used
-from .before import (
+from ..launch.start import (
     check_data,
     check_networks_of,
     check_place,
@@ -30,9 +23,8 @@ from .before import (
     show_runs,
     without_class_weights,
 )
-
-if TYPE_CHECKING:
-    pass
+from ..training.record import open_results
+from ..training.tuning import not_used
 
 
 def run_single(overrides: Sequence[str], dry_run: bool = False) -> int:

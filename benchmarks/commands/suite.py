@@ -12,9 +12,7 @@ from ..config.compose import read_suite, split_override
 from ..config.compose import suites as suite_names
 from ..config.schema import Keep, RunConfig
 from ..launch.plan import data_sets_of, prepare_data
-from ..launch.suite_plan import Cell, Suite, cells, load, write_plan
-from ..training import record
-from .before import (
+from ..launch.start import (
     check_networks_of,
     check_place,
     drop_incompatible,
@@ -26,6 +24,8 @@ from .before import (
     say_namesakes,
     show_runs,
 )
+from ..launch.suite_plan import Cell, Suite, cells, load, write_plan
+from ..training import record
 from .class_images import write_class_images
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import CrossEntropyLoss
 from transferbench import InputError
-from transferbench.benchmarks.commands.before import without_class_weights
+from transferbench.benchmarks.launch.start import without_class_weights
 from transferbench.benchmarks.training.problem import build_problem
 from transferbench.methods import catalog
 from transferbench.methods.metrics import balanced_weights, classification_loss

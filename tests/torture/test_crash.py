@@ -17,9 +17,9 @@ from deaths import killed_after, killed_at, num_changes, odd_models, records, st
 from processes import figures
 from rich.console import Console
 from transferbench.analysis.records.load import load
-from transferbench.benchmarks.commands.before import run_missing
 from transferbench.benchmarks.commands.bench import before_runs, bench
 from transferbench.benchmarks.config.schema import RunConfig
+from transferbench.benchmarks.launch.start import run_missing
 from transferbench.benchmarks.model.keep import keep_models, ordered
 from transferbench.benchmarks.training.pretraining import generalist
 from transferbench.benchmarks.training.run import run_one

@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -18,22 +17,13 @@ from ...methods import catalog as methods
 from ...methods.recipe import ClassWeights
 from ...slurm.cluster import load as load_cluster
 from ..config.schema import Request, Role, RunConfig, load_target
-from ..launch import pool
-from ..launch.estimate import Estimate, Estimator
-from ..launch.plan import (
-    large_batches,
-    missing,
-    run_order,
-    why_incompatible,
-    without_rows,
-)
-from ..launch.probe import check_networks
-from ..launch.progress import Progress, name_of
 from ..training.problem import device_of
 from ..training.record import write_json
-
-if TYPE_CHECKING:
-    pass
+from . import pool
+from .estimate import Estimate, Estimator
+from .plan import large_batches, missing, run_order, why_incompatible, without_rows
+from .probe import check_networks
+from .progress import Progress, name_of
 
 
 def processes_of(on: str, cluster: str | None) -> int:
