@@ -109,7 +109,7 @@ def before_runs(overrides: Sequence[str], console: Console, dry_run: bool = Fals
     if request.minutes is not None:
         request, configs = _fitted(request, overrides, configs, estimator, console, dry_run)
     configs, _ = drop_incompatible(configs, results, console, processes, writes=not dry_run)
-    prepare_data(configs)
+    prepare_data(missing(configs, results))
     first = configs[0]
     console.print(f"{first.source_name} -> {first.target_name}: {first.describe()}", markup=False)
     estimate = estimator.of(configs) if estimator else None

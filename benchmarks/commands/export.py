@@ -27,10 +27,10 @@ def export(run: str, given: Mapping[str, str]) -> int:
     kind = given.get("to", "")
     if kind not in WRITERS:
         raise InputError(f"to={kind}: expected to={', to='.join(WRITERS)}")
-    model = load_model(folder_of(run, Path(given.get("results", "results"))), "cpu")
     out = Path(given.get("out", f"model-{kind}{SUFFIX[kind]}"))
     if out.suffix != SUFFIX[kind]:
         raise InputError(f"out={out}: expected a name that ends in {SUFFIX[kind]} for to={kind}")
+    model = load_model(folder_of(run, Path(given.get("results", "results"))), "cpu")
     if model.net.autocast:
         print(f"recipe.precision={model.net.autocast}: the file computes in float32")
         model.net.autocast = ""

@@ -11,7 +11,7 @@ from ..config.compose import compose_request, settings_of
 from ..config.resolve import run_config
 from ..config.schema import Request
 from ..launch import pool
-from ..launch.plan import data_sets_of, prepare_data, why_incompatible
+from ..launch.plan import data_sets_of, missing, prepare_data, why_incompatible
 from ..launch.progress import end_line
 from ..launch.start import (
     check_data,
@@ -62,7 +62,7 @@ def _run(overrides: Sequence[str], dry_run: bool) -> int:
     for line in [*not_used(overrides, config.tune), *without_class_weights([config])]:
         console.print(line, markup=False)
     check_networks_of([config], results, console, distributed.size())
-    prepare_data([config])
+    prepare_data(missing([config], results))
     for _, reason in why_incompatible([config], results, distributed.size()).values():
         raise InputError(f"method={method}: cannot run here: {reason}")
     if dry_run or distributed.size() == 1:

@@ -11,7 +11,7 @@ from ...analysis.wording import counted
 from ..config.compose import read_suite, split_override
 from ..config.compose import suites as suite_names
 from ..config.schema import Keep, RunConfig
-from ..launch.plan import data_sets_of, prepare_data
+from ..launch.plan import data_sets_of, missing, prepare_data
 from ..launch.start import (
     check_networks_of,
     check_place,
@@ -62,7 +62,7 @@ def suite(
         configs = [replace(c, device="cpu") for c in configs]  # for the checks here; jobs use the given one
     check_networks_of(configs, results, console, processes)
     left, incompatible = drop_incompatible(configs, results, console, processes, writes=not dry_run)
-    prepare_data(left)
+    prepare_data(missing(left, results))
     estimate = (
         estimator_of(left[0], int(given.get("workers", 0)), results).of(left) if on == "local" else None
     )

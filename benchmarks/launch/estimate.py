@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -60,7 +61,11 @@ class Estimator:
     def __init__(self, results: Path, workers: int, threads: int) -> None:
         self.results, self.workers, self.threads = results, workers, threads
         self._speeds: dict[str, Speed] = {}
-        self._recorded = _recorded_steps(results, threads)
+
+    @cached_property
+    def _recorded(self) -> dict[str, float]:
+        """The seconds of a step in earlier records, which are read if there is a run to do."""
+        return _recorded_steps(self.results, self.threads)
 
     def of(self, configs: Sequence[RunConfig]) -> Estimate:
         """Return the estimate for all runs without a record, those that others require included."""

@@ -32,7 +32,7 @@ from ..training.record import write_json
 from ..training.run import requirements, run_one
 from ..training.tuning import KEPT, last_round
 from .hint import command_hint
-from .plan import prepare_data, run_order
+from .plan import run_order
 from .stage_data import stage
 
 START_MINUTES = 10  # time of a job for loading, evaluation and writing
@@ -70,7 +70,6 @@ def queue_missing(
     if not todo:
         console.print(f"all {len(configs)} runs are done" if only is None else "no run to resubmit")
         return 0
-    prepare_data(configs)
     sweep = submit.new_sweep(results)
     tasks = _tasks([replace(c, device=device) for c in todo], results.resolve(), chosen)
     code = snapshot(results)

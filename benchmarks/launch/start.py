@@ -139,7 +139,7 @@ def show_runs(
     configs: Sequence[RunConfig], results: Path, console: Console, estimate: Estimate | None = None
 ) -> None:
     """Print every run with its folder, and whether it is done or its estimated time; trials by method."""
-    waiting = run_order(configs, results)
+    waiting = estimate.todo if estimate else run_order(configs, results)
     seconds = estimate.seconds if estimate else {}
     todo = {c.digest for c in waiting}
     for config in {c.digest: c for c in [*waiting, *configs] if c.role is not Role.trial}.values():
