@@ -131,9 +131,9 @@ def test_errors_are_those_of_the_command_line(tmp_path):
 
 
 def test_a_failed_run_is_an_exception_and_the_others_stay(results, monkeypatch):
-    from transferbench.benchmarks.commands import before
+    from transferbench.benchmarks.launch import start
 
-    monkeypatch.setattr(before, "run_missing", lambda *_: {"abc": "NaN at step 3"})
+    monkeypatch.setattr(start, "run_missing", lambda *_: {"abc": "NaN at step 3"})
     with pytest.raises(tb.RunFailed, match=r"^1 of 1 runs failed: abc: NaN at step 3$"):
         tb.bench("digits", "finetune", seeds=1, results=results, quiet=True, backbone="tiny")
 

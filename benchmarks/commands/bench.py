@@ -187,7 +187,7 @@ def _keep(planned: Planned, console: Console) -> None:
 
 def after_runs(planned: Planned) -> None:
     """Write the pictures of mistakes and the report, if a run has a record."""
-    from ...analysis.report import write_prints, write_report
+    from ...analysis.report import page_of, write_prints, write_report
     from .mistake_images import write_mistake_images
 
     done = [folder for c in planned.configs if is_done(folder := c.folder(planned.results))]
@@ -202,11 +202,6 @@ def after_runs(planned: Planned) -> None:
         write_report(planned.results, page.parent)
 
 
-def page_of(results: Path) -> Path:
-    """Return the path of the report page of a results folder."""
-    return results / "report" / "report.html"
-
-
 def _comparison(planned: Planned) -> "Comparison":
     """Return the comparison that a bench has filled."""
     from ...analysis.report import find_comparison
@@ -217,6 +212,7 @@ def _comparison(planned: Planned) -> "Comparison":
 
 def _show(planned: Planned, failed: Mapping[str, str], console: Console) -> int:
     """Print the table of a bench and the errors of its failed runs; return the exit code."""
+    from ...analysis.report import page_of
     from ...analysis.tables.comparison_table import markdown
 
     if len(missing(planned.configs, planned.results)) < len(planned.configs):

@@ -3,7 +3,7 @@
 import webbrowser
 from pathlib import Path
 
-from ...analysis.report import write_report
+from ...analysis.report import page_of, write_report
 
 
 def open_report(results: Path) -> int:
@@ -14,7 +14,7 @@ def open_report(results: Path) -> int:
     Raises:
         InputError: there is no page, and no run to write one of.
     """
-    page = results / "report" / "report.html"
+    page = page_of(results)
     if not page.exists():
         write_report(results, page.parent)
     print(f"report: {page}")

@@ -11,17 +11,7 @@ from .length import num_training_images, sized
 from .resolve import preprocessed, score_of, tune_of
 from .schema import RunConfig, load_target
 
-SAME = (
-    "shots",
-    "labels",
-    "draw",
-    "backbone",
-    "pretrained",
-    "tune_budget",
-    "bn",
-    "on_nan",
-    "source_recipe",
-)
+SAME = ("shots", "labels", "draw", "backbone", "pretrained", "tune_budget", "bn", "on_nan", "source_recipe")
 
 
 def overrides(config: RunConfig) -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ... import RunFailed
 from ...datasets.loading.draw import FOLDS
+from ...datasets.reading.balance import class_counts
 from ...methods import catalog as methods
 from ...methods.recipe import OptimizerName
 from ..config.schema import TUNING_SEED, Norms, Protocol, Role, RunConfig, Tune, load_target
@@ -106,8 +107,7 @@ def num_folds(config: RunConfig) -> int:
     as the budget allows.
     """
     target = load_target(config)
-    labels = target.part("holdout").labels
-    counts = labels.sum(0) if labels.ndim == 2 else np.bincount(labels, minlength=len(target.classes))
+    counts = class_counts(target.part("holdout").labels, len(target.classes))
     per_class = config.holdout_shots or float(np.median(counts))
     if per_class / 2 >= FEW:
         return 1

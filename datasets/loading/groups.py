@@ -45,15 +45,8 @@ def _numbers(names: Iterable[str]) -> np.ndarray:
 
 def _joined(size: int, pairs: np.ndarray) -> np.ndarray:
     """Return the number of each row's connected component [size], given pairs of rows [P,2]."""
-    first = np.arange(size)  # a row of its component, the root if it is itself
+    from scipy.sparse import coo_array  # slow imports
+    from scipy.sparse.csgraph import connected_components
 
-    def root(i: int) -> int:
-        while first[i] != i:
-            first[i] = first[first[i]]
-            i = int(first[i])
-        return i
-
-    for a, b in pairs.tolist():
-        low, high = sorted((root(a), root(b)))
-        first[high] = low
-    return np.array([root(i) for i in range(size)], np.int64)
+    edges = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(size, size))
+    return connected_components(edges, directed=False)[1].astype(np.int64)

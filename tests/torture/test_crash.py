@@ -65,6 +65,19 @@ def look(seen: Counter[str], results: Path, before: dict[str, tuple[int, int]]) 
     return now
 
 
+def killed_until_done(
+    work: Callable[[Path], None], results: Path, moments: Callable[[], float], seen: Counter[str]
+) -> int:
+    """Kill a bench after some seconds each, and repeat it until it ends by itself; return the kills."""
+    before: dict[str, tuple[int, int]] = {}
+    kills, goes_on = 0, True
+    while goes_on:
+        goes_on = killed_after(moments(), partial(work, results))
+        kills += goes_on
+        before = look(seen, results, before)
+    return kills
+
+
 class Case:
     """A run, its unbroken records, and what was seen of broken ones."""
 
@@ -164,14 +177,12 @@ def test_a_tuned_bench_killed_at_random_moments(tmp_path, tally, not_yet):
     seconds, expected = time.perf_counter() - begin, read_all(whole)
     assert len(expected) == 1 + 2 * (2 + 9 + 6)
     seen: Counter[str] = Counter()
-    draw, kills, number = random.Random(TUNED), 0, 0
+    moments = partial(random.Random(TUNED).uniform, 0.05 * seconds, 0.9 * seconds)
+    kills = number = 0
     while kills < tally.times(1, 25):
         number += 1
-        results, before, goes_on = tmp_path / str(number), {}, True
-        while goes_on:
-            goes_on = killed_after(draw.uniform(0.05, 0.9) * seconds, partial(work, results))
-            kills += goes_on
-            before = look(seen, results, before)
+        results = tmp_path / str(number)
+        kills += killed_until_done(work, results, moments, seen)
         seen["wrong"] += read_all(results) != expected
     tally.note(BY_CLOCK, TUNED, kills, **seen)
 
@@ -233,13 +244,11 @@ def test_a_bench_that_keeps_its_best_model_killed_at_random_moments(keeping, tmp
     start(partial(work, tmp_path / "whole")).join()
     seconds = time.perf_counter() - begin
     seen: Counter[str] = Counter()
-    draw, kills, number = random.Random(KEEPING), 0, 0
+    moments = partial(random.Random(KEEPING).uniform, 0.3 * seconds, seconds)
+    kills = number = 0
     while kills < 25:
         number += 1
-        results, before, goes_on = tmp_path / str(number), {}, True
-        while goes_on:
-            goes_on = killed_after(draw.uniform(0.3, 1) * seconds, partial(work, results))
-            kills += goes_on
-            before = look(seen, results, before)
+        results = tmp_path / str(number)
+        kills += killed_until_done(work, results, moments, seen)
         seen["wrong"] += not keeps_what_it_should(results)
     tally.note(BY_CLOCK, KEEPING, kills, **seen)
