@@ -42,7 +42,7 @@ def load(path: Path, as_source: bool = False, groups: str | None = None) -> Data
         path: a `split/class/image` or `class/image` tree, a tar of one, a folder with one tar, or
             with shards: of such a tree, in webdataset's layout, or one tar per class. The part of a
             shard is in its name or its folder's name.
-        as_source: split images without parts 95/5 into train and holdout; otherwise 60/20/20 into
+        as_source: split images without parts 95/5 into train and holdout; otherwise 64/20/16 into
             train, holdout and test. The split is stratified, by a hash of each path, with seed 0. In a
             source of shards without a holdout, the holdout is 5 % too, and a class of one image stays
             in train.
