@@ -132,6 +132,10 @@ class Method(ABC, Generic[ConfigT]):
         autocast = name_of(self.net.autocast)
         return self.predictor_class(self.net.encoder, head, autocast=autocast, **parts).eval()
 
+    def own_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that one more target needs for itself, beside the start that all share."""
+        return [p for p in self.predictor().parameters() if p.requires_grad]
+
     @classmethod
     def why_incompatible(cls, problem: Problem) -> str:
         """Return why it cannot run on a problem; empty if it can."""
