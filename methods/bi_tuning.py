@@ -31,7 +31,7 @@ class Config:
 
     # Weight of both contrastive losses
     weight: float = field(default=1.0, metadata={"tuned": (0.05, 5.0)})
-    num_keys: int = 40  # K, stored keys of each class; the library stores fewer for small data sets
+    num_keys: int = 40  # K, stored keys of each class
     temperature: float = 0.07  # temperature of the contrastive softmax
     momentum: float = 0.999  # momentum of the key network's moving average, 0 to 1
     width: int = 128  # D, dimensions of the projection

@@ -77,7 +77,7 @@ class Recipe:
     class_weights: ClassWeights = field(default=ClassWeights.none, metadata={"undigested": ClassWeights.none})
     schedule: Schedule = Schedule.warmup_cosine  # schedule of the learning rate
     warmup_fraction: float = 0.1  # fraction of the steps with linear warm-up, with `schedule=warmup_cosine`
-    # Steps at which the learning rate drops to a tenth, with `schedule=milestones`
+    # Last steps before the learning rate drops to a tenth, with `schedule=milestones`
     milestones: list[int] = field(default_factory=list)
     head_init_std: float = 0.01  # standard deviation of the normal initialization of new heads
     # Side of the network's input in pixels; 0: timm's value for the backbone, else 64 or 32 by the images'
@@ -105,7 +105,7 @@ class Recipe:
         if self.schedule is Schedule.constant:
             return self.lr
         if self.schedule is Schedule.milestones:
-            return self.lr * 0.1 ** sum(t >= m for m in self.milestones)
+            return self.lr * 0.1 ** sum(t > m for m in self.milestones)
         warmup = round(self.warmup_fraction * self.steps)
         if t < warmup:
             return self.lr * (t + 1) / warmup

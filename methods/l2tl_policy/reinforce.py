@@ -129,7 +129,7 @@ class Policy:
         advantage = self.advantage(reward.detach())
         if self.optimizer is not None:
             decays = self.config.lr_decay_step
-            late = 0 < decays <= int(self.num_updates)
+            late = 0 < decays < int(self.num_updates)
             self.optimizer.param_groups[0]["lr"] = self.config.lr * (0.1 if late else 1)
             (-advantage * log_prob).backward()
             self.optimizer.step()

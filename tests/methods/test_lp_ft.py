@@ -68,7 +68,7 @@ def test_each_stage_has_a_whole_schedule(monkeypatch):
 def test_milestones_are_shortened_with_the_steps():
     recipe = Recipe(steps=100, lr=1.0, schedule=Schedule.milestones, milestones=[50, 75])
     stage = recipe.shortened(40)
-    assert [stage.lr_at(t) for t in (0, 19, 20, 29, 30, 39)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+    assert [stage.lr_at(t) for t in (0, 20, 21, 30, 31, 39)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
 
 
 def test_without_a_probe_it_is_fine_tuning():
