@@ -7,9 +7,9 @@ Attention for Convolutional Networks (arXiv 1901.09229), section 3; constants as
 Departs from: (1) the released code sums over the images of a batch, of 64; here the mean over a batch is
 multiplied by 64, so `alpha` means the same at any batch size; (2) the filters are those of the last
 convolution of each of the last `num_stages` stages, for any backbone; if branches end a stage, the channels
-of its map. Not followed: the authors' script and a library (`thuml/Transfer-Learning-Library`) train the encoder
-together with the head that measures attention; here the encoder is frozen, in evaluation mode. The penalty replaces
-weight decay.
+of its map. Not followed: the authors' script and a library (`thuml/Transfer-Learning-Library`) train the
+encoder together with the head that measures attention; here the encoder is frozen, in evaluation mode. The
+penalty replaces weight decay.
 
 Shape letters: B images, F features, C channels of a layer, Z channels of all layers.
 """

@@ -1,30 +1,26 @@
 """Corrections of arithmetic: a run that one of them changes has another digest, so it is repeated."""
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from ...methods.l2tl_policy.settings import Normalizer
-from ...methods.recipe import Schedule
-
-if TYPE_CHECKING:
-    from .schema import RunConfig
+from ...methods.recipe import Recipe, Schedule
 
 OF_METHODS = {"dvrl": "source loss over the whole batch", "doge": "gradients clipped at 1"}
 
 
-def of_setting(config: "RunConfig") -> list[str]:
+def of_setting(backbone: str, recipe: Recipe) -> list[str]:
     """Return the corrections that change every run of a comparison."""
     found = []
-    if config.backbone in ("digits_cnn", "digits_cnn_2019"):
+    if backbone in ("digits_cnn", "digits_cnn_2019"):
         found.append("one gray channel")
-    if config.recipe.schedule is Schedule.milestones:
+    if recipe.schedule is Schedule.milestones:
         found.append("rate drops after the milestone")
     return found
 
 
-def of_method(config: "RunConfig") -> list[str]:
+def of_method(method: str, settings: Any) -> list[str]:
     """Return the corrections that change a run by its method and the settings of the method."""
-    found = [OF_METHODS[config.method]] if config.method in OF_METHODS else []
-    settings = config.settings
+    found = [OF_METHODS[method]] if method in OF_METHODS else []
     if getattr(settings, "normalizer", None) is Normalizer.softmax:
         found.append("weights counted after the softmax")
     if getattr(settings, "policy_lr_decay_step", None):

@@ -291,14 +291,15 @@ class RunConfig:
     @property
     def digest(self) -> str:
         """Return the hash that identifies the run."""
-        return _digest(self._first_names() | corrected([*of_setting(self), *of_method(self)]))
+        own = of_method(self.method, self.settings)
+        return _digest(self._first_names() | corrected([*of_setting(self.backbone, self.recipe), *own]))
 
     @property
     def comparison_id(self) -> str:
         """Return the hash of what is equal in a comparison: all but method, its settings and seed."""
         own = ("method", "settings", "seed")
         shared = {k: v for k, v in self._first_names().items() if k not in own}
-        return _digest(shared | corrected(of_setting(self)))
+        return _digest(shared | corrected(of_setting(self.backbone, self.recipe)))
 
     def _first_names(self) -> dict[str, Any]:
         """Return the resolved settings by their first names: renaming a setting keeps every digest."""
