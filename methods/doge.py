@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ..datasets.base import derive_seed
+from ..datasets.device import moved
 from .base import Method, Metrics, Problem, check_ranges, classed_source, timed, update
 from .grad_cosine import dot
 from .metrics import classification_loss
@@ -100,7 +101,7 @@ class DoGE(Method[Config]):
             count = size // len(classes_D) + (i < size % len(classes_D))
             own = self.rows_of[c]
             rows.append(own[torch.randint(len(own), (count,), generator=generator)])
-        return classes_D.to(self.log_weight_S.device), torch.cat(rows)
+        return moved(classes_D, self.log_weight_S.device), torch.cat(rows)
 
     def scores(self, loss_D: Tensor, rate: float) -> Tensor:
         """Return the scores [D]: inner products of clipped gradients and the target's in `grad`."""

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..datasets.base import derive_seed
+from ..datasets.device import moved
 from .base import Method, Metrics, Problem, check_ranges, classed_source, judging_stream, timed, update
 from .metrics import SCORES, classification_loss, of_scored
 
@@ -105,7 +106,7 @@ class DVRL(Method[Config]):
     def taken(self, chance_B: Tensor, t: int) -> Tensor:
         """Sample the selection of images, 0 or 1 [B]; a function of the probabilities, the seed and t."""
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "taken", t))
-        u_B = torch.rand(len(chance_B), generator=generator).to(chance_B.device)
+        u_B = moved(torch.rand(len(chance_B), generator=generator), chance_B.device)
         return (u_B < chance_B).float()
 
     def reward(self) -> Tensor:

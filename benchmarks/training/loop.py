@@ -223,13 +223,12 @@ class Training:
 
     def _newest(self) -> dict[str, Any] | None:
         """Return the content of the newest intact checkpoint, or None."""
-        device = self.clock.device if distributed.size() == 1 else "cpu"  # other processes have other devices
         for name in CHECKPOINTS[:2]:
             path = self.folder / name
             if not path.exists():
                 continue
             try:
-                return read_tensors(path, device)
+                return read_tensors(path)  # each tensor goes home when it is loaded
             except ValueError:  # cut off by a full disk, or damaged
                 continue
         return None
