@@ -1,8 +1,8 @@
 """MixUp, CutMix and label smoothing of training batches: labels become class probabilities.
 
-Each image is mixed with its neighbor in the batch, 2i with 2i+1: so processes that share a batch, with an even
-number of images each, mix the same pairs as one process. Of an odd batch the last image stays. timm has the
-image at the mirrored place instead; the rest is its arithmetic: one share for a batch, and one box.
+Each image is mixed with its neighbor in the batch, 2i with 2i+1: so processes that share a batch, with an
+even number of images each, mix the same pairs as one process. Of an odd batch the last image stays. timm has
+the image at the mirrored place instead; the rest is its arithmetic: one share for a batch, and one box.
 
 Shape letters: B images, S side of the input, C classes.
 """
@@ -46,7 +46,7 @@ class Mixing:
 
 
 def _box(share: float, side: int, draw: random.Random) -> tuple[slice, slice, float]:
-    """Return rows and columns of a box that leaves about `share` of an image, and the share that it leaves."""
+    """Return rows and columns of a box that leaves about `share` of an image, and what it leaves."""
     half = int(side * (1 - share) ** 0.5) // 2
     rows, columns = (
         slice(max(0, center - half), min(side, center + half))

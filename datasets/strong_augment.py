@@ -1,9 +1,9 @@
 """TrivialAugment, RandAugment, color jitter and random erasing of whole batches on the device.
 
-Operations and ranges are those of torchvision's `TrivialAugmentWide` and `RandAugment` (2 operations, magnitude
-9 of 30); there, one operation is drawn for a whole batch, here each image gets its own. Images of the same
-operation pass it together, each with its own strength; all geometric ones are one `grid_sample`. None of them
-mirrors an image. Draws come from a generator on the CPU, so they are the same on every device.
+Operations and ranges are those of torchvision's `TrivialAugmentWide` and `RandAugment` (2 operations,
+magnitude 9 of 30); there, one operation is drawn for a whole batch, here each image gets its own. Images of the
+same operation pass it together, each with its own strength; all geometric ones are one `grid_sample`. None of
+them mirrors an image. Draws come from a generator on the CPU, so they are the same on every device.
 
 Shape letters: B images, S side of the input in pixels.
 """
@@ -37,10 +37,8 @@ LARGEST = {  # strength: of TrivialAugment, of RandAugment
 }
 GRAY = (0.2989, 0.587, 0.114)  # of red, green and blue
 RAND_OPERATIONS, RAND_BIN = 2, 9
-ERASED_AREA, ERASED_RATIO = (
-    (0.02, 1 / 3),
-    10 / 3,
-)  # share of the image; largest ratio of the sides, and 1 / it
+ERASED_AREA = (0.02, 1 / 3)  # share of the image
+ERASED_RATIO = 10 / 3  # largest ratio of the sides; the smallest is its inverse
 
 
 def uniform(x: Tensor, count: int, generator: torch.Generator) -> Tensor:

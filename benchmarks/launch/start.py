@@ -106,7 +106,7 @@ def without_effect(configs: Sequence[RunConfig]) -> list[str]:
 
 
 def _why_no_effect(method: type[Method[Any]], name: str) -> str:
-    """Return why a setting that only training on the target has does not change a method; empty if it does."""
+    """Return why a setting of training on the target does not change a method; empty if it does."""
     if name == "class_weights":
         return "" if method.weighs_classes else "has no loss"
     if name == "ema" and method.averages_weights:

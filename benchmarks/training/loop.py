@@ -77,7 +77,7 @@ class Training:
         self.events: EventWriter | None = None
 
     def run(self, steps: int, evaluations: int, batch_size: int, beat: Callable[[int, Any], None]) -> None:
-        """Train to the end, from the last checkpoint if there is one; then the method holds the average, if any.
+        """Train to the end, from the last checkpoint if there is one; the method then holds any average.
 
         Args:
             steps: number of steps.

@@ -12,8 +12,8 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 class MovingAverage:
     """An average of all floating-point parameters and buffers of a module.
 
-    The decay warms up, as in TensorFlow: after n steps it is the smaller of `decay` and (1 + n) / (10 + n), so
-    that a short training is not dominated by its start. Whole numbers, as a count of batches, are not averaged.
+    The decay warms up, as in TensorFlow: after n steps it is the smaller of `decay` and (1 + n) / (10 + n),
+    so that the start does not dominate a short training. Whole numbers, as of batches, are not averaged.
 
     Args:
         module: shares the tensors that are trained in place.

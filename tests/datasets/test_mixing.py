@@ -44,10 +44,8 @@ def test_the_share_is_drawn_from_beta():
 
 def test_with_both_half_of_the_batches_are_cut():
     both = Mixing(mixup=1.0, cutmix=1.0)
-    cut = [
-        set(both(one_colored(2), torch.arange(2), 2, s)[0].unique().tolist()) <= {0, 1} for s in range(200)
-    ]
-    assert 80 < sum(cut) < 120
+    mixed = [both(one_colored(2), torch.arange(2), 2, seed)[0] for seed in range(200)]
+    assert 80 < sum(set(x.unique().tolist()) <= {0, 1} for x in mixed) < 120
 
 
 def test_the_last_image_of_an_odd_batch_stays():
