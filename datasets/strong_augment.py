@@ -1,9 +1,9 @@
 """TrivialAugment, RandAugment, color jitter and random erasing of whole batches on the device.
 
 Operations and ranges are those of torchvision's `TrivialAugmentWide` and `RandAugment` (2 operations,
-magnitude 9 of 30); there, one operation is drawn for a whole batch, here each image gets its own. Images of the
-same operation pass it together, each with its own strength; all geometric ones are one `grid_sample`. None of
-them mirrors an image. Draws come from a generator on the CPU, so they are the same on every device.
+magnitude 9 of 30); there, one operation is drawn for a whole batch, here each image gets its own. Images of
+the same operation pass it together, each with its own strength; all geometric ones are one `grid_sample`. None
+of them mirrors an image. Draws come from a generator on the CPU, so they are the same on every device.
 
 Shape letters: B images, S side of the input in pixels.
 """
@@ -119,7 +119,7 @@ def blend(x: Tensor, other: Tensor | float, factor: Tensor) -> Tensor:
 
 def gray(x: Tensor) -> Tensor:
     """Return the luminance [B,1,S,S]."""
-    return (x * x.new_tensor(GRAY)[:, None, None]).sum(1, keepdim=True)
+    return (x * moved(torch.tensor(GRAY), x.device)[:, None, None]).sum(1, keepdim=True)
 
 
 def brightness(x: Tensor, factor: Tensor) -> Tensor:
