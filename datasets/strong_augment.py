@@ -2,8 +2,8 @@
 
 Operations and ranges are those of torchvision's `TrivialAugmentWide` and `RandAugment` (2 operations,
 magnitude 9 of 30); there, one operation is drawn for a whole batch, here each image gets its own. Images of
-the same operation pass it together, each with its own strength; all geometric ones are one `grid_sample`. None
-of them mirrors an image. Draws come from a generator on the CPU, so they are the same on every device.
+the same operation pass it together, each with its own strength; the geometric ones are one `grid_sample`. No
+operation mirrors an image. Draws come from a generator on the CPU, so they are the same on every device.
 
 Shape letters: B images, S side of the input in pixels.
 """

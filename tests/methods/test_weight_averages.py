@@ -77,7 +77,8 @@ def test_an_optimum_between_the_ends_is_found_on_holdout_images():
 
 def test_the_mean_is_between_probe_and_fine_tuned_network():
     problem = judged_problem()
-    method, twin = (WiSEFT(problem, WiSEFT.Config(frozen_norms=False)) for _ in range(2))
+    config = WiSEFT.Config(frozen_norms=False)
+    method, twin = WiSEFT(problem, config), WiSEFT(problem, config)
     ends = []
     for share in (0.0, 1.0):
         own = WiSEFT(
@@ -91,8 +92,7 @@ def test_the_mean_is_between_probe_and_fine_tuned_network():
     mean_P = ends[0].lerp(ends[1], method.share.item())
     assert torch.equal(flat(predicting(method.net)), mean_P)
     assert not torch.equal(*ends)
-    shares = method.controls()
-    replayed = WiSEFT(replace(problem, holdout=None, controls=shares), WiSEFT.Config(frozen_norms=False))
+    replayed = WiSEFT(replace(problem, holdout=None, controls=method.controls()), config)
     trained(replayed)
     assert torch.equal(flat(predicting(replayed.net)), mean_P)
 
@@ -137,7 +137,8 @@ def test_a_broken_model_is_judged_the_worst():
 @pytest.mark.parametrize("selection", list(Selection))
 def test_a_soup_is_the_mean_of_its_models_and_is_replayed(selection):
     problem = judged_problem(recipe={"steps": 13})
-    method = Soup(problem, Soup.Config(selection=selection))
+    config = Soup.Config(selection=selection)
+    method = Soup(problem, config)
     trained(method, 13)
     assert method.bounds == [3, 5, 8, 11, 13]
     kept = method.kept_K.bool()
@@ -145,9 +146,7 @@ def test_a_soup_is_the_mean_of_its_models_and_is_replayed(selection):
     mean_P = method.models_KP[kept].mean(0)
     assert torch.equal(flat(predicting(method.net)), mean_P)
     assert len({tuple(model_P.tolist()) for model_P in method.models_KP}) == 4
-    replayed = Soup(
-        replace(problem, holdout=None, controls=method.controls()), Soup.Config(selection=selection)
-    )
+    replayed = Soup(replace(problem, holdout=None, controls=method.controls()), config)
     trained(replayed, 13)
     assert torch.equal(flat(predicting(replayed.net)), mean_P)
 
