@@ -10,12 +10,8 @@ from transferbench.methods.recipe import Recipe
 
 STEPS = 10
 OF_STEPS = ("recipe.schedule=warmup_cosine", "recipe.warmup_fraction=0.4", f"recipe.steps={STEPS}")
-STAGES = {
-    "lp_ft": 2,
-    "wise_ft": 2,
-    "soup": 2,
-    "head2toe": 2,
-}  # optimizers that take turns; the others begin with the first step
+# Optimizers that take turns; the others begin with the first step
+STAGES = {"lp_ft": 2, "wise_ft": 2, "soup": 2, "head2toe": 2}
 SHORT = {"l2t_ww": ["method.num_stages=2"], "soup": ["method.num_models=1", "method.probe_share=0.5"]}
 TRAINED = [name for name in catalog.names() if name != "pretrain" and not catalog.load(name).closed_form]
 
