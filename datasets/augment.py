@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from . import distributed, strong_augment
+from . import distributed
+from .augmentation import operations
 from .device import moved
 from .pixels import SMALL, Squares, as_tensor
 
@@ -68,11 +69,11 @@ class Augment:
             mean, std = self._mean_std(x.device)
             x = (x * std + mean).clamp(0, 255)
             if self.policy != "none":
-                x = strong_augment.by_policy(x, self.policy, generator)
+                x = operations.by_policy(x, self.policy, generator)
             if self.color_jitter:
-                x = strong_augment.jittered(x, self.color_jitter, generator)
+                x = operations.jittered(x, self.color_jitter, generator)
             x = (x - mean) / std
-        return strong_augment.erased(x, self.random_erasing, generator) if self.random_erasing else x
+        return operations.erased(x, self.random_erasing, generator) if self.random_erasing else x
 
     def central(self, x: Squares, aspect: Tensor) -> Tensor:
         """Crop the center of each image [B,3,S,S] uint8 -> [B,3,size,size]."""

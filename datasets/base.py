@@ -16,8 +16,8 @@ from torch import Tensor
 from .. import InputError
 from . import distributed
 from .augment import Augment
+from .augmentation.mixing import Mixing
 from .device import moved
-from .mixing import Mixing
 from .pixels import Images, JoinedPixels, MemoryPixels, Pixels, Raw, batch_to_device
 
 LARGE = 1_000_000  # for splits with more images, fewer epoch orders are cached

@@ -11,8 +11,8 @@ from torch import Tensor
 from ... import InputError
 from ...datasets import catalog
 from ...datasets.augment import Augment
+from ...datasets.augmentation.mixing import Mixing
 from ...datasets.base import Dataset, Split, derive_seed
-from ...datasets.mixing import Mixing
 from ...datasets.pixels import MemoryPixels
 from ...datasets.reading import near_duplicates
 from ...datasets.storage import cache

@@ -21,7 +21,7 @@ from transferbench.benchmarks.training import interrupt
 from transferbench.benchmarks.training.nan_guard import NanGuard
 from transferbench.benchmarks.training.run import run_one
 from transferbench.datasets import distributed
-from transferbench.datasets.mixing import Mixing
+from transferbench.datasets.augmentation.mixing import Mixing
 from transferbench.methods import catalog
 from transferbench.methods.base import Method
 from transferbench.methods.finetune import FineTune

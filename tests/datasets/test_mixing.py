@@ -4,7 +4,7 @@ import pytest
 import torch
 from toy import toy_split
 from transferbench.datasets import distributed
-from transferbench.datasets.mixing import Mixing
+from transferbench.datasets.augmentation.mixing import Mixing
 
 VALUES = torch.arange(6.0)  # of one-colored images: a mixed pixel tells whose it is
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import distributed
-from .device import moved
+from .. import distributed
+from ..device import moved
 
 BINS = 31  # strengths of an operation, from none to its largest
 GEOMETRY = ("shear_x", "shear_y", "translate_x", "translate_y", "rotate")

@@ -7,7 +7,7 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode, RandAugment, TrivialAugmentWide
 from torchvision.transforms.v2 import functional as tv
 from transferbench.datasets.augment import Augment
-from transferbench.datasets.strong_augment import (
+from transferbench.datasets.augmentation.operations import (
     BINS,
     LARGEST,
     RAND_BIN,
@@ -103,7 +103,7 @@ def test_every_operation_is_drawn_equally_often():
         return x
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("transferbench.datasets.strong_augment.changed", count)
+        patch.setattr("transferbench.datasets.augmentation.operations.changed", count)
         by_policy(x, "randaugment", torch.Generator().manual_seed(0))
     assert len(seen) == 2
     for which, signed in seen:
