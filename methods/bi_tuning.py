@@ -49,6 +49,7 @@ class BiTuning(Method[Config]):
     title = "Bi-Tuning"
     paper = "arXiv 2011.06182"
     kind = "regularizer"
+    takes_soft_labels = False
 
     def __init__(self, problem: Problem, config: Config) -> None:
         self.config = config

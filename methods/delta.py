@@ -95,7 +95,8 @@ class DELTA(Method[Config]):
             return
         if self.num_weighed == 0:
             self.fit_judge()
-        stream = self.target.split.stream(self.recipe.batch_size, derive_seed(self.seed, "attention"))
+        seed = derive_seed(self.seed, "attention")
+        stream = self.target.split.stream(self.recipe.batch_size, seed, mixed=False)
         batches = [next(stream) for _ in range(self.config.attention_batches)]
         parts_C = self.attention_Z.split(self.widths)
         for layer, part_C in list(zip(self.layers, parts_C, strict=True))[int(self.num_weighed) :]:
@@ -108,7 +109,7 @@ class DELTA(Method[Config]):
         """Train a target head on the frozen encoder."""
         optimizer = self.recipe.make_optimizer(self.judge)
         size, num_images = self.recipe.batch_size, len(self.target.split)
-        stream = self.target.split.stream(size, derive_seed(self.seed, "attention head"))
+        stream = self.target.split.stream(size, derive_seed(self.seed, "attention head"), mixed=False)
         for t in range(ceil(HEAD_EPOCHS * num_images / size)):
             epoch = t * size // num_images
             rate = HEAD_LR * 0.1 ** (epoch / EPOCHS_TO_A_TENTH)

@@ -30,6 +30,8 @@ LIMITS = (  # minimum and maximum of each number
     ("recipe.head_lr_factor", TINY, MOST),
     ("recipe.crop_scale", TINY, 1),
     *((f"recipe.{name}", 0, 1) for name in ("crop_pct", "momentum", "warmup_fraction")),
+    *((f"recipe.{name}", 0, 1) for name in ("color_jitter", "random_erasing", "label_smoothing", "ema")),
+    *((f"recipe.{name}", 0, 1000) for name in ("mixup", "cutmix")),
     ("recipe.evaluations", 1, 10**6),
     *((f"recipe.{name}", 0, MOST) for name in ("head_init_std", "clip_grad")),
 )

@@ -262,8 +262,9 @@ def _training(
     watched = source.classes if source and source.truth else ()
     guard = NanGuard(method, folder, config.on_nan)
     every = 60 * config.checkpoint_minutes
+    ema = 0.0 if method.closed_form or method.averages_weights else config.recipe.ema
     training = Training(
-        method, guard, clock, memory, built.curve, config.seed, folder, rests_on, every, watched
+        method, guard, clock, memory, built.curve, config.seed, folder, rests_on, every, watched, ema
     )
     if config.log is Log.tensorboard and config.role is not Role.trial and distributed.is_first():
         training.events = EventWriter(folder / FOLDER, config.recipe.lr_at)
