@@ -62,6 +62,14 @@ def device_of(name: str) -> torch.device:
     return device
 
 
+def current_device(name: str) -> torch.device:
+    """Return the device of a name, and make a numbered GPU the one whose queue events belong to."""
+    device = device_of(name)
+    if device.index is not None:
+        torch.cuda.set_device(device)
+    return device
+
+
 def load_nothing(net: Network, **wanted: Any) -> None:
     """Leave the network as it is; the default for `pretrain`, when no method is trained on the problem."""
 

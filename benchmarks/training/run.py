@@ -31,7 +31,7 @@ from .misfit import explained
 from .model_size import model_size
 from .nan_guard import NanGuard
 from .pretraining import SourceModel, kept_path, read_kept, shared_pretraining, source_model, specialist
-from .problem import BuiltProblem, build_problem, decoded_side, device_of
+from .problem import BuiltProblem, build_problem, current_device, decoded_side
 from .tuning import trials, tuned
 
 WAIT_SECONDS = 1.0
@@ -136,7 +136,7 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
     stage = first_stage(chosen)
     staged = None if stage is None else run_one(stage, results)
     controls = None if stage is None else distributed.on_first(read_kept, stage.folder(results))
-    device = device_of(config.device)
+    device = current_device(config.device)
     clock, memory = Clock(device), PeakMemory(device)
     rests_on = [shared.reference] if shared else []
     pretrain = OwnPretraining(chosen, results, clock, memory, rests_on)
