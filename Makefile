@@ -83,6 +83,8 @@ pins: $(DEV_READY)  ## renew constraints.txt [ARGS=--upgrade], and look for whee
 	  $(COMPILE) --python-version=$$python --python-platform=$$platform --all-extras --constraints=constraints.txt \
 	  --only-binary=:all: --no-binary=antlr4-python3-runtime >/dev/null || exit 1; done; done
 
+.venv: $(READY)
+
 $(READY): pyproject.toml constraints.txt without-gpu.txt
 	@echo "setting up .venv (once, under a minute with a fast mirror)"
 	@$(PYTHON) -m venv .venv
