@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(transferbench.__file__).parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-PINS = [Requirement(line) for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").split("\n") if line]
+PINS = [Requirement(line) for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()]
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 PLATFORMS = {
     "Linux x86_64": {"sys_platform": "linux", "platform_system": "Linux", "platform_machine": "x86_64"},
