@@ -8,6 +8,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+BUSY = BlockingIOError if fcntl else PermissionError  # the error if another process has the lock
 PAUSE_SECONDS = 0.1  # between two tries on Windows, which cannot wait longer than ten seconds
 
 
@@ -25,7 +26,7 @@ def try_lock(file: IO[str]) -> bool:
 
             file.seek(0)  # one byte is locked there, which need not exist
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-    except (BlockingIOError, PermissionError):
+    except BUSY:
         return False
     return True
 
