@@ -134,6 +134,16 @@ COMMANDS = (
         (DRY_RUN,),
     ),
     Command(
+        "screen",
+        "score backbones and sources on a target in minutes, before a bench",
+        "target=NAME backbones=NAME,NAME:FILE [sources=NAME,none] [name=value ...]",
+        (
+            "transferbench screen target=dtd backbones=resnet18,vit_small_patch16_224,convnext_tiny",
+            "transferbench screen target=../birds backbones=resnet50:mine.pth,resnet50,resnet50:random",
+            "transferbench screen target=../birds shots=20 backbones=resnet18 sources=imagenet,../photos",
+        ),
+    ),
+    Command(
         "status",
         "print the state of every run",
         "[results=PATH]",
