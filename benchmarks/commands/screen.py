@@ -1,30 +1,79 @@
 """`screen`: score backbones and sources on the labeled images of a target, before anything is trained."""
 
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
+from rich.table import Table as Grid
 
+from ...analysis.screening import encoder_table, ranked, source_table
+from ...analysis.tables.table import Table
+from ...analysis.wording import duration
+from ...datasets import catalog as datasets
 from ...datasets.download import locate
 from ..launch import pool
-from ..screening import candidates as cands
-from ..screening.measure import check_folds, scored
-from ..training.problem import build_problem
+from ..launch.probe import check_networks
+from ..launch.start import say_namesakes
+from ..screening.candidates import Candidate, check_classes, screening_of
+from ..screening.record import encoder_scored, pair_scored
+from ..training.problem import device_of
+from ..training.record import open_results
+
+WIDTH = 240  # characters, when the output goes into a file or a pipe
 
 
 def screen(overrides: Sequence[str]) -> int:
-    request, backbones, sources, rest = cands.request_of(overrides)
+    """Score backbones and sources on the labeled images of a target; return the exit code.
+
+    Args:
+        overrides: the settings, as `name=value`.
+
+    Raises:
+        InputError: the request is invalid; nothing is scored.
+    """
+    asked = screening_of(overrides)
+    request, results = asked.request, Path(asked.request.results)
     console = Console(highlight=False, soft_wrap=True)
+    device_of(request.device)
     locate.set_places(request.data.root, request.data.mirror)
-    cands.require(cands.data_of(request, sources))
-    cands.check_classes(request)
+    say_namesakes([("target", request.target), *(("sources", s) for s in asked.data[1:])], console)
+    datasets.require(asked.data)
+    check_classes(request)
+    open_results(results, asked.data)
     torch.set_num_threads(pool.num_threads(request.threads, request.device, 1))
-    for candidate in cands.encoders(backbones, sources, rest):
-        problem = build_problem(candidate.config).problem
-        check_folds(problem)
-        t=time.time()
-        found = scored(problem, problem.network().requires_grad_(False).eval())
-        print(candidate.label, len(problem.target), problem.recipe.image_size, found, time.time()-t)
+    encoders, pairs = asked.encoders(), asked.pairs()
+    for note in check_networks([candidate.config for candidate in encoders]):
+        console.print(note, markup=False)
+    of_encoders = _each(encoders, lambda c: encoder_scored(c, results), console)
+    of_pairs = _each(pairs, lambda c: pair_scored(c, results, asked.source_images), console)
+    _show(encoder_table(of_encoders), console)
+    if of_pairs:
+        _show(source_table(of_pairs), console)
+    best = ranked(of_encoders)[0]
+    console.print(f"best: {best.screen['label']}", markup=False)
     return 0
+
+
+def _each(
+    candidates: Sequence[Candidate], score: Callable[[Candidate], dict[str, Any]], console: Console
+) -> list[dict[str, Any]]:
+    """Return the scores of each candidate; print a line as each is done."""
+    found = []
+    for candidate in candidates:
+        found.append(score(candidate))
+        of = f" with {candidate.config.source_name}" if found[-1]["kind"] == "source" else ""
+        console.print(f"{candidate.label}{of}: {duration(found[-1]['seconds']['whole'])}", markup=False)
+    return found
+
+
+def _show(table: Table, console: Console) -> None:
+    """Print a table; a pipe gets it without line breaks in its rows."""
+    grid = Grid(box=None, title=table.title, title_justify="left", title_style="bold")
+    for index, name in enumerate(table.columns):
+        grid.add_column(name, justify="left" if index < 2 else "right")
+    for row in table.rows:
+        grid.add_row(*(cell.text for cell in row))
+    console.print()
+    Console(highlight=False, width=None if console.is_terminal else WIDTH).print(grid, markup=False)

@@ -5,20 +5,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ... import InputError
-from ...datasets import catalog as datasets
 from ...methods import catalog as methods
 from ...methods.networks.encoders import OWN
-from ...user_text import user_path
-from ..config.compose import compose_request
+from ...user_text import split_paths, user_path
+from ..config.compose import compose_request, split_override
 from ..config.resolve import is_multi_label, run_config
 from ..config.schema import Request, Role, RunConfig, load_target
 from ..training.problem import check_target
 
 RANDOM, NONE = "random", "none"
-TAKEN = {  # settings of `bench` that a screening gives each candidate itself, and what gives them
+OWN_SETTINGS = ("backbones", "sources", "source_images")
+MOST_SOURCE = 5000  # source images that are compared, drawn evenly over the classes
+TAKEN = {  # settings of `bench` that have another name here, or no meaning
     **dict.fromkeys(("backbone", "pretrained", "checkpoint"), "backbones=NAME,NAME:FILE,NAME:random"),
     "source": "sources=NAME,none",
-    **dict.fromkeys(("methods", "method", "seeds", "minutes", "on", "cluster"), "no such setting: it trains nothing"),
+    **dict.fromkeys(("methods", "method", "seeds", "minutes", "on", "cluster"), "none: nothing is trained"),
 }
 
 
@@ -45,37 +46,89 @@ class Backbone:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A backbone with the source that it is pre-trained on or compared with, resolved."""
+    """A backbone, and the source that it is pre-trained on or compared with, resolved as for `bench`."""
 
     backbone: Backbone
     config: RunConfig
 
     @property
+    def learns_source(self) -> bool:
+        """Return whether the encoder is pre-trained on the source, for want of weights."""
+        return self.backbone.weights == RANDOM and self.config.source != NONE
+
+    @property
     def label(self) -> str:
-        """Return how a table names it."""
-        trained = self.backbone.weights == RANDOM and self.config.source != NONE
-        return f"{self.backbone.name} from {self.config.source_name}" if trained else self.backbone.label
+        """Return how a table names the encoder."""
+        if self.learns_source:
+            return f"{self.backbone.name} (from {self.config.source_name})"
+        return self.backbone.label
 
 
-def request_of(overrides: Sequence[str]) -> tuple[Request, list[Backbone], list[str], list[str]]:
-    """Return the request, the backbones, the sources, and all other settings.
+@dataclass(frozen=True)
+class Screening:
+    """What is asked for."""
+
+    request: Request
+    backbones: list[Backbone]
+    sources: list[str]
+    source_images: int  # images of a source that are compared; 0: all
+    rest: list[str]  # settings that every candidate has
+
+    @property
+    def data(self) -> list[str]:
+        """Return the names of all data sets that are read."""
+        return [self.request.target, *(source for source in self.sources if source != NONE)]
+
+    def encoders(self) -> list[Candidate]:
+        """Return the encoders to score: one for each file, and for random weights one for each source."""
+        return [
+            self._candidate(backbone, source)
+            for backbone in self.backbones
+            for source in (self.sources if backbone.weights == RANDOM else [NONE])
+        ]
+
+    def pairs(self) -> list[Candidate]:
+        """Return each backbone that has weights with each source: its features compare source and target."""
+        return [
+            self._candidate(backbone, source)
+            for backbone in self.backbones
+            for source in self.sources
+            if backbone.weights != RANDOM and source != NONE
+        ]
+
+    def _candidate(self, backbone: Backbone, source: str) -> Candidate:
+        request = compose_request([*self.rest, f"source={source}", *backbone.settings])
+        method = "scratch" if backbone.weights == RANDOM and source == NONE else "ncm"
+        config = run_config(request, method, methods.load(method).Config(), request.seed)
+        return Candidate(backbone, replace(config, role=Role.screen))
+
+
+def screening_of(overrides: Sequence[str]) -> Screening:
+    """Return what the settings `name=value` ask for.
 
     Raises:
-        InputError: a setting is missing or not one of a screening, or the target has no classes.
+        InputError: a setting is missing, wrong or not one of a screening.
     """
-    given = dict(word.partition("=")[::2] for word in overrides)
-    for name in given:
+    given = dict(map(split_override, overrides))
+    for name, value in given.items():
         if right := TAKEN.get(name.partition(".")[0]):
-            raise InputError(f"{name}={given[name]}: expected {right}")
+            raise InputError(f"{name}={value}: expected {right}")
     if not given.get("backbones"):
         raise InputError("backbones: not given; expected names, as backbones=resnet18,vit_small_patch16_224")
-    backbones = [_backbone(word) for word in dict.fromkeys(given.pop("backbones").split(","))]
-    sources = list(dict.fromkeys(user_path(word) for word in given.pop("sources", NONE).split(",")))
+    backbones = [_backbone(word) for word in dict.fromkeys(given["backbones"].split(","))]
+    sources = list(dict.fromkeys(split_paths(given.get("sources", NONE))))
     if "" in sources:
-        raise InputError("sources: an empty name; expected names, as sources=glyphs,none")
-    rest = [word for word in overrides if not word.startswith(("backbones=", "sources="))]
-    request = compose_request([*rest, f"source={NONE}"])
-    return request, backbones, sources, rest
+        raise InputError(f"sources={given['sources']}: an empty name; expected names, as sources=glyphs,none")
+    rest = [word for word in overrides if split_override(word)[0] not in OWN_SETTINGS]
+    most = _whole("source_images", given.get("source_images", str(MOST_SOURCE)))
+    return Screening(compose_request([*rest, f"source={NONE}"]), backbones, sources, most, rest)
+
+
+def _whole(name: str, text: str) -> int:
+    """Return a number of images. Raises InputError."""
+    if not text.isdecimal():
+        raise InputError(f"{name}={text}: expected a whole number of 0 or more; 0: all")
+    return int(text)
 
 
 def _backbone(word: str) -> Backbone:
@@ -84,7 +137,7 @@ def _backbone(word: str) -> Backbone:
     if not name:
         raise InputError(f"backbones: '{word}' names no network; expected names, as backbones=resnet18")
     if weights in ("", RANDOM):
-        return Backbone(name, weights or (RANDOM if name in OWN else ""))
+        return Backbone(name, RANDOM if name in OWN else weights)
     path = user_path(weights)
     if not Path(path).is_file():
         raise InputError(f"backbones={word}: no file {path}; expected {name}:FILE, {name}:random or {name}")
@@ -99,36 +152,3 @@ def check_classes(request: Request) -> None:
         raise InputError(
             f"target={target.name}: images have several labels; `screen` needs one class for each image"
         )
-
-
-def encoders(backbones: Sequence[Backbone], sources: Sequence[str], rest: Sequence[str]) -> list[Candidate]:
-    """Return the encoders to score: one for each file, and for random weights one for each source."""
-    return [
-        _candidate(backbone, source, rest)
-        for backbone in backbones
-        for source in (sources if backbone.weights == RANDOM else [NONE])
-    ]
-
-
-def pairs(backbones: Sequence[Backbone], sources: Sequence[str], rest: Sequence[str]) -> list[Candidate]:
-    """Return each backbone with each source, to compare source and target images by its features."""
-    return [_candidate(b, source, rest) for b in backbones for source in sources if source != NONE]
-
-
-def _candidate(backbone: Backbone, source: str, rest: Sequence[str]) -> Candidate:
-    """Return a backbone with a source, resolved as for a run of `bench`."""
-    request = compose_request([*rest, f"source={source}", *backbone.settings])
-    is_random = backbone.weights == RANDOM and source == NONE
-    method = "scratch" if is_random else "ncm"
-    config = run_config(request, method, methods.load(method).Config(), request.seed)
-    return Candidate(backbone, replace(config, role=Role.screen))
-
-
-def data_of(request: Request, sources: Sequence[str]) -> list[str]:
-    """Return the names of all data sets that are read."""
-    return [request.target, *(s for s in sources if s != NONE)]
-
-
-def require(names: Sequence[str]) -> None:
-    """Find the data sets, or download them."""
-    datasets.require(list(names), True)
