@@ -17,7 +17,7 @@ from ..launch import pool
 from ..launch.probe import check_networks
 from ..launch.start import say_namesakes
 from ..screening.candidates import Candidate, check_classes, screening_of
-from ..screening.record import encoder_scored, pair_scored
+from ..screening.record import encoder_scored, pair_scored, waits
 from ..training.problem import device_of
 from ..training.record import open_results
 
@@ -44,6 +44,9 @@ def screen(overrides: Sequence[str]) -> int:
     open_results(results, asked.data)
     torch.set_num_threads(pool.num_threads(request.threads, request.device, 1))
     encoders, pairs = asked.encoders(), asked.pairs()
+    for candidate in [c for c in encoders if waits(c, results)]:
+        encoders.remove(candidate)
+        console.print(f"left out: {candidate.label}: a bench has to pre-train it first", markup=False)
     for note in check_networks([candidate.config for candidate in encoders]):
         console.print(note, markup=False)
     of_encoders = _each(encoders, lambda c: encoder_scored(c, results), console)

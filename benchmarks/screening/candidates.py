@@ -80,11 +80,11 @@ class Screening:
         return [self.request.target, *(source for source in self.sources if source != NONE)]
 
     def encoders(self) -> list[Candidate]:
-        """Return the encoders to score: one for each file, and for random weights one for each source."""
+        """Return the encoders to score: each backbone, and one with random weights also from each source."""
         return [
             self._candidate(backbone, source)
             for backbone in self.backbones
-            for source in (self.sources if backbone.weights == RANDOM else [NONE])
+            for source in dict.fromkeys((NONE, *(self.sources if backbone.weights == RANDOM else ())))
         ]
 
     def pairs(self) -> list[Candidate]:

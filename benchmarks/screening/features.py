@@ -23,10 +23,9 @@ from ...methods.transferability.nleep import nleep
 from ...methods.transferability.transrate import transrate
 
 FITTED = ("logistic", "knn", "ncm")  # rows that are fitted to the features, in cross-validation
-OF_FEATURES: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+ROTATED: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {  # the same for features that are turned
     "logme": logme,
     "nleep": nleep,
-    "hscore": hscore,
     "transrate": transrate,
     "gbc": gbc,
 }
@@ -67,24 +66,36 @@ def features_of(net: Network, problem: Problem, of_source: bool = False) -> tupl
     return features, frozen.found_seconds or time.perf_counter() - begin
 
 
-def feature_scores(problem: Problem, net: Network, features: Tensor, classifier: nn.Module | None) -> Timed:
+def feature_scores(problem: Problem, features: Tensor, classifier: nn.Module | None) -> Timed:
     """Return the scores of an encoder; a row's are a list, one of each fold.
 
     Args:
         problem: the target.
-        net: the network with the encoder.
-        features: its features of the target images [N,F].
+        features: the encoder's features of the target images [N,F].
         classifier: from features to logits of source classes, for LEEP; None: there is none.
     """
     scores = Timed()
+    turned = in_their_span(features)
     for name in FITTED:
-        scores.add(name, lambda name=name: cross_validated(name, problem, net, features))  # type: ignore[misc]
-    feature_NF, label_N = features.cpu().numpy(), problem.target.labels.cpu().numpy()
+        scores.add(name, lambda name=name: cross_validated(name, problem, turned))  # type: ignore[misc]
+    label_N = problem.target.labels.cpu().numpy()
     if classifier is not None:
         scores.add("leep", lambda: leep(probabilities(classifier, features), label_N))
-    for name, score in OF_FEATURES.items():
-        scores.add(name, lambda score=score: score(feature_NF, label_N))  # type: ignore[misc]
+    scores.add("hscore", lambda: hscore(features.cpu().numpy(), label_N))
+    for name, score in ROTATED.items():
+        scores.add(name, lambda score=score: score(turned.cpu().numpy(), label_N))  # type: ignore[misc]
     return scores
+
+
+def in_their_span(features: Tensor) -> Tensor:
+    """Return features [N,F] turned into the space that they span [N,min(N,F)], where fits are cheaper.
+
+    Lengths and angles stay, so a nearest neighbor, a class mean or a penalized fit is the same.
+    """
+    if len(features) >= features.shape[1]:
+        return features
+    left, singular, _ = torch.linalg.svd(features.double(), full_matrices=False)
+    return (left * singular).to(features.dtype)
 
 
 def probabilities(classifier: nn.Module, features: Tensor) -> np.ndarray:
@@ -93,20 +104,23 @@ def probabilities(classifier: nn.Module, features: Tensor) -> np.ndarray:
         return classifier(features).double().softmax(1).cpu().numpy()
 
 
-def cross_validated(name: str, problem: Problem, net: Network, features: Tensor) -> list[float]:
+def cross_validated(name: str, problem: Problem, features: Tensor) -> list[float]:
     """Return the score of a row on each fold; it chooses its settings on the other folds alone."""
     cls, found = methods.load(name), []
     for held in held_images(problem.target, problem.seed):
         part = problem.target.subset(torch.nonzero(~held)[:, 0])
-        method = fitted(cls, replace(problem, target=part, holdout=None), net, features[~held], cls.Config())
+        method = fitted(cls, replace(problem, target=part, holdout=None), features[~held], cls.Config())
         with torch.no_grad():
             logits = method.predictor().head(features[held])
         found.append(SCORES[problem.score](logits, problem.target.labels[held]).item())
     return found
 
 
-def fitted(cls: type[Any], problem: Problem, net: Network, features: Tensor, settings: Any) -> Any:
+def fitted(cls: type[Any], problem: Problem, features: Tensor, settings: Any) -> Any:
     """Return a method in closed form, fitted to known features [N,F] of the target of a problem."""
+    nothing: Any = nn.Identity()
+    nothing.num_features = features.shape[1]
+    net = Network(nothing, 0, problem.target.num_classes).to(problem.device)
     method = cls(replace(problem, network=lambda: net), settings)
     method.target = KnownFeatures(features, problem.target)
     method.step(0)

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from ...analysis.records.schema import is_done
 from ...analysis.records.screens import FORMAT, folder_of, read_screen
 from ...methods.base import Problem, classed_source
 from ...methods.networks.encoders import build_encoder
@@ -26,6 +27,12 @@ SHOWN = (  # of a configuration, for the reader of a file and to find the runs o
 )
 
 
+def waits(candidate: Candidate, results: Path) -> bool:
+    """Return whether an encoder's pre-training on the source is not done: a screening trains nothing."""
+    base = shared_pretraining(candidate.config) if candidate.learns_source else None
+    return base is not None and not is_done(base.folder(results))
+
+
 def encoder_scored(candidate: Candidate, results: Path) -> dict[str, Any]:
     """Return the scores of an encoder: read them, or compute and write them.
 
@@ -40,7 +47,7 @@ def encoder_scored(candidate: Candidate, results: Path) -> dict[str, Any]:
     net, shared = _network(candidate, results)
     begin = time.perf_counter()
     features, seconds = features_of(net, problem)
-    scores = feature_scores(problem, net, features, _classifier(candidate, net))
+    scores = feature_scores(problem, features, _classifier(candidate, net))
     scores.seconds["features"] = seconds
     own = {
         "num_features": features.shape[1],
@@ -70,14 +77,14 @@ def pair_scored(candidate: Candidate, results: Path, most: int) -> dict[str, Any
     begin = time.perf_counter()
     of_target, _ = features_of(net, problem)
     of_source, seconds = features_of(net, problem, of_source=True)
-    scores = closeness(problem, net, of_source, of_target, None)
+    scores = closeness(problem, of_source, of_target)
     scores.seconds["features"] = seconds
     own = {"num_source_images": len(of_source)}
     return _written(path, candidate, problem, scores, time.perf_counter() - begin, own)
 
 
 def _network(candidate: Candidate, results: Path) -> tuple[Network, SourceModel | None]:
-    """Return the network, and the pre-training that it starts from: that of `bench`, done or found."""
+    """Return the network, and the pre-training that it starts from: one that `bench` has done."""
     shared = shared_source_model(candidate.config, results) if candidate.learns_source else None
     net = build_problem(candidate.config, shared).problem.network()
     return net.requires_grad_(False).eval(), shared

@@ -3,6 +3,7 @@
 Shape letters: N images, F features, S source classes.
 """
 
+import math
 from dataclasses import replace
 
 import torch
@@ -13,7 +14,6 @@ from ...methods import datl, emd, uot
 from ...methods.base import Problem
 from ...methods.components.class_means import class_sums, means_of
 from ...methods.logistic import LogisticRegression
-from ...methods.networks.network import Network
 from ...methods.transferability.leep import leep
 from .features import Timed, fitted, probabilities
 
@@ -35,17 +35,13 @@ def drawn(source: Split, most: int) -> Split:
     return source.subset(first.sort().values)
 
 
-def closeness(
-    problem: Problem, net: Network, of_source: Tensor, of_target: Tensor, classifier: nn.Module | None
-) -> Timed:
+def closeness(problem: Problem, of_source: Tensor, of_target: Tensor) -> Timed:
     """Return how close a source is to a target.
 
     Args:
         problem: source and target.
-        net: the network with the encoder.
         of_source: features of the source images [N,F].
         of_target: features of the target images [N,F].
-        classifier: from features to logits of the source's classes; None: it is fitted to their features.
 
     Returns:
         `emd` and `emd_kept` are similarities of the whole source and of the classes that EMD keeps, in [0,
@@ -54,20 +50,16 @@ def closeness(
     """
     source, target = problem.source, problem.target
     assert source is not None
+    head = _head(problem, of_source)
     means = [
         *means_of(class_sums(of_source, source.labels, source.num_classes), source),
         *means_of(class_sums(of_target, target.labels, target.num_classes), target),
     ]
     settings, found = emd.Config(), Timed()
-    _, distances = found.add("emd_kept", lambda: emd.nearest_classes(*means, settings.kept_share))
-    found.values |= {
-        name: float(torch.tensor(-settings.gamma * distance).exp())
-        for name, distance in zip(("emd", "emd_kept"), distances, strict=True)
-    }
-    mass_S, distance = found.add("uot", lambda: uot.transport(*means))
-    found.values["uot"] = distance
-    head = classifier or found.add("head", lambda: _head(problem, net, of_source))
-    found.values.pop("head", None)
+    _, distances = emd.nearest_classes(*means, settings.kept_share)
+    for name, distance in zip(("emd", "emd_kept"), distances, strict=True):
+        found.values[name] = math.exp(-settings.gamma * distance)
+    mass_S, found.values["uot"] = uot.transport(*means)
     found.add("datl", lambda: _divergence(head, source, of_target))
     found.add("leep", lambda: leep(probabilities(head, of_target), target.labels.cpu().numpy()))
     nearest = mass_S.argsort(descending=True, stable=True)[:NAMED].tolist()
@@ -75,12 +67,12 @@ def closeness(
     return found
 
 
-def _head(problem: Problem, net: Network, features: Tensor) -> nn.Module:
+def _head(problem: Problem, features: Tensor) -> nn.Module:
     """Return a linear classifier of the source's classes, fitted to features [N,F]."""
     assert problem.source is not None
     own = replace(problem, target=problem.source, holdout=None)
     settings = LogisticRegression.Config(inverse_penalty=PENALTY, max_iterations=ITERATIONS)
-    head: nn.Module = fitted(LogisticRegression, own, net, features, settings).head
+    head: nn.Module = fitted(LogisticRegression, own, features, settings).head
     return head
 
 

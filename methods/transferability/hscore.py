@@ -8,6 +8,8 @@ Ledoit and Wolf's estimate.
 import numpy as np
 from sklearn.covariance import ledoit_wolf
 
+LEAST, TINY = 1e-14, 1e-300  # added variance, as a share of all of it: the covariance has an inverse
+
 
 def hscore(feature_NF: np.ndarray, label_N: np.ndarray) -> float:
     """Return the trace of the inverse of the shrunk covariance times the one of the class means."""
@@ -18,5 +20,5 @@ def hscore(feature_NF: np.ndarray, label_N: np.ndarray) -> float:
     total_CF = np.zeros((len(classes), centered.shape[1]))
     np.add.at(total_CF, place_N, centered)
     weighted_CF = total_CF / np.sqrt(count_C * (len(label_N) - 1))[:, None]  # squares sum to their covariance
-    inverse_FF = np.linalg.pinv(covariance_FF, rcond=1e-15, hermitian=True)
-    return float((1 - shrinkage) * np.einsum("cf,fg,cg->", weighted_CF, inverse_FF, weighted_CF, optimize=True))
+    covariance_FF.flat[:: len(covariance_FF) + 1] += LEAST * np.trace(covariance_FF) + TINY
+    return float((1 - shrinkage) * (weighted_CF * np.linalg.solve(covariance_FF, weighted_CF.T).T).sum())
