@@ -1,5 +1,6 @@
 """`screen`: score backbones and sources on the labeled images of a target, before anything is trained."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,11 @@ import torch
 from rich.console import Console
 from rich.table import Table as Grid
 
-from ...analysis.screening import encoder_table, ranked, source_table
+from ...analysis.figures.screening import screening_drawing
+from ...analysis.records.load import METRICS, load_any
+from ...analysis.records.screens import folder_of
+from ...analysis.screened import agreement_lines, agreements
+from ...analysis.screening import CLOSE, FITTED, SCORES, encoder_table, ranked, source_table
 from ...analysis.tables.table import Table
 from ...analysis.wording import duration
 from ...datasets import catalog as datasets
@@ -21,6 +26,10 @@ from ..screening.record import encoder_scored, pair_scored, waits
 from ..training.problem import device_of
 from ..training.record import open_results
 
+ENCODER_TITLES = {**FITTED, **{name: title for name, (title, _) in SCORES.items()}}
+SOURCE_TITLES = {name: title for name, (title, _, _) in CLOSE.items()}
+UP = dict.fromkeys(ENCODER_TITLES, True)
+CLOSER = {name: up for name, (_, _, up) in CLOSE.items()}
 WIDTH = 240  # characters, when the output goes into a file or a pipe
 
 
@@ -47,15 +56,26 @@ def screen(overrides: Sequence[str]) -> int:
     for candidate in [c for c in encoders if waits(c, results)]:
         encoders.remove(candidate)
         console.print(f"left out: {candidate.label}: a bench has to pre-train it first", markup=False)
-    for note in check_networks([candidate.config for candidate in encoders]):
-        console.print(note, markup=False)
+    check_networks([candidate.config for candidate in encoders])
     of_encoders = _each(encoders, lambda c: encoder_scored(c, results), console)
     of_pairs = _each(pairs, lambda c: pair_scored(c, results, asked.source_images), console)
     _show(encoder_table(of_encoders), console)
     if of_pairs:
         _show(source_table(of_pairs), console)
-    best = ranked(of_encoders)[0]
-    console.print(f"best: {best.screen['label']}", markup=False)
+    runs = load_any(results)
+    for line in [
+        *agreement_lines(agreements(of_encoders, runs, UP), ENCODER_TITLES, "backbones"),
+        *agreement_lines(agreements(of_pairs, runs, CLOSER), SOURCE_TITLES, "sources"),
+    ]:
+        console.print(line, markup=False)
+    ranking = ranked(of_encoders)
+    stem = folder_of(results) / f"ranking-{encoders[0].config.target_name}"
+    screening_drawing(ranking, METRICS[ranking[0].screen["metric"]]).save(stem)
+    console.print(f"figure: {stem}.png", markup=False)
+    settings = next(c.backbone.settings for c in encoders if c.label == ranking[0].screen["label"])
+    given = [o for o in asked.rest if not o.startswith("results=")]
+    command = shlex.join(["transferbench", "bench", *given, *settings])
+    console.print(f"measure the best: {command}", markup=False)
     return 0
 
 
