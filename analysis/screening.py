@@ -62,7 +62,9 @@ def encoder_table(screens: Sequence[Screen]) -> Table:
     for place, each in enumerate(ranked(screens), start=1):
         scores = each.screen["scores"]
         shares = [wording.estimate(100 * each.mean, 100 * max(each.low, 0), 100 * min(each.high, 1))]
-        shares += [wording.number(100 * float(np.mean(scores[name]))) for name in FITTED if name != "logistic"]
+        shares += [
+            wording.number(100 * float(np.mean(scores[name]))) for name in FITTED if name != "logistic"
+        ]
         others = [
             wording.number(scores.get(name, math.nan), decimals) for name, (_, decimals) in SCORES.items()
         ]

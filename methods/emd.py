@@ -72,9 +72,8 @@ class EMD(Method[Config]):
     def prepare(self) -> None:
         """Rank the source classes, and pre-train on the nearest ones."""
         size = self.recipe.batch_size
-        source, target = (
-            class_means(self.net, split, size) for split in (classed_source(self.problem), self.problem.target)
-        )
+        source = class_means(self.net, classed_source(self.problem), size)
+        target = class_means(self.net, self.problem.target, size)
         chosen, emds = nearest_classes(*source, *target, self.config.kept_share)
         self.weight_S.copy_(chosen)
         self.similarity.copy_((-self.config.gamma * torch.tensor(emds)).exp())

@@ -9,6 +9,8 @@ from ..screening import Ranked
 from .drawing import Drawing
 from .style import BAR, INK, PAPER, WIDTH, freeze_layout, jitter, new_figure, style_axes, styles, wrap_label
 
+LETTERS = 30  # of a line of a label
+
 
 def screening_drawing(ranking: Sequence[Ranked], score_name: str) -> Drawing:
     """Return the dot plot of a ranking."""
@@ -25,10 +27,10 @@ def screening_drawing(ranking: Sequence[Ranked], score_name: str) -> Drawing:
         axes.plot([low, high], [place] * 2, color=color, linewidth=2.6, **BAR)
         axes.plot(100 * each.mean, place, marker, color=color, markeredgecolor=PAPER, markersize=9, zorder=4)
         rows.append({"backbone": label, "score": 100 * each.mean, "low": low, "high": high})
-    axes.set_yticks(range(len(ranking)), [wrap_label(each.screen["label"]) for each in ranking])
+    axes.set_yticks(range(len(ranking)), [wrap_label(each.screen["label"], LETTERS) for each in ranking])
     axes.set_ylim(len(ranking) - 0.45, -0.55)
     axes.tick_params(axis="y", pad=12)
-    axes.set_xlabel(f"{score_name} of logistic regression, five folds, %")
+    axes.set_xlabel(f"{score_name} in five folds, %")
     axes.grid(axis="x", color=INK, alpha=0.12)
     axes.spines["left"].set_visible(False)
     return Drawing(freeze_layout(figure), pd.DataFrame(rows))

@@ -12,8 +12,8 @@ TAIL = 0.975
 def fold_interval(values: Sequence[float]) -> tuple[float, float, float]:
     """Return the mean over folds and its 95 % interval; without one for fewer than two folds.
 
-    The folds train on the same images, so the variance is that of Nadeau and Bengio (2003): each fold counts 1
-    / K + 1 / (K - 1) of its variance for K folds.
+    The folds share training images, so the variance of the mean is that of Nadeau and Bengio (2003): the
+    variance over K folds times 1 / K + 1 / (K - 1).
     """
     mean, count = float(np.mean(values)), len(values)
     if count < 2:

@@ -33,7 +33,7 @@ class Backbone:
     @property
     def label(self) -> str:
         """Return how a table names it."""
-        return f"{self.name} ({Path(self.weights).name})" if self.weights else self.name
+        return f"{self.name} ({Path(self.weights).name.partition('.')[0]})" if self.weights else self.name
 
     @property
     def settings(self) -> list[str]:

@@ -91,7 +91,7 @@ def _network(candidate: Candidate, results: Path) -> tuple[Network, SourceModel 
 
 
 def _classifier(candidate: Candidate, net: Network) -> nn.Module | None:
-    """Return what tells source classes from features: the head of the pre-training, or that of the weights."""
+    """Return what tells source classes from features: the head that its weights come with."""
     config = candidate.config
     if candidate.learns_source:
         return net.source_head

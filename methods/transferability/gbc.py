@@ -2,6 +2,8 @@
 
 Source: Pándy, Agostinelli, Uijlings, Ferrari, Mensink: Transferability Estimation using Bhattacharyya Class
 Separability (arXiv 2111.12780): spherical Gaussians of the first 64 principal parts.
+Departs from: the released code (google-research, stable_transfer) counts the variances of spherical Gaussians
+once; here they count for each part, as in the distance itself.
 """
 
 import numpy as np

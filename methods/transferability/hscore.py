@@ -1,8 +1,8 @@
 """H-score with shrinkage: how much of the features' variance lies between classes.
 
-Source: Bao, Li, Huang, Zhang, Zheng, Zamir, Guibas: An Information-Theoretic Approach to Transferability (ICIP
-2019); shrunk covariance of Ibrahim, Ponomareva, Mazumder: Newer is not always better (arXiv 2110.06893), by
-Ledoit and Wolf's estimate.
+Source: Bao, Li, Huang, Zhang, Zheng, Zamir, Guibas: An Information-Theoretic Approach to Transferability
+(ICIP 2019); Ledoit and Wolf's covariance, as in Ibrahim, Ponomareva, Mazumder: Newer is not always better
+(arXiv 2110.06893).
 """
 
 import numpy as np

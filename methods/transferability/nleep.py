@@ -1,8 +1,8 @@
 """NLEEP: LEEP with the clusters of a Gaussian mixture of the features in place of source classes.
 
 Source: Li, Jia, Sang, Zhu, Green, Wang, Gong: Ranking Neural Checkpoints (arXiv 2011.11200), section 3.
-Departs from: clusters have diagonal covariances, and there are at most as many as a tenth of the images, or as
-the classes: few labels give no more of them.
+Departs from: clusters have diagonal covariances, and there are at most as many as a tenth of the images, or
+as the classes: few labels give no more of them.
 """
 
 import warnings

@@ -1,7 +1,7 @@
 """TransRate: how many bits of the features' coding the classes save.
 
-Source: Huang, Huang, Rong, Yang, Wei: Frustratingly Easy Transferability Estimation (arXiv 2106.09207), equation
-4, with a distortion of 1e-4. It depends on the scale of the features: compare networks of one family.
+Source: Huang, Huang, Rong, Yang, Wei: Frustratingly Easy Transferability Estimation (arXiv 2106.09207), with
+a distortion of 1e-4. It depends on the scale of the features: compare networks of one family.
 """
 
 import numpy as np
