@@ -22,8 +22,9 @@ def screening_drawing(ranking: Sequence[Ranked], score_name: str) -> Drawing:
         label, folds = each.screen["label"], 100 * np.array(each.screen["scores"]["logistic"])
         color, marker, _ = look[label]
         low, high = 100 * max(each.low, 0), 100 * min(each.high, 1)
-        dots = {"s": 17, "color": color, "alpha": 0.6, "linewidths": 0, "zorder": 3}
-        axes.scatter(folds, place + 0.24 + jitter(folds), **dots)
+        axes.scatter(
+            folds, place + 0.24 + jitter(folds), s=17, color=color, alpha=0.6, linewidths=0, zorder=3
+        )
         axes.plot([low, high], [place] * 2, color=color, linewidth=2.6, **BAR)
         axes.plot(100 * each.mean, place, marker, color=color, markeredgecolor=PAPER, markersize=9, zorder=4)
         rows.append({"backbone": label, "score": 100 * each.mean, "low": low, "high": high})

@@ -9,7 +9,7 @@ from scipy.stats import t
 TAIL = 0.975
 
 
-def fold_interval(values: Sequence[float]) -> tuple[float, float, float]:
+def fold_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
     """Return the mean over folds and its 95 % interval; without one for fewer than two folds.
 
     The folds share training images, so the variance of the mean is that of Nadeau and Bengio (2003): the

@@ -72,9 +72,9 @@ def screen(overrides: Sequence[str]) -> int:
     stem = folder_of(results) / f"ranking-{encoders[0].config.target_name}"
     screening_drawing(ranking, METRICS[ranking[0].screen["metric"]]).save(stem)
     console.print(f"figure: {stem}.png", markup=False)
-    settings = next(c.backbone.settings for c in encoders if c.label == ranking[0].screen["label"])
+    place = next(i for i, scores in enumerate(of_encoders) if scores is ranking[0].screen)
     given = [o for o in asked.rest if not o.startswith("results=")]
-    command = shlex.join(["transferbench", "bench", *given, *settings])
+    command = shlex.join(["transferbench", "bench", *given, *encoders[place].backbone.settings])
     console.print(f"measure the best: {command}", markup=False)
     return 0
 

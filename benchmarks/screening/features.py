@@ -77,7 +77,7 @@ def feature_scores(problem: Problem, features: Tensor, classifier: nn.Module | N
     scores = Timed()
     turned = in_their_span(features)
     for name in FITTED:
-        scores.add(name, lambda name=name: cross_validated(name, problem, turned))  # type: ignore[misc]
+        scores.add(name, lambda name=name: cross_validated(name, problem, turned, features.shape[1]))  # type: ignore[misc]
     label_N = problem.target.labels.cpu().numpy()
     if classifier is not None:
         scores.add("leep", lambda: leep(probabilities(classifier, features), label_N))
@@ -104,24 +104,32 @@ def probabilities(classifier: nn.Module, features: Tensor) -> np.ndarray:
         return classifier(features).double().softmax(1).cpu().numpy()
 
 
-def cross_validated(name: str, problem: Problem, features: Tensor) -> list[float]:
-    """Return the score of a row on each fold; it chooses its settings on the other folds alone."""
+def cross_validated(name: str, problem: Problem, features: Tensor, width: int) -> list[float]:
+    """Return the score of a row on each fold; it chooses its settings on the other folds alone.
+
+    Args:
+        name: the row's method.
+        problem: the target.
+        features: features of its images, of `width` axes or turned into fewer.
+        width: width of the encoder's features.
+    """
     cls, found = methods.load(name), []
     for held in held_images(problem.target, problem.seed):
         part = problem.target.subset(torch.nonzero(~held)[:, 0])
-        method = fitted(cls, replace(problem, target=part, holdout=None), features[~held], cls.Config())
+        own = replace(problem, target=part, holdout=None)
+        method = fitted(cls, own, features[~held], width, cls.Config())
         with torch.no_grad():
             logits = method.predictor().head(features[held])
         found.append(SCORES[problem.score](logits, problem.target.labels[held]).item())
     return found
 
 
-def fitted(cls: type[Any], problem: Problem, features: Tensor, settings: Any) -> Any:
-    """Return a method in closed form, fitted to known features [N,F] of the target of a problem."""
+def fitted(cls: type[Any], problem: Problem, features: Tensor, width: int, settings: Any) -> Any:
+    """Return a method in closed form, fitted to known features of the target of a problem."""
     nothing: Any = nn.Identity()
     nothing.num_features = features.shape[1]
     net = Network(nothing, 0, problem.target.num_classes).to(problem.device)
     method = cls(replace(problem, network=lambda: net), settings)
-    method.target = KnownFeatures(features, problem.target)
+    method.target = KnownFeatures(features, problem.target, width)
     method.step(0)
     return method

@@ -51,15 +51,13 @@ def closeness(problem: Problem, of_source: Tensor, of_target: Tensor) -> Timed:
     source, target = problem.source, problem.target
     assert source is not None
     head = _head(problem, of_source)
-    means = [
-        *means_of(class_sums(of_source, source.labels, source.num_classes), source),
-        *means_of(class_sums(of_target, target.labels, target.num_classes), target),
-    ]
+    mean_S, count_S = means_of(class_sums(of_source, source.labels, source.num_classes), source)
+    mean_T, count_T = means_of(class_sums(of_target, target.labels, target.num_classes), target)
     settings, found = emd.Config(), Timed()
-    _, distances = emd.nearest_classes(*means, settings.kept_share)
+    _, distances = emd.nearest_classes(mean_S, count_S, mean_T, count_T, settings.kept_share)
     for name, distance in zip(("emd", "emd_kept"), distances, strict=True):
         found.values[name] = math.exp(-settings.gamma * distance)
-    mass_S, found.values["uot"] = uot.transport(*means)
+    mass_S, found.values["uot"] = uot.transport(mean_S, count_S, mean_T, count_T)
     found.add("datl", lambda: _divergence(head, source, of_target))
     found.add("leep", lambda: leep(probabilities(head, of_target), target.labels.cpu().numpy()))
     nearest = mass_S.argsort(descending=True, stable=True)[:NAMED].tolist()
@@ -72,7 +70,7 @@ def _head(problem: Problem, features: Tensor) -> nn.Module:
     assert problem.source is not None
     own = replace(problem, target=problem.source, holdout=None)
     settings = LogisticRegression.Config(inverse_penalty=PENALTY, max_iterations=ITERATIONS)
-    head: nn.Module = fitted(LogisticRegression, own, features, settings).head
+    head: nn.Module = fitted(LogisticRegression, own, features, features.shape[1], settings).head
     return head
 
 

@@ -91,14 +91,20 @@ class FrozenFeatures:
 
 
 class KnownFeatures(FrozenFeatures):
-    """Features [N,F] that are known already, in place of a pass over the images of their split."""
+    """Features that are known already, in place of a pass over the images of their split.
 
-    def __init__(self, features: Tensor, split: Split) -> None:
-        self.features, self.split = features, split
-        self.num_images, self.found_seconds, self.width = 0, 0.0, features.shape[1]
+    Args:
+        features: the features [N,F], or turned into fewer axes.
+        split: their images.
+        width: F.
+    """
+
+    def __init__(self, features: Tensor, split: Split, width: int) -> None:
+        self.features, self.split, self.width = features, split, width
+        self.num_images, self.found_seconds = 0, 0.0
 
     def all(self) -> Tensor:
-        """Return the features [N,F]."""
+        """Return the features."""
         return self.features
 
 

@@ -11,10 +11,17 @@ from transferbench.benchmarks.cli import main
 from transferbench.benchmarks.screening import candidates, record
 from transferbench.benchmarks.screening.features import cross_validated, in_their_span
 from transferbench.benchmarks.screening.sources import closeness, drawn
+from transferbench.methods import logistic
 from transferbench.methods.components.frozen_features import held_images
 from trees import tree
 
 QUICK = ("target=digits", "shots=6", "labels=all", "recipe.image_size=16")
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Try two penalties in place of ten."""
+    monkeypatch.setattr(logistic, "STRENGTHS", (0.01, 1.0))
 
 
 def screened(results: Path, *words: str) -> int:
@@ -27,11 +34,12 @@ def features(labels: torch.Tensor, means: torch.Tensor, noise: float, seed: int 
 
 
 @pytest.mark.parametrize("name", ["knn", "ncm", "logistic"])
+@pytest.mark.usefixtures("quick")
 def test_planted_features_rank_right(name):
     problem = toy_problem(toy_split([0, 1, 2] * 10, 3))
     means = torch.randn(3, 12, generator=torch.Generator().manual_seed(1))
     found = [
-        np.mean(cross_validated(name, problem, features(problem.target.labels, means, noise)))
+        np.mean(cross_validated(name, problem, features(problem.target.labels, means, noise), 12))
         for noise in (0.1, 1.5, 40)
     ]
     assert found[0] == 1
@@ -39,13 +47,14 @@ def test_planted_features_rank_right(name):
 
 
 @pytest.mark.parametrize("name", ["knn", "ncm", "logistic"])
+@pytest.mark.usefixtures("quick")
 def test_turned_features_have_the_scores_of_the_features(name):
     problem = toy_problem(toy_split([0, 1, 2] * 10, 3))
     own = features(problem.target.labels, torch.randn(3, 90, generator=torch.Generator().manual_seed(2)), 2.0)
     turned = in_their_span(own)
     assert turned.shape == (30, 30)
     torch.testing.assert_close(turned @ turned.T, own @ own.T, rtol=1e-4, atol=1e-3)
-    assert cross_validated(name, problem, turned) == cross_validated(name, problem, own)
+    assert cross_validated(name, problem, turned, 90) == cross_validated(name, problem, own, 90)
 
 
 def test_no_fold_is_judged_by_an_image_that_it_has_fitted():
@@ -53,7 +62,7 @@ def test_no_fold_is_judged_by_an_image_that_it_has_fitted():
     held = torch.stack(held_images(problem.target, problem.seed))
     assert held.sum(0).tolist() == [1] * 20
     noise = torch.randn(20, 30, generator=torch.Generator().manual_seed(0))
-    assert np.mean(cross_validated("knn", problem, noise)) < 0.9  # each image is its own nearest neighbor
+    assert np.mean(cross_validated("knn", problem, noise, 30)) < 0.9  # each image is its own nearest neighbor
 
 
 def test_the_source_with_the_nearest_classes_is_closest():
@@ -79,6 +88,7 @@ def test_drawn_source_images_are_even_over_classes():
     assert drawn(source, 0) is source
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_second_run_reads_what_the_first_has_written(tmp_path, capsys, monkeypatch):
     words = ("backbones=tiny,small", "sources=none")
     assert screened(tmp_path, *words) == 0
@@ -96,6 +106,7 @@ def test_a_second_run_reads_what_the_first_has_written(tmp_path, capsys, monkeyp
     assert of_small in capsys.readouterr().out.splitlines()
 
 
+@pytest.mark.usefixtures("quick")
 def test_test_images_are_not_read(tmp_path, monkeypatch):
     read, real = [], record.build_problem.__globals__["cache"].pixels
     monkeypatch.setattr(
