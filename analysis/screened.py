@@ -13,7 +13,7 @@ from .records.comparison import REFERENCE
 from .records.load import Run
 
 LEAST = 3  # candidates that a correlation needs
-MANY = 10  # candidates from which on its interval says something
+MANY = 10  # candidates from which on drawing them again gives an interval
 RESAMPLED = 1000
 BEST = "the best row"
 SAME = ("backbone", "backbone_options", "pretrained", "shots", "labels", "draw")  # settings of a screening
@@ -21,7 +21,7 @@ Screen = dict[str, Any]
 
 
 class Agreement(NamedTuple):
-    """How far a score ranks candidates as a measured row does."""
+    """How far a score ranks candidates as a measured row does; without an interval for few of them."""
 
     name: str
     tau: float
@@ -88,10 +88,12 @@ def agreements(screens: Sequence[Screen], runs: Sequence[Run], names: Mapping[st
 
 def _with_interval(scores: np.ndarray, test: np.ndarray) -> tuple[float, float, float]:
     """Return the weighted Kendall's tau and its 95 % interval, by drawing the candidates again."""
+    if len(test) < MANY:
+        return _tau(scores, test), math.nan, math.nan
     random = np.random.default_rng(0)
     drawn = random.integers(len(test), size=(RESAMPLED, len(test)))
-    again = np.array([_tau(scores[rows], test[rows]) for rows in drawn if len(set(rows.tolist())) >= 2])
-    low, high = np.nanquantile(again, [0.025, 0.975]) if np.isfinite(again).any() else (math.nan, math.nan)
+    again = np.array([_tau(scores[rows], test[rows]) for rows in drawn])
+    low, high = np.nanquantile(again, [0.025, 0.975])
     return _tau(scores, test), float(low), float(high)
 
 
@@ -112,13 +114,11 @@ def agreement_lines(found: Mapping[str, Any], titles: Mapping[str, str], what: s
     """
     lines = []
     for row, (count, own) in found.items():
-        few = f": fewer than {MANY}, too few for a conclusion" if count < MANY else ""
+        chance = f"a perfect order comes by chance once in {math.factorial(count):,} times"
+        few = f", too few for an interval: {chance}" if count < MANY else ""
         lines.append(f"rank correlation with the test score of {row}, over {count} {what}{few}")
-        lines += [
-            f"  {titles[each.name]:20} {wording.estimate(each.tau, each.low, each.high)}"
-            if math.isnan(each.tau)
-            else f"  {titles[each.name]:20} {wording.number(each.tau, 2)} "
-            f"(95 % CI {wording.interval(each.low, each.high, 2)})"
-            for each in sorted(own, key=lambda each: -each.tau if not math.isnan(each.tau) else 2)
-        ]
+        for each in sorted(own, key=lambda each: 2 if math.isnan(each.tau) else -each.tau):
+            known = not math.isnan(each.low)
+            interval = f" (95 % CI {wording.interval(each.low, each.high, 2)})" if known else ""
+            lines.append(f"  {titles[each.name]:20} {wording.number(each.tau, 2)}{interval}")
     return lines

@@ -136,7 +136,7 @@ COMMANDS = (
     Command(
         "screen",
         "score backbones and sources on a target in minutes, before a bench",
-        "target=NAME backbones=NAME,NAME:FILE [sources=NAME,none] [name=value ...]",
+        "target=NAME backbones=NAME,NAME:FILE [sources=NAME,none] [source_images=NUMBER] [name=value ...]",
         (
             "transferbench screen target=dtd backbones=resnet18,vit_small_patch16_224,convnext_tiny",
             "transferbench screen target=../birds backbones=resnet50:mine.pth,resnet50,resnet50:random",

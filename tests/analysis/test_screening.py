@@ -78,7 +78,7 @@ def test_runs_of_the_same_images_and_weights_count():
 
 
 def test_the_correlation_is_scipys_and_says_how_few_points_it_has():
-    means = {"a": 0.5, "b": 0.6, "c": 0.8, "d": 0.7}
+    means = {"a": 0.5, "b": 0.6, "c": 0.8, "d": 0.7}  # of few candidates
     screens = [encoder(name, [mean] * 5) for name, mean in means.items()]
     test = [0.55, 0.52, 0.9, 0.7]
     runs = [run(name, score) for name, score in zip(means, test, strict=True)]
@@ -87,10 +87,23 @@ def test_the_correlation_is_scipys_and_says_how_few_points_it_has():
     assert count == 4
     assert [each.name for each in own] == ["logistic"]
     assert own[0].tau == pytest.approx(weightedtau(list(means.values()), test).statistic)
-    assert own[0].low < own[0].tau <= own[0].high
+    assert math.isnan(own[0].low)
     lines = agreement_lines(found, {"logistic": "Logistic regression"}, "backbones")
-    assert "over 4 backbones: fewer than 10, too few for a conclusion" in lines[0]
+    assert (
+        "over 4 backbones, too few for an interval: a perfect order comes by chance once in 24 times"
+        in lines[0]
+    )
     assert agreements(screens[:2], runs, {"logistic": True}) == {}
+
+
+def test_many_candidates_have_an_interval():
+    random = np.random.default_rng(0)
+    means = random.random(20)
+    screens = [encoder(f"net{i}", [mean] * 5) for i, mean in enumerate(means)]
+    runs = [run(f"net{i}", mean + 0.05 * random.random()) for i, mean in enumerate(means)]
+    _, own = agreements(screens, runs, {"logistic": True, "knn": False})["Fine-tuning"]
+    assert 0.5 < own[0].low < own[0].tau <= own[0].high <= 1
+    assert own[1].tau < 0
 
 
 def test_a_broken_file_is_made_again(tmp_path):
