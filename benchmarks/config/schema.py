@@ -104,6 +104,7 @@ class Role(StrEnum):
     pretraining = auto()  # on the source, shared by runs
     trial = auto()  # of the hyper-parameter search
     first_stage = auto()  # learns on `train` what `protocol=trainval` then replays
+    screen = auto()  # scores frozen features on all labeled images; test images are not read
 
 
 class Score(StrEnum):

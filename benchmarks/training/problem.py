@@ -143,9 +143,8 @@ def _target_parts(config: RunConfig, device: torch.device) -> tuple[Dataset, dic
     """Return the target and its parts."""
     target = load_target(config)
     check_target(target)
-    return target, {
-        part: _split(target, part, config.recipe, device) for part in ("train", "holdout", "test")
-    }
+    names = ("train", "holdout") if config.role is Role.screen else ("train", "holdout", "test")
+    return target, {part: _split(target, part, config.recipe, device) for part in names}
 
 
 def limited(config: RunConfig, whole: Mapping[str, Split]) -> dict[str, Split]:
@@ -189,7 +188,9 @@ def by_protocol(
     config: RunConfig, parts: Mapping[str, Split]
 ) -> tuple[Split, Split | None, Split | None, Split | None]:
     """Return the images for training, for rewards, for the curve, and for the test."""
-    train, holdout, test = parts["train"], parts["holdout"], parts["test"]
+    train, holdout, test = parts["train"], parts["holdout"], parts.get("test")
+    if config.role is Role.screen:
+        return train.joined(holdout), None, None, None
     if config.fold:
         return _by_fold(config, train.joined(holdout))
     if config.role is Role.trial:  # hyper-parameters are chosen on images that no reward has used

@@ -125,7 +125,7 @@ def _leave_error(folder: Path, error: Exception) -> None:
 def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
     """Do a run from its start or last checkpoint to its record."""
     started = record.now()
-    shared = _shared_source_model(config, results)
+    shared = shared_source_model(config, results)
     tried: list[tuple[RunConfig, Record]] = []
 
     def trial_record(trial: RunConfig) -> dict[str, Any]:
@@ -201,7 +201,7 @@ def _whole_cost(
     return {**choice, "seconds": choice["seconds"] + more}
 
 
-def _shared_source_model(config: RunConfig, results: Path) -> SourceModel | None:
+def shared_source_model(config: RunConfig, results: Path) -> SourceModel | None:
     """Run or find the shared source pre-training; return None if the run needs none."""
     base = shared_pretraining(config)
     return None if base is None else _source_model(base, results, shared=True)
