@@ -15,7 +15,7 @@ from ...datasets.base import Dataset
 from ...datasets.loading.draw import FOLDS, is_tiny, parts_of
 from ...methods import catalog as methods
 from ...methods.metrics import check_score
-from ...methods.networks.encoders import data_config, fitting_size
+from ...methods.networks.encoders import data_config, fitting_size, sized_options, with_drop_path
 from ...methods.networks.tensor_files import files_of
 from ...methods.recipe import ClassWeights, MeanStd, Recipe
 from .labels import holdout_shots, usual_protocol
@@ -42,6 +42,8 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
     _check(request, method, source)
     recipe = sized(request.recipe, num_training_images(target, request.shots))
     recipe = preprocessed(recipe, request.backbone, target.side, request.backbone_options)
+    options = sized_options(request.backbone, request.backbone_options, recipe.image_size)
+    options = with_drop_path(request.backbone, options, recipe.drop_path)
     score = score_of(request, target)
     check_score("score", score, is_multi_label(target))
     if recipe.class_weights is ClassWeights.balanced and is_multi_label(target):
@@ -58,7 +60,7 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
     if request.checkpoint and Path(request.checkpoint).is_file():
         data["checkpoint"] = _digest_of(Path(request.checkpoint))
     same = (
-        *("shots", "labels", "backbone", "backbone_options", "pretrained", "checkpoint"),
+        *("shots", "labels", "backbone", "pretrained", "checkpoint"),
         *("tune_budget", "bn", "on_nan", "keep"),
     )
     return RunConfig(
@@ -70,6 +72,7 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
         seed=seed,
         score=score,
         drop_overlap=request.target if request.drop_overlap else "",
+        backbone_options=options,
         recipe=recipe,
         source_recipe=request.source_recipe,
         data=data,
@@ -137,9 +140,6 @@ def preprocessed(
         side: typical side of the target's images in pixels; small images are enlarged only for a backbone
             that takes no other size.
         options: options of the backbone.
-
-    Raises:
-        InputError: the backbone's mean and standard deviation are not among the known ones.
     """
     if recipe.image_size and recipe.crop_pct and recipe.mean_std is not MeanStd.backbone:
         return recipe
@@ -150,12 +150,6 @@ def preprocessed(
     image_size = recipe.image_size or fitting_size(backbone, options or {}, image_size)
     if recipe.mean_std is not MeanStd.backbone:
         mean_std = recipe.mean_std
-    if mean_std is None:
-        known = ", ".join(n for n in MeanStd if n is not MeanStd.backbone)
-        raise InputError(
-            f"recipe.mean_std=backbone: {backbone} was trained with another mean and standard deviation; "
-            f"expected one of {known}"
-        )
     return replace(
         recipe,
         image_size=image_size,

@@ -28,7 +28,8 @@ LIMITS = (  # minimum and maximum of each number
     ("tune_budget", 0.5, 100),
     ("recipe.head_lr_factor", TINY, MOST),
     ("recipe.crop_scale", TINY, 1),
-    *((f"recipe.{name}", 0, 1) for name in ("crop_pct", "momentum", "warmup_fraction")),
+    *((f"recipe.{name}", 0, 1) for name in ("crop_pct", "momentum", "warmup_fraction", "drop_path")),
+    ("recipe.layer_decay", TINY, 1),
     ("recipe.evaluations", 1, 10**6),
     *((f"recipe.{name}", 0, MOST) for name in ("head_init_std", "clip_grad")),
 )

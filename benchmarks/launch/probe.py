@@ -104,6 +104,7 @@ def _step(config: RunConfig, passes: Sequence[Pass]) -> tuple[str, ...]:
     device = device_of(config.device)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if device.type == "cuda" else []):
         net = build_problem(config).problem.network()
+        config.recipe.make_optimizer(net)
         for each in passes:
             _pass(config, net, each)
     notes = net.notes

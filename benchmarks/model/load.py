@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from ... import InputError
-from ...datasets.augment import MEAN_STD, Augment
+from ...datasets.augment import Augment, statistics
 from ...datasets.pixels import Unreadable, batch_to_device, collated, open_image, resize_square
 from ...methods.networks.predictor import Predictor
 from ...methods.recipe import TestCrops
@@ -69,12 +69,12 @@ class Model:
         self.about, self.net, self.device = about, net, device
         self.classes: tuple[str, ...] = tuple(about["classes"])
         given = about["preprocessing"]
-        if not (given["mean_std"] in MEAN_STD and _is_size(given["side"]) and _is_size(given["image_size"])):
-            raise TypeError("a size or a normalization that is not known")
+        if not (_is_size(given["side"]) and _is_size(given["image_size"])):
+            raise TypeError("a size that is not one")
         self.side: int = given["side"]
         self.ten_crops = given["test_crops"] == TestCrops.ten
-        own = {name: given[name] for name in ("image_size", "crop_pct", "mean_std", "hflip")}
-        self.augment = Augment(**own)
+        own = {name: given[name] for name in ("image_size", "crop_pct", "hflip")}
+        self.augment = Augment(mean_std=statistics(given["mean"], given["std"]), **own)
 
     def decoded(self, picture: Picture) -> Decoded:
         """Return an image at the size that the model's own images were decoded to.
@@ -148,7 +148,7 @@ def load_model(path: str | PathLike[str], device: str = "auto") -> Model:
     net = read_predictor(folder, about).to(place)
     try:
         return Model(about, net, place)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder / ABOUT}: no valid preprocessing ({error})") from error
 
 
