@@ -15,7 +15,7 @@ from ...datasets.base import Dataset
 from ...datasets.loading.draw import FOLDS, is_tiny, parts_of
 from ...methods import catalog as methods
 from ...methods.metrics import check_score
-from ...methods.networks.encoders import data_config, fitting_size, sized_options, with_drop_path
+from ...methods.networks.encoders import data_config, fitting_size
 from ...methods.networks.tensor_files import files_of
 from ...methods.recipe import ClassWeights, MeanStd, Recipe
 from .labels import holdout_shots, usual_protocol
@@ -42,8 +42,6 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
     _check(request, method, source)
     recipe = sized(request.recipe, num_training_images(target, request.shots))
     recipe = preprocessed(recipe, request.backbone, target.side, request.backbone_options)
-    options = sized_options(request.backbone, request.backbone_options, recipe.image_size)
-    options = with_drop_path(request.backbone, options, recipe.drop_path)
     score = score_of(request, target)
     check_score("score", score, is_multi_label(target))
     if recipe.class_weights is ClassWeights.balanced and is_multi_label(target):
@@ -60,7 +58,7 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
     if request.checkpoint and Path(request.checkpoint).is_file():
         data["checkpoint"] = _digest_of(Path(request.checkpoint))
     same = (
-        *("shots", "labels", "backbone", "pretrained", "checkpoint"),
+        *("shots", "labels", "backbone", "backbone_options", "pretrained", "checkpoint"),
         *("tune_budget", "bn", "on_nan", "keep"),
     )
     return RunConfig(
@@ -72,7 +70,6 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
         seed=seed,
         score=score,
         drop_overlap=request.target if request.drop_overlap else "",
-        backbone_options=options,
         recipe=recipe,
         source_recipe=request.source_recipe,
         data=data,

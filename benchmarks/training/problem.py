@@ -18,7 +18,7 @@ from ...datasets.storage import cache
 from ...methods import catalog as methods
 from ...methods.base import Problem
 from ...methods.metrics import balanced_weights
-from ...methods.networks.encoders import architecture, backbone_statistics, build_encoder, sized_options
+from ...methods.networks.encoders import architecture, backbone_statistics, build_encoder, sized_options, with_drop_path
 from ...methods.networks.network import Network
 from ...methods.recipe import ClassWeights, MeanStd, Precision
 from ..config.schema import Labels, Norms, Protocol, Role, RunConfig, load_target
@@ -246,9 +246,8 @@ def _network_maker(
     def network(pretrained: bool = True, backbone: str = "") -> Network:
         torch.manual_seed(derive_seed(config.seed, "network"))
         published = pretrained and (config.pretrained or config.checkpoint is not None)
-        options = config.backbone_options
-        if backbone:
-            options = sized_options(backbone, {}, recipe.image_size)
+        options = {} if backbone else with_drop_path(config.backbone, config.backbone_options, recipe.drop_path)
+        options = sized_options(backbone or config.backbone, options, recipe.image_size)
         encoder, classifier = build_encoder(
             backbone or config.backbone,
             published and config.pretrained,

@@ -145,6 +145,19 @@ def sized_options(backbone: str, options: Mapping[str, Any], side: int) -> dict[
     return dict(options) if backbone in OWN else timm_models.sized_options(backbone, options, side)
 
 
+def other_sizes(backbone: str, options: Mapping[str, Any], side: int) -> list[int]:
+    """Return image sizes in pixels that a backbone may take instead of one, the nearest first."""
+    found = [fitting_size(backbone, options, side)]
+    if backbone not in OWN:
+        found = [timm_models.next_size(backbone, options, side), *found]
+    return [size for size in dict.fromkeys(found) if size != side]
+
+
+def patch_misfit(encoder: nn.Module, side: int) -> str:
+    """Return why the patches of an encoder do not cover an image of a size; empty if they do."""
+    return "" if isinstance(encoder, SmallEncoder | DigitsCNN) else timm_models.patch_misfit(encoder, side)
+
+
 def with_drop_path(backbone: str, options: Mapping[str, Any], rate: float) -> dict[str, Any]:
     """Return the options with a rate of stochastic depth; 0 for none.
 

@@ -131,6 +131,21 @@ def sized_options(backbone: str, options: Mapping[str, Any], side: int) -> dict[
     return sized if _takes(backbone, _packed(sized), side) else dict(options)
 
 
+def patch_misfit(model: Any, side: int) -> str:
+    """Return why the patches of a model do not cover an image of a size; empty if they do."""
+    embed = getattr(model, "patch_embed", None)
+    if not isinstance(embed, _timm().layers.PatchEmbed) or embed.dynamic_img_pad:
+        return ""
+    patch = max(embed.patch_size)
+    return f"its patches of {patch} px leave out {side % patch} px at the edge" if side % patch else ""
+
+
+def next_size(backbone: str, options: Mapping[str, Any], side: int) -> int:
+    """Return the least image size in pixels, from a given one on, that the patches of a model cover."""
+    model = _shapes(backbone, _packed(options))
+    return next(size for size in range(side, 2 * side + 1000) if not patch_misfit(model, size))
+
+
 def takes_drop_path(backbone: str, options: Mapping[str, Any]) -> bool:
     """Return whether a model takes a rate of stochastic depth; True if it cannot be built at all."""
 
@@ -153,10 +168,11 @@ def _takes(backbone: str, options: str, side: int) -> bool:
     """Return whether a model takes images of a size, from shapes alone; few layers check them."""
     try:
         with torch.device("meta"), torch.no_grad():
-            _shapes(backbone, options).eval()(torch.zeros(1, 3, side, side))
+            model = _shapes(backbone, options).eval()
+            model(torch.zeros(1, 3, side, side))
     except Exception:  # a refusal is of no certain kind; whatever else is wrong is said by `build`
         return False
-    return True
+    return not patch_misfit(model, side)
 
 
 def _shapes(backbone: str, options: str) -> Any:
