@@ -1,7 +1,7 @@
 """Resolve a request into the settings of one run: find the data, check needs, fill in defaults."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
@@ -17,6 +17,7 @@ from ...methods import catalog as methods
 from ...methods.metrics import check_score
 from ...methods.networks.encoders import data_config, fitting_size
 from ...methods.networks.tensor_files import files_of
+from ...methods.networks.timm_models import local_folder
 from ...methods.recipe import ClassWeights, MeanStd, Recipe
 from .labels import holdout_shots, usual_protocol
 from .length import num_training_images, sized
@@ -57,6 +58,8 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
             raise InputError("drop_overlap=true: source and target have the same images; expected two sets")
     if request.checkpoint and Path(request.checkpoint).is_file():
         data["checkpoint"] = _digest_of(Path(request.checkpoint))
+    if folder := local_folder(request.backbone):
+        data["backbone"] = _hashed(_stamps(sorted(p for p in folder.glob("*") if p.is_file())))
     same = (
         *("shots", "labels", "backbone", "backbone_options", "pretrained", "checkpoint"),
         *("tune_budget", "bn", "on_nan", "keep"),
@@ -109,10 +112,12 @@ def _digest_of(checkpoint: Path) -> str:
         files = files_of(checkpoint)
     except (ValueError, OSError):  # the error is named where the file is read
         files = [checkpoint]
-    stamps = tuple(
-        (path, (stat := path.stat()).st_size, stat.st_mtime_ns) for path in files if path.is_file()
-    )
-    return _hashed(stamps)
+    return _hashed(_stamps([path for path in files if path.is_file()]))
+
+
+def _stamps(files: Iterable[Path]) -> tuple[tuple[Path, int, int], ...]:
+    """Return files with their size and time."""
+    return tuple((path, (stat := path.stat()).st_size, stat.st_mtime_ns) for path in files)
 
 
 @cache

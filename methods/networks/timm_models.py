@@ -88,7 +88,8 @@ def known(backbone: str) -> Known:
 
 def _from_folder(timm: Any, backbone: str, source: str, place: str) -> Known:
     """Return the model of a folder, on the disk or on Hugging Face, by its config.json."""
-    sources = {LOCAL: timm.models.load_model_config_from_path, HUB: timm.models.load_model_config_from_hf}
+    hub = timm.models._hub
+    sources = {LOCAL: hub.load_model_config_from_path, HUB: hub.load_model_config_from_hf}
     if source not in sources:
         raise InputError(f"backbone={backbone}: expected a timm model, {HUB}:OWNER/NAME or {LOCAL}:FOLDER")
     try:
@@ -102,7 +103,13 @@ def _from_folder(timm: Any, backbone: str, source: str, place: str) -> Known:
         ) from error
     if not timm.is_model(name):
         raise InputError(f"backbone={backbone}: its config.json names {name!r:.60}; expected a timm model")
-    return Known(name, found, options)
+    return Known(name, found, {k: v for k, v in options.items() if k not in TAKEN})
+
+
+def local_folder(backbone: str) -> Path | None:
+    """Return the folder that a model's name begins with a source for; None for a model of another source."""
+    source, _, place = backbone.partition(":")
+    return Path(place) if source == LOCAL else None
 
 
 def architecture(backbone: str, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
