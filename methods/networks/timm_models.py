@@ -3,6 +3,7 @@
 import inspect
 import json
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
@@ -209,7 +210,8 @@ def build(
 def _published(timm: Any, backbone: str, options: Mapping[str, Any]) -> tuple[nn.Module, nn.Linear | None]:
     """Build an encoder with timm's weights."""
     try:
-        model: Any = _made(timm, backbone, options, pretrained=True)
+        with warnings.catch_warnings(action="ignore"):  # of timm's code on later versions of torch
+            model: Any = _made(timm, backbone, options, pretrained=True)
     except OSError as error:
         raise InputError(
             f"pretrained=true: no weights of {backbone} in timm's cache and none could be fetched; "
