@@ -42,6 +42,14 @@ class MeanStd(StrEnum):
     backbone = auto()  # timm's values for the backbone, any; half for backbones that are not timm's
 
 
+class Interpolation(StrEnum):
+    """How whole images are resized, before the crop."""
+
+    bicubic = auto()
+    bilinear = auto()
+    backbone = auto()  # as timm's config of the backbone says; bicubic where it names another, or none
+
+
 class TestCrops(StrEnum):
     """Crops of an image over which test logits are averaged."""
 
@@ -97,6 +105,10 @@ class Recipe:
     # Fraction of the shorter side that the central test crop keeps; 0: timm's value for the backbone, else 1
     crop_pct: float = 0.875
     mean_std: MeanStd = MeanStd.half  # mean and standard deviation that normalize pixels
+    # How whole images are resized, before the crop
+    interpolation: Interpolation = field(
+        default=Interpolation.bicubic, metadata={"undigested": Interpolation.bicubic}
+    )
     # Crops whose logits are averaged in the final test; rewards and curves use the central crop
     test_crops: TestCrops = TestCrops.central
     precision: Precision = Precision.fp32  # number format of forward passes; weights stay in float32

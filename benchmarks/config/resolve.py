@@ -15,10 +15,10 @@ from ...datasets.base import Dataset
 from ...datasets.loading.draw import FOLDS, is_tiny, parts_of
 from ...methods import catalog as methods
 from ...methods.metrics import check_score
-from ...methods.networks.encoders import data_config, fitting_size
+from ...methods.networks.encoders import data_config, fitting_size, interpolation
 from ...methods.networks.tensor_files import files_of
 from ...methods.networks.timm_models import local_folder
-from ...methods.recipe import ClassWeights, MeanStd, Recipe
+from ...methods.recipe import ClassWeights, Interpolation, MeanStd, Recipe
 from .labels import holdout_shots, usual_protocol
 from .length import num_training_images, sized
 from .schema import SMALL_SIDE, Log, Request, Role, RunConfig, Score, Tune
@@ -143,6 +143,8 @@ def preprocessed(
             that takes no other size.
         options: options of the backbone.
     """
+    if recipe.interpolation is Interpolation.backbone:
+        recipe = replace(recipe, interpolation=interpolation(backbone))
     if recipe.image_size and recipe.crop_pct and recipe.mean_std is not MeanStd.backbone:
         return recipe
     own = 64 if side > 40 else 32

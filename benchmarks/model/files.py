@@ -84,7 +84,7 @@ def preprocessing(config: RunConfig, target: Split, side: int) -> dict[str, Any]
     mean, std = augment.statistics
     return {
         "side": side,
-        "interpolation": "bicubic",
+        "interpolation": str(config.recipe.interpolation),
         "image_size": augment.image_size,
         "crop_pct": augment.crop_pct,
         "mean_std": str(config.recipe.mean_std),

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ... import InputError
 from ...datasets.augment import Augment, statistics
-from ...datasets.pixels import Unreadable, batch_to_device, collated, open_image, resize_square
+from ...datasets.pixels import INTERPOLATIONS, Unreadable, batch_to_device, collated, open_image, resize_square
 from ...methods.networks.predictor import Predictor
 from ...methods.recipe import TestCrops
 from ..training.problem import device_of
@@ -71,7 +71,10 @@ class Model:
         given = about["preprocessing"]
         if not (_is_size(given["side"]) and _is_size(given["image_size"])):
             raise TypeError("a size that is not one")
+        if given["interpolation"] not in INTERPOLATIONS:
+            raise TypeError("an interpolation that is not known")
         self.side: int = given["side"]
+        self.interpolation: str = given["interpolation"]
         self.ten_crops = given["test_crops"] == TestCrops.ten
         own = {name: given[name] for name in ("image_size", "crop_pct", "hflip")}
         self.augment = Augment(mean_std=statistics(given["mean"], given["std"]), **own)
@@ -84,12 +87,15 @@ class Model:
             OSError: a file cannot be read.
         """
         if isinstance(picture, Image.Image):
-            return resize_square(picture, self.side)
+            return self._resized(picture)
         if isinstance(picture, np.ndarray):
-            return resize_square(Image.fromarray(picture), self.side)
+            return self._resized(Image.fromarray(picture))
         data = picture if isinstance(picture, bytes) else Path(picture).read_bytes()
         with open_image(data) as opened:
-            return resize_square(opened, self.side)
+            return self._resized(opened)
+
+    def _resized(self, image: Image.Image) -> Decoded:
+        return resize_square(image, self.side, interpolation=self.interpolation)
 
     def batch(self, decoded: Sequence[Decoded]) -> Tensor:
         """Return the network's input of images [B,3,H,W]; with ten test crops those of an image in a row."""

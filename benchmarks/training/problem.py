@@ -214,7 +214,7 @@ def _split(config: RunConfig, dataset: Dataset, part: str, device: torch.device)
     """Return a part with its pixels and augmentation; move small pixel arrays to the GPU."""
     recipe = config.recipe
     of_backbone = recipe.mean_std is MeanStd.backbone  # no name says it
-    pixels = cache.pixels(dataset, part, decoded_side(dataset.side, recipe.image_size))
+    pixels = cache.pixels(dataset, part, decoded_side(dataset.side, recipe.image_size), str(recipe.interpolation))
     if device.type == "cuda" and isinstance(pixels, MemoryPixels):
         budget = GPU_SHARE * torch.cuda.get_device_properties(device).total_memory
         if pixels.pixels.numel() < budget:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ... import InputError
 from ...datasets.augment import MEAN_STD, Statistics, statistics
-from ..recipe import MeanStd
+from ..recipe import Interpolation, MeanStd
 from . import timm_models
 from .timm_models import OWN
 
@@ -128,6 +128,12 @@ def backbone_statistics(backbone: str) -> Statistics:
     """Return mean and standard deviation of the channels in timm's config, for pixels from 0 to 1."""
     config = timm_models.known(backbone).config
     return statistics(config.mean, config.std)
+
+
+def interpolation(backbone: str) -> Interpolation:
+    """Return how timm resizes whole images for a backbone; bicubic without a word of it that we know."""
+    own = None if backbone in OWN else timm_models.known(backbone).config.interpolation
+    return Interpolation.bilinear if own == Interpolation.bilinear else Interpolation.bicubic
 
 
 def fitting_size(backbone: str, options: Mapping[str, Any], wanted: int) -> int:

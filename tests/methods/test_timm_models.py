@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 from timm.models import save_for_hf
 from transferbench import InputError
 from transferbench.benchmarks.config.compose import compose_request
@@ -171,3 +173,19 @@ def test_methods_that_a_token_network_cannot_run_say_so(config_of, built_of, nam
     config = config_of(name, f"backbone={VIT}", "backbone_options.depth=1", "recipe.image_size=32",
                        "recipe.optimizer=adamw")  # fmt: skip
     assert message in catalog.load(name).why_incompatible(built_of(config).problem)
+
+
+def test_images_are_resized_as_the_backbone_says(config_of, results, tmp_path):
+    """Bicubic unless it is asked for, with the digests of earlier records."""
+    plain = config_of("scratch", "recipe.steps=1")
+    assert config_of("scratch", "recipe.steps=1", "recipe.interpolation=backbone").digest == plain.digest
+    asked = ("backbone=resnet18.tv_in1k", "recipe.interpolation=backbone")
+    assert config_of("scratch", *asked).recipe.interpolation == "bilinear"
+    assert config_of("scratch", f"backbone={VIT}", asked[1]).recipe.interpolation == "bicubic"
+    other = config_of("scratch", "recipe.steps=1", "recipe.interpolation=bilinear", "keep=all")
+    run_one(other, results)
+    model = load_model(other.folder(results))
+    assert model.about["preprocessing"]["interpolation"] == "bilinear"
+    noise = torch.randint(0, 256, (40, 40), generator=torch.Generator().manual_seed(0)).to(torch.uint8).numpy()
+    expected = Image.fromarray(noise).convert("RGB").resize((model.side, model.side), Image.Resampling.BILINEAR)
+    assert (model.decoded(noise)[0] == np.asarray(expected)).all()
