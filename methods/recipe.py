@@ -82,7 +82,7 @@ class Recipe:
     layer_decay: float = field(default=1.0, metadata={"undigested": 1.0})
     momentum: float = 0.9  # momentum of SGD
     nesterov: bool = False  # use Nesterov momentum
-    # L2 penalty on kernels and embeddings; norm layers and what timm exempts, as position embeddings, have none
+    # L2 penalty on kernels; norm layers and what timm exempts, as position embeddings, have none
     weight_decay: float = 4e-5
     # Rate of stochastic depth: the share of images that skip the last block in a step; those below have less
     drop_path: float = field(default=0.0, metadata={"undigested": 0.0})

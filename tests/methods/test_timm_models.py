@@ -37,6 +37,16 @@ SIZES: list[tuple[str, dict[str, Any], int]] = [
     (SWIN, {"depths": [1, 1]}, 36),
     ("convnext_atto", {"depths": [1, 1, 1, 1]}, 32),
     ("efficientnet_b0", {}, 32),
+    ("vit_small_patch16_dinov3", {"depth": 1}, 32),
+    ("vit_base_patch16_siglip_224", {"depth": 1}, 32),
+    ("eva02_tiny_patch14_224", {"depth": 1}, 28),
+    ("beit_base_patch16_224", {"depth": 1}, 32),
+    ("deit3_small_patch16_224", {"depth": 1}, 32),
+    ("swinv2_tiny_window8_256", {"depths": [1, 1]}, 64),
+    ("convnextv2_atto", {"depths": [1, 1, 1, 1]}, 32),
+    ("mixer_s32_224", {}, 64),
+    ("regnety_002", {}, 32),
+    ("mobilenetv4_conv_small", {}, 32),
 ]
 
 
