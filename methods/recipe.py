@@ -22,8 +22,8 @@ class OptimizerName(StrEnum):
     """Optimizers."""
 
     sgd = auto()
-    adam = auto()  # weight decay is an L2 penalty
-    adamw = auto()  # weight decay is no part of the gradient: each step multiplies weights by 1 - rate x decay
+    adam = auto()  # Adam; its weight decay is an L2 penalty
+    adamw = auto()  # Adam with decoupled weight decay: each step multiplies weights by 1 - rate x decay
 
 
 class Precision(StrEnum):

@@ -15,7 +15,14 @@ from torch import Tensor
 
 from ... import InputError
 from ...datasets.augment import Augment, statistics
-from ...datasets.pixels import INTERPOLATIONS, Unreadable, batch_to_device, collated, open_image, resize_square
+from ...datasets.pixels import (
+    INTERPOLATIONS,
+    Unreadable,
+    batch_to_device,
+    collated,
+    open_image,
+    resize_square,
+)
 from ...methods.networks.predictor import Predictor
 from ...methods.recipe import TestCrops
 from ..training.problem import device_of

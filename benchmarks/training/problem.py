@@ -18,7 +18,13 @@ from ...datasets.storage import cache
 from ...methods import catalog as methods
 from ...methods.base import Problem
 from ...methods.metrics import balanced_weights
-from ...methods.networks.encoders import architecture, backbone_statistics, build_encoder, sized_options, with_drop_path
+from ...methods.networks.encoders import (
+    architecture,
+    backbone_statistics,
+    build_encoder,
+    sized_options,
+    with_drop_path,
+)
 from ...methods.networks.network import Network
 from ...methods.recipe import ClassWeights, MeanStd, Precision
 from ..config.schema import Labels, Norms, Protocol, Role, RunConfig, load_target
@@ -133,9 +139,7 @@ def _target_parts(config: RunConfig, device: torch.device) -> tuple[Dataset, dic
     """Return the target and its parts."""
     target = load_target(config)
     check_target(target)
-    return target, {
-        part: _split(config, target, part, device) for part in ("train", "holdout", "test")
-    }
+    return target, {part: _split(config, target, part, device) for part in ("train", "holdout", "test")}
 
 
 def limited(config: RunConfig, whole: Mapping[str, Split]) -> dict[str, Split]:
@@ -214,7 +218,8 @@ def _split(config: RunConfig, dataset: Dataset, part: str, device: torch.device)
     """Return a part with its pixels and augmentation; move small pixel arrays to the GPU."""
     recipe = config.recipe
     of_backbone = recipe.mean_std is MeanStd.backbone  # no name says it
-    pixels = cache.pixels(dataset, part, decoded_side(dataset.side, recipe.image_size), str(recipe.interpolation))
+    side = decoded_side(dataset.side, recipe.image_size)
+    pixels = cache.pixels(dataset, part, side, str(recipe.interpolation))
     if device.type == "cuda" and isinstance(pixels, MemoryPixels):
         budget = GPU_SHARE * torch.cuda.get_device_properties(device).total_memory
         if pixels.pixels.numel() < budget:
@@ -244,12 +249,13 @@ def _network_maker(
     recipe = config.recipe
 
     def network(pretrained: bool = True, backbone: str = "") -> Network:
+        name = backbone or config.backbone
+        options = {} if backbone else with_drop_path(name, config.backbone_options, recipe.drop_path)
+        options = sized_options(name, options, recipe.image_size)
         torch.manual_seed(derive_seed(config.seed, "network"))
         published = pretrained and (config.pretrained or config.checkpoint is not None)
-        options = {} if backbone else with_drop_path(config.backbone, config.backbone_options, recipe.drop_path)
-        options = sized_options(backbone or config.backbone, options, recipe.image_size)
         encoder, classifier = build_encoder(
-            backbone or config.backbone,
+            name,
             published and config.pretrained,
             config.checkpoint if published else None,
             options,
@@ -263,7 +269,7 @@ def _network_maker(
             autocast=torch.bfloat16 if recipe.precision is Precision.bf16 else None,
             head_init_std=recipe.head_init_std,
         )
-        net.backbone, net.backbone_options = architecture(backbone or config.backbone, options)
+        net.backbone, net.backbone_options = architecture(name, options)
         notes = list(getattr(encoder, "notes", ()))
         if classifier is not None and source and classifier.out_features == len(source.classes):
             net.source_head.load_state_dict(classifier.state_dict())

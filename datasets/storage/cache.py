@@ -85,9 +85,7 @@ def _budget_bytes() -> float:
         raise InputError(f"TRANSFERBENCH_CACHE_GB={given}: expected a number, such as 20") from None
 
 
-def _decode(
-    images: Images, side: int, interpolation: str, files: tuple[Path, Path], words: str
-) -> None:
+def _decode(images: Images, side: int, interpolation: str, files: tuple[Path, Path], words: str) -> None:
     """Write the pixels, then the aspect ratios; print what decoding did to how many images."""
     aspects = []
     remarks = Counter[Remark]()

@@ -50,7 +50,7 @@ def layer_scales(net: nn.Module, decay: float) -> dict[int, float]:
                 f"recipe.layer_decay={decay:g}: {type(encoder).__name__} does not name its layers; expected 1"
             )
         named = [*encoder.named_parameters(), ("head of the method", None)]
-        layer = group_with_matcher(named, encoder.group_matcher(), reverse=True)
+        layer = group_with_matcher(iter(named), encoder.group_matcher(), reverse=True)
         for name, parameter in encoder.named_parameters():
             scale[id(parameter)] = decay ** (max(layer.values()) - layer[name])
     return scale

@@ -42,7 +42,9 @@ def test_layers_and_decay_are_those_of_timm(backbone):
     names = {id(p): name for name, p in whole.named_parameters()}
     expected = {names[id(p)]: (g["lr_scale"], g["weight_decay"]) for g in groups for p in g["params"]}
     found = by_name(network(backbone, MODELS[backbone]), layer_decay=0.5)
-    of_encoder = {name.removeprefix("encoder."): v for name, v in found.items() if name.startswith("encoder.")}
+    of_encoder = {
+        name.removeprefix("encoder."): v for name, v in found.items() if name.startswith("encoder.")
+    }
     assert of_encoder == {name: expected[name] for name in of_encoder}
     assert min(scale for scale, _ in of_encoder.values()) < 0.5
     assert {scale for name, (scale, _) in found.items() if not name.startswith("encoder.")} == {1.0}
@@ -75,10 +77,7 @@ def test_groups_without_timms_names_are_as_before(backbone, factor, biases):
     net = network(backbone, {})
     recipe = Recipe(weight_decay=0.01, head_lr_factor=factor, decay_biases=biases)
     norms = {
-        id(p)
-        for m in net.modules()
-        if isinstance(m, nn.BatchNorm2d)
-        for p in m.parameters(recurse=False)
+        id(p) for m in net.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters(recurse=False)
     }
     expected: dict[tuple[bool, bool], list[int]] = {}
     for name, p in net.named_parameters():
@@ -103,5 +102,7 @@ def test_adamw_decays_without_a_gradient():
 def test_an_encoder_that_names_no_layers_is_refused():
     encoder: Any = nn.Linear(3, 2)
     encoder.num_features = 2
-    with pytest.raises(InputError, match=r"recipe.layer_decay=0.5: Linear does not name its layers; expected 1"):
+    with pytest.raises(
+        InputError, match=r"recipe.layer_decay=0.5: Linear does not name its layers; expected 1"
+    ):
         Recipe(layer_decay=0.5).make_optimizer(Network(encoder, 3, 2))
