@@ -70,7 +70,7 @@ def test_embeddings_have_no_decay_and_heads_their_own_rate():
 
 
 @pytest.mark.parametrize("biases", [False, True])
-@pytest.mark.parametrize("factor", [1.0, 3.0])
+@pytest.mark.parametrize("factor", [0.5, 1.0, 3.0])
 @pytest.mark.parametrize("backbone", ["small", "resnet10t", "efficientnet_b0"])
 def test_groups_without_timms_names_are_as_before(backbone, factor, biases):
     """In the same order: equal settings give equal weights, bit by bit."""
