@@ -7,6 +7,7 @@ a CPU one image at a time, to fit its caches.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +19,8 @@ from .augmentation import operations
 from .device import moved
 from .pixels import SMALL, Squares, as_tensor
 
-MEAN_STD = {
+Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]
+MEAN_STD: dict[str, Statistics] = {  # mean and standard deviation of the channels, by name
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
@@ -33,6 +35,17 @@ CORNERS_AND_CENTER = (
 RATIO = (3 / 4, 4 / 3)  # aspect ratio of a random crop, as in Inception's preprocessing
 
 
+def statistics(mean: Iterable[float], std: Iterable[float]) -> Statistics:
+    """Return mean and standard deviation of three channels.
+
+    Raises: ValueError for another number of channels, or a deviation of zero or less.
+    """
+    (red, green, blue), (wide, wider, widest) = map(float, mean), map(float, std)
+    if min(wide, wider, widest) <= 0:
+        raise ValueError("expected deviations above 0")
+    return (red, green, blue), (wide, wider, widest)
+
+
 @dataclass(frozen=True)
 class Augment:
     """The preprocessing of the network's input; the same for all methods of a comparison."""
@@ -41,10 +54,15 @@ class Augment:
     crop_scale: float = 0.08  # smallest area fraction of a random crop; 1: no crop
     hflip: bool = True
     crop_pct: float = 0.875  # the fraction of the shorter side in the central crop
-    mean_std: str = "imagenet"
+    mean_std: str | Statistics = "imagenet"  # a name in `MEAN_STD`, or mean and standard deviation
     policy: str = "none"  # or trivial, randaugment
     color_jitter: float = 0.0  # largest change of brightness, contrast and saturation
     random_erasing: float = 0.0  # probability
+
+    @property
+    def statistics(self) -> Statistics:
+        """Return mean and standard deviation of the channels, for pixels from 0 to 1."""
+        return MEAN_STD[self.mean_std] if isinstance(self.mean_std, str) else self.mean_std
 
     def train(self, x: Squares, aspect: Tensor, seed: int) -> Tensor:
         """Crop, flip, change and normalize each image at random [B,3,S,S] uint8 -> [B,3,size,size]."""
@@ -145,5 +163,5 @@ class Augment:
 
     def _mean_std(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation on the uint8 scale, each [3,1,1]."""
-        mean, std = (moved(torch.tensor(v), device)[:, None, None] * 255 for v in MEAN_STD[self.mean_std])
+        mean, std = (moved(torch.tensor(v), device)[:, None, None] * 255 for v in self.statistics)
         return mean, std

@@ -23,6 +23,8 @@ from .device import moved
 
 DECODING = 2  # changes whenever an image may decode to other pixels; part of every fingerprint
 MOST_PIXELS = 150_000_000  # per image, checked before decoding
+BICUBIC = "bicubic"
+INTERPOLATIONS = {BICUBIC: Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 SMALL = 80  # pixels per side; the faster paths for large images gain nothing up to here
 
 Squares = Tensor | list[Tensor]  # uint8 pixels [B,3,S,S], or a list of large images [3,S,S]
@@ -46,7 +48,7 @@ class Images(Protocol):
     """Encoded images of one part, in a fixed order."""
 
     def __len__(self) -> int: ...
-    def decode(self, i: int, side: int) -> tuple[np.ndarray, float]:
+    def decode(self, i: int, side: int, interpolation: str = BICUBIC) -> tuple[np.ndarray, float]:
         """Return image `i` as uint8 [side,side,3] and its aspect ratio, width over height."""
 
 
@@ -77,9 +79,9 @@ def open_image(data: bytes) -> Iterator[Image.Image]:
 
 
 def resize_square(
-    image: Image.Image, side: int, remarks: list[Remark] | None = None
+    image: Image.Image, side: int, remarks: list[Remark] | None = None, interpolation: str = BICUBIC
 ) -> tuple[np.ndarray, float]:
-    """Resize a whole image to upright uint8 RGB [side,side,3], bicubic; return it with its aspect ratio.
+    """Resize a whole image to upright uint8 RGB [side,side,3]; return it with its aspect ratio.
 
     Large images use torch, in half of PIL's time; one value in two hundred differs from PIL's, by one.
 
@@ -87,15 +89,16 @@ def resize_square(
         image: an opened image.
         side: pixels per side.
         remarks: a list to which remarks on the conversion are added.
+        interpolation: a name in `INTERPOLATIONS`.
     """
     image, found = upright_rgb(image)
     if remarks is not None:
         remarks += found
     aspect = image.width / image.height
     if side <= SMALL:
-        return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC)), aspect
+        return np.asarray(image.resize((side, side), INTERPOLATIONS[interpolation])), aspect
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
-    resized = interpolate(pixels, (side, side), mode="bicubic", antialias=True)
+    resized = interpolate(pixels, (side, side), mode=interpolation, antialias=True)
     return resized[0].permute(1, 2, 0).numpy(), aspect
 
 
@@ -108,9 +111,9 @@ class ArrayImages:
     def __len__(self) -> int:
         return len(self.array)
 
-    def decode(self, i: int, side: int) -> tuple[np.ndarray, float]:
+    def decode(self, i: int, side: int, interpolation: str = BICUBIC) -> tuple[np.ndarray, float]:
         """Return image `i` as uint8 [side,side,3] and its aspect ratio."""
-        return resize_square(Image.fromarray(self.array[i]), side)
+        return resize_square(Image.fromarray(self.array[i]), side, interpolation=interpolation)
 
 
 class Pixels(Protocol):
@@ -157,8 +160,8 @@ class DemandPixels:
 
     device = torch.device("cpu")
 
-    def __init__(self, images: Images, side: int, num_threads: int) -> None:
-        self.images, self.side = images, side
+    def __init__(self, images: Images, side: int, num_threads: int, interpolation: str = BICUBIC) -> None:
+        self.images, self.side, self.interpolation = images, side, interpolation
         self._threads = ThreadPoolExecutor(num_threads)
 
     def __len__(self) -> int:
@@ -166,7 +169,8 @@ class DemandPixels:
 
     def take(self, index: Tensor) -> Callable[[], Raw]:
         """Start decoding in the threads, and return immediately."""
-        jobs: list[Future] = [self._threads.submit(self.images.decode, i, self.side) for i in index.tolist()]
+        given = self.side, self.interpolation
+        jobs: list[Future] = [self._threads.submit(self.images.decode, i, *given) for i in index.tolist()]
         return lambda: collated([job.result() for job in jobs], self.side)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from .. import InputError
 from ..user_text import path_name
 from .base import Dataset, Part, derive_seed
-from .pixels import Images
+from .pixels import BICUBIC, Images
 
 PREFIX = "planted:"
 
@@ -146,9 +146,9 @@ class _Images:
     def __len__(self) -> int:
         return len(self.image)
 
-    def decode(self, i: int, side: int) -> tuple[np.ndarray, float]:
+    def decode(self, i: int, side: int, interpolation: str = BICUBIC) -> tuple[np.ndarray, float]:
         """Return image `i` as uint8 [side,side,3] and its aspect ratio."""
-        pixels, aspect = self.images.decode(int(self.image[i]), side)
+        pixels, aspect = self.images.decode(int(self.image[i]), side, interpolation)
         if self.order_seed is not None:
             random = np.random.default_rng(self.order_seed)
             pixels = pixels[random.permutation(side)][:, random.permutation(side)]
@@ -165,7 +165,8 @@ class _Joined:
     def __len__(self) -> int:
         return len(self.first) + len(self.second)
 
-    def decode(self, i: int, side: int) -> tuple[np.ndarray, float]:
+    def decode(self, i: int, side: int, interpolation: str = BICUBIC) -> tuple[np.ndarray, float]:
         """Return image `i` as uint8 [side,side,3] and its aspect ratio."""
         late = i - len(self.first)
-        return self.second.decode(late, side) if late >= 0 else self.first.decode(i, side)
+        images, place = (self.second, late) if late >= 0 else (self.first, i)
+        return images.decode(place, side, interpolation)

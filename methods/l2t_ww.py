@@ -86,7 +86,7 @@ class L2TWW(Method[Config]):
         self.pairs = config.pairs.pairs(len(C_M), len(D_N))
         self.bridges = connectors([(C_M[m], D_N[n]) for m, n in self.pairs]).to(problem.device)
         self.weigh = WhatWhere([C_M[m] for m, _ in self.pairs]).to(problem.device)
-        self.optimizer = self.recipe.make_optimizer(self.student)
+        self.optimizer = replace(self.recipe, layer_decay=1.0).make_optimizer(self.student)
         self.meta_optimizer = torch.optim.Adam(self.weigh.parameters(), weight_decay=config.meta_weight_decay)
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
 

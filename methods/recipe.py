@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from .networks.parameter_groups import decayed, in_heads, layer_scales
+
 
 class Schedule(StrEnum):
     """Learning rate schedules."""
@@ -21,7 +23,8 @@ class OptimizerName(StrEnum):
     """Optimizers."""
 
     sgd = auto()
-    adam = auto()
+    adam = auto()  # Adam; its weight decay is an L2 penalty
+    adamw = auto()  # Adam with decoupled weight decay: each step multiplies weights by 1 - rate x decay
 
 
 class Precision(StrEnum):
@@ -37,7 +40,15 @@ class MeanStd(StrEnum):
     imagenet = auto()  # mean and deviation of ImageNet
     half = auto()  # 0.5 and 0.5, for pixels from -1 to 1
     none = auto()  # pixels from 0 to 1, unchanged
-    backbone = auto()  # timm's values for the backbone; half for backbones that are not timm's
+    backbone = auto()  # timm's values for the backbone, any; half for backbones that are not timm's
+
+
+class Interpolation(StrEnum):
+    """How whole images are resized, before the crop."""
+
+    bicubic = auto()
+    bilinear = auto()
+    backbone = auto()  # as timm's config of the backbone says; bicubic where it names another, or none
 
 
 class TestCrops(StrEnum):
@@ -84,9 +95,14 @@ class Recipe:
     lr: float = 0.05  # peak learning rate
     # Peak learning rate of a target head, relative to `lr`
     head_lr_factor: float = field(default=1.0, metadata={"undigested": 1.0})
+    # Factor of the learning rate from each of the encoder's layers to the one below it; 1: all have the same
+    layer_decay: float = field(default=1.0, metadata={"undigested": 1.0})
     momentum: float = 0.9  # momentum of SGD
     nesterov: bool = False  # use Nesterov momentum
-    weight_decay: float = 4e-5  # L2 penalty on convolution and linear kernels; norm layers are never decayed
+    # L2 penalty on kernels; norm layers and what timm exempts, as position embeddings, have none
+    weight_decay: float = 4e-5
+    # Rate of stochastic depth: the share of images that skip the last block in a step; those below have less
+    drop_path: float = field(default=0.0, metadata={"undigested": 0.0})
     decay_biases: bool = False  # apply weight decay to biases as well
     # Largest norm of the gradients of all parameters of an optimizer in a step; 0: no limit
     clip_grad: float = field(default=0.0, metadata={"undigested": 0.0})
@@ -120,6 +136,10 @@ class Recipe:
     # Fraction of the shorter side that the central test crop keeps; 0: timm's value for the backbone, else 1
     crop_pct: float = 0.875
     mean_std: MeanStd = MeanStd.half  # mean and standard deviation that normalize pixels
+    # How whole images are resized, before the crop
+    interpolation: Interpolation = field(
+        default=Interpolation.bicubic, metadata={"undigested": Interpolation.bicubic}
+    )
     # Crops whose logits are averaged in the final test; rewards and curves use the central crop
     test_crops: TestCrops = TestCrops.central
     precision: Precision = Precision.fp32  # number format of forward passes; weights stay in float32
@@ -156,29 +176,30 @@ class Recipe:
         """Build the optimizer of a network's trainable parameters; `decay_biases` overrides the recipe's.
 
         Every group has `lr_scale`, by which `update` multiplies its rate: that of a target head, or of a
-        module that is itself a linear head, is `head_lr_factor`.
+        module that is itself a linear head, is `head_lr_factor`; `layer_decay` sets those of the encoder.
         """
-        biases = self.decay_biases if decay_biases is None else decay_biases
-        norms = {id(p) for m in net.modules() if _is_norm(m) for p in m.parameters(recurse=False)}
-        heads = {id(p) for m in _heads(net) for p in m.parameters()} if self.head_lr_factor != 1 else set()
-        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        with_decay = decayed(net, self.decay_biases if decay_biases is None else decay_biases)
+        heads = in_heads(net) if self.head_lr_factor != 1 else set()
+        scales = layer_scales(net, self.layer_decay)
+        groups: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
         for parameter in net.parameters():
             if parameter.requires_grad:
-                is_kernel = parameter.ndim > 1
-                is_decayed = id(parameter) not in norms and (is_kernel or biases)
-                groups.setdefault((id(parameter) in heads, is_decayed), []).append(parameter)
+                key = id(parameter)
+                scale = self.head_lr_factor if key in heads else scales.get(key, 1.0)
+                groups.setdefault((key in heads, scale, key not in with_decay), []).append(parameter)
         given = [
             {
-                "params": groups[in_head, is_decayed],
-                "weight_decay": self.weight_decay if is_decayed else 0.0,
-                "lr_scale": self.head_lr_factor if in_head else 1.0,
+                "params": parameters,
+                "weight_decay": 0.0 if is_spared else self.weight_decay,
+                "lr_scale": scale,
                 "clip_grad": self.clip_grad,
             }
-            for in_head, is_decayed in sorted(groups, key=lambda kind: (kind[0], not kind[1]))
+            for (_, scale, is_spared), parameters in sorted(groups.items(), key=lambda item: item[0])
         ]
-        if self.optimizer is OptimizerName.adam:
-            return torch.optim.Adam(given, lr=self.lr)
-        return torch.optim.SGD(given, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov)
+        if self.optimizer is OptimizerName.sgd:
+            return torch.optim.SGD(given, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov)
+        kind = torch.optim.AdamW if self.optimizer is OptimizerName.adamw else torch.optim.Adam
+        return kind(given, lr=self.lr)
 
 
 # Settings that only training on the target has, with the values of a source pre-training
@@ -187,14 +208,3 @@ TARGET_ONLY: dict[str, Any] = {
     for f in fields(Recipe)
     if f.name in ("class_weights", "ema", "augment", "color_jitter", "random_erasing", *SOFTENING)
 }
-
-
-def _heads(net: nn.Module) -> list[nn.Module]:
-    """Return the target heads in a module, or the module if it is a linear head."""
-    return [m for name, m in net.named_modules() if name.split(".")[-1] == "target_head"] or [
-        m for m in (net,) if isinstance(m, nn.Linear)
-    ]
-
-
-def _is_norm(module: nn.Module) -> bool:
-    return isinstance(module, nn.modules.batchnorm._BatchNorm | nn.LayerNorm | nn.GroupNorm)

@@ -6,7 +6,7 @@ Departs from: nothing. The number of steps is that of the other methods; more wo
 (`recipe.steps`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .base import Method, Metrics, Problem, train_step
 
@@ -28,7 +28,7 @@ class Scratch(Method[Config]):
         self.recipe = problem.recipe
         self.net = problem.network(pretrained=False)
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
-        self.optimizer = self.recipe.make_optimizer(self.net)
+        self.optimizer = replace(self.recipe, layer_decay=1.0).make_optimizer(self.net)
 
     def step(self, t: int) -> Metrics:
         """Train on the next target batch."""

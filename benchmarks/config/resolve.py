@@ -1,7 +1,7 @@
 """Resolve a request into the settings of one run: find the data, check needs, fill in defaults."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
@@ -15,9 +15,10 @@ from ...datasets.base import Dataset
 from ...datasets.loading.draw import FOLDS, is_tiny, parts_of
 from ...methods import catalog as methods
 from ...methods.metrics import check_score
-from ...methods.networks.encoders import data_config, fitting_size
+from ...methods.networks.encoders import data_config, fitting_size, interpolation
 from ...methods.networks.tensor_files import files_of
-from ...methods.recipe import SOFTENING, ClassWeights, MeanStd, Recipe
+from ...methods.networks.timm_models import local_folder
+from ...methods.recipe import SOFTENING, ClassWeights, Interpolation, MeanStd, Recipe
 from .labels import holdout_shots, usual_protocol
 from .length import num_training_images, sized
 from .schema import SMALL_SIDE, Log, Request, Role, RunConfig, Score, Tune
@@ -54,6 +55,8 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
             raise InputError("drop_overlap=true: source and target have the same images; expected two sets")
     if request.checkpoint and Path(request.checkpoint).is_file():
         data["checkpoint"] = _digest_of(Path(request.checkpoint))
+    if folder := local_folder(request.backbone):
+        data["backbone"] = _hashed(_stamps(sorted(p for p in folder.glob("*") if p.is_file())))
     same = (
         *("shots", "labels", "backbone", "backbone_options", "pretrained", "checkpoint"),
         *("tune_budget", "bn", "on_nan", "keep"),
@@ -115,10 +118,12 @@ def _digest_of(checkpoint: Path) -> str:
         files = files_of(checkpoint)
     except (ValueError, OSError):  # the error is named where the file is read
         files = [checkpoint]
-    stamps = tuple(
-        (path, (stat := path.stat()).st_size, stat.st_mtime_ns) for path in files if path.is_file()
-    )
-    return _hashed(stamps)
+    return _hashed(_stamps([path for path in files if path.is_file()]))
+
+
+def _stamps(files: Iterable[Path]) -> tuple[tuple[Path, int, int], ...]:
+    """Return files with their size and time."""
+    return tuple((path, (stat := path.stat()).st_size, stat.st_mtime_ns) for path in files)
 
 
 @cache
@@ -143,10 +148,9 @@ def preprocessed(
         side: typical side of the target's images in pixels; small images are enlarged only for a backbone
             that takes no other size.
         options: options of the backbone.
-
-    Raises:
-        InputError: the backbone's mean and standard deviation are not among the known ones.
     """
+    if recipe.interpolation is Interpolation.backbone:
+        recipe = replace(recipe, interpolation=interpolation(backbone))
     if recipe.image_size and recipe.crop_pct and recipe.mean_std is not MeanStd.backbone:
         return recipe
     own = 64 if side > 40 else 32
@@ -156,12 +160,6 @@ def preprocessed(
     image_size = recipe.image_size or fitting_size(backbone, options or {}, image_size)
     if recipe.mean_std is not MeanStd.backbone:
         mean_std = recipe.mean_std
-    if mean_std is None:
-        known = ", ".join(n for n in MeanStd if n is not MeanStd.backbone)
-        raise InputError(
-            f"recipe.mean_std=backbone: {backbone} was trained with another mean and standard deviation; "
-            f"expected one of {known}"
-        )
     return replace(
         recipe,
         image_size=image_size,

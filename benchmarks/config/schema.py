@@ -12,6 +12,7 @@ from ...analysis.records.migrations import RENAMED, renamed_config
 from ...datasets import catalog, planted
 from ...datasets.base import Dataset
 from ...datasets.loading.draw import FOLDS
+from ...methods.networks.timm_models import local_folder
 from ...methods.recipe import Recipe
 from .corrections import corrected, of_method, of_setting
 
@@ -29,7 +30,8 @@ LIMITS = (  # minimum and maximum of each number
     ("tune_budget", 0.5, 100),
     ("recipe.head_lr_factor", TINY, MOST),
     ("recipe.crop_scale", TINY, 1),
-    *((f"recipe.{name}", 0, 1) for name in ("crop_pct", "momentum", "warmup_fraction")),
+    *((f"recipe.{name}", 0, 1) for name in ("crop_pct", "momentum", "warmup_fraction", "drop_path")),
+    ("recipe.layer_decay", TINY, 1),
     *((f"recipe.{name}", 0, 1) for name in ("color_jitter", "random_erasing", "label_smoothing", "ema")),
     *((f"recipe.{name}", 0, 1000) for name in ("mixup", "cutmix")),
     ("recipe.evaluations", 1, 10**6),
@@ -164,7 +166,9 @@ class Request:
     # Images that stay together where parts are drawn: those of a folder (class/group/image), near-identical
     # ones (near), or those with one value in a column of a list; then the parts that are missing are drawn
     groups: str | None = None
-    backbone: str = "small"  # network: tiny, small, digits_cnn, digits_cnn_2019, or any timm model name
+    # Network: tiny, small, digits_cnn, digits_cnn_2019, or any timm model: its name, hf-hub:OWNER/NAME, or
+    # local-dir:FOLDER, a folder that timm saved
+    backbone: str = "small"
     # Keyword arguments for the backbone's constructor in timm, as `backbone_options.drop_path_rate=0.1`
     backbone_options: dict[str, Any] = field(default_factory=dict)
     pretrained: bool = False  # start from timm's published weights of the backbone
@@ -265,6 +269,8 @@ class RunConfig:
         places["drop_overlap"] = planted.short_name(self.drop_overlap) if self.drop_overlap else ""
         if self.checkpoint:
             places["checkpoint"] = Path(self.checkpoint).name
+        if folder := local_folder(self.backbone):
+            places["backbone"] = f"local-dir:{folder.name}"
         return {**plain, **places}
 
     @property

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ... import InputError
 from ...methods import catalog as methods
-from ...methods.networks.encoders import fitting_size
+from ...methods.networks.encoders import other_sizes, patch_misfit
 from ...methods.networks.network import Network
 from ..config.schema import RunConfig
 from ..training.misfit import is_out_of_memory, misfit, reason
@@ -104,6 +104,9 @@ def _step(config: RunConfig, passes: Sequence[Pass]) -> tuple[str, ...]:
     device = device_of(config.device)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if device.type == "cuda" else []):
         net = build_problem(config).problem.network()
+        if why := patch_misfit(net.encoder, config.recipe.image_size):
+            raise ValueError(why)
+        config.recipe.make_optimizer(net)
         for each in passes:
             _pass(config, net, each)
     notes = net.notes
@@ -167,11 +170,9 @@ def _changes(
         expected = f"expected {2 * processes} or more, or a backbone without batch norms"
         yield config, [replace(p, batch=max(p.batch, 2)) for p in passes], f"{shown}: {need}; {expected}"
     size = f"recipe.image_size={recipe.image_size}: {backbone} cannot be trained with it ({why}); expected"
-    fixed = fitting_size(backbone, config.backbone_options, recipe.image_size)
-    larger = [side for side in LARGER if side > recipe.image_size]
-    also = _with_img_size(config, passes) if fixed != recipe.image_size else ""
-    for side in larger if fixed == recipe.image_size else [fixed]:
-        yield replace(config, recipe=replace(recipe, image_size=side)), passes, f"{size} {side}{also}"
+    others = other_sizes(backbone, config.backbone_options, recipe.image_size)
+    for side in others or [side for side in LARGER if side > recipe.image_size]:
+        yield replace(config, recipe=replace(recipe, image_size=side)), passes, f"{size} {side}"
     for without in _without(config.backbone_options):
         changed = replace(config, backbone_options=without)
         out = {k: v for k, v in config.backbone_options.items() if k not in without}
@@ -189,18 +190,6 @@ def _changes(
                     f"expected {str(plain).lower()}"
                 ),
             )
-
-
-def _with_img_size(config: RunConfig, passes: Sequence[Pass]) -> str:
-    """Return the option that builds the network for the image size, if there is one and it helps."""
-    side = config.recipe.image_size
-    if config.backbone_options.get("img_size") == side:
-        return ""
-    try:
-        _step(replace(config, backbone_options={**config.backbone_options, "img_size": side}), passes)
-    except Exception:
-        return ""
-    return f", or backbone_options.img_size={side}"
 
 
 def _without(options: dict[str, Any]) -> list[dict[str, Any]]:

@@ -23,8 +23,8 @@ from .load import Model
 
 CLOSE = 1e-4  # largest difference of logits, relative to their size where that is above one
 STEPS = (
-    "upright by EXIF; the whole image resized to side x side, bicubic; from that the central box of crop_pct "
-    "of the original's shorter side, resized to image_size x image_size, bilinear"
+    "upright by EXIF; the whole image resized to side x side by interpolation; from that the central box of "
+    "crop_pct of the original's shorter side, resized to image_size x image_size, bilinear"
 )
 SUFFIX = {"timm": ".safetensors", "onnx": ".onnx", "pt2": ".pt2"}
 

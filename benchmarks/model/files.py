@@ -17,7 +17,6 @@ from torch import Tensor
 from ... import InputError, __version__
 from ...analysis.records.schema import is_done, read_record, record_path
 from ...datasets import catalog as datasets
-from ...datasets.augment import MEAN_STD
 from ...datasets.base import Split
 from ...datasets.files.atomic import atomic_write
 from ...methods import catalog as methods
@@ -82,13 +81,13 @@ def _contiguous(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def preprocessing(config: RunConfig, target: Split, side: int) -> dict[str, Any]:
     """Return how an image becomes the network's input."""
     augment = target.augment
-    mean, std = MEAN_STD[augment.mean_std]
+    mean, std = augment.statistics
     return {
         "side": side,
-        "interpolation": "bicubic",
+        "interpolation": str(config.recipe.interpolation),
         "image_size": augment.image_size,
         "crop_pct": augment.crop_pct,
-        "mean_std": augment.mean_std,
+        "mean_std": str(config.recipe.mean_std),
         "mean": list(mean),
         "std": list(std),
         "test_crops": str(config.recipe.test_crops),

@@ -14,8 +14,15 @@ from PIL import Image
 from torch import Tensor
 
 from ... import InputError
-from ...datasets.augment import MEAN_STD, Augment
-from ...datasets.pixels import Unreadable, batch_to_device, collated, open_image, resize_square
+from ...datasets.augment import Augment, statistics
+from ...datasets.pixels import (
+    INTERPOLATIONS,
+    Unreadable,
+    batch_to_device,
+    collated,
+    open_image,
+    resize_square,
+)
 from ...methods.networks.predictor import Predictor
 from ...methods.recipe import TestCrops
 from ..training.problem import device_of
@@ -69,12 +76,15 @@ class Model:
         self.about, self.net, self.device = about, net, device
         self.classes: tuple[str, ...] = tuple(about["classes"])
         given = about["preprocessing"]
-        if not (given["mean_std"] in MEAN_STD and _is_size(given["side"]) and _is_size(given["image_size"])):
-            raise TypeError("a size or a normalization that is not known")
+        if not (_is_size(given["side"]) and _is_size(given["image_size"])):
+            raise TypeError("a size that is not one")
+        if given["interpolation"] not in INTERPOLATIONS:
+            raise TypeError("an interpolation that is not known")
         self.side: int = given["side"]
+        self.interpolation: str = given["interpolation"]
         self.ten_crops = given["test_crops"] == TestCrops.ten
-        own = {name: given[name] for name in ("image_size", "crop_pct", "mean_std", "hflip")}
-        self.augment = Augment(**own)
+        own = {name: given[name] for name in ("image_size", "crop_pct", "hflip")}
+        self.augment = Augment(mean_std=statistics(given["mean"], given["std"]), **own)
 
     def decoded(self, picture: Picture) -> Decoded:
         """Return an image at the size that the model's own images were decoded to.
@@ -84,12 +94,15 @@ class Model:
             OSError: a file cannot be read.
         """
         if isinstance(picture, Image.Image):
-            return resize_square(picture, self.side)
+            return self._resized(picture)
         if isinstance(picture, np.ndarray):
-            return resize_square(Image.fromarray(picture), self.side)
+            return self._resized(Image.fromarray(picture))
         data = picture if isinstance(picture, bytes) else Path(picture).read_bytes()
         with open_image(data) as opened:
-            return resize_square(opened, self.side)
+            return self._resized(opened)
+
+    def _resized(self, image: Image.Image) -> Decoded:
+        return resize_square(image, self.side, interpolation=self.interpolation)
 
     def batch(self, decoded: Sequence[Decoded]) -> Tensor:
         """Return the network's input of images [B,3,H,W]; with ten test crops those of an image in a row."""
@@ -148,7 +161,7 @@ def load_model(path: str | PathLike[str], device: str = "auto") -> Model:
     net = read_predictor(folder, about).to(place)
     try:
         return Model(about, net, place)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder / ABOUT}: no valid preprocessing ({error})") from error
 
 

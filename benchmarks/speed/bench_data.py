@@ -41,10 +41,10 @@ class Counting:
     def __len__(self) -> int:
         return len(self.images)
 
-    def decode(self, i: int, side: int) -> tuple[np.ndarray, float]:
+    def decode(self, i: int, side: int, interpolation: str = "bicubic") -> tuple[np.ndarray, float]:
         """Decode and count."""
         self.num_decoded += 1
-        return self.images.decode(i, side)
+        return self.images.decode(i, side, interpolation)
 
 
 @pytest.fixture(scope="module")

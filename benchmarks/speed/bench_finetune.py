@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from ...datasets.augment import MEAN_STD, RATIO
+from ...datasets.augment import RATIO
 from ...datasets.base import Batch, Split
 from ...datasets.pixels import as_tensor
 from .build import SIZES, SameBatch, build, stepper
@@ -58,7 +58,7 @@ class _Images(Dataset[tuple[torch.Tensor, int]]):
 
     def __init__(self, split: Split) -> None:
         augment = split.augment
-        mean, std = MEAN_STD[augment.mean_std]
+        mean, std = augment.statistics
         self.pixels = as_tensor(split.pixels.take(split.index)()[0]).cpu()
         self.labels = split.labels.tolist()
         self.transform = v2.Compose(

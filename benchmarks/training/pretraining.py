@@ -76,6 +76,7 @@ def generalist(config: RunConfig) -> RunConfig:
         milestones=own.milestones,
         decay_biases=False,
         head_lr_factor=1.0,
+        layer_decay=1.0,  # it starts from random weights, or trains the head alone
         test_crops=TestCrops.central,  # for the target only: must not change the digest
         **TARGET_ONLY,
         lr_grid=[],

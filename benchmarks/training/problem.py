@@ -19,9 +19,15 @@ from ...datasets.storage import cache
 from ...methods import catalog as methods
 from ...methods.base import Problem
 from ...methods.metrics import balanced_weights
-from ...methods.networks.encoders import build_encoder
+from ...methods.networks.encoders import (
+    architecture,
+    backbone_statistics,
+    build_encoder,
+    sized_options,
+    with_drop_path,
+)
 from ...methods.networks.network import Network
-from ...methods.recipe import ClassWeights, Precision, Recipe
+from ...methods.recipe import ClassWeights, MeanStd, Precision, Recipe
 from ..config.schema import Labels, Norms, Protocol, Role, RunConfig, load_target
 from .pretraining import SourceModel
 
@@ -100,7 +106,7 @@ def build_problem(
         assert source_split is not None
         judged, parts = source, {"train": source_split}
         if "holdout" in source.parts:
-            parts["holdout"] = _split(source, "holdout", config.recipe, device)
+            parts["holdout"] = _split(config, source, "holdout", device)
         train, holdout, test = parts["train"], None, None
         curve = parts.get("holdout")
     else:
@@ -129,7 +135,7 @@ def build_problem(
 
 def _source_split(config: RunConfig, source: Dataset, device: torch.device) -> tuple[Split, tuple[str, ...]]:
     """Return the source's training images and notes; `drop_overlap` removes images that the target has."""
-    split = _split(source, "train", config.recipe, device)
+    split = _split(config, source, "train", device)
     if not config.drop_overlap:
         return split, source.notes
     keep = torch.ones(len(split), dtype=torch.bool)
@@ -144,7 +150,7 @@ def _target_parts(config: RunConfig, device: torch.device) -> tuple[Dataset, dic
     target = load_target(config)
     check_target(target)
     names = ("train", "holdout") if config.role is Role.screen else ("train", "holdout", "test")
-    return target, {part: _split(target, part, config.recipe, device) for part in names}
+    return target, {part: _split(config, target, part, device) for part in names}
 
 
 def limited(config: RunConfig, whole: Mapping[str, Split]) -> dict[str, Split]:
@@ -221,9 +227,12 @@ def decoded_side(side: int, image_size: int) -> int:
     return min(side or image_size, image_size * 8 // 7)
 
 
-def _split(dataset: Dataset, part: str, recipe: Recipe, device: torch.device) -> Split:
+def _split(config: RunConfig, dataset: Dataset, part: str, device: torch.device) -> Split:
     """Return a part with its pixels and augmentation; move small pixel arrays to the GPU."""
-    pixels = cache.pixels(dataset, part, decoded_side(dataset.side, recipe.image_size))
+    recipe = config.recipe
+    of_backbone = recipe.mean_std is MeanStd.backbone  # no name says it
+    side = decoded_side(dataset.side, recipe.image_size)
+    pixels = cache.pixels(dataset, part, side, str(recipe.interpolation))
     if device.type == "cuda" and isinstance(pixels, MemoryPixels):
         budget = GPU_SHARE * torch.cuda.get_device_properties(device).total_memory
         if pixels.pixels.numel() < budget:
@@ -233,7 +242,7 @@ def _split(dataset: Dataset, part: str, recipe: Recipe, device: torch.device) ->
         crop_scale=recipe.crop_scale,
         hflip=recipe.hflip and dataset.hflip,
         crop_pct=recipe.crop_pct,
-        mean_std=str(recipe.mean_std),
+        mean_std=backbone_statistics(config.backbone) if of_backbone else str(recipe.mean_std),
     )
     labels = torch.from_numpy(dataset.part(part).labels).to(device)
     name = f"{dataset.name}/{part}"
@@ -267,11 +276,13 @@ def _network_maker(
     recipe = config.recipe
 
     def network(pretrained: bool = True, backbone: str = "") -> Network:
+        name = backbone or config.backbone
+        options = {} if backbone else with_drop_path(name, config.backbone_options, recipe.drop_path)
+        options = sized_options(name, options, recipe.image_size)
         torch.manual_seed(derive_seed(config.seed, "network"))
         published = pretrained and (config.pretrained or config.checkpoint is not None)
-        options = {} if backbone else config.backbone_options
         encoder, classifier = build_encoder(
-            backbone or config.backbone,
+            name,
             published and config.pretrained,
             config.checkpoint if published else None,
             options,
@@ -285,7 +296,7 @@ def _network_maker(
             autocast=torch.bfloat16 if recipe.precision is Precision.bf16 else None,
             head_init_std=recipe.head_init_std,
         )
-        net.backbone, net.backbone_options = backbone or config.backbone, options
+        net.backbone, net.backbone_options = architecture(name, options)
         notes = list(getattr(encoder, "notes", ()))
         if classifier is not None and source and classifier.out_features == len(source.classes):
             net.source_head.load_state_dict(classifier.state_dict())

@@ -24,7 +24,7 @@ from ..base import Dataset
 from ..decoding.remarks import Remark
 from ..files.atomic import atomic_write
 from ..files.lock import locked
-from ..pixels import DemandPixels, Images, MemoryPixels, Pixels
+from ..pixels import BICUBIC, DemandPixels, Images, MemoryPixels, Pixels
 from .table import IndexedImages
 
 MOST_NAME_BYTES = 80
@@ -56,7 +56,7 @@ def short(name: str) -> str:
     return name.encode("utf-8", "surrogateescape")[:MOST_NAME_BYTES].decode("utf-8", "ignore")
 
 
-def pixels(dataset: Dataset, part: str, side: int) -> Pixels:
+def pixels(dataset: Dataset, part: str, side: int, interpolation: str = BICUBIC) -> Pixels:
     """Return the pixels of a part at `side`; decode them unless the cache has them.
 
     Raises:
@@ -64,14 +64,15 @@ def pixels(dataset: Dataset, part: str, side: int) -> Pixels:
     """
     images = dataset.part(part).images
     if len(images) * side * side * 3 > _budget_bytes():
-        return DemandPixels(images, side, num_threads=os.cpu_count() or 1)
-    stem = f"{short(dataset.name)}-{part}-{side}px-{dataset.fingerprint}"
+        return DemandPixels(images, side, num_threads=os.cpu_count() or 1, interpolation=interpolation)
+    size = f"{side}px" + (f"-{interpolation}" if interpolation != BICUBIC else "")
+    stem = f"{short(dataset.name)}-{part}-{size}-{dataset.fingerprint}"
     files = (folder() / f"{stem}.pixels.npy", folder() / f"{stem}.aspect.npy")
     if not all(f.exists() for f in files):
         words = f"decoding {dataset.name} {part}"
         with disk_errors("decoded images"), locked(files[0], f"another process is {words}"):
             if not all(f.exists() for f in files):
-                _decode(images, side, files, words)
+                _decode(images, side, interpolation, files, words)
     array, aspect = (np.load(f, mmap_mode="c") for f in files)
     return MemoryPixels(torch.from_numpy(array), torch.from_numpy(np.array(aspect)))
 
@@ -84,7 +85,7 @@ def _budget_bytes() -> float:
         raise InputError(f"TRANSFERBENCH_CACHE_GB={given}: expected a number, such as 20") from None
 
 
-def _decode(images: Images, side: int, files: tuple[Path, Path], words: str) -> None:
+def _decode(images: Images, side: int, interpolation: str, files: tuple[Path, Path], words: str) -> None:
     """Write the pixels, then the aspect ratios; print what decoding did to how many images."""
     aspects = []
     remarks = Counter[Remark]()
@@ -94,7 +95,7 @@ def _decode(images: Images, side: int, files: tuple[Path, Path], words: str) -> 
     ):  # a write to a memory map would crash on a full disk
         shape = (len(images), 3, side, side)
         np.lib.format.write_array_header_1_0(f, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        for pixels, aspect in _chunks(images, side, words, remarks):
+        for pixels, aspect in _chunks(images, side, interpolation, words, remarks):
             f.write(pixels.tobytes())
             aspects.append(aspect)
     with atomic_write(files[1]) as draft, draft.open("wb") as f:
@@ -126,7 +127,7 @@ def disk_errors(what: str) -> Iterator[None]:
 
 
 def _chunks(
-    images: Images, side: int, words: str, remarks: Counter[Remark]
+    images: Images, side: int, interpolation: str, words: str, remarks: Counter[Remark]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield pixels uint8 [n,3,S,S] and aspect ratios float32 [n], decoded by threads; count remarks."""
     said: list[Remark] = []
@@ -136,7 +137,7 @@ def _chunks(
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         for start in bar:
             rows = range(start, min(start + CHUNK, len(images)))
-            decoded = list(threads.map(lambda i: images.decode(i, side, **given), rows))
+            decoded = list(threads.map(lambda i: images.decode(i, side, interpolation, **given), rows))
             remarks.update(said)
             said.clear()
             pixels = np.stack([image for image, _ in decoded]).transpose(0, 3, 1, 2)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from ... import InputError
 from ..decoding.remarks import Remark
-from ..pixels import Unreadable, open_image, resize_square
+from ..pixels import BICUBIC, Unreadable, open_image, resize_square
 
 IMAGE = np.dtype([("end", "<i8"), ("offset", "<i8"), ("num_bytes", "<i8"), ("container", "<i4")])
 CHUNK = 65_536  # rows in memory at a time
@@ -123,10 +123,12 @@ class IndexedImages:
                 "remove it (`transferbench data doctor PATH` lists all such images)"
             ) from error
 
-    def decode(self, i: int, side: int, remarks: list[Remark] | None = None) -> tuple[np.ndarray, float]:
+    def decode(
+        self, i: int, side: int, interpolation: str = BICUBIC, remarks: list[Remark] | None = None
+    ) -> tuple[np.ndarray, float]:
         """Return image `i` as uint8 [side,side,3] and its aspect ratio; add remarks to a list."""
         with self.opened(i) as image:
-            return resize_square(image, side, remarks)
+            return resize_square(image, side, remarks, interpolation)
 
 
 def _text(path: bytes) -> str:

@@ -9,7 +9,7 @@ def preprocess(path: str, given: dict) -> np.ndarray:
     with Image.open(path) as opened:
         image = ImageOps.exif_transpose(opened).convert("RGB")  # upright, as its EXIF tag says
     aspect, side, size = image.width / image.height, given["side"], given["image_size"]
-    square = image.resize((side, side), Image.Resampling.BICUBIC)  # the whole image, without its aspect ratio
+    square = image.resize((side, side), Image.Resampling[given["interpolation"].upper()])  # the whole image
     width = given["crop_pct"] * side * min(1.0, 1 / aspect)  # of the central crop, a square in the original
     height = given["crop_pct"] * side * min(1.0, aspect)
     box = ((side - width) / 2, (side - height) / 2, (side + width) / 2, (side + height) / 2)

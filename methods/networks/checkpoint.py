@@ -4,6 +4,7 @@ Names alone decide, never the order of the tensors in the file.
 """
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -181,7 +182,8 @@ def _without(group: Part, prefix: str) -> Part:
 def _converted(part: Part, convert: Convert) -> Part | None:
     """Return a part by timm's own names, or None: a converter may fail in any way on another model's file."""
     try:
-        done = convert(dict(part.state))
+        with warnings.catch_warnings(action="ignore"):  # of timm's code on later versions of torch
+            done = convert(dict(part.state))
         return Part(part.place, {n: v for n, v in done.items() if isinstance(v, Tensor)}, part.rest)
     except Exception:
         return None

@@ -1,43 +1,24 @@
-"""Encoders: small ones for tests, those of L2TL's digits, and any timm model, with published weights.
+"""Encoders by their names: small ones for tests, those of L2TL's digits, and any model that timm knows.
 
 Shape letters: B images, F features. An encoder returns features [B,F], and has `num_features`,
-`forward_intermediates` (the last map and all), and `forward_head` (from the last map to features).
+`forward_intermediates` (the last map and all), `forward_head` (from the last map to features), and
+`group_matcher` (timm's way to name layers, from the input to the features).
 """
 
-import inspect
-import json
-import sys
-from collections.abc import Callable, Mapping
-from functools import cache, partial
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from ... import InputError, nearest
-from ...datasets.augment import MEAN_STD
-from ..recipe import MeanStd
-from .checkpoint import MOST_CLASSES, classifiers, fill, num_classes
-from .tensor_files import read_tensors, some
+from ... import InputError
+from ...datasets.augment import MEAN_STD, Statistics, statistics
+from ..recipe import Interpolation, MeanStd
+from . import timm_models
+from .timm_models import OWN
 
 PAIRS_OF_CONVS = {"tiny": (8, 16, 32), "small": (16, 32, 64, 128)}
-WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".tar", ".ckpt")  # usual ends of the names of files
 DIGITS_CNNS = {"digits_cnn": ((32, 32), (512, 128)), "digits_cnn_2019": ((32, 64), (256,))}
-TAKEN = {  # timm arguments that are not options of the architecture; some read files
-    *(
-        "num_classes",
-        "pretrained",
-        "pretrained_cfg",
-        "pretrained_cfg_overlay",
-        "checkpoint_path",
-        "cache_dir",
-    ),
-    *("model_name", "scriptable", "exportable", "no_jit"),
-}
 DIGITS_SIDE = 32  # the only image size of `DigitsCNN`, in pixels
-OWN = (*PAIRS_OF_CONVS, *DIGITS_CNNS)
-FAMILY = {"mobilenetv1_025": "mobilenetv1_100"}  # models added to timm, and the model with their data config
 
 
 class SmallEncoder(nn.Module):
@@ -54,6 +35,10 @@ class SmallEncoder(nn.Module):
             )
             for i in range(len(widths) - 1)
         )
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Return patterns of the layers' names, for `recipe.layer_decay`: every stage is one."""
+        return {"blocks": r"^stages\.(\d+)"}
 
     def forward_intermediates(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return the last map and the map of every stage."""
@@ -108,6 +93,10 @@ class DigitsCNN(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Return patterns of the layers' names, for `recipe.layer_decay`."""
+        return {"convs": r"^convs\.(\d+)", "hidden": r"^hidden\.(\d+)"}
+
     def forward_intermediates(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return the last map and the map after every pooling."""
         taps = []
@@ -126,80 +115,78 @@ class DigitsCNN(nn.Module):
         return self.forward_head(self.convs(x))
 
 
-@cache
-def _timm() -> Any:
-    """Import timm, which takes seconds, and register one more model."""
-    import timm
-    from timm.models.efficientnet import _gen_mobilenet_v1
-
-    @timm.models.register_model
-    def mobilenetv1_025(pretrained: bool = False, **options: Any) -> nn.Module:
-        """Build MobileNetV1 at a quarter of its width; timm has other widths only."""
-        if pretrained:
-            raise InputError("backbone=mobilenetv1_025: timm has no weights of it; give checkpoint=PATH")
-        return _gen_mobilenet_v1("mobilenetv1_100", 0.25, **options)
-
-    return timm
-
-
-def _timm_with(backbone: str) -> Any:
-    """Return timm, checked to know a backbone. Raises InputError with the nearest names."""
-    timm = _timm()
-    if not timm.is_model(backbone):
-        near = nearest(backbone, [*OWN, *timm.list_models()], most=5)
-        hint = f"; near: {', '.join(near)}" if near else ""
-        raise InputError(f"backbone={backbone}: neither 'small' nor a timm model{hint}")
-    try:
-        timm.get_pretrained_cfg(backbone)
-    except RuntimeError as error:  # a tag, as in resnet50.tv_in1k, that the model does not have
-        tags = ", ".join(timm.list_pretrained(f"{backbone.partition('.')[0]}.*"))
-        raise InputError(f"backbone={backbone}: no such weights; expected one of {tags}") from error
-    return timm
-
-
-def data_config(backbone: str) -> tuple[int, float, MeanStd | None] | None:
+def data_config(backbone: str) -> tuple[int, float, MeanStd] | None:
     """Return timm's preprocessing of a backbone; no model is built.
 
-    Returns: image size, share of the central crop, and normalization, None for one without a name in
-    `MeanStd`; or None for a backbone that is not in timm.
+    Returns: image size, share of the central crop, and normalization, `MeanStd.backbone` for one without a
+    name; or None for a backbone that is not in timm.
 
     Raises: InputError for an unknown model, or one with images that are not square.
     """
     if backbone in OWN:
         return None
-    config = _timm_with(backbone).get_pretrained_cfg(FAMILY.get(backbone, backbone))
+    config = timm_models.known(backbone).config
     _, height, width = config.input_size
     if height != width:
         raise InputError(f"backbone={backbone}: takes images of {width} x {height} px; expected square ones")
-    statistics = (tuple(config.mean), tuple(config.std))
-    names = [name for name, known in MEAN_STD.items() if known == statistics]
-    return height, config.crop_pct, MeanStd(names[0]) if names else None
+    own = statistics(config.mean, config.std)
+    names = [name for name, known in MEAN_STD.items() if known == own]
+    return height, config.crop_pct, MeanStd(names[0]) if names else MeanStd.backbone
+
+
+def backbone_statistics(backbone: str) -> Statistics:
+    """Return mean and standard deviation of the channels in timm's config, for pixels from 0 to 1."""
+    config = timm_models.known(backbone).config
+    return statistics(config.mean, config.std)
+
+
+def interpolation(backbone: str) -> Interpolation:
+    """Return how timm resizes whole images for a backbone; bicubic without a word of it that we know."""
+    own = None if backbone in OWN else timm_models.known(backbone).config.interpolation
+    return Interpolation.bilinear if own == Interpolation.bilinear else Interpolation.bicubic
 
 
 def fitting_size(backbone: str, options: Mapping[str, Any], wanted: int) -> int:
-    """Return the image size in pixels that a backbone takes: the wanted one, or else its only one.
+    """Return the image size in pixels that a backbone takes as it is: the wanted one, or else its own.
 
     Raises: InputError for an unknown model.
     """
     if backbone in OWN:
         return DIGITS_SIDE if backbone in DIGITS_CNNS else wanted
-    config = _timm_with(backbone).get_pretrained_cfg(FAMILY.get(backbone, backbone))
-    if not config.fixed_input_size or _takes(backbone, json.dumps(options, default=str), wanted):
-        return wanted
-    own = options.get("img_size")
-    return own if isinstance(own, int) else int(config.input_size[-1])
+    return timm_models.fitting_size(backbone, options, wanted)
 
 
-@cache
-def _takes(backbone: str, options: str, side: int) -> bool:
-    """Return whether a timm model takes images of a size, from shapes alone; few layers check them."""
-    try:
-        with torch.random.fork_rng(devices=[]), torch.device("meta"), torch.no_grad():
-            model = _timm().create_model(backbone, num_classes=0, **json.loads(options)).eval()
-            model(torch.zeros(1, 3, side, side))
-    except Exception:  # a refusal is of no certain kind; whatever else is wrong is said by `build_encoder`
-        return False
-    return True
+def sized_options(backbone: str, options: Mapping[str, Any], side: int) -> dict[str, Any]:
+    """Return the options with which a backbone takes images of a size: with `img_size` if that is needed."""
+    return dict(options) if backbone in OWN else timm_models.sized_options(backbone, options, side)
+
+
+def other_sizes(backbone: str, options: Mapping[str, Any], side: int) -> list[int]:
+    """Return image sizes in pixels that a backbone may take instead of one, the nearest first."""
+    found = [fitting_size(backbone, options, side)]
+    if backbone not in OWN:
+        found = [timm_models.next_size(backbone, options, side), *found]
+    return [size for size in dict.fromkeys(found) if size != side]
+
+
+def patch_misfit(encoder: nn.Module, side: int) -> str:
+    """Return why the patches of an encoder do not cover an image of a size; empty if they do."""
+    return "" if isinstance(encoder, SmallEncoder | DigitsCNN) else timm_models.patch_misfit(encoder, side)
+
+
+def with_drop_path(backbone: str, options: Mapping[str, Any], rate: float) -> dict[str, Any]:
+    """Return the options with a rate of stochastic depth; 0 for none.
+
+    Raises: InputError if the backbone does not take it.
+    """
+    if not rate:
+        return dict(options)
+    if backbone in OWN or not timm_models.takes_drop_path(backbone, options):
+        raise InputError(f"recipe.drop_path={rate:g}: {backbone} has no stochastic depth; expected 0")
+    if options.get("drop_path_rate", rate) != rate:
+        given = options["drop_path_rate"]
+        raise InputError(f"recipe.drop_path={rate:g}: backbone_options.drop_path_rate={given}; expected one")
+    return {**options, "drop_path_rate": rate}
 
 
 def build_encoder(
@@ -215,114 +202,22 @@ def build_encoder(
 
     Raises: InputError for an unknown model, a missing file, or weights that do not fit.
     """
-    if backbone in OWN:
-        if options:
-            raise InputError(f"backbone_options.{next(iter(options))}: backbone={backbone} takes no options")
-        if checkpoint:
-            raise InputError(
-                f"checkpoint={checkpoint}: backbone={backbone} takes no weights; expected backbone=NAME, the "
-                "timm model of the file"
-            )
-        if pretrained:
-            raise InputError(f"backbone={backbone} has no published weights; take a timm model, as resnet18")
-        if backbone in PAIRS_OF_CONVS:
-            return SmallEncoder(PAIRS_OF_CONVS[backbone]), None
-        return DigitsCNN(*DIGITS_CNNS[backbone]), None
-    timm = _timm_with(backbone)
-    if taken := sorted(set(options) & TAKEN):
-        raise InputError(f"backbone_options.{taken[0]}: not an option of {backbone}'s architecture")
+    if backbone not in OWN:
+        return timm_models.build(backbone, pretrained, checkpoint, options)
+    if options:
+        raise InputError(f"backbone_options.{next(iter(options))}: backbone={backbone} takes no options")
     if checkpoint:
-        return _from_file(timm, backbone, checkpoint, options)
-    if not pretrained:
-        return _made(timm, backbone, options, num_classes=0), None
-    return _published(timm, backbone, options)
-
-
-def _published(timm: Any, backbone: str, options: Mapping[str, Any]) -> tuple[nn.Module, nn.Linear | None]:
-    """Build an encoder with timm's weights."""
-    try:
-        model: Any = _made(timm, backbone, options, pretrained=True)
-    except OSError as error:
         raise InputError(
-            f"pretrained=true: no weights of {backbone} in timm's cache and none could be fetched; "
-            "fetch them where there is a network, or give checkpoint=PATH"
-        ) from error
-    except RuntimeError as error:  # timm has none
-        raise InputError(
-            f"pretrained=true: no weights for {backbone} ({_first_line(error)}); give checkpoint=PATH"
-        ) from error
-    head = model.get_classifier()
-    if isinstance(head, timm.layers.ClassifierHead):
-        head = head.fc
-    kept = head if isinstance(head, nn.Linear) else None
-    model.reset_classifier(0)
-    return model, kept
-
-
-def _from_file(
-    timm: Any, backbone: str, checkpoint: str, options: Mapping[str, Any]
-) -> tuple[nn.Module, nn.Linear | None]:
-    """Build an encoder with the weights of a file; its `notes` say what was read and what was not."""
-    content = _read(checkpoint)
-    config = timm.get_pretrained_cfg(FAMILY.get(backbone, backbone))
-    classes = num_classes(content, classifiers(config.classifier))
-    model = _made(timm, backbone, options, num_classes=classes if classes <= MOST_CLASSES else 0)
-    try:
-        head, model.notes = fill(model, content, _converter(timm, backbone, model))
-    except ValueError as error:
-        words = f"does not fit {backbone}: {error}; backbone=NAME takes another"
-        raise InputError(f"checkpoint={checkpoint}: {words}") from error
-    return model, head
-
-
-def _converter(timm: Any, backbone: str, model: nn.Module) -> Callable[[Mapping[str, Any]], Any] | None:
-    """Return timm's function that converts published files of a model: their names, and their image size."""
-    module = sys.modules[timm.models.model_entrypoint(backbone.partition(".")[0]).__module__]
-    names = ("checkpoint_filter_fn", "_filter_fn", "_filter_torchvision_pretrained")
-    convert = next((getattr(module, name) for name in names if hasattr(module, name)), None)
-    if convert is None:
-        return None
-    known = inspect.signature(convert).parameters
-    given: dict[str, Any] = {"model": model} if "model" in known else {}
-    given |= {"adapt_layer_scale": True} if "adapt_layer_scale" in known else {}  # of DeiT-3
-    return partial(convert, **given)
-
-
-def _made(timm: Any, backbone: str, options: Mapping[str, Any], **own: Any) -> Any:
-    """Build a timm model with a user's options and our own arguments."""
-    try:
-        return timm.create_model(backbone, **own, **options)
-    except OSError:
-        raise
-    except Exception as error:  # a constructor refuses options in any way
-        if not options:
-            raise
-        refused = next((o for o in options if f"'{o}'" in str(error)), "")
-        named = {refused: options[refused]} if refused else options
-        shown = ", ".join(f"backbone_options.{name}={value}" for name, value in named.items())
-        raise InputError(
-            f"{shown}: {backbone} does not take {'it' if len(named) == 1 else 'them'} ({_first_line(error)})"
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    """Return an error's first line, or else its type."""
-    return next(iter(str(error).strip().splitlines()), "")[:200] or type(error).__name__
-
-
-def _read(checkpoint: str) -> Any:
-    path = Path(checkpoint)
-    if path.is_dir():
-        inside = sorted(
-            p.name for p in path.iterdir() if p.suffix in WEIGHTS or p.name.endswith(".index.json")
+            f"checkpoint={checkpoint}: backbone={backbone} takes no weights; expected backbone=NAME, the "
+            "timm model of the file"
         )
-        hint = f"; expected one of its files: {some(inside)}" if inside else "; expected a file"
-        raise InputError(f"checkpoint={checkpoint}: is a folder{hint}")
-    if not path.is_file():
-        raise InputError(f"checkpoint={checkpoint}: no such file; expected a state dict saved by torch.save")
-    try:
-        return read_tensors(path)
-    except (ValueError, OSError) as error:
-        raise InputError(
-            f"checkpoint={checkpoint}: not a state dict saved by torch.save, nor .safetensors ({error})"
-        ) from error
+    if pretrained:
+        raise InputError(f"backbone={backbone} has no published weights; take a timm model, as resnet18")
+    if backbone in PAIRS_OF_CONVS:
+        return SmallEncoder(PAIRS_OF_CONVS[backbone]), None
+    return DigitsCNN(*DIGITS_CNNS[backbone]), None
+
+
+def architecture(backbone: str, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return name and options from which a backbone can be built without its folder or the network."""
+    return (backbone, dict(options)) if backbone in OWN else timm_models.architecture(backbone, options)

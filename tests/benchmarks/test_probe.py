@@ -32,13 +32,19 @@ ConfigOf = Callable[..., RunConfig]
         ((RESNET, "recipe.batch_size=1"), "recipe.batch_size=1: .*expected 2 or more, or a backbone without"),
         ((RESNET, "source_recipe.batch_size=1"), "source_recipe.batch_size=1: .*expected 2 or more"),
         (("recipe.batch_size=1", "recipe.image_size=1"), "recipe.batch_size=1: tiny .*expected 2 or more"),
-        ((*VIT, "recipe.image_size=64"), ".*_size=64: .*expected 224, or backbone_options.img_size=64"),
+        ((*VIT, "recipe.image_size=30"), "_size=30: .*patches of 16 px leave out 14 px .*expected 32"),
+        ((*SWIN, "recipe.image_size=97"), "_size=97: .*patches of 4 px leave out 1 px .*expected 100"),
+        (("backbone=vgg11", "recipe.drop_path=0.1"), "recipe.drop_path=0.1: vgg11 has no stochastic depth"),
+        (("recipe.drop_path=0.1",), "recipe.drop_path=0.1: tiny has no stochastic depth; expected 0"),
+        (
+            (*VIT, "recipe.drop_path=0.1", "backbone_options.drop_path_rate=0.2"),
+            "recipe.drop_path=0.1: backbone_options.drop_path_rate=0.2; expected one",
+        ),
         ((*VIT, "backbone_options.img_size=48", "recipe.image_size=32"), "_size=32: .*expected 48"),
         (
             (*VIT, "backbone_options.dynamic_img_size=true", "recipe.image_size=40"),
-            r"recipe.image_size=40: .*divisible by patch size \(16\)\); expected 224",
+            "recipe.image_size=40: .*leave out 8 px at the edge.*; expected 48",
         ),
-        ((*SWIN, "recipe.image_size=100"), "recipe.image_size=100: .*expected 224"),
         (("backbone=digits_cnn", "recipe.image_size=64"), "recipe.image_size=64: digits_cnn .*expected 32"),
         ((RESNET, "backbone_options.in_chans=1"), "backbone_options.in_chans=1: .*; expected none"),
         ((RESNET, "backbone_options.features_only=true"), "options.features_only=True: .*expected none"),
@@ -64,6 +70,8 @@ def test_a_network_that_cannot_be_trained_names_the_setting_that_helps(config_of
         ("finetune", ("recipe.batch_size=5000",)),  # more than there are images
         ("linear_probe", (RESNET, "recipe.batch_size=1")),  # its encoder is not trained
         ("l2tl", ("bn=shared",)),
+        ("finetune", (*VIT, "recipe.image_size=48", "recipe.drop_path=0.1", "recipe.layer_decay=0.7")),
+        ("finetune", (*SWIN, "recipe.image_size=36", "recipe.optimizer=adamw")),
     ],
 )
 def test_networks_that_can_be_trained(config_of, method, given):

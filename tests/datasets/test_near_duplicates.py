@@ -32,7 +32,7 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def decode(self, i: int, side: int) -> tuple[np.ndarray, float]:
+    def decode(self, i: int, side: int, interpolation: str = "bicubic") -> tuple[np.ndarray, float]:
         self.num_decoded += 1
         picture = self.pictures[i]
         if picture is None:

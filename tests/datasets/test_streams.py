@@ -31,13 +31,13 @@ class CountedImages:
     def __len__(self) -> int:
         return self.size
 
-    def decode(self, i: int, side: int) -> tuple[np.ndarray, float]:
+    def decode(self, i: int, side: int, interpolation: str = "bicubic") -> tuple[np.ndarray, float]:
         self.decoded[i] += 1
         return np.full((side, side, 3), self.first + i, np.uint8), 0.5 + i / self.size
 
 
 class NoisyImages(CountedImages):
-    def decode(self, i: int, side: int) -> tuple[np.ndarray, float]:
+    def decode(self, i: int, side: int, interpolation: str = "bicubic") -> tuple[np.ndarray, float]:
         noise = np.random.default_rng(i).integers(0, 256, (side, side, 3), dtype=np.uint8)
         return noise, super().decode(i, side)[1]
 
@@ -287,7 +287,7 @@ def test_a_dot_in_a_name_does_not_mix_parts_up(own_cache):
 
 def test_a_failing_decode_leaves_nothing_behind(own_cache):
     class Broken(CountedImages):
-        def decode(self, i: int, side: int) -> tuple[np.ndarray, float]:
+        def decode(self, i: int, side: int, interpolation: str = "bicubic") -> tuple[np.ndarray, float]:
             if i == 3:
                 raise InputError("3.jpg: not a readable image")
             return super().decode(i, side)
@@ -299,7 +299,7 @@ def test_a_failing_decode_leaves_nothing_behind(own_cache):
 
 def test_two_writers_at_once_do_not_fight(own_cache):
     class Slow(CountedImages):
-        def decode(self, i: int, side: int) -> tuple[np.ndarray, float]:
+        def decode(self, i: int, side: int, interpolation: str = "bicubic") -> tuple[np.ndarray, float]:
             time.sleep(0.02)
             return super().decode(i, side)
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import timm
 import torch
 from torch import nn
 from transferbench import InputError
@@ -12,12 +13,13 @@ from transferbench.benchmarks.config.compose import compose_request
 from transferbench.benchmarks.config.length import length
 from transferbench.benchmarks.config.resolve import preprocessed
 from transferbench.benchmarks.training.evaluate import evaluate
+from transferbench.benchmarks.training.problem import build_problem
 from transferbench.benchmarks.training.run import run_one
 from transferbench.datasets.augment import Augment
 from transferbench.datasets.base import Split
 from transferbench.datasets.pixels import MemoryPixels
 from transferbench.methods.base import update
-from transferbench.methods.networks import encoders
+from transferbench.methods.networks import timm_models
 from transferbench.methods.networks.encoders import SmallEncoder, data_config
 from transferbench.methods.networks.network import Network
 from transferbench.methods.recipe import MeanStd, OptimizerName, Recipe, Schedule
@@ -112,13 +114,13 @@ def preprocessing(recipe: Recipe) -> tuple[int, float, MeanStd]:
         ("densenet121", (224, 0.875, MeanStd.imagenet)),
         ("mobilenetv2_100", (224, 0.875, MeanStd.imagenet)),
         ("mobilenetv1_025", (224, 0.875, MeanStd.half)),
-        ("vit_base_patch16_clip_224", (224, 0.95, None)),
+        ("vit_base_patch16_clip_224", (224, 0.95, MeanStd.backbone)),
         ("small", None),
         ("digits_cnn", None),
     ],
 )
 def test_the_data_config_is_timms_and_builds_no_model(monkeypatch, backbone, expected):
-    monkeypatch.setattr(encoders._timm(), "create_model", None)
+    monkeypatch.setattr(timm_models._timm(), "create_model", None)
     assert data_config(backbone) == expected
 
 
@@ -161,18 +163,18 @@ def test_each_part_of_the_preprocessing_can_be_given():
 
 
 def test_backbones_of_our_own_and_given_numbers_need_no_timm(config_of, monkeypatch):
-    monkeypatch.setattr(encoders, "_timm", None)
+    monkeypatch.setattr(timm_models, "_timm", None)
     assert left_to("small") == (64, 1.0, MeanStd.half)
     assert config_of("finetune", "backbone=resnet18").recipe.image_size == 16
 
 
-def test_a_normalisation_that_no_recipe_names_is_refused():
+def test_a_normalization_without_a_name_is_that_of_the_backbone(config_of):
     clip = "vit_base_patch16_clip_224"
-    with pytest.raises(
-        InputError, match="another mean and standard deviation; expected one of imagenet, half, none"
-    ):
-        left_to(clip)
-    assert left_to(clip, mean_std=MeanStd.half)[0] == 224
+    assert left_to(clip) == (224, 0.95, MeanStd.backbone)
+    assert left_to(clip, mean_std=MeanStd.half)[2] is MeanStd.half
+    config = config_of("scratch", f"backbone={clip}", "backbone_options.depth=1", "recipe.mean_std=backbone")
+    of_timm = timm.data.OPENAI_CLIP_MEAN, timm.data.OPENAI_CLIP_STD
+    assert build_problem(config).problem.target.augment.statistics == of_timm
 
 
 def test_presets_of_the_paper():
