@@ -1,6 +1,6 @@
 """Load a kept model, and predict the classes of images with it."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -19,11 +19,12 @@ from ...datasets.pixels import Unreadable, batch_to_device, collated, open_image
 from ...methods.networks.predictor import Predictor
 from ...methods.recipe import TestCrops
 from ..training.problem import device_of
-from .files import ABOUT, read_about, read_predictor
+from .files import ABOUT, again, read_about, read_predictor
 
 T = TypeVar("T")
 BATCH = 32  # images of a forward pass
 MOST_SIDE = 8192  # pixels
+AUTOCAST = ("", "bfloat16")  # of recipe.precision
 Picture = Image.Image | np.ndarray | str | PathLike[str] | bytes  # bytes: those of a file
 Decoded = tuple[np.ndarray, float]  # pixels [side,side,3] and the aspect ratio
 
@@ -69,8 +70,6 @@ class Model:
         self.about, self.net, self.device = about, net, device
         self.classes: tuple[str, ...] = tuple(about["classes"])
         given = about["preprocessing"]
-        if not (given["mean_std"] in MEAN_STD and _is_size(given["side"]) and _is_size(given["image_size"])):
-            raise TypeError("a size or a normalization that is not known")
         self.side: int = given["side"]
         self.ten_crops = given["test_crops"] == TestCrops.ten
         own = {name: given[name] for name in ("image_size", "crop_pct", "mean_std", "hflip")}
@@ -133,6 +132,33 @@ def _is_size(value: object) -> bool:
     return type(value) is int and 1 <= value <= MOST_SIDE
 
 
+PREPROCESSING: dict[str, tuple[Callable[[Any], bool], str]] = {  # a check of each value, and what is right
+    "side": (_is_size, f"a whole number from 1 to {MOST_SIDE}"),
+    "image_size": (_is_size, f"a whole number from 1 to {MOST_SIDE}"),
+    "crop_pct": (lambda v: type(v) in (int, float) and 0 < v <= 1, "a number above 0, at most 1"),
+    "mean_std": (lambda v: isinstance(v, str) and v in MEAN_STD, f"one of {', '.join(MEAN_STD)}"),
+    "test_crops": (lambda v: v in list(TestCrops), f"one of {', '.join(TestCrops)}"),
+    "hflip": (lambda v: type(v) is bool, "true or false"),
+}
+
+
+def _check(folder: Path, about: Mapping[str, Any]) -> None:
+    """Check the values of `model.json` that are used with images. Raises InputError that names the first wrong."""
+    given = about["preprocessing"]
+    for name, (is_right, expected) in PREPROCESSING.items():
+        if not is_right(given.get(name)):
+            raise InputError(
+                f"{folder / ABOUT}: preprocessing.{name}={given.get(name)!r:.40}: expected {expected}; "
+                f"{again(folder)}"
+            )
+    precision = about["predictor"].get("autocast", "")
+    if precision not in list(AUTOCAST):
+        raise InputError(
+            f"{folder / ABOUT}: predictor.autocast={precision!r:.40}: expected "
+            f"{' or '.join(map(repr, AUTOCAST))}; {again(folder)}"
+        )
+
+
 def load_model(path: str | PathLike[str], device: str = "auto") -> Model:
     """Load the model of a run.
 
@@ -145,11 +171,8 @@ def load_model(path: str | PathLike[str], device: str = "auto") -> Model:
     """
     folder, place = Path(path), device_of(device)
     about = read_about(folder)
-    net = read_predictor(folder, about).to(place)
-    try:
-        return Model(about, net, place)
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{folder / ABOUT}: no valid preprocessing ({error})") from error
+    _check(folder, about)
+    return Model(about, read_predictor(folder, about).to(place), place)
 
 
 def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -104,14 +104,35 @@ def changed(folder: Path, place: Path, **fields: Any) -> Path:
         ({"head": {"in_features": 10**12, "out_features": 10}}, "does not describe"),
         ({"method": "finetune_"}, "no method 'finetune_'"),
         ({"tensors": {"sha256": "0"}}, "its hash is not that of model.json"),
-        ({"preprocessing": {}}, "no valid preprocessing"),
-        ({"preprocessing": {"mean_std": "a", "side": 1, "image_size": 1}}, "no valid preprocessing"),
+        ({"classes": [1] * 10}, "a class without a name"),
+        ({"seed": "0"}, "no valid field 'seed'"),
+        ({"preprocessing": {}}, "preprocessing.side=None: expected a whole number"),
+        ({"predictor": {"autocast": "load"}}, "predictor.autocast='load': expected '' or 'bfloat16'"),
+        ({"predictor": {"autocast": ["bfloat16"]}}, "predictor.autocast="),
     ],
 )
 def test_one_line_for_a_model_that_is_not_as_it_was(kept, tmp_path, fields, message):
     folder, _ = kept
     with pytest.raises(InputError, match=message) as error:
         load_model(changed(folder, tmp_path, **fields))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("side", value) for value in (0, True, 32.0, 10**6)),
+        *(("crop_pct", value) for value in ("0.875", None, 0, 2, True, float("nan"), [1])),
+        *(("mean_std", value) for value in ("mean", ["half"], {})),
+        *(("test_crops", value) for value in ("five", 10, ["ten"])),
+        *(("hflip", value) for value in ("no", 1, None)),
+    ],
+)
+def test_one_line_for_preprocessing_that_was_edited(kept, tmp_path, name, value):
+    folder, model = kept
+    given = {**model.about["preprocessing"], name: value}
+    with pytest.raises(InputError, match=f"preprocessing.{name}=.*expected") as error:
+        load_model(changed(folder, tmp_path, preprocessing=given))
     assert "\n" not in str(error.value)
 
 
