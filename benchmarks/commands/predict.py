@@ -28,7 +28,7 @@ def predict(run: str, paths: Sequence[Path], given: Mapping[str, str]) -> int:
 
     Args:
         run: a run's folder, or `best`.
-        paths: image files, folders, tars, zips, and CSV lists.
+        paths: image files, folders, tars, zips, and lists.
         given: settings: out, top, results, device.
 
     Returns:
@@ -40,7 +40,7 @@ def predict(run: str, paths: Sequence[Path], given: Mapping[str, str]) -> int:
     most = _number(given.get("top", str(TOP)))
     out = Path(given.get("out", "predictions.csv"))
     if not paths:
-        raise InputError("predict: no images; expected files, folders, tars, zips or CSV lists")
+        raise InputError("predict: no images; expected files, folders, tars, zips or lists")
     if str(out) != "-":
         check_out(out, ".csv", paths, "one of the images or lists to predict")
     model = load_model(folder_of(run, Path(given.get("results", "results"))), given.get("device", "auto"))
