@@ -13,6 +13,7 @@ import pandas as pd
 
 from .. import wording
 from ..alarms import Alarm, alarms, is_sound
+from ..recommend import take
 from ..records.comparison import Comparison
 from ..records.load import Run, curve_frame, score_name
 from ..tables import comparison_table
@@ -25,7 +26,7 @@ from .page_tables import (
     Anchors,
     Picture,
     across_grid,
-    comparison_grid,
+    comparison_grids,
     csv_address,
     overview,
     runs_grid,
@@ -34,6 +35,7 @@ from .wrong import wrong_part
 
 HERE = Path(__file__).parent
 ARROWS = {"above": "\N{BLACK UP-POINTING TRIANGLE}", "below": "\N{BLACK DOWN-POINTING TRIANGLE}"}
+MOST_TAKES = 8  # comparisons whose row to take stands at the top of the page
 NOTE = (
     "Scores are means over seeds on the test part, with 95 % t-intervals. Differences from fine-tuning are"
     " paired by seed and, for accuracy, by test image; their confidence intervals (CI) cover the choice of"
@@ -59,13 +61,16 @@ def comparison_section(
     pictures: Mapping[int, str],
 ) -> dict[str, Any]:
     """Return the template's values for one comparison."""
+    grid, costs = comparison_grids(comparison, table, {item.label: item.outcome for item in found})
     return {
         "slug": comparison.slug,
         "place": place,
         "title": comparison_table.title(comparison),
         "comparison_id": comparison.comparison_id,
         "setting": comparison_table.setting(comparison),
-        "grid": comparison_grid(comparison, table, {item.label: item.outcome for item in found}),
+        "take": take(comparison),
+        "grid": grid,
+        "costs": costs,
         "alarms": [alarm.text for alarm in doubts],
         "sentences": [*against_frozen(comparison), *(item.sentence for item in _in_order(table, found))],
         "notes": comparison_table.notes(comparison, table),
@@ -203,6 +208,7 @@ def page_context(
         "overview": overview(found, names),
         "across": across_grid([comparison for comparison, _ in compared if is_sound(comparison)]),
         "sections": sections,
+        "most_takes": MOST_TAKES,
         "targets": _targets(sections),
         "num_targets": len({comparison.data_set for comparison, _ in compared}),
         "suites": suites,

@@ -8,7 +8,7 @@ from typing import Any
 from ... import printable
 from ...analysis.records.load import METRICS, Run
 from ...analysis.tables.chosen import chosen_text
-from ...analysis.wording import interval, number
+from ...analysis.wording import SAME, interval, number
 
 MOST_CLASSES = 50  # that the card lists
 HUB_METRICS = {"top1": "accuracy", "mean_per_class": "mean_per_class_accuracy", "auroc": "roc_auc"}
@@ -38,7 +38,9 @@ def card(about: Mapping[str, Any], run: Run) -> str:
         "---",
     ]
     seeds = f"{score['seeds']} seed{'s' if score['seeds'] > 1 else ''}"
-    spread = f", 95 % CI {interval(*(100 * v for v in score['interval']))}" if score["interval"] else ""
+    spread = f", {SAME} of them" if score["seeds"] > 1 else ""
+    if score["interval"]:
+        spread = f", 95 % CI {interval(*(100 * v for v in score['interval']))}"
     name = METRICS[score["metric"]]
     licenses = about["licenses"].items()
     given = about["preprocessing"]
