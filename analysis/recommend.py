@@ -1,6 +1,5 @@
 """Recommends a method for a target and a time budget, from the records, with the evidence for it."""
 
-import math
 import shlex
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ from .next_commands import next_commands
 from .records.comparison import REFERENCE, Comparison, comparisons
 from .records.load import METRICS, load, runs_frame
 from .statistics.difference import Difference
-from .sureness import sureness
+from .sureness import capital, score_of, sureness
 from .tables.chosen import chosen_text
 from .tables.comparison_table import setting, title
 
@@ -46,15 +45,6 @@ def recommend(results: Path, target: str, seconds: float | None = None) -> str:
 def recommend_within(comparison: Comparison, seconds: float | None = None) -> str:
     """Return lines as `recommend`, from one comparison alone."""
     return _printed(_on_target(comparison, 0, seconds))
-
-
-def take(comparison: Comparison) -> dict[str, str]:
-    """Return the row to take, its `label`, and `why`: its score, and how sure that is; empty without one."""
-    choice = choose(comparison)
-    if choice.taken is None:
-        return {}
-    score = _score(choice.taken, METRICS[comparison.metric])
-    return {"label": choice.taken.label, "why": f"{score}. {_capital(sureness(choice))}."}
 
 
 def _printed(lines: Iterator[Line]) -> str:
@@ -125,13 +115,13 @@ def _on_target(comparison: Comparison, num_others: int, budget: float | None) ->
 def _advice(choice: Choice, taken: Candidate, score: str) -> Iterator[Line]:
     """Yield which row to take, why, what it costs, and which cheaper one may do as well."""
     base = next((item for item in choice.fitting if item.label == REFERENCE), None)
-    yield "Take", f"{taken.label}: {_score(taken, score)}"
+    yield "Take", f"{taken.label}: {score_of(taken, score)}"
     if any(run.record.get("choice") for run in taken.runs):
         yield "Values", chosen_text(taken.runs)
     best = choice.fitting[0]
     for reason in _reasons(choice, taken, best):
         yield "Why", reason
-    yield "Sure", f"{_capital(sureness(choice))}."
+    yield "Sure", f"{capital(sureness(choice))}."
     yield "Cost", _cost(taken, base)
     if choice.undecided:
         yield "Cheaper", _undecided(choice.undecided, taken)
@@ -258,20 +248,6 @@ def _where(comparison: Comparison) -> str:
     shared = frame["pretraining_shared_seconds"].max()
     without = f", without the shared pre-training ({wording.duration(shared)}, once)" if shared else ""
     return f"measured on {wording.listing(places)}{without}."
-
-
-def _score(item: Candidate, name: str) -> str:
-    """Return the score of a row: "accuracy 91.0 % (95 % CI 90.2 to 91.8, 5 seeds)"."""
-    seeds = wording.counted(len(item.runs), "seed")
-    if math.isnan(item.score[1]):
-        spread = f"{wording.SAME} {len(item.runs)} seeds" if len(item.runs) > 1 else seeds
-    else:
-        spread = f"95 % CI {wording.interval(*item.score[1:])}, {seeds}"
-    return f"{name} {wording.number(item.score[0])} % ({spread})"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _some(names: Sequence[str]) -> str:

@@ -13,9 +13,9 @@ import pandas as pd
 
 from .. import wording
 from ..alarms import Alarm, alarms, is_sound
-from ..recommend import take
 from ..records.comparison import Comparison
 from ..records.load import Run, curve_frame, score_name
+from ..sureness import take
 from ..tables import comparison_table
 from ..tables.frozen import against_frozen
 from ..tables.paper_tables import PaperTable

@@ -12,11 +12,12 @@ from transferbench import InputError
 from transferbench.analysis import wording
 from transferbench.analysis.candidates import Candidate, corrected
 from transferbench.analysis.choice import choose
-from transferbench.analysis.recommend import WIDTH, take
+from transferbench.analysis.recommend import WIDTH
 from transferbench.analysis.recommend import recommend as printed
 from transferbench.analysis.records.comparison import compare, comparisons
 from transferbench.analysis.records.load import load, parse_run
 from transferbench.analysis.statistics.paired import Difference
+from transferbench.analysis.sureness import take
 
 FEW = {label: METHODS[label] for label in ("Scratch", "Linear probe", "Fine-tuning", "DATL", "L2TL")}
 SKILL = {"Scratch": 0.60, "Linear probe": 0.80, "Fine-tuning": 0.85, "DATL": 0.851, "L2TL": 0.91}
