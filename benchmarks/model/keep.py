@@ -99,7 +99,9 @@ def _named(run: Run, comparison: Comparison) -> dict[str, Any]:
     """Return the identity of a run, and its row's score over seeds."""
     runs = comparison.by_label[run.label]
     mean, low, high = mean_interval([each.score for each in runs])
-    is_known = high - low > EQUAL  # equal scores of all seeds, as of a row without chance, say nothing on its noise
+    is_known = (
+        high - low > EQUAL
+    )  # equal scores of all seeds, as of a row without chance, say nothing on its noise
     return {
         "label": run.label,
         "seed": run.seed,

@@ -143,7 +143,7 @@ PREPROCESSING: dict[str, tuple[Callable[[Any], bool], str]] = {  # a check of ea
 
 
 def _check(folder: Path, about: Mapping[str, Any]) -> None:
-    """Check the values of `model.json` that are used with images. Raises InputError for the first wrong one."""
+    """Check the values of `model.json` that are used with images. Raises InputError for a wrong one."""
     given = about["preprocessing"]
     for name, (is_right, expected) in PREPROCESSING.items():
         if not is_right(given.get(name)):

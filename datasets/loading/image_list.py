@@ -214,7 +214,7 @@ def _columns(
 
 
 def images_of(file: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the images that a list names, as written and as paths, which may not exist; labels are not needed.
+    """Yield the images that a list names, as written and as paths that may not exist; labels are not needed.
 
     Raises:
         InputError: names the file, the row and what would be right.
