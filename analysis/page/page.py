@@ -36,6 +36,7 @@ from .wrong import wrong_part
 HERE = Path(__file__).parent
 ARROWS = {"above": "\N{BLACK UP-POINTING TRIANGLE}", "below": "\N{BLACK DOWN-POINTING TRIANGLE}"}
 MOST_TAKES = 8  # comparisons whose row to take stands at the top of the page
+PICTURE_BYTES = 8_000_000  # of all pictures of mistakes on the page, so that it opens anywhere
 NOTE = (
     "Scores are means over seeds on the test part, with 95 % t-intervals. Differences from fine-tuning are"
     " paired by seed and, for accuracy, by test image; their confidence intervals (CI) cover the choice of"
@@ -59,6 +60,7 @@ def comparison_section(
     look: dict[str, str],
     doubts: Sequence[Alarm],
     pictures: Mapping[int, str],
+    most_bytes: int,
 ) -> dict[str, Any]:
     """Return the template's values for one comparison."""
     grid, costs = comparison_grids(comparison, table, {item.label: item.outcome for item in found})
@@ -74,7 +76,7 @@ def comparison_section(
         "alarms": [alarm.text for alarm in doubts],
         "sentences": [*against_frozen(comparison), *(item.sentence for item in _in_order(table, found))],
         "notes": comparison_table.notes(comparison, table),
-        "wrong": wrong_part(comparison, list(table["label"]), pictures),
+        "wrong": wrong_part(comparison, list(table["label"]), pictures, most_bytes),
         "pictures": _pictures(comparison, table, look, score_name(comparison.metric)),
     }
 
@@ -195,6 +197,7 @@ def page_context(
             look,
             doubts[comparison.slug],
             pictures(comparison),
+            PICTURE_BYTES // len(compared),
         )
         every = by_bench[comparison.target, comparison.source, comparison.comparison_id]
         section["runs"] = runs_grid(every, {run.path for run in comparison.runs}, anchors)
