@@ -18,6 +18,7 @@ from ...datasets.augment import MEAN_STD, Augment
 from ...datasets.pixels import Unreadable, batch_to_device, collated, open_image, resize_square
 from ...methods.networks.predictor import Predictor
 from ...methods.recipe import TestCrops
+from ..training.misfit import is_out_of_memory
 from ..training.problem import device_of
 from .files import ABOUT, again, read_about, read_predictor
 
@@ -101,7 +102,27 @@ class Model:
         return self.net(batch.to(self.device))
 
     def predictions(self, decoded: Sequence[Decoded]) -> list[Prediction]:
-        """Return the predictions of decoded images: by the mean logits over the crops of each."""
+        """Return the predictions of decoded images: by the mean logits over the crops of each.
+
+        Where memory is short, fewer images are taken at a time.
+
+        Raises:
+            InputError: it is too short for one image.
+        """
+        try:
+            return self._predictions(decoded)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(decoded) == 1:
+                raise InputError(
+                    f"device={self.device}: out of memory for one image of {self.about['backbone']} at "
+                    f"{self.augment.image_size} px; expected device=cpu, or a machine with more memory"
+                ) from error
+        half = len(decoded) // 2
+        return [*self.predictions(decoded[:half]), *self.predictions(decoded[half:])]
+
+    def _predictions(self, decoded: Sequence[Decoded]) -> list[Prediction]:
         logits_BC = self.logits(self.batch(decoded)).unflatten(0, (len(decoded), -1)).mean(1)
         share_BC = logits_BC.sigmoid() if self.about["multi_label"] else logits_BC.softmax(1)
         return [Prediction(self.classes, share_C) for share_C in share_BC.cpu().numpy()]

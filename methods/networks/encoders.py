@@ -19,6 +19,7 @@ from ... import InputError, nearest
 from ...datasets.augment import MEAN_STD
 from ..recipe import MeanStd
 from .checkpoint import MOST_CLASSES, classifiers, fill, num_classes
+from .offline import offline_if_unreachable
 from .tensor_files import read_tensors, some
 
 PAIRS_OF_CONVS = {"tiny": (8, 16, 32), "small": (16, 32, 64, 128)}
@@ -231,7 +232,8 @@ def build_encoder(
 def _published(timm: Any, backbone: str, options: Mapping[str, Any]) -> tuple[nn.Module, nn.Linear | None]:
     """Build an encoder with timm's weights."""
     try:
-        model: Any = _made(timm, backbone, options, pretrained=True)
+        with offline_if_unreachable():
+            model: Any = _made(timm, backbone, options, pretrained=True)
     except OSError as error:
         raise InputError(
             f"pretrained=true: no weights of {backbone} in timm's cache and none could be fetched; "

@@ -84,6 +84,24 @@ def test_every_form_of_an_image_is_the_same_image(kept, tmp_path):
         model.predict([tmp_path / "c.jpg"])
 
 
+def test_short_memory_takes_fewer_images_and_for_one_says_what_helps(kept, monkeypatch):
+    _, model = kept
+    images = list(np.random.default_rng(0).integers(0, 255, (7, 20, 30, 3)).astype(np.uint8))
+    expected = [found.probabilities for found in model.predict(images)]
+    whole, most = Model.logits, 2
+
+    def short(self: Model, batch: torch.Tensor) -> torch.Tensor:
+        if len(batch) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(self, batch)
+
+    monkeypatch.setattr(Model, "logits", short)
+    assert np.allclose([found.probabilities for found in model.predict(images)], expected, atol=1e-6)
+    most = 0
+    with pytest.raises(InputError, match="device=cpu: out of memory for one image of tiny at 16 px"):
+        model.predict(images)
+
+
 def changed(folder: Path, place: Path, **fields: Any) -> Path:
     about = {**json.loads((folder / ABOUT).read_text()), **fields}
     (place / ABOUT).write_text(json.dumps(about))
