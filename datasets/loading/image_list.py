@@ -171,14 +171,14 @@ def _csv_rows(file: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
     header: list[str] | None = None
     number = 0
     try:
-        delimiter = max(
-            DELIMITERS, key=lambda d: len(_columns_in(next(csv.reader([first], delimiter=d), [])))
-        )
+        delimiter = max(DELIMITERS, key=lambda d: len(_columns_in(_split(first, d))))
         for number, cells in enumerate(csv.reader(io.StringIO(text), delimiter=delimiter), start=1):
             if not any(cell.strip() for cell in cells):
                 continue
             if header is None:
                 header = [cell.strip() for cell in cells]
+                if twice := [name for name in header if name and header.count(name) > 1]:
+                    raise InputError(f"{file}: two columns {twice[0]!r}; expected a name for each column")
             elif len(cells) != len(header):
                 raise InputError(
                     f"{file} row {number}: {len(cells)} cells; the header has {len(header)}; "
@@ -188,6 +188,10 @@ def _csv_rows(file: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
                 yield number, dict(zip(header, (cell.strip() for cell in cells), strict=True))
     except csv.Error as error:
         raise InputError(f"{file} row {number + 1}: not a row of a CSV file ({error})") from error
+
+
+def _split(line: str, delimiter: str) -> list[str]:
+    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
 
 
 def _columns_in(header: Iterable[str]) -> dict[str, list[str]]:

@@ -13,6 +13,7 @@ from transferbench.datasets import catalog
 LISTS = {
     "a.csv": "image\na.png\n{}/b.png\n",
     "b.csv": "\n\nid;FILE;label\n1;a.png;x\n\n2;{}/b.png;\n",
+    "e.csv": " Image ; note \na.png;\n {}/b.png ; x\n",
     "c.tsv": "path\tnote\na.png\t\n{}/b.png\t1\n",
     "d.jsonl": '{{"file_name": "a.png"}}\n\n{{"image": "{}/b.png", "label": ["x", "y"]}}\n',
 }
@@ -37,6 +38,7 @@ def test_a_list_is_read_as_one_of_training_images(tmp_path, name, code):
     [
         ("image,path\na.png,b.png\n", "image and path both mean the image"),
         ("name\na.png\n", "no column for the image"),
+        ("image,image\na.png,b.png\n", "two columns 'image'"),
         ('image,label\n"",x\n', "row 2: no image"),
         ("image\na.png,b\n", "row 2: 2 cells; the header has 1"),
         (f"image,{'a' * 200_000}\na.png,b\n", "row 1: not a row of a CSV file"),
