@@ -62,7 +62,9 @@ class EMD(Method[Config]):
         self.optimizer = self.recipe.make_optimizer(self.net)
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
         self.weight_S = torch.zeros(source.num_classes)
-        self.similarity = torch.zeros(2)  # to the target: of the whole source, and of the kept classes
+        self.similarity = torch.zeros(
+            2, device=problem.device
+        )  # to the target: of the whole source, and of the kept classes
 
     @classmethod
     def why_incompatible(cls, problem: Problem) -> str:

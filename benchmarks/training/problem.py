@@ -11,6 +11,7 @@ from torch import Tensor
 from ... import InputError
 from ...datasets import catalog
 from ...datasets.augment import Augment
+from ...datasets.augmentation.mixing import Mixing
 from ...datasets.base import Dataset, Split, derive_seed
 from ...datasets.pixels import MemoryPixels
 from ...datasets.reading import near_duplicates
@@ -100,6 +101,7 @@ def build_problem(
         train, holdout, curve, test = by_protocol(config, parts)
         if config.recipe.class_weights is ClassWeights.balanced:
             train = replace(train, weight_C=balanced_weights(train.labels, train.num_classes))
+        train = augmented(train, config.recipe)
         notes = (*notes, *judged.notes)
     problem = Problem(
         source=source_split,
@@ -229,6 +231,20 @@ def _split(dataset: Dataset, part: str, recipe: Recipe, device: torch.device) ->
     index = torch.arange(len(labels))
     about = dataset.scored, dataset.truth, dataset.fingerprint
     return Split(name, dataset.classes, pixels, labels, index, augment, device, *about)
+
+
+def augmented(train: Split, recipe: Recipe) -> Split:
+    """Return the training images of a target with the recipe's further augmentation."""
+    names = ("color_jitter", "random_erasing")
+    own = {name: getattr(recipe, name) for name in names}
+    train = replace(train, augment=replace(train.augment, policy=str(recipe.augment), **own))
+    if not recipe.softens_labels:
+        return train
+    weight_C = train.weight_C
+    if weight_C is None:
+        weight_C = torch.ones(train.num_classes, device=train.device)
+    mixing = Mixing(recipe.mixup, recipe.cutmix, recipe.label_smoothing)
+    return replace(train, weight_C=weight_C, mixing=mixing)
 
 
 def _network_maker(

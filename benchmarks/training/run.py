@@ -28,6 +28,7 @@ from .label_count import Record, label_fields
 from .loop import CHECKPOINTS, Training
 from .memory import PeakMemory
 from .misfit import explained
+from .model_size import model_size
 from .nan_guard import NanGuard
 from .pretraining import SourceModel, kept_path, read_kept, shared_pretraining, source_model, specialist
 from .problem import BuiltProblem, build_problem, decoded_side, device_of
@@ -175,12 +176,15 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
 def _write_model(config: RunConfig, built: BuiltProblem, method: Method, folder: Path) -> dict[str, Any]:
     """Write the model that a run keeps, before its record: none tells of a model that is not there.
 
-    Returns: the record's field `model`, or nothing.
+    Returns: the record's fields `size` and `model`; no `model` where it is not kept, nothing for other roles.
     """
-    if config.role is not Role.run or config.keep is Keep.none:
+    if config.role is not Role.run:
         return {}
+    size = model_size(method, built.problem)
+    if config.keep is Keep.none:
+        return {"size": size}
     side = decoded_side(load_target(config).side, config.recipe.image_size)
-    return {"model": write_model(folder, config, method, built.problem.target, side)}
+    return {"size": size, "model": write_model(folder, config, method, built.problem.target, side)}
 
 
 def _whole_cost(
@@ -258,8 +262,9 @@ def _training(
     watched = source.classes if source and source.truth else ()
     guard = NanGuard(method, folder, config.on_nan)
     every = 60 * config.checkpoint_minutes
+    ema = 0.0 if method.closed_form or method.averages_weights else config.recipe.ema
     training = Training(
-        method, guard, clock, memory, built.curve, config.seed, folder, rests_on, every, watched
+        method, guard, clock, memory, built.curve, config.seed, folder, rests_on, every, watched, ema
     )
     if config.log is Log.tensorboard and config.role is not Role.trial and distributed.is_first():
         training.events = EventWriter(folder / FOLDER, config.recipe.lr_at)

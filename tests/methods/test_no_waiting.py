@@ -19,6 +19,11 @@ from transferbench.methods.networks.network import Network
 
 GPU = torch.device("cuda:0")
 CLIPPED = {"clip_grad": 1.0}
+AUGMENTED = [
+    ("finetune", f"recipe.augment={policy}", "recipe.color_jitter=0.4", "recipe.random_erasing=0.5", mixing)
+    for policy in ("trivial", "randaugment")
+    for mixing in ("recipe.mixup=1", "recipe.cutmix=1")
+]
 COPY, READ = torch.ops.aten._to_copy.default, torch.ops.aten._local_scalar_dense.default
 METHODS = {
     "finetune": (FineTune, FineTune.Config()),
@@ -111,9 +116,9 @@ def test_accuracy_by_class_is_that_of_counting():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
-@pytest.mark.parametrize("name", ["finetune", "l2tl"])
-def test_a_step_on_a_real_gpu_never_waits(build, name):
-    method = build(name, "device=cuda")
+@pytest.mark.parametrize("spec", [("finetune",), ("l2tl",), *AUGMENTED], ids=" ".join)
+def test_a_step_on_a_real_gpu_never_waits(build, spec):
+    method = build(*spec, "device=cuda")
     for t in range(3):
         method.step(t)
     torch.cuda.set_sync_debug_mode("error")
