@@ -1,6 +1,5 @@
 """Recommends a method for a target and a time budget, from the records, with the evidence for it."""
 
-import math
 import shlex
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -9,19 +8,21 @@ from pathlib import Path
 from .. import InputError
 from ..user_text import is_path, long_path_name, one_form, path_name
 from . import wording
-from .alarms import FEW_SEEDS, alarms, no_claim
+from .alarms import alarms, no_claim
 from .candidates import Candidate, over_targets
 from .choice import MARGIN, Choice, choose, within
+from .next_commands import next_commands
 from .records.comparison import REFERENCE, Comparison, comparisons
 from .records.load import METRICS, load, runs_frame
 from .statistics.difference import Difference
-from .statistics.paired import paired_difference
+from .sureness import capital, score_of, sureness
 from .tables.chosen import chosen_text
 from .tables.comparison_table import setting, title
 
 MOST_NAMES = 4
 WIDTH = 100  # characters of a line
 INDENT = 11
+COMMAND = "Next"  # in one line, to copy
 Line = tuple[str, str]  # what it is about, and the text
 
 
@@ -47,11 +48,12 @@ def recommend_within(comparison: Comparison, seconds: float | None = None) -> st
 
 
 def _printed(lines: Iterator[Line]) -> str:
-    """Return the lines under each other, their texts aligned."""
+    """Return the lines under each other, their texts aligned; a command is not broken."""
     fill = textwrap.TextWrapper(
         WIDTH, subsequent_indent=" " * INDENT, break_long_words=False, break_on_hyphens=False
     ).fill
-    return "\n".join(fill(f"{name + ':':<{INDENT}}{text}") for name, text in lines if text)
+    named = [(name, f"{name + ':':<{INDENT}}{text}") for name, text in lines if text]
+    return "\n".join(line if name == COMMAND else fill(line) for name, line in named)
 
 
 def _of_target(target: str, known: Sequence[Comparison]) -> list[Comparison]:
@@ -106,17 +108,20 @@ def _on_target(comparison: Comparison, num_others: int, budget: float | None) ->
     yield "Times", _where(comparison)
     if num_others:
         yield "Not used", f"{wording.counted(num_others, 'comparison')} with other settings."
+    for command in next_commands(choice.taken.runs) if choice.taken else ():
+        yield COMMAND, command
 
 
 def _advice(choice: Choice, taken: Candidate, score: str) -> Iterator[Line]:
     """Yield which row to take, why, what it costs, and which cheaper one may do as well."""
     base = next((item for item in choice.fitting if item.label == REFERENCE), None)
-    yield "Take", f"{taken.label}: {_score(taken, score)}"
+    yield "Take", f"{taken.label}: {score_of(taken, score)}"
     if any(run.record.get("choice") for run in taken.runs):
         yield "Values", chosen_text(taken.runs)
     best = choice.fitting[0]
     for reason in _reasons(choice, taken, best):
         yield "Why", reason
+    yield "Sure", f"{capital(sureness(choice))}."
     yield "Cost", _cost(taken, base)
     if choice.undecided:
         yield "Cheaper", _undecided(choice.undecided, taken)
@@ -130,10 +135,8 @@ def _reasons(choice: Choice, taken: Candidate, best: Candidate) -> Iterator[str]
             f"{best.label} has the highest mean and takes {wording.times(best.cost / taken.cost)} times as"
             f" long. {taken.label} loses {_loss(loss)}: a loss of more than {MARGIN:g} point is excluded."
         )
-    elif len(choice.fitting) == 1:
-        yield "It is the only row that fits: nothing is compared."
-    else:
-        yield f"It has the highest mean. {_next_best(best, choice.fitting[1])}"
+    elif len(choice.fitting) > 1:
+        yield "It has the highest mean."
     if taken.difference is not None:
         yield f"It is {taken.gap}, {taken.conclusion}."
     elif taken.label != REFERENCE:
@@ -152,16 +155,6 @@ def _loss(loss: Difference) -> str:
     """Return what a row may lose against the best: "0.1 points (95 % CI −0.4 to 0.6)"."""
     text = f"{wording.number(loss.points)} points"
     return f"{text} (95 % CI {wording.interval(loss.low, loss.high)})" if loss.has_interval else text
-
-
-def _next_best(best: Candidate, other: Candidate) -> str:
-    """Return whether the best row differs from the next one."""
-    found = paired_difference(best.runs, other.runs)
-    if not found.is_tested:
-        few = f"one seed allows no conclusion: run seeds={FEW_SEEDS}" if found.num_seeds == 1 else found.note
-        return f"The next, {other.label}, is {wording.number(found.points)} points below; {few}."
-    verdict = "significant" if found.is_significant else "inconclusive"
-    return f"It is {wording.signed_points(found)} from {other.label}, the next: {verdict}."
 
 
 def _cost(taken: Candidate, base: Candidate | None) -> str:
@@ -213,7 +206,7 @@ def _elsewhere(target: str, known: Sequence[Comparison], budget: float | None) -
         )
     for other, reason in doubts.items():
         yield "Not used", f"{other} ({reason})."
-    yield "Next", ask
+    yield COMMAND, ask
 
 
 def _advice_elsewhere(found: Sequence[Candidate], budget: float | None, num_targets: int) -> Iterator[Line]:
@@ -255,12 +248,6 @@ def _where(comparison: Comparison) -> str:
     shared = frame["pretraining_shared_seconds"].max()
     without = f", without the shared pre-training ({wording.duration(shared)}, once)" if shared else ""
     return f"measured on {wording.listing(places)}{without}."
-
-
-def _score(item: Candidate, name: str) -> str:
-    """Return the score of a row: "accuracy 91.0 % (95 % CI 90.2 to 91.8, 5 seeds)"."""
-    interval = "" if math.isnan(item.score[1]) else f"95 % CI {wording.interval(*item.score[1:])}, "
-    return f"{name} {wording.number(item.score[0])} % ({interval}{wording.counted(len(item.runs), 'seed')})"
 
 
 def _some(names: Sequence[str]) -> str:

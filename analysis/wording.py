@@ -8,6 +8,7 @@ from .statistics.difference import POWER, Difference
 
 MINUS = "\N{MINUS SIGN}"
 ABSENT = "\N{EN DASH}"
+SAME = "the same in all"  # of a score without spread, which has no interval over seeds
 
 
 def number(value: float, decimals: int = 1, sign: bool = False) -> str:
@@ -29,6 +30,13 @@ def estimate(value: float, low: float, high: float, sign: bool = False) -> str:
     if math.isnan(low):
         return number(value, sign=sign)
     return f"{number(value, sign=sign)} ({interval(low, high, sign=sign)})"
+
+
+def score(value: float, low: float, high: float, num_seeds: int) -> str:
+    """Return an estimate over seeds; "91.0 (the same in all seeds)" where several do not differ."""
+    if num_seeds > 1 and math.isnan(low):
+        return f"{number(value)} ({SAME} seeds)"
+    return estimate(value, low, high)
 
 
 def seeds(values: Sequence[int]) -> str:

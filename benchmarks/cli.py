@@ -256,6 +256,8 @@ def _recommend(arguments: argparse.Namespace) -> int:
         seconds = float(given["seconds"]) if "seconds" in given else None
     except ValueError:
         raise InputError(f"seconds={given['seconds']}: expected a number") from None
+    if seconds is not None and not seconds > 0:
+        raise InputError(f"seconds={given['seconds']}: expected a number above 0")
     print(recommend(Path(given.get("results", "results")), given["target"], seconds))
     return 0
 

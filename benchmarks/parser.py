@@ -231,7 +231,7 @@ COMMANDS = (
             "transferbench predict results/glyphs-digits/finetune/seed0-0123456789 a.jpg b.tar list.csv",
             "transferbench predict best ../new-photos top=1 out=labels.csv results=results",
         ),
-        "A path is an image, a folder, a tar, a zip, or a CSV list with the column `image`.\n"
+        "A path is an image, a folder, a tar, a zip, or a list of images (.csv, .tsv, .jsonl).\n"
         "The table has a row for each image: class and probability, the `top` most probable ones (5), or\n"
         "why the image was not read. out=- prints it; default: predictions.csv.",
     ),

@@ -157,6 +157,10 @@ class Method(ABC, Generic[ConfigT]):
         """Return the weight of each source class [C_S]; None if the method has none."""
         return None
 
+    def chosen_values(self) -> dict[str, float]:
+        """Return the values that the method chose on labeled images by itself; none without such a choice."""
+        return {}
+
     def reused_seconds(self) -> float:
         """Return the seconds of work that it found in a cache; its cost includes them."""
         return 0.0

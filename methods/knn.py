@@ -107,6 +107,10 @@ class NearestNeighbors(Method[Config]):
         some = torch.arange(count, device=features.device) * len(features) // count
         return {"loss": classification_loss(self.classified(features[some]), head.label_N[some])}
 
+    def chosen_values(self) -> dict[str, float]:
+        """Return the number of neighbors."""
+        return {"num_neighbors": self.k.item()}
+
     def chosen(self, features: Tensor) -> int:
         """Return the number of neighbors with the best score on the holdout, or by cross-validation."""
         values = [k for k in NUM_NEIGHBORS if k <= len(self.target.split)]

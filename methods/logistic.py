@@ -74,6 +74,10 @@ class LogisticRegression(Method[Config]):
             self.head.bias.copy_(bias)
         return {"loss": classification_loss(self.head(features), labels).detach()}
 
+    def chosen_values(self) -> dict[str, float]:
+        """Return the inverse penalty."""
+        return {"inverse_penalty": self.inverse_penalty.item()}
+
     def chosen(self, features: Tensor) -> tuple[float, Fit | None]:
         """Return the inverse penalty with the best score on the holdout or in cross-validation, and its fit.
 

@@ -15,6 +15,7 @@ from .. import wording
 from ..alarms import Alarm, alarms, is_sound
 from ..records.comparison import Comparison
 from ..records.load import Run, curve_frame, score_name
+from ..sureness import take
 from ..tables import comparison_table
 from ..tables.frozen import against_frozen
 from ..tables.paper_tables import PaperTable
@@ -27,7 +28,7 @@ from .page_tables import (
     Anchors,
     Picture,
     across_grid,
-    comparison_grid,
+    comparison_grids,
     csv_address,
     overview,
     runs_grid,
@@ -36,6 +37,8 @@ from .wrong import wrong_part
 
 HERE = Path(__file__).parent
 ARROWS = {"above": "\N{BLACK UP-POINTING TRIANGLE}", "below": "\N{BLACK DOWN-POINTING TRIANGLE}"}
+MOST_TAKES = 8  # comparisons whose row to take stands at the top of the page
+PICTURE_BYTES = 8_000_000  # of all pictures of mistakes on the page, so that it opens anywhere
 NOTE = (
     "Scores are means over seeds on the test part, with 95 % t-intervals. Differences from fine-tuning are"
     " paired by seed and, for accuracy, by test image; their confidence intervals (CI) cover the choice of"
@@ -59,20 +62,24 @@ def comparison_section(
     look: dict[str, str],
     doubts: Sequence[Alarm],
     pictures: Mapping[int, str],
+    most_bytes: int,
 ) -> dict[str, Any]:
     """Return the template's values for one comparison."""
+    grid, costs = comparison_grids(comparison, table, {item.label: item.outcome for item in found})
     return {
         "slug": comparison.slug,
         "place": place,
         "title": comparison_table.title(comparison),
         "comparison_id": comparison.comparison_id,
         "setting": comparison_table.setting(comparison),
-        "grid": comparison_grid(comparison, table, {item.label: item.outcome for item in found}),
+        "take": take(comparison),
+        "grid": grid,
+        "costs": costs,
         "alarms": [alarm.text for alarm in doubts],
         "sentences": [*against_frozen(comparison), *(item.sentence for item in _in_order(table, found))],
         "notes": comparison_table.notes(comparison, table),
         "sizes": size_table(comparison, table),
-        "wrong": wrong_part(comparison, list(table["label"]), pictures),
+        "wrong": wrong_part(comparison, list(table["label"]), pictures, most_bytes),
         "pictures": _pictures(comparison, table, look, score_name(comparison.metric)),
     }
 
@@ -199,6 +206,7 @@ def page_context(
             look,
             doubts[comparison.slug],
             pictures(comparison),
+            PICTURE_BYTES // len(compared),
         )
         every = by_bench[comparison.target, comparison.source, comparison.comparison_id]
         section["runs"] = runs_grid(every, {run.path for run in comparison.runs}, anchors)
@@ -212,6 +220,7 @@ def page_context(
         "overview": overview(found, names),
         "across": across_grid([comparison for comparison, _ in compared if is_sound(comparison)]),
         "sections": sections,
+        "most_takes": MOST_TAKES,
         "targets": _targets(sections),
         "num_targets": len({comparison.data_set for comparison, _ in compared}),
         "suites": suites,

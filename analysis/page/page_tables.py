@@ -22,6 +22,7 @@ from .headline import Finding
 
 UNITS = re.compile(r"(?<=\d) (?=[A-Za-z])")  # between a number and its unit: no line break
 
+BESIDE_SCORES = ("seeds", "from fine-tuning, points", "chosen", "training")  # the others have their own table
 WITHIN = re.compile(r"(?<=[^,/]) (?=[^/])")  # between a setting and its value, as in "lr 0.01, head 0.1"
 
 
@@ -58,16 +59,19 @@ def csv_address(frame: pd.DataFrame) -> str:
     return "data:text/csv;charset=utf-8," + quote(csv_text(frame), safe=",-._:+")
 
 
-def comparison_grid(comparison: Comparison, numbers: pd.DataFrame, outcomes: Mapping[str, str]) -> Table:
-    """Return the comparison table, scores first, with a drawing of the seeds in each row and marks."""
+def comparison_grids(
+    comparison: Comparison, numbers: pd.DataFrame, outcomes: Mapping[str, str]
+) -> tuple[Table, Table]:
+    """Return the comparison table in two: scores with a drawing of the seeds and marks, and costs."""
     table = comparison_table.method_table(comparison, numbers)
     scores = {label: [100 * run.score for run in runs] for label, runs in comparison.by_label.items()}
     lines = [{str(name): value for name, value in row.items()} for row in numbers.to_dict("records")]
     ends = svg_charts.row_limits(lines)
     base = next((row["score"] for row in lines if row["label"] == REFERENCE), math.nan)
     score = next(name for name in table.columns if name.endswith(", %"))
-    names = [table.columns[0], score, *(name for name in table.columns[1:] if name != score)]
-    rows = []
+    first = [name for name in ("method", score, *BESIDE_SCORES) if name in table.columns]
+    others = ["method", *(name for name in table.columns if name not in first)]
+    rows, costs = [], []
     for row, cells in zip(lines, table.rows, strict=True):
         by_name = dict(zip(table.columns, cells, strict=True))
         by_name["from fine-tuning, points"] = by_name["from fine-tuning, points"]._replace(
@@ -76,18 +80,18 @@ def comparison_grid(comparison: Comparison, numbers: pd.DataFrame, outcomes: Map
         if chosen := by_name.get("chosen"):
             text = WITHIN.sub("\N{NO-BREAK SPACE}", chosen.text)
             by_name["chosen"] = chosen._replace(text=text)
-        first, *rest = (by_name[name] for name in names)
         strip = svg_charts.strip(row, scores[row["label"]], ends, base)
-        rest.insert(1, Cell("", row["score"], svg=strip))
-        rows.append([first, *map(_unbroken, rest)])
-    columns = [*names[:2], "each seed, mean, interval", *names[2:]]
-    return replace(
+        shown = [_unbroken(by_name[name]) for name in first]
+        rows.append([by_name["method"], shown[1], Cell("", row["score"], svg=strip), *shown[2:]])
+        costs.append([by_name["method"], *(_unbroken(by_name[name]) for name in others[1:])])
+    grid = replace(
         table,
-        columns=columns,
+        columns=[*first[:2], "each seed, mean, interval", *first[2:]],
         rows=rows,
         sorted_by=(1, "descending"),
         column_svg={2: svg_charts.strip_axis(*ends)},
     )
+    return grid, Table(f"Cost and labels of each method: {comparison.target}", others, costs)
 
 
 def _unbroken(cell: Cell) -> Cell:

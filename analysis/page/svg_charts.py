@@ -6,6 +6,7 @@ matplotlib would take too long for a page of a hundred comparisons.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -115,7 +116,7 @@ def strip(row: dict[str, float], scores: Sequence[float], ends: tuple[float, flo
         parts += [f'<circle class="seed" cx="{place(score)}" cy="{middle}" r="2.2"/>' for score in scores]
         parts.append(f'<circle class="mark" cx="{place(row["score"])}" cy="{middle}" r="4"/>')
     each = ", ".join(wording.number(score) for score in scores)
-    estimate = wording.estimate(row["score"], row["score_low"], row["score_high"])
+    estimate = wording.score(row["score"], row["score_low"], row["score_high"], len(scores))
     alternative = f"mean {estimate}; seeds: {each}"
     return (
         f'<svg class="strip" viewBox="0 0 {STRIP} {STRIP_HEIGHT}" width="{STRIP}" height="{STRIP_HEIGHT}"'
@@ -186,10 +187,12 @@ def cost(table: pd.DataFrame, look: dict[str, str], score_name: str) -> str:
     places = [(x(math.log10(row["seconds"])), y(row["score"])) for row in front]
     steps = [f"H{px}V{py}" for px, py in places[1:]]
     marks.append(f'<path class="front" d="M{places[0][0]} {places[0][1]}{"".join(steps)}H{x.end}"/>')
-    taken: list[Box] = []
+    taken = _along([*places, (x.end, places[-1][1])])
     for row in sorted(rows, key=lambda row: -row["score"]):
         px, py = x(math.log10(row["seconds"])), y(row["score"])
         taken.append((px - 5, py - 5, px + 5, py + 5))
+        if row["score"] >= low and not math.isnan(row["score_low"]):
+            taken.append((px - 1.5, y(row["score_high"]), px + 1.5, y(row["score_low"])))
     few = len(rows) <= MOST_NAMES
     for row in sorted(rows, key=lambda row: -row["score"]):
         is_named = few or row in front or row["label"] == REFERENCE or row["score"] < low
@@ -212,7 +215,7 @@ def _point(row: dict, px: float, y: Scale, look: str, taken: list[Box], is_named
     width = LETTER * len(text)
     sides = px + 8, px - 8 - width
     spots = [(side, py + 4) for side in sides] + [(px - width / 2, py - 9), (px - width / 2, py + 18)]
-    spots += [(side, py + 4 + shift) for shift in (-14, 14, -28, 28) for side in sides]
+    spots += [(side, py + 4 + shift) for shift in (-14, 14, -28, 28, -42, 42) for side in sides]
     boxes = [(left, base - 11, left + width, base + 3) for left, base in spots]
     best = min(range(len(spots)), key=lambda i: (_overlap(boxes[i], taken, y), i))
     left, base = spots[best]
@@ -228,6 +231,15 @@ def _point(row: dict, px: float, y: Scale, look: str, taken: list[Box], is_named
         mark = f'<path class="mark" d="M{px - 4} {py - 6}L{px} {py}L{px + 4} {py - 6}Z"/>'
     title = escape(f"{label} {wording.number(row['score'])} % in {wording.duration(row['seconds'])}")
     return f'<g class="dot {look}"><title>{title}</title>{bar}{mark}{name}</g>'
+
+
+def _along(corners: Sequence[tuple[float, float]]) -> list[Box]:
+    """Return what a line covers that goes right, then up or down, to each corner."""
+    found = []
+    for (left, base), (right, top) in pairwise(corners):
+        found.append((left, base - 1.5, right, base + 1.5))
+        found.append((right - 1.5, min(base, top), right + 1.5, max(base, top)))
+    return found
 
 
 def _overlap(box: Box, taken: Sequence[Box], y: Scale) -> float:

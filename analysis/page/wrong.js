@@ -26,12 +26,18 @@ function drawn(name, attributes, text = "") {
   return element;
 }
 
+/* Return a text that may break after the marks in long names. */
+function breakable(text) {
+  return text.split(/(?<=[_\/-])/).flatMap((part, i) => (i ? [made("wbr"), part] : [part]));
+}
+
 /* Return a table that scrolls; cells are texts, numbers (already as text) begin at column `numeric`. */
 function tabular(title, columns, rows, numeric, kind = "") {
   const heading = columns.map((name, i) => made("th", { scope: "col", ...(i >= numeric ? { class: "num" } : {}) },
     made("span", { class: "name" }, name)));
   const body = rows.map((cells) => made("tr", {}, ...cells.map((cell, i) =>
-    made(i ? "td" : "th", { ...(i ? {} : { scope: "row" }), ...(i >= numeric ? { class: "num" } : {}) }, cell))));
+    made(i ? "td" : "th", { ...(i ? {} : { scope: "row" }), ...(i >= numeric ? { class: "num" } : {}) },
+      ...breakable(cell)))));
   const table = made("table", { class: kind }, made("caption", { class: "sr" }, title),
     made("thead", {}, made("tr", {}, ...heading)), made("tbody", {}, ...body));
   return made("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": title }, table);

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, zip_longest
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ Z = 1.959964  # of a 95 % interval
 
 
 def wrong_part(
-    comparison: Comparison, order: Sequence[str], pictures: Mapping[int, str]
+    comparison: Comparison, order: Sequence[str], pictures: Mapping[int, str], most_bytes: int
 ) -> dict[str, str] | None:
     """Return the template's values; None if no record of the comparison holds predictions.
 
@@ -28,6 +28,7 @@ def wrong_part(
         comparison: the runs.
         order: labels of the rows, the best first.
         pictures: JPEGs in base64, by the number of the test image.
+        most_bytes: of the pictures together; the most confident mistakes of all rows come first.
     """
     rows = sorted(mistakes.rows_of(comparison), key=lambda row: order.index(row.label))
     if not rows:
@@ -38,7 +39,6 @@ def wrong_part(
         _of_row(row, counts) | {"distances": comparison.by_label[row.label][0].method in NO_PROBABILITIES}
         for row in rows
     ]
-    wanted = {mistake[0] for row in shown for mistake in row["mistakes"]}
     numbers = {
         "classes": list(classes),
         "images": counts.tolist(),
@@ -47,10 +47,24 @@ def wrong_part(
         "first": 0,
         "second": next((i for i, row in enumerate(rows) if row.label == REFERENCE and i), len(rows) - 1),
         "two": [_of_two(a, b, comparison) for a, b in combinations(rows, 2)],
-        "pictures": {image: pictures[image] for image in sorted(wanted) if image in pictures},
+        "pictures": _within([row["mistakes"] for row in shown], pictures, most_bytes),
     }
     text = json.dumps(numbers, separators=(",", ":"), allow_nan=False)
     return {"sentence": _sentence(rows[0], shown[0], counts), "numbers": text.replace("<", "\\u003c")}
+
+
+def _within(
+    mistakes_of: Sequence[Sequence[Sequence[float]]], pictures: Mapping[int, str], most_bytes: int
+) -> dict[int, str]:
+    """Return pictures of mistakes, the first of each row, then the second, and so on, up to some bytes."""
+    found: dict[int, str] = {}
+    for image in (int(each[0]) for rank in zip_longest(*mistakes_of) for each in rank if each):
+        if image not in found and image in pictures:
+            most_bytes -= len(pictures[image])
+            if most_bytes < 0:
+                break
+            found[image] = pictures[image]
+    return found
 
 
 def _of_row(row: Row, counts: np.ndarray) -> dict[str, Any]:

@@ -192,6 +192,7 @@ _CHOICE = _may_have(
 )
 LATER_OF_A_RUN: dict[str, Kind] = {  # that may be missing too
     "choice": _or_none(_CHOICE),
+    "chosen_values": _or_none(_named(_real)),
     "predictions": _or_none(_with(classes=_packed, probabilities=_packed)),
     "test_labels": _or_none(_packed),
     "class_names": _or_none(_each(_text)),
@@ -223,7 +224,8 @@ def _wrong(record: Mapping[str, Any]) -> str:
         return wrong
     if record["role"] != "run":
         return ""  # it may be scored otherwise than the runs that start from it
-    if wrong := misfit({**dict.fromkeys(("choice", "size", *ANSWERS)), **record}, LATER_OF_A_RUN):
+    absent = dict.fromkeys(("choice", "chosen_values", "size", *ANSWERS))
+    if wrong := misfit({**absent, **record}, LATER_OF_A_RUN):
         return wrong
     metric = record["metric"]
     if not _share(record["test"].get(metric)):

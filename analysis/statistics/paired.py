@@ -37,7 +37,7 @@ def mean_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float, f
 def percent_interval(shares: Sequence[float] | np.ndarray | pd.Series) -> tuple[float, float, float]:
     """Return the mean of scores in percent and its 95 % t-interval within 0 to 100; nan if all agree."""
     mean, low, high = mean_interval(100 * np.asarray(shares))
-    return (mean, math.nan, math.nan) if low == high else (mean, max(low, 0.0), min(high, 100.0))
+    return (mean, math.nan, math.nan) if high - low < EQUAL else (mean, max(low, 0.0), min(high, 100.0))
 
 
 def paired_difference(a_runs: Sequence[Run], b_runs: Sequence[Run]) -> Difference:

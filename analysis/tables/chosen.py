@@ -49,13 +49,14 @@ def _strengths(choice: Mapping[str, Any]) -> str:
 
 def chosen_text(runs: Sequence[Run]) -> str:
     """Return the values of a row: "lr 0.01, head 0.1, alpha 0.1, bn frozen"; of several choices, each."""
-    if runs[0].method in CLOSED_FORM:
-        return wording.ABSENT
     return " / ".join(dict.fromkeys(map(_of_run, runs)))
 
 
 def _of_run(run: Run) -> str:
-    """Return the values that one run was trained with."""
+    """Return the values that one run was trained with; of a method without training, those that it chose."""
+    if run.method in CLOSED_FORM:
+        values = (run.record.get("chosen_values") or {}).items()
+        return ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in values) or wording.ABSENT
     choice, config = run.record.get("choice"), run.record["config"]
     used = {**(config.get("recipe") or {}), **(choice or {})}
     lr, decay, factor = (used.get(name) for name in ("lr", "weight_decay", "head_lr_factor"))

@@ -112,7 +112,7 @@ def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
 def _cells(row: dict[str, Any], comparison: Comparison) -> dict[str, Cell]:
     """Return the cells of one row, by column."""
     difference = wording.estimate(row["difference"], row["difference_low"], row["difference_high"], sign=True)
-    score = wording.estimate(row["score"], row["score_low"], row["score_high"])
+    score = wording.score(row["score"], row["score_low"], row["score_high"], row["num_seeds"])
     seeds = wording.seeds([int(seed) for seed in row["seeds"].split()])
     runs = comparison.by_label[row["label"]]
     digests = [run.digest for run in runs]

@@ -7,7 +7,9 @@ from ... import InputError, printable
 from ...datasets.files.atomic import atomic_write
 from ..model.best import folder_of
 from ..model.export import SUFFIX, WRITERS, facts
+from ..model.files import FILES
 from ..model.load import load_model
+from ..model.out import check_out
 from ..training.record import write_json
 
 
@@ -28,9 +30,9 @@ def export(run: str, given: Mapping[str, str]) -> int:
     if kind not in WRITERS:
         raise InputError(f"to={kind}: expected to={', to='.join(WRITERS)}")
     out = Path(given.get("out", f"model-{kind}{SUFFIX[kind]}"))
-    if out.suffix != SUFFIX[kind]:
-        raise InputError(f"out={out}: expected a name that ends in {SUFFIX[kind]} for to={kind}")
-    model = load_model(folder_of(run, Path(given.get("results", "results"))), "cpu")
+    folder = folder_of(run, Path(given.get("results", "results")))
+    check_out(out, SUFFIX[kind], (folder / name for name in FILES), "the kept model itself")
+    model = load_model(folder, "cpu")
     if model.net.autocast:
         print(f"recipe.precision={model.net.autocast}: the file computes in float32")
         model.net.autocast = ""

@@ -18,6 +18,7 @@ from ...datasets.pixels import Unreadable
 from ..model.best import folder_of
 from ..model.images import Found, find
 from ..model.load import BATCH, Decoded, Model, Prediction, chunks, load_model
+from ..model.out import check_out
 
 TOP = 5  # classes of each image
 
@@ -27,7 +28,7 @@ def predict(run: str, paths: Sequence[Path], given: Mapping[str, str]) -> int:
 
     Args:
         run: a run's folder, or `best`.
-        paths: image files, folders, tars, zips, and CSV lists.
+        paths: image files, folders, tars, zips, and lists.
         given: settings: out, top, results, device.
 
     Returns:
@@ -39,8 +40,9 @@ def predict(run: str, paths: Sequence[Path], given: Mapping[str, str]) -> int:
     most = _number(given.get("top", str(TOP)))
     out = Path(given.get("out", "predictions.csv"))
     if not paths:
-        raise InputError("predict: no images; expected files, folders, tars, zips or CSV lists")
-    _check_out(out, paths)
+        raise InputError("predict: no images; expected files, folders, tars, zips or lists")
+    if str(out) != "-":
+        check_out(out, ".csv", paths, "one of the images or lists to predict")
     model = load_model(folder_of(run, Path(given.get("results", "results"))), given.get("device", "auto"))
     with ExitStack() as opened:
         found = find(paths, opened)
@@ -55,18 +57,6 @@ def predict(run: str, paths: Sequence[Path], given: Mapping[str, str]) -> int:
     if str(out) != "-":
         print(printable(f"{counted(len(rows), 'image')}{words}: {out}"))
     return 0
-
-
-def _check_out(out: Path, paths: Sequence[Path]) -> None:
-    """Check that the table has a place, which is none of the inputs. Raises InputError if not."""
-    if str(out) == "-":
-        return
-    if not out.parent.is_dir() or out.is_dir():
-        raise InputError(f"out={out}: expected a file in a folder that exists")
-    if out.suffix.lower() != ".csv":
-        raise InputError(f"out={out}: expected a name that ends in .csv, as out=predictions.csv")
-    if out.exists() and any(path.exists() and path.samefile(out) for path in paths):
-        raise InputError(f"out={out}: one of the images or lists to predict; expected another file")
 
 
 def _number(text: str) -> int:

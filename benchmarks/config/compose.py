@@ -6,6 +6,7 @@ from collections.abc import Callable, Container, Iterable
 from dataclasses import fields, is_dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from ...user_text import checked_path, one_form
 from .schema import SMALL_SIDE, DataPlaces, Request, SourceRecipe, check_numbers, load_target
 
 HERE = Path(__file__).parents[1]
+ONE_AT_A_TIME = Lock()  # Hydra has one global state for all threads
 OWN_BACKBONE, CPU_SIDE = "tf_efficientnet_lite0", 128  # for images of the user, if nothing else is given
 OPEN = ("backbone_options", "method_defaults")  # hold names that are not in the schema
 PATHS = ("target", "source", "results", "checkpoint", "data.root", "cluster")
@@ -86,7 +88,7 @@ def compose_request(overrides: Iterable[str], method: str | None = None) -> Requ
     words = [w for w in words if not w.startswith(("preset=", "method="))]
     _store(method)
     try:
-        with initialize_config_dir(str(HERE), version_base="1.3", job_name="transferbench"):
+        with ONE_AT_A_TIME, initialize_config_dir(str(HERE), version_base="1.3", job_name="transferbench"):
             chosen = [f"+method={method}"] if method else []
             config = compose("request", [f"+presets={preset}", f"preset={preset}", *chosen, *words])
         request = OmegaConf.to_object(config)

@@ -30,6 +30,10 @@ NO_EFFECT = (
     "log",
     "checkpoint_minutes",
 )  # a fitted bench stays the same
+CUT = (
+    *("recipe.steps", "recipe.milestones", "source_recipe.steps", "source_recipe.milestones"),
+    *("seeds", "methods"),
+)  # what fitting may set
 Total = Callable[[Sequence[RunConfig]], float]  # estimated seconds of runs
 
 
@@ -180,8 +184,10 @@ def read_plan(path: Path) -> list[str] | None:
         return None
     try:
         found = json.loads(path.read_text(encoding="utf-8"))["settings"]
-        if not (isinstance(found, list) and all(isinstance(o, str) and "=" in o for o in found)):
+        if not (isinstance(found, list) and all(isinstance(o, str) for o in found)):
             raise ValueError("no settings in it")
+        if foreign := [o for o in found if o.partition("=")[0] not in CUT]:
+            raise ValueError(f"{foreign[0]!r:.40} is none of {', '.join(CUT)}")
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise InputError(
             f"{path}: not readable ({error!s:.100}); remove it, and the bench is fitted anew"

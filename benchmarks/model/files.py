@@ -125,16 +125,20 @@ def read_about(folder: Path) -> dict[str, Any]:
         )
     if missing := [name for name in NEEDED if not isinstance(about.get(name), NEEDED[name])]:
         raise InputError(f"{path}: no valid field '{missing[0]}'; {again(folder)}")
+    if not all(isinstance(name, str) for name in about["classes"]):
+        raise InputError(f"{path}: a class without a name in 'classes'; {again(folder)}")
     if is_done(folder) and (of_record := read_record(record_path(folder)).get("model")) != about["tensors"]:
         raise InputError(f"{path}: not the model of the record ({of_record!r:.60}); {again(folder)}")
     return about
 
 
 NEEDED: dict[str, type] = {
-    **dict.fromkeys(("method", "backbone", "label"), str),
+    **dict.fromkeys(("method", "backbone", "label", "source", "target", "digest"), str),
     **dict.fromkeys(("preprocessing", "predictor", "head", "backbone_options", "tensors"), dict),
+    **dict.fromkeys(("licenses", "fingerprints"), dict),
     "classes": list,
     "multi_label": bool,
+    "seed": int,
 }
 
 

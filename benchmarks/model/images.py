@@ -1,21 +1,22 @@
 """Find the images that are to be predicted: files, folders, tars, zips and lists."""
 
-import csv
 import os
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from ... import InputError
 from ...datasets.decoding.formats import is_image
+from ...datasets.download.archives import DAMAGE_ERRORS
 from ...datasets.files.folder_names import is_dropping
+from ...datasets.loading import image_list
+from ...user_text import ENDING
 
 MOST_BYTES = 1 << 29  # of one image file in an archive
-COLUMN = "image"  # of a list
 
 
 class Found(NamedTuple):
@@ -28,8 +29,8 @@ class Found(NamedTuple):
 def find(paths: Sequence[Path], opened: ExitStack) -> list[Found]:
     """Return the images of all paths, in order; archives stay open until `opened` is closed.
 
-    A file is taken whatever its name is. In a folder, a tar or a zip the suffix decides, as in a data set; a
-    list has a header with the column `image`, and its paths start from its folder unless they are absolute.
+    A file is taken whatever its name is. In a folder, a tar or a zip the suffix decides, as in a data set. A
+    list is read as one of training images, and needs no labels.
 
     Raises:
         InputError: a path does not exist, cannot be read, or has no image.
@@ -47,16 +48,18 @@ def _images_of(path: Path, opened: ExitStack) -> Iterator[Found]:
     if path.is_dir():
         return _below(path)
     if not path.exists():
-        raise InputError(f"{path}: no such file or folder; expected images, folders, tars, zips or CSV lists")
+        raise InputError(f"{path}: no such file or folder; expected images, folders, tars, zips or lists")
     if not path.is_file():
         raise InputError(f"{path}: a pipe, socket or device; expected an image file")
-    if path.suffix.lower() == ".csv":
-        return _listed(path)
+    if image_list.is_list(path):
+        return (Found(name, partial(_of_file, own)) for name, own in image_list.images_of(path))
     if not is_image(path.name):
         if zipfile.is_zipfile(path):
             return _in_zip(path, opened)
-        if tarfile.is_tarfile(path):
+        if _is_tar(path):
             return _in_tar(path, opened)
+    if ENDING.search(path.name):
+        raise InputError(f"{path}: cut or damaged; expected a zip or a tar, as its name says")
     return iter([Found(str(path), path.read_bytes)])
 
 
@@ -68,37 +71,29 @@ def _below(folder: Path) -> Iterator[Found]:
             yield Found(str(path), partial(_of_file, path))
 
 
-def _listed(path: Path) -> Iterator[Found]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a CSV list in UTF-8 ({error})") from error
-    if rows and COLUMN not in rows[0]:
-        names = ", ".join(name for name in rows[0] if name)
-        raise InputError(f"{path}: no column '{COLUMN}'; expected a header with it, not {names!r:.80}")
-    for row in rows:
-        if name := (row[COLUMN] or "").strip():
-            yield Found(name, partial(_of_file, path.parent / name))
-
-
 def _in_zip(path: Path, opened: ExitStack) -> Iterator[Found]:
     try:
         archive = opened.enter_context(zipfile.ZipFile(path))
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-        raise InputError(f"{path}: a damaged zip ({error})") from error
+    except (*DAMAGE_ERRORS, OSError) as error:
+        raise InputError(f"{path}: a cut or damaged zip ({error})") from error
     for entry in archive.infolist():
         if is_image(entry.filename) and not entry.is_dir():
             read = partial(_of_size, entry.file_size, partial(archive.read, entry))
             yield Found(f"{path}/{entry.filename}", read)
 
 
+def _is_tar(path: Path) -> bool:
+    with suppress(*DAMAGE_ERRORS, OSError):
+        return tarfile.is_tarfile(path)
+    return False
+
+
 def _in_tar(path: Path, opened: ExitStack) -> Iterator[Found]:
     try:
         archive = opened.enter_context(tarfile.open(path))  # noqa: SIM115
         members = [m for m in archive if m.isfile() and is_image(m.name)]
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise InputError(f"{path}: a damaged tar ({error})") from error
+    except (*DAMAGE_ERRORS, OSError) as error:
+        raise InputError(f"{path}: a cut or damaged tar ({error})") from error
 
     def content(member: tarfile.TarInfo) -> bytes:
         file = archive.extractfile(member)

@@ -14,7 +14,7 @@ from ...analysis.records.comparison import REFERENCE, Comparison
 from ...analysis.records.load import Run
 from ...analysis.records.schema import is_done
 from ...analysis.report import find_comparison
-from ...analysis.statistics.paired import mean_interval
+from ...analysis.statistics.paired import EQUAL, mean_interval
 from ...datasets.files.atomic import atomic_write
 from ..config.schema import Keep, RunConfig
 from ..launch.hint import command_hint
@@ -99,7 +99,9 @@ def _named(run: Run, comparison: Comparison) -> dict[str, Any]:
     """Return the identity of a run, and its row's score over seeds."""
     runs = comparison.by_label[run.label]
     mean, low, high = mean_interval([each.score for each in runs])
-    is_known = low < high  # equal scores of all seeds, as of a row without chance, say nothing on its noise
+    is_known = (
+        high - low > EQUAL
+    )  # equal scores of all seeds, as of a row without chance, say nothing on its noise
     return {
         "label": run.label,
         "seed": run.seed,

@@ -1,6 +1,6 @@
 """Load a kept model, and predict the classes of images with it."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -25,12 +25,14 @@ from ...datasets.pixels import (
 )
 from ...methods.networks.predictor import Predictor
 from ...methods.recipe import TestCrops
+from ..training.misfit import is_out_of_memory
 from ..training.problem import device_of
-from .files import ABOUT, read_about, read_predictor
+from .files import ABOUT, again, read_about, read_predictor
 
 T = TypeVar("T")
 BATCH = 32  # images of a forward pass
 MOST_SIDE = 8192  # pixels
+AUTOCAST = ("", "bfloat16")  # of recipe.precision
 Picture = Image.Image | np.ndarray | str | PathLike[str] | bytes  # bytes: those of a file
 Decoded = tuple[np.ndarray, float]  # pixels [side,side,3] and the aspect ratio
 
@@ -76,10 +78,6 @@ class Model:
         self.about, self.net, self.device = about, net, device
         self.classes: tuple[str, ...] = tuple(about["classes"])
         given = about["preprocessing"]
-        if not (_is_size(given["side"]) and _is_size(given["image_size"])):
-            raise TypeError("a size that is not one")
-        if given["interpolation"] not in INTERPOLATIONS:
-            raise TypeError("an interpolation that is not known")
         self.side: int = given["side"]
         self.interpolation: str = given["interpolation"]
         self.ten_crops = given["test_crops"] == TestCrops.ten
@@ -115,7 +113,27 @@ class Model:
         return self.net(batch.to(self.device))
 
     def predictions(self, decoded: Sequence[Decoded]) -> list[Prediction]:
-        """Return the predictions of decoded images: by the mean logits over the crops of each."""
+        """Return the predictions of decoded images: by the mean logits over the crops of each.
+
+        Where memory is short, fewer images are taken at a time.
+
+        Raises:
+            InputError: it is too short for one image.
+        """
+        try:
+            return self._predictions(decoded)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(decoded) == 1:
+                raise InputError(
+                    f"device={self.device}: out of memory for one image of {self.about['backbone']} at "
+                    f"{self.augment.image_size} px; expected device=cpu, or a machine with more memory"
+                ) from error
+        half = len(decoded) // 2
+        return [*self.predictions(decoded[:half]), *self.predictions(decoded[half:])]
+
+    def _predictions(self, decoded: Sequence[Decoded]) -> list[Prediction]:
         logits_BC = self.logits(self.batch(decoded)).unflatten(0, (len(decoded), -1)).mean(1)
         share_BC = logits_BC.sigmoid() if self.about["multi_label"] else logits_BC.softmax(1)
         return [Prediction(self.classes, share_C) for share_C in share_BC.cpu().numpy()]
@@ -146,6 +164,42 @@ def _is_size(value: object) -> bool:
     return type(value) is int and 1 <= value <= MOST_SIDE
 
 
+def _is_triple(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(type(v) in (int, float) for v in value)
+
+
+PREPROCESSING: dict[str, tuple[Callable[[Any], bool], str]] = {  # a check of each value, and what is right
+    "side": (_is_size, f"a whole number from 1 to {MOST_SIDE}"),
+    "image_size": (_is_size, f"a whole number from 1 to {MOST_SIDE}"),
+    "crop_pct": (lambda v: type(v) in (int, float) and 0 < v <= 1, "a number above 0, at most 1"),
+    "interpolation": (
+        lambda v: isinstance(v, str) and v in INTERPOLATIONS,
+        f"one of {', '.join(INTERPOLATIONS)}",
+    ),
+    "mean": (_is_triple, "three numbers"),
+    "std": (lambda v: _is_triple(v) and min(v) > 0, "three numbers above zero"),
+    "test_crops": (lambda v: v in list(TestCrops), f"one of {', '.join(TestCrops)}"),
+    "hflip": (lambda v: type(v) is bool, "true or false"),
+}
+
+
+def _check(folder: Path, about: Mapping[str, Any]) -> None:
+    """Check the values of `model.json` that are used with images. Raises InputError for a wrong one."""
+    given = about["preprocessing"]
+    for name, (is_right, expected) in PREPROCESSING.items():
+        if not is_right(given.get(name)):
+            raise InputError(
+                f"{folder / ABOUT}: preprocessing.{name}={given.get(name)!r:.40}: expected {expected}; "
+                f"{again(folder)}"
+            )
+    precision = about["predictor"].get("autocast", "")
+    if precision not in list(AUTOCAST):
+        raise InputError(
+            f"{folder / ABOUT}: predictor.autocast={precision!r:.40}: expected "
+            f"{' or '.join(map(repr, AUTOCAST))}; {again(folder)}"
+        )
+
+
 def load_model(path: str | PathLike[str], device: str = "auto") -> Model:
     """Load the model of a run.
 
@@ -158,11 +212,8 @@ def load_model(path: str | PathLike[str], device: str = "auto") -> Model:
     """
     folder, place = Path(path), device_of(device)
     about = read_about(folder)
-    net = read_predictor(folder, about).to(place)
-    try:
-        return Model(about, net, place)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{folder / ABOUT}: no valid preprocessing ({error})") from error
+    _check(folder, about)
+    return Model(about, read_predictor(folder, about).to(place), place)
 
 
 def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

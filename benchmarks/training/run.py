@@ -309,6 +309,7 @@ def _record(config: RunConfig, built: BuiltProblem, training: Training, started:
         "class_weights": None
         if weight_S is None
         else dict(zip(source_classes, weight_S.tolist(), strict=True)),
+        "chosen_values": method.chosen_values(),
         "seconds": {
             "prepare": clock.prepare + method.reused_seconds(),
             "step": clock.step,

@@ -167,16 +167,18 @@ def _text(value: object) -> str:
 
 
 def _csv_rows(file: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
-    first = text.partition("\n")[0]
-    delimiter = max(DELIMITERS, key=lambda d: len(_columns_in(next(csv.reader([first], delimiter=d), []))))
+    first = next((line for line in text.split("\n") if line.strip()), "")
     header: list[str] | None = None
     number = 0
     try:
+        delimiter = max(DELIMITERS, key=lambda d: len(_columns_in(_split(first, d))))
         for number, cells in enumerate(csv.reader(io.StringIO(text), delimiter=delimiter), start=1):
             if not any(cell.strip() for cell in cells):
                 continue
             if header is None:
                 header = [cell.strip() for cell in cells]
+                if twice := [name for name in header if name and header.count(name) > 1]:
+                    raise InputError(f"{file}: two columns {twice[0]!r}; expected a name for each column")
             elif len(cells) != len(header):
                 raise InputError(
                     f"{file} row {number}: {len(cells)} cells; the header has {len(header)}; "
@@ -188,25 +190,44 @@ def _csv_rows(file: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
         raise InputError(f"{file} row {number + 1}: not a row of a CSV file ({error})") from error
 
 
+def _split(line: str, delimiter: str) -> list[str]:
+    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+
+
 def _columns_in(header: Iterable[str]) -> dict[str, list[str]]:
     """Return the columns of a header that have a meaning, by meaning."""
     own = {meaning: [c for c in header if c.lower() in names] for meaning, names in COLUMNS.items()}
     return {meaning: found for meaning, found in own.items() if found}
 
 
-def _columns(file: Path, header: Collection[str]) -> dict[str, str]:
-    """Return the column of each meaning. Raises InputError if image or label has none, or a meaning two."""
+def _columns(
+    file: Path, header: Collection[str], needed: Sequence[str] = ("image", "label")
+) -> dict[str, str]:
+    """Return the column of each meaning. Raises InputError if a needed one has none, or a meaning two."""
     found = _columns_in(header)
     for meaning, own in found.items():
         if len(own) > 1:
             raise InputError(f"{file}: {' and '.join(own)} both mean the {meaning}; expected one of them")
-    for meaning in ("image", "label"):
+    for meaning in needed:
         if meaning not in found:
             raise InputError(
                 f"{file}: no column for the {meaning}, {' or '.join(COLUMNS[meaning])}; "
                 f"it has {', '.join(map(repr, header))}"
             )
     return {meaning: own[0] for meaning, own in found.items()}
+
+
+def images_of(file: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the images that a list names, as written and as paths that may not exist; labels are not needed.
+
+    Raises:
+        InputError: names the file, the row and what would be right.
+    """
+    for number, cells in _rows(file):
+        text = cells[_columns(file, cells, needed=("image",))["image"]]
+        if not text:
+            raise InputError(f"{file} row {number}: no image; expected its path, from {file.parent} on")
+        yield text, _existing(file, text) or file.parent / text
 
 
 def _entries(file: Path) -> Iterator[_Entry]:
@@ -231,12 +252,19 @@ def _path(file: Path, place: str, text: str) -> str:
         raise InputError(
             f"{place}: {text} leads outside by '..'; expected a path below {file.parent}, or an absolute one"
         )
-    for form in (text, text.replace("\\", "/")):  # the other is written on Windows
-        with suppress(OSError, ValueError):  # no file can have such a name
-            if form and (found := file.parent / form).is_file():
-                return str(found.absolute())
+    if found := _existing(file, text):
+        return str(found.absolute())
     named = f"no image {text}" if text else "no image"
     raise InputError(f"{place}: {named}; expected a path relative to {file.parent}, or an absolute one")
+
+
+def _existing(file: Path, text: str) -> Path | None:
+    """Return the file that a row's path names, as written here or on Windows; None if there is none."""
+    for form in (text, text.replace("\\", "/")):
+        with suppress(OSError, ValueError):  # no file can have such a name
+            if form and (found := file.parent / form).is_file():
+                return found
+    return None
 
 
 def _once(entries: Iterable[_Entry]) -> list[_Entry]:

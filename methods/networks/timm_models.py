@@ -15,6 +15,7 @@ from torch import nn
 
 from ... import InputError, nearest
 from .checkpoint import MOST_CLASSES, classifiers, fill, num_classes
+from .offline import offline_if_unreachable
 from .tensor_files import read_tensors, some
 
 OWN = ("tiny", "small", "digits_cnn", "digits_cnn_2019")  # names that encoders.py builds
@@ -210,7 +211,7 @@ def build(
 def _published(timm: Any, backbone: str, options: Mapping[str, Any]) -> tuple[nn.Module, nn.Linear | None]:
     """Build an encoder with timm's weights."""
     try:
-        with warnings.catch_warnings(action="ignore"):  # of timm's code on later versions of torch
+        with offline_if_unreachable(), warnings.catch_warnings(action="ignore"):  # of timm's own code
             model: Any = _made(timm, backbone, options, pretrained=True)
     except OSError as error:
         raise InputError(

@@ -57,6 +57,14 @@ def test_chosen_values_and_the_cost_of_tuning_stand_in_each_row():
     }
 
 
+def test_a_row_without_training_shows_what_it_chose_itself():
+    made = [record for record in records() if record["label"] == "k-NN"]
+    for record, value in zip(made, (5, 11), strict=True):
+        record["chosen_values"] = {"num_neighbors": value}
+    found = compare([parse_run("record.json", record) for record in [*records()[:2], *made]])
+    assert column(found, "chosen")["k-NN"] == "num neighbors 5 / num neighbors 11"
+
+
 def test_seeds_that_chose_otherwise_are_both_shown():
     made = records()
     made[2] = made[2] | {"choice": CHOICE | {"lr": 0.03, "strengths": {"alpha": 1.0}}}

@@ -1,5 +1,6 @@
 """What went wrong where: planted confusions, calibration and pairs of rows are found."""
 
+import base64
 import json
 import re
 
@@ -8,7 +9,7 @@ import pytest
 from scipy.stats import binomtest
 from simulated_results import answered, make_record, save, write_results
 from sklearn.metrics import confusion_matrix
-from transferbench.analysis import mistakes
+from transferbench.analysis import mistakes, report
 from transferbench.analysis.page import wrong
 from transferbench.analysis.records.comparison import comparisons
 from transferbench.analysis.records.load import load
@@ -43,7 +44,7 @@ def test_a_planted_confusion_is_the_first(tmp_path):
     found = mistakes.confusion(row)
     each = [confusion_matrix(LABELS, with_newts_as_owls(seed)) for seed in (0, 1)]
     assert np.array_equal(found, np.mean(each, axis=0))
-    part = wrong.wrong_part(comparison, ["Fine-tuning"], {})
+    part = wrong.wrong_part(comparison, ["Fine-tuning"], {}, 0)
     numbers = json.loads(part["numbers"])["rows"][0]
     assert numbers["pairs"] == [[2, 3, 30.0]]
     assert numbers["worst"][0][:2] == [2, 70.0]
@@ -52,13 +53,33 @@ def test_a_planted_confusion_is_the_first(tmp_path):
     assert "lowest recall is 70.0 % on newt (100 images)" in part["sentence"]
 
 
+def test_pictures_are_within_their_bytes_the_surest_mistakes_of_each_row_first():
+    mistakes_of = [[[5, 0], [6, 0], [7, 0]], [[8, 0], [5, 0]]]
+    pictures = dict.fromkeys((5, 6, 8), "x" * 100)
+    assert list(wrong._within(mistakes_of, pictures, 1000)) == [5, 8, 6]
+    assert list(wrong._within(mistakes_of, pictures, 250)) == [5, 8]
+    assert wrong._within(mistakes_of, pictures, 0) == {}
+
+
+def test_a_page_of_many_comparisons_with_large_pictures_stays_small(tmp_path, monkeypatch):
+    for i in range(12):
+        record = answered(
+            make_record(seed=0, comparison_id=f"c{i:09}"), with_newts_as_owls(0), LABELS, None, NAMES
+        )
+        save(tmp_path, record)
+    pictures = dict.fromkeys(range(400), base64.b64encode(bytes(300_000)).decode())
+    monkeypatch.setattr(report, "read_pictures", lambda path: pictures)
+    size = write_report(tmp_path, tmp_path / "report").stat().st_size
+    assert 4_000_000 < size < 15_000_000
+
+
 def test_many_classes_have_the_most_frequent_confusions_instead_of_a_matrix(tmp_path):
     labels = np.arange(3000) % 1000
     predicted = labels.copy()
     predicted[[7, 1007, 2007]] = 8
     names = [f"class {i}" for i in range(1000)]
     comparison = write(tmp_path, {"Fine-tuning": lambda seed: predicted}, classes=names, labels=labels)
-    numbers = json.loads(wrong.wrong_part(comparison, ["Fine-tuning"], {})["numbers"])
+    numbers = json.loads(wrong.wrong_part(comparison, ["Fine-tuning"], {}, 0)["numbers"])
     assert "matrix" not in numbers["rows"][0]
     assert numbers["rows"][0]["pairs"] == [[7, 8, 3.0]]
     assert len(numbers["rows"][0]["worst"]) == wrong.NUM_WORST
@@ -88,7 +109,7 @@ def test_who_is_sure_and_right_is_calibrated(tmp_path):
     [row] = mistakes.rows_of(comparison)
     assert mistakes.calibration(row).error == 0
     assert mistakes.confident_mistakes(row) == []
-    assert "every test image right" in wrong.wrong_part(comparison, ["Fine-tuning"], {})["sentence"]
+    assert "every test image right" in wrong.wrong_part(comparison, ["Fine-tuning"], {}, 0)["sentence"]
 
 
 def test_the_mistakes_that_all_seeds_are_sure_of_come_first(tmp_path):
@@ -128,7 +149,7 @@ def test_two_rows_are_compared_image_by_image(tmp_path):
         expected = binomtest(only_a, only_a + only_b, 0.5).pvalue
         assert mistakes.exact_p_value(only_a, only_b) == pytest.approx(expected)
     assert mistakes.exact_p_value(0, 0) == 1
-    numbers = json.loads(wrong.wrong_part(comparison, ["L2TL", "Fine-tuning"], {})["numbers"])
+    numbers = json.loads(wrong.wrong_part(comparison, ["L2TL", "Fine-tuning"], {}, 0)["numbers"])
     assert [row["label"] for row in numbers["rows"]] == ["L2TL", "Fine-tuning"]
     assert numbers["second"] == 1
     [two] = numbers["two"]

@@ -132,6 +132,14 @@ def test_columns_are_sorted_by_click_and_by_keyboard(visit):
         assert column(page, place)[-1] == "reference"
 
 
+def test_the_row_to_take_is_named_first_and_the_scores_fit_beside_it(visit):
+    page = visit({"width": 1280, "height": 900})
+    assert page.locator("main .take").first.inner_text().startswith("Take on ")
+    table = digits(page).locator(".scroll").first
+    assert table.evaluate("element => element.scrollWidth <= element.clientWidth")
+    assert digits(page).locator("details.costs").inner_text().startswith("Cost and labels")
+
+
 def test_every_column_has_a_button(visit):
     page = visit()
     assert page.locator("thead th").count() == page.locator("thead th button").count() > 50
@@ -170,10 +178,16 @@ def test_a_number_leads_to_its_runs(visit):
     link = digits(page).locator("tbody a.runs").first
     digests = link.get_attribute("title").split(": ")[1].split(", ")
     rows = page.locator("tr.hit")
-    assert not digits(page).locator("details:not(.wrong, .sizes)").first.evaluate("element => element.open")
+    assert (
+        not digits(page)
+        .locator("details:not(.wrong, .costs, .sizes)")
+        .first.evaluate("element => element.open")
+    )
     link.click()
     assert sorted(rows.locator("td").nth(1).inner_text() for rows in rows.all()) == sorted(digests)
-    assert digits(page).locator("details:not(.wrong, .sizes)").first.evaluate("element => element.open")
+    assert (
+        digits(page).locator("details:not(.wrong, .costs, .sizes)").first.evaluate("element => element.open")
+    )
     assert rows.first.is_visible()
     for known in page.locator("a.runs").all():
         assert page.locator(known.get_attribute("href")).count() == 1

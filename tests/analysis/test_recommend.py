@@ -1,6 +1,8 @@
 """The advice: it follows the evidence, keeps to the budget, and says its doubt."""
 
 import base64
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +14,10 @@ from transferbench.analysis.candidates import Candidate, corrected
 from transferbench.analysis.choice import choose
 from transferbench.analysis.recommend import WIDTH
 from transferbench.analysis.recommend import recommend as printed
-from transferbench.analysis.records.comparison import comparisons
+from transferbench.analysis.records.comparison import compare, comparisons
 from transferbench.analysis.records.load import load, parse_run
 from transferbench.analysis.statistics.paired import Difference
+from transferbench.analysis.sureness import take
 
 FEW = {label: METHODS[label] for label in ("Scratch", "Linear probe", "Fine-tuning", "DATL", "L2TL")}
 SKILL = {"Scratch": 0.60, "Linear probe": 0.80, "Fine-tuning": 0.85, "DATL": 0.851, "L2TL": 0.91}
@@ -43,11 +46,33 @@ def test_what_is_above_fine_tuning_is_taken_with_its_numbers_and_its_price(tmp_p
 
 
 def test_lines_are_short_and_each_says_what_it_is_about(tmp_path):
-    lines = printed(write(tmp_path), "digits").splitlines()
+    *lines, command = printed(write(tmp_path), "digits").splitlines()
     assert max(map(len, lines)) <= WIDTH
     assert [line.split(":")[0] for line in lines if not line.startswith(" ")] == [
-        "Target", "Take", "Why", "Why", "Cost", "Settings", "Times",
+        "Target", "Take", "Why", "Why", "Sure", "Cost", "Settings", "Times",
     ]  # fmt: skip
+    assert command.startswith("Next:      `transferbench reproduce")
+
+
+def test_what_the_runs_do_not_tell_apart_is_named(tmp_path):
+    text = recommend(write(tmp_path, skill={"Fine-tuning": 0.85, "DATL": 0.851}), "digits")
+    assert "Sure: Not distinguishable from " in text
+    same = Path("record.json"), make_record(share=0.5)
+    runs = [replace(parse_run(*same), seed=seed) for seed in range(3)]
+    comparison = compare(runs)
+    assert "50.1 % (the same in all 3 seeds). It is the only row" in take(comparison)["why"]
+
+
+def test_it_ends_with_the_commands_for_the_model_that_is_kept(tmp_path):
+    write(tmp_path)
+    folders = sorted(path.parent for path in tmp_path.glob("*/l2tl/*/*/record.json"))
+    for folder in folders[1:3]:
+        (folder / "model.json").write_text("{}")
+    best = folders[2].relative_to(folders[2].parents[1])
+    (folders[2].parents[1] / "best.json").write_text(f'{{"run": "{best}"}}')
+    predict, export = printed(tmp_path, "digits").splitlines()[-2:]
+    assert predict == f"Next:      `transferbench predict {folders[2]} PATH`"
+    assert export == f"Next:      `transferbench export {folders[2]} to=onnx`"
 
 
 def write_right(folder, num_right):
@@ -113,7 +138,7 @@ def test_without_fine_tuning_the_highest_mean_is_named_and_the_next(tmp_path):
     text = recommend(write(tmp_path, skill={"L2TL": 0.91, "DATL": 0.85}), "digits")
     assert "There are no runs of fine-tuning here." in text
     assert "Take: L2TL" in text
-    assert " from DATL, the next: significant" in text
+    assert "Sure: Above every other row; the nearest is DATL (+" in text
 
 
 def test_the_row_to_take_is_at_hand_for_others(tmp_path):
@@ -216,7 +241,7 @@ def test_rows_are_ranked_among_themselves_where_fine_tuning_is_in_doubt(tmp_path
     )
     assert "So no method is compared with fine-tuning here (fine-tuning's best value is at an end" in text
     assert "Take: L2TL" in text
-    assert " from Linear probe, the next: significant." in text
+    assert "Sure: Above every other row; the nearest is Linear probe (+" in text
     assert "from fine-tuning" not in text
 
 

@@ -92,6 +92,8 @@ def test_the_command_writes_classes_and_preprocessing_beside_the_file(made, tmp_
     for words, message in (
         (("to=jax",), "to=jax: expected to=timm, to=onnx, to=pt2"),
         (("to=onnx", "out=a.bin"), "out=a.bin: expected a name that ends in .onnx"),
+        (("to=onnx", "out=no/a.onnx"), "out=no/a.onnx: expected a file in a folder that exists"),
+        (("to=timm", f"out={tmp_path}/model.safetensors"), "the kept model itself; expected another file"),
     ):
         assert main(["export", str(tmp_path), *words]) == 2
         assert message in capsys.readouterr().err

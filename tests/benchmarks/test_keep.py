@@ -173,7 +173,7 @@ def test_images_are_predicted_from_files_folders_archives_and_lists(whole, photo
         (("best", "{}/none.png"), "no such file or folder"),
         (("best", "{}/empty"), "no image in it"),
         (("best", "{}/bad.jpg"), "none of 1 image can be read"),
-        (("best", "{}/wrong.csv"), "no column 'image'; expected a header with it, not 'file, label'"),
+        (("best", "{}/wrong.csv"), "no column for the image"),
         (("best", "{}/void.csv"), "no image in it"),
         (("best", "{}/0.png", "top=0"), "top=0: expected a whole number of 1 or more"),
         (("best", "{}/0.png", "tops=0"), "'tops=0': expected out=PATH"),
@@ -183,7 +183,7 @@ def test_images_are_predicted_from_files_folders_archives_and_lists(whole, photo
 )
 def test_one_line_for_what_cannot_be_predicted(whole, photos, tmp_path, capsys, words, message):
     (photos / "empty").mkdir()
-    (photos / "wrong.csv").write_text("file,label\n0.png,1\n")
+    (photos / "wrong.csv").write_text("picture,label\n0.png,1\n")
     (photos / "void.csv").write_text("image\n")
     own = [f"out={tmp_path / 'o.csv'}", f"results={whole}"] if words else []
     assert main(["predict", *(word.format(photos) for word in words), *own]) == 2

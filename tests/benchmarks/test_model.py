@@ -84,6 +84,24 @@ def test_every_form_of_an_image_is_the_same_image(kept, tmp_path):
         model.predict([tmp_path / "c.jpg"])
 
 
+def test_short_memory_takes_fewer_images_and_for_one_says_what_helps(kept, monkeypatch):
+    _, model = kept
+    images = list(np.random.default_rng(0).integers(0, 255, (7, 20, 30, 3)).astype(np.uint8))
+    expected = [found.probabilities for found in model.predict(images)]
+    whole, most = Model.logits, 2
+
+    def short(self: Model, batch: torch.Tensor) -> torch.Tensor:
+        if len(batch) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(self, batch)
+
+    monkeypatch.setattr(Model, "logits", short)
+    assert np.allclose([found.probabilities for found in model.predict(images)], expected, atol=1e-6)
+    most = 0
+    with pytest.raises(InputError, match="device=cpu: out of memory for one image of tiny at 16 px"):
+        model.predict(images)
+
+
 def changed(folder: Path, place: Path, **fields: Any) -> Path:
     about = {**json.loads((folder / ABOUT).read_text()), **fields}
     (place / ABOUT).write_text(json.dumps(about))
@@ -104,14 +122,37 @@ def changed(folder: Path, place: Path, **fields: Any) -> Path:
         ({"head": {"in_features": 10**12, "out_features": 10}}, "does not describe"),
         ({"method": "finetune_"}, "no method 'finetune_'"),
         ({"tensors": {"sha256": "0"}}, "its hash is not that of model.json"),
-        ({"preprocessing": {}}, "no valid preprocessing"),
-        ({"preprocessing": {"mean_std": "a", "side": 1, "image_size": 1}}, "no valid preprocessing"),
+        ({"classes": [1] * 10}, "a class without a name"),
+        ({"seed": "0"}, "no valid field 'seed'"),
+        ({"preprocessing": {}}, "preprocessing.side=None: expected a whole number"),
+        ({"predictor": {"autocast": "load"}}, "predictor.autocast='load': expected '' or 'bfloat16'"),
+        ({"predictor": {"autocast": ["bfloat16"]}}, "predictor.autocast="),
     ],
 )
 def test_one_line_for_a_model_that_is_not_as_it_was(kept, tmp_path, fields, message):
     folder, _ = kept
     with pytest.raises(InputError, match=message) as error:
         load_model(changed(folder, tmp_path, **fields))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("side", value) for value in (0, True, 32.0, 10**6)),
+        *(("crop_pct", value) for value in ("0.875", None, 0, 2, True, float("nan"), [1])),
+        *(("mean", value) for value in ("half", [0.5], [0.5, "0.5", 0.5], {})),
+        *(("std", value) for value in ([0.5, 0.5, 0], None)),
+        *(("interpolation", value) for value in ("nearest", ["bicubic"])),
+        *(("test_crops", value) for value in ("five", 10, ["ten"])),
+        *(("hflip", value) for value in ("no", 1, None)),
+    ],
+)
+def test_one_line_for_preprocessing_that_was_edited(kept, tmp_path, name, value):
+    folder, model = kept
+    given = {**model.about["preprocessing"], name: value}
+    with pytest.raises(InputError, match=f"preprocessing.{name}=.*expected") as error:
+        load_model(changed(folder, tmp_path, preprocessing=given))
     assert "\n" not in str(error.value)
 
 

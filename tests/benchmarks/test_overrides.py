@@ -1,7 +1,9 @@
 """The overrides in a record ask for the very run again."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
-from transferbench.benchmarks.config.compose import request_for
+from transferbench.benchmarks.config.compose import compose_request, request_for
 from transferbench.benchmarks.config.overrides import overrides
 from transferbench.benchmarks.config.resolve import run_config
 
@@ -31,3 +33,9 @@ def test_they_are_what_was_asked_for_and_give_the_same_digest(asked):
     assert config_of(*found).digest == config.digest
     assert set(found) >= set(given) - {"recipe.image_size=0"}
     assert len(found) <= len(given) + 1
+
+
+def test_requests_of_several_threads_are_composed_one_after_another():
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda seed: compose_request([f"seed={seed}"]).seed, range(8)))
+    assert found == list(range(8))

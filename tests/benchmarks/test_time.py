@@ -10,7 +10,7 @@ from transferbench.benchmarks.cli import main
 from transferbench.benchmarks.config.compose import compose_request
 from transferbench.benchmarks.launch import estimate as estimates
 from transferbench.benchmarks.launch.estimate import Estimator
-from transferbench.benchmarks.launch.limit import SPARE, fit
+from transferbench.benchmarks.launch.limit import SPARE, fit, read_plan
 from transferbench.benchmarks.launch.plan import plan, row_names
 from transferbench.benchmarks.launch.progress import Progress
 from transferbench.benchmarks.launch.speed import Speed, measure
@@ -180,6 +180,22 @@ def test_a_fitted_bench_stays_the_same_and_finds_its_runs(speed, own, capsys):
     again = capsys.readouterr().out
     assert line.replace("to fit in", "as before") in again
     assert "all 1 runs are done" in again
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"settings": ["results=/elsewhere"]}', "'results=/elsewhere' is none of recipe.steps"),
+        ('{"settings": ["recipe.lr=1"]}', "'recipe.lr=1' is none of"),
+        ('{"settings": [1]}', "no settings in it"),
+        ("{}", "not readable"),
+        ("[", "not readable"),
+    ],
+)
+def test_a_plan_sets_nothing_else(tmp_path, content, message):
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(InputError, match=message):
+        read_plan(tmp_path / "a.json")
 
 
 def test_time_is_no_part_of_a_run(config_of):
