@@ -123,7 +123,7 @@ class Recipe:
         module that is itself a linear head, is `head_lr_factor`.
         """
         biases = self.decay_biases if decay_biases is None else decay_biases
-        norms = {id(p) for m in net.modules() if _is_norm(m) for p in m.parameters(recurse=False)}
+        norms = {id(p) for m in net.modules() if is_norm(m) for p in m.parameters(recurse=False)}
         heads = {id(p) for m in _heads(net) for p in m.parameters()} if self.head_lr_factor != 1 else set()
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
         for parameter in net.parameters():
@@ -152,5 +152,6 @@ def _heads(net: nn.Module) -> list[nn.Module]:
     ]
 
 
-def _is_norm(module: nn.Module) -> bool:
+def is_norm(module: nn.Module) -> bool:
+    """Return whether a module is a batch, layer or group norm."""
     return isinstance(module, nn.modules.batchnorm._BatchNorm | nn.LayerNorm | nn.GroupNorm)
