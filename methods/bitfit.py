@@ -3,9 +3,8 @@
 Use when: you want one encoder for many targets, and to store a thousandth of it for each.
 Source: Ben Zaken, Ravfogel, Goldberg: BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based
 Masked Language-models (arXiv 2106.10199), section 3.
-Departs from: nothing; the shifts of norms are biases, as there. Running statistics of batch norms, which
-transformers do not have, follow `bn` as in fine-tuning. In a network whose convolutions have no bias, only the
-shifts of norms are left.
+Departs from: nothing; the shifts of norms are biases, as there. Running statistics of batch norms
+follow `bn` as in fine-tuning. Where convolutions have no bias, only the shifts of norms are left.
 """
 
 from collections.abc import Iterator

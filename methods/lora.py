@@ -4,25 +4,26 @@ Use when: you want nearly what fine-tuning gives, and to store a hundredth of th
 Source: Hu, Shen, Wallis, Allen-Zhu, Li, Wang, Wang, Chen: LoRA: Low-Rank Adaptation of Large Language Models
 (arXiv 2106.09685), section 4.1; `rank` and `alpha` of RoBERTa (table 9); first values of A, and the form for
 convolutions, as in the libraries `microsoft/LoRA` and `peft` (A: a convolution with `rank` channels, B: 1x1).
-Departs from: the change is added to the weight before each pass, W x + B A x = (W + B A) x: the same function
-for every network, with the arithmetic of fine-tuning in the backward pass. All linear layers and ungrouped
-convolutions are adapted, where the paper adapts two of attention's (`layers=attn`: those of attention).
+Departs from: all linear layers and ungrouped convolutions are adapted, where the paper adapts two matrices of
+attention (`layers=attn`: the layers of attention). Convolutions that standardize their kernel stay as they are.
 Running statistics of batch norms follow `bn` as in fine-tuning.
 
-Shape letters: O outputs, I inputs, R rank, k side of a kernel.
+Shape letters: B images.
 """
 
+from copy import deepcopy
 from dataclasses import dataclass
 from math import inf, sqrt
+from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import register_parametrization
 
 from .. import InputError
 from .base import Method, Metrics, Problem, check_ranges, train_step
-from .components.partial import folded, train_only
+from .components.partial import train_only
 from .networks.predictor import Predictor, name_of
+
+PLAIN = ("Linear", "Conv2d", "Conv2dSame")  # classes of layers that apply their weight as it is
 
 
 @dataclass
@@ -50,11 +51,9 @@ class LoRA(Method[Config]):
     def __init__(self, problem: Problem, config: Config) -> None:
         self.recipe = problem.recipe
         self.net = problem.network()
-        adapted = layers_of(self.net.encoder, config.layers)
-        changes = [LowRank(layer.weight, config.rank, config.alpha / config.rank) for layer in adapted]
         train_only(self.net, ())
-        for layer, change in zip(adapted, changes, strict=True):
-            register_parametrization(layer, "weight", change)
+        for name, layer in layers_of(self.net.encoder, config.layers).items():
+            self.net.encoder.set_submodule(name, Adapted(layer, config.rank, config.alpha / config.rank))
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
         self.optimizer = self.recipe.make_optimizer(self.net)
 
@@ -64,43 +63,80 @@ class LoRA(Method[Config]):
 
     def predictor(self) -> Predictor:
         """Return the plain encoder with the changes merged into its weights, and the head."""
-        merged = folded(self.net.encoder)
-        return Predictor(merged, self.net.target_head, autocast=name_of(self.net.autocast)).eval()
+        return Predictor(
+            merged(self.net.encoder), self.net.target_head, autocast=name_of(self.net.autocast)
+        ).eval()
 
 
-class LowRank(nn.Module):
-    """A change scale * B A of a weight [O,I] or [O,I,k,k]; zero at first.
+class Adapted(nn.Module):
+    """A frozen layer with a change of low rank, which is zero at first.
 
     Args:
-        weight: the weight that it is for.
-        rank: R.
-        scale: alpha / R.
+        layer: a linear layer or an ungrouped convolution.
+        rank: rank of the change.
+        scale: alpha / rank.
     """
 
-    def __init__(self, weight: Tensor, rank: int, scale: float) -> None:
+    def __init__(self, layer: Any, rank: int, scale: float) -> None:
         super().__init__()
-        self.A = nn.Parameter(weight.new_empty(rank, *weight.shape[1:]))
-        self.B = nn.Parameter(weight.new_zeros(weight.shape[0], rank))
-        self.scale = scale
-        nn.init.kaiming_uniform_(self.A, a=sqrt(5))
+        self.layer, self.scale = layer, scale
+        if isinstance(layer, nn.Linear):
+            self.A: Any = nn.Linear(layer.in_features, rank, bias=False)
+            self.B: Any = nn.Linear(rank, layer.out_features, bias=False)
+        else:
+            kernel = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+            self.A = type(layer)(layer.in_channels, rank, *kernel, bias=False)
+            self.B = nn.Conv2d(rank, layer.out_channels, 1, bias=False)
+        nn.init.kaiming_uniform_(self.A.weight, a=sqrt(5))
+        nn.init.zeros_(self.B.weight)
+        self.to(layer.weight.device)
 
-    def forward(self, weight: Tensor) -> Tensor:
-        """Return the weight with its change, in float32."""
-        with torch.autocast(weight.device.type, enabled=False):
-            return weight + self.scale * (self.B @ self.A.flatten(1)).view_as(weight)
+    def forward(self, x: Tensor) -> Tensor:
+        """Return W x + scale * B A x, for what the layer takes [B,...]."""
+        return self.layer(x) + self.scale * self.B(self.A(x))
+
+    @property
+    def weight(self) -> Tensor:
+        """Return W + scale * B A; some networks use a layer's weight without its call."""
+        change = self.B.weight.flatten(1) @ self.A.weight.flatten(1)
+        return self.layer.weight + self.scale * change.view_as(self.layer.weight)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a part, or else the layer's attribute, as `bias`."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("layer"), name)
+
+    def merged(self) -> nn.Module:
+        """Return a copy of the layer with the change in its weight."""
+        layer = deepcopy(self.layer)
+        layer.weight.data = self.weight.detach()
+        return layer
 
 
-def layers_of(encoder: nn.Module, text: str) -> list[nn.Module]:
-    """Return the linear layers and ungrouped convolutions of an encoder with a text in their names.
+def merged(encoder: nn.Module) -> nn.Module:
+    """Return a copy of an encoder with merged layers."""
+    copy = deepcopy(encoder)
+    for name, module in list(copy.named_modules()):
+        if isinstance(module, Adapted):
+            copy.set_submodule(name, module.merged())
+    return copy
+
+
+def layers_of(encoder: nn.Module, text: str) -> dict[str, nn.Module]:
+    """Return the linear layers and ungrouped convolutions of an encoder with a text in their names, by name.
 
     Raises: InputError if there is none.
     """
     known = {
         name: m
         for name, m in encoder.named_modules()
-        if isinstance(m, nn.Linear) or (isinstance(m, nn.Conv2d) and m.groups == 1)
+        if type(m).__name__ in PLAIN and getattr(m, "groups", 1) == 1
     }
-    found = [m for name, m in known.items() if text in name]
+    found = {name: m for name, m in known.items() if text in name}
     if not found:
-        raise InputError(f"method.layers={text}: no such layer; expected a part of a name, as {list(known)[-1]}")
+        raise InputError(
+            f"method.layers={text}: no such layer; expected a part of a name, as {list(known)[-1]}"
+        )
     return found
