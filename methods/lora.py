@@ -5,7 +5,7 @@ Source: Hu, Shen, Wallis, Allen-Zhu, Li, Wang, Wang, Chen: LoRA: Low-Rank Adapta
 (arXiv 2106.09685), section 4.1; `rank` and `alpha` of RoBERTa (table 9); first values of A, and the form for
 convolutions, as in the libraries `microsoft/LoRA` and `peft` (A: a convolution with `rank` channels, B: 1x1).
 Departs from: all linear layers and ungrouped convolutions are adapted, where the paper adapts two matrices of
-attention (`layers=attn`: the layers of attention). Convolutions that standardize their kernel stay as they are.
+attention (`layers=attn`: the layers of attention). Convolutions that standardize their kernel are left out.
 Running statistics of batch norms follow `bn` as in fine-tuning.
 
 Shape letters: B images.
