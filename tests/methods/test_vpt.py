@@ -36,10 +36,11 @@ def test_added_weights_and_head_alone_are_trained(cls, options):
 
 @every_spec
 def test_it_learns_colors_and_is_built_again_without_data(cls, options):
-    problem = toy_problem(encoder=SmallViT, recipe={"steps": 150, "lr": 0.1, "weight_decay": 0.0})
+    recipe = {"steps": 100, "batch_size": 24, "lr": 0.05, "weight_decay": 0.0}
+    problem = toy_problem(encoder=SmallViT, recipe=recipe)
     method = cls(problem, cls.Config(**options))
-    losses = [method.step(t)["loss"].item() for t in range(150)]
-    assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
+    losses = [method.step(t)["loss"].item() for t in range(100)]
+    assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
     method.net.eval()
     x, _ = next(problem.target.batches(24))
     kept = method.predictor()
