@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from math import inf, sqrt
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from .. import InputError
 from .base import Method, Metrics, Problem, check_ranges, train_step
@@ -92,13 +94,16 @@ class Adapted(nn.Module):
         self.to(layer.weight.device)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return W x + scale * B A x, for what the layer takes [B,...]."""
-        return self.layer(x) + self.scale * self.B(self.A(x))
+        """Return W x + scale * B A x for images or tokens [B,...]; in evaluation mode (W + scale * B A) x."""
+        if self.training:
+            return self.layer(x) + self.scale * self.B(self.A(x))
+        return functional_call(self.layer, {"weight": self.weight}, (x,))
 
     @property
     def weight(self) -> Tensor:
-        """Return W + scale * B A; some networks use a layer's weight without its call."""
-        change = self.B.weight.flatten(1) @ self.A.weight.flatten(1)
+        """Return W + scale * B A in float32; some networks use a layer's weight without its call."""
+        with torch.autocast(self.layer.weight.device.type, enabled=False):
+            change = self.B.weight.flatten(1) @ self.A.weight.flatten(1)
         return self.layer.weight + self.scale * change.view_as(self.layer.weight)
 
     def __getattr__(self, name: str) -> Any:

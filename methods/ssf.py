@@ -11,6 +11,7 @@ in fine-tuning.
 
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -106,7 +107,8 @@ def folded(encoder: nn.Module) -> nn.Module:
     copy = deepcopy(encoder)
     for module in list(copy.modules()):
         if parametrize.is_parametrized(module):
-            values = {name: getattr(module, name).detach() for name in module.parametrizations}
+            changed: Any = module.parametrizations
+            values = {name: getattr(module, name).detach() for name in changed}
             module.__class__ = parametrize.type_before_parametrizations(module)
             del module.parametrizations
             for name, value in values.items():

@@ -1,8 +1,10 @@
 """Which method runs on which network: asked of the methods, on small forms of networks that people choose."""
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
+import torch
 from transferbench.benchmarks.config.compose import compose_request, settings_of
 from transferbench.benchmarks.config.resolve import run_config
 from transferbench.benchmarks.config.schema import Request
@@ -24,6 +26,7 @@ NETWORKS = {  # options that make each small, and the side of its images in pixe
     ),
     "vit_base_patch16_clip_224": ((*NARROW, "img_size=32"), 32),
 }
+NUM_SOURCE = 160  # source images
 SMALL = (
     *("recipe.steps=40", "recipe.batch_size=4", "source_recipe.batch_size=4", "shots=4"),
     *("recipe.evaluations=1", "source_recipe.steps=2"),
@@ -39,9 +42,19 @@ def asked(network: str) -> Request:
 
 
 def posed(method: str, network: str, *own: str) -> tuple[BuiltProblem, Any]:
-    """Return the problem of a method on a small form of a network, and its settings, as `method.rank=2`."""
+    """Return a method's problem on a small form of a network, with few source images, and its settings.
+
+    Args:
+        method: its name.
+        network: one of `NETWORKS`.
+        own: settings of the method, as `method.rank=2`.
+    """
     config = run_config(asked(network), method, settings_of(method, own), seed=0)
-    return build_problem(config), config.settings
+    built = build_problem(config)
+    source = built.problem.source
+    assert source is not None
+    some = source.subset(torch.arange(0, len(source), len(source) // NUM_SOURCE))
+    return replace(built, problem=replace(built.problem, source=some)), config.settings
 
 
 @cache
