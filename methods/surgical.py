@@ -28,11 +28,12 @@ class Config:
 
     part: int = 0  # part that is trained, 1: the first; 0: chosen on the holdout
     num_parts: int = 4  # number of parts of the encoder; fewer if it has fewer stages
-    trial_share: float = 0.2  # share of the steps for the trials of all parts together, 0 to 1
+    # Share of the steps for the trials of all parts; if that is not a step for each, the last part is trained
+    trial_share: float = 0.2
 
     def resolved(self) -> "Config":
         """Check the ranges. Raises: InputError."""
-        check_ranges(self, {"num_parts": (1, 100), "part": (0, self.num_parts), "trial_share": (0, 1)})
+        check_ranges(self, {"num_parts": (1, 100), "part": (0, self.num_parts), "trial_share": (0, 0.9)})
         return self
 
 
@@ -50,13 +51,13 @@ class Surgical(Method[Config]):
         if config.part > len(self.parts):
             raise InputError(f"method.part={config.part}: the backbone has {len(self.parts)} parts")
         self.losses = torch.zeros(len(self.parts), device=problem.device)  # of the holdout, after the trials
-        self.num_trial_steps = 0
-        if config.part:
-            self.losses[config.part - 1] = -1.0
-        elif problem.controls is not None:
+        given = config.part or problem.controls is not None
+        self.num_trial_steps = 0 if given else int(config.trial_share * recipe.steps / len(self.parts))
+        if problem.controls is not None and not config.part:
             self.losses.copy_(problem.controls["losses"])
+        elif not self.num_trial_steps:
+            self.losses[config.part - 1] = -1.0
         else:
-            self.num_trial_steps = trial_steps(recipe.steps, config.trial_share, len(self.parts))
             self.holdout = judging_stream(problem, recipe.batch_size)
             self.num_batches = -(-len(self.holdout.split) // recipe.batch_size)
         self.trial_recipe = recipe.shortened(self.num_trial_steps)
@@ -93,16 +94,3 @@ class Surgical(Method[Config]):
     def controls(self) -> dict[str, Tensor]:
         """Return the losses that choose the part."""
         return {"losses": self.losses}
-
-
-def trial_steps(steps: int, share: float, num_parts: int) -> int:
-    """Return the number of steps of each trial.
-
-    Raises: InputError if there are too few.
-    """
-    if found := int(share * steps / num_parts):
-        return found
-    raise InputError(
-        f"method.trial_share={share:g}: leaves no step of {steps} for each of {num_parts} parts; "
-        "expected more, or method.part=NUMBER"
-    )

@@ -71,6 +71,10 @@ def test_trials_start_alike_and_the_best_is_trained_from_the_start_again():
         assert torch.equal(method.step(8 + t)["loss"], chosen.step(t)["loss"])
 
 
+def test_the_last_part_is_trained_if_there_is_no_step_for_trials():
+    assert Surgical(holdout(), Surgical.Config(trial_share=0.2)).step(0)["part"] == 4
+
+
 def test_a_second_stage_takes_the_choice_of_the_first():
     problem = replace(toy_problem(), controls={"losses": torch.tensor([3.0, 2.0, 1.0, 4.0])})
     method = Surgical(problem, Surgical.Config())
@@ -79,10 +83,6 @@ def test_a_second_stage_takes_the_choice_of_the_first():
 
 
 def test_settings_that_cannot_be():
-    with pytest.raises(
-        InputError, match="leaves no step of 8 for each of 4 parts; expected more, or method.part"
-    ):
-        Surgical(holdout(), Surgical.Config(trial_share=0.2))
     with pytest.raises(InputError, match=r"method\.part=5: expected 0 to 4"):
         Surgical.Config(part=5).resolved()
     with pytest.raises(InputError, match=r"method\.part=6: the backbone has 4 parts"):
