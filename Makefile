@@ -1,7 +1,19 @@
-# The only commands anyone types. Each one makes .venv when it is missing or out of date.
+# The only commands anyone types. Each one installs what it needs into .venv, if that is missing or out of date.
 export PYTHONSAFEPATH := 1
-PYTHON ?= python3.11
-STAMP := .venv/.stamp
+PYTHON ?= $(firstword $(foreach minor,11 12 13 14,$(shell command -v python3.$(minor))) python3)
+READY := .venv/.ready
+DEV_READY := .venv/.dev-ready
+UV = VIRTUAL_ENV=.venv .venv/bin/uv pip
+COMPILE = MACOSX_DEPLOYMENT_TARGET=14.0 $(UV) compile --quiet --no-header --no-annotate pyproject.toml
+EXTRAS = hub,onnx,slurm,train
+PLATFORMS = x86_64-manylinux_2_28 aarch64-manylinux_2_28 aarch64-apple-darwin windows
+# The build of torch: for this machine's GPU, or for none. The first machine of a cluster may lack what others have.
+# Where only PyPI answers, which has one build, a machine without a GPU leaves out what that needs on a GPU only.
+TORCH = $$(if [ "$$UV_TORCH_BACKEND" ] || command -v sbatch >/dev/null; then :; \
+  elif echo torch | UV_HTTP_RETRIES=0 $(UV) compile --quiet --no-deps --torch-backend=auto - >/dev/null 2>&1; \
+  then echo --torch-backend=auto; elif ! command -v nvidia-smi >/dev/null; then echo --excludes=without-gpu.txt; fi)
+# $(call install,EXTRAS)
+install = $(UV) install --quiet --compile-bytecode --constraints=constraints.txt $(TORCH) --editable '.[$(1)]'
 RUN := .venv/bin/transferbench
 define LINE_END
 
@@ -13,25 +25,25 @@ given = $(if $(value $(2)),'$(1)=$(subst $(LINE_END),'"$$LINE_END"',$(subst ','\
 PLACE = $(call given,seeds,SEEDS) $(call given,on,ON) $(call given,cluster,CLUSTER) $(call given,results,RESULTS) $(ARGS)
 SPEC = $(call given,target,TARGET) $(call given,source,SOURCE) $(call given,methods,METHODS) $(PLACE)
 .DEFAULT_GOAL := help
-.PHONY: bench paper test torture slurm-test check speed speed-report report data docs clean help
+.PHONY: bench paper test torture slurm-test check speed speed-report report data docs pins clean help
 
-bench: $(STAMP)  ## compare the methods: make bench [TARGET= SOURCE= METHODS= SEEDS= RESULTS= ARGS=]
+bench: $(READY)  ## compare the methods: make bench [TARGET= SOURCE= METHODS= SEEDS= RESULTS= ARGS=]
 	@$(RUN) bench $(SPEC)
 
-paper: $(STAMP)  ## the paper's tables and figures, on the paper's images [SEEDS= RESULTS= ARGS=]
+paper: $(READY)  ## the paper's tables and figures, on the paper's images [SEEDS= RESULTS= ARGS=]
 	@$(RUN) suite paper $(PLACE)
 
-test: $(STAMP)  ## run the tests (no network, CPU)
+test: $(DEV_READY)  ## run the tests (no network, CPU)
 	@OMP_NUM_THREADS=1 .venv/bin/pytest --numprocesses=auto --dist=worksteal $(ARGS)
 
-torture: $(STAMP)  ## faults at full length, in about half an hour; goes on where it was stopped; then the table
+torture: $(DEV_READY)  ## faults at full length, in about half an hour; goes on where it was stopped; then the table
 	@OMP_NUM_THREADS=1 .venv/bin/pytest tests/torture --torture=torture.jsonl $(ARGS)
 	@.venv/bin/python tests/torture/table.py torture.jsonl docs/explanation/reliability.md
 
-slurm-test: $(STAMP)  ## run the tests on a real SLURM, which is started here (root, Debian; a quarter of an hour)
+slurm-test: $(DEV_READY)  ## run the tests on a real SLURM, which is started here (root, Debian; a quarter of an hour)
 	@TRANSFERBENCH_SLURM_TESTS=1 OMP_NUM_THREADS=1 .venv/bin/pytest -rs tests/slurm $(ARGS)
 
-check: $(STAMP)  ## lint, spelling, directions of imports, types
+check: $(DEV_READY)  ## lint, spelling, directions of imports, types
 	@.venv/bin/ruff check .
 	@.venv/bin/codespell
 	@.venv/bin/ruff format --check .
@@ -39,7 +51,7 @@ check: $(STAMP)  ## lint, spelling, directions of imports, types
 	@cd .mypy_cache/tree && ../../.venv/bin/mypy --config-file ../../pyproject.toml
 	@OMP_NUM_THREADS=1 .venv/bin/pytest tests/test_imports.py tests/test_language.py
 
-speed: $(STAMP)  ## what a step costs, beside torch's and timm's loops and the floor of the arithmetic
+speed: $(DEV_READY)  ## what a step costs, beside torch's and timm's loops and the floor of the arithmetic
 	@mkdir -p results
 	@OMP_NUM_THREADS=1 .venv/bin/pytest benchmarks/speed -o python_files='bench_*.py' -o python_functions='bench_*' \
 	  --benchmark-only --benchmark-columns=median,iqr,rounds --benchmark-json=results/speed.json $(ARGS)
@@ -47,13 +59,13 @@ speed: $(STAMP)  ## what a step costs, beside torch's and timm's loops and the f
 
 speed-report: speed report  ## the same, and the report page with its table
 
-report: $(STAMP)  ## tables, figures and one HTML page from the results
+report: $(READY)  ## tables, figures and one HTML page from the results
 	@$(RUN) report $(call given,results,RESULTS) $(ARGS)
 
-data: $(STAMP)  ## the data sets that are known, and where they are
+data: $(READY)  ## the data sets that are known, and where they are
 	@$(RUN) data list $(ARGS)
 
-docs: $(STAMP)  ## build the documentation into docs/_build/html; a warning or a broken link is an error
+docs: $(DEV_READY)  ## build the documentation into docs/_build/html; a warning or a broken link is an error
 	@.venv/bin/sphinx-build -b html -W -n -E -q --keep-going docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
@@ -61,14 +73,26 @@ clean:  ## remove .venv, caches and figures; results stay
 	rm -rf .venv build docs/_build *.egg-info figures .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-help: $(STAMP)  ## this text
+help:  ## this text
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 14
 	@echo; echo "make bench TARGET=../my/images SOURCE=../other/images SEEDS=3 ARGS=\"recipe.steps=500 shots=10\""
 
-$(STAMP): pyproject.toml requirements.txt
+pins: $(DEV_READY)  ## renew constraints.txt [ARGS=--upgrade], and look for wheels on all platforms (network, minutes)
+	@$(COMPILE) --universal --python-version=3.11 --all-extras $(ARGS) --output-file=constraints.txt
+	@for python in 3.11 3.12 3.13 3.14; do for platform in $(PLATFORMS); do echo "wheels: $$python $$platform"; \
+	  $(COMPILE) --python-version=$$python --python-platform=$$platform --all-extras --constraints=constraints.txt \
+	  --only-binary=:all: --no-binary=antlr4-python3-runtime >/dev/null || exit 1; done; done
+
+.venv: $(READY)
+
+$(READY): pyproject.toml constraints.txt without-gpu.txt
 	@echo "setting up .venv (once, under a minute with a fast mirror)"
 	@$(PYTHON) -m venv .venv
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check uv
-	@VIRTUAL_ENV=.venv .venv/bin/uv pip install --quiet --compile-bytecode -r requirements.txt
-	@VIRTUAL_ENV=.venv .venv/bin/uv pip install --quiet --no-deps -e .
+	@$(call install,$(EXTRAS))
+	@touch $@
+
+$(DEV_READY): $(READY)
+	@echo "adding what developing needs to .venv"
+	@$(call install,dev)
 	@touch $@

@@ -13,13 +13,15 @@ from pathlib import Path
 
 from . import InputError
 
+USER = os.getuid() if hasattr(os, "getuid") else 0  # Windows has a temporary folder for each user
+
 
 def provide_home() -> None:
     """Set a name, a home and folders of caches in the environment where the system has none."""
     try:
         getpass.getuser()
-    except (KeyError, OSError):  # no variable, and no entry in the list of users
-        os.environ["LOGNAME"] = f"user{os.getuid()}"
+    except (KeyError, OSError, ImportError):  # no variable, and no entry in the list of users, or no list
+        os.environ["LOGNAME"] = f"user{USER}"
     with suppress(InputError):  # without any folder, what needs one reports it
         try:
             home = Path.home()
@@ -46,10 +48,10 @@ def spare_folder() -> Path:
         InputError: no folder for temporary files is writable, or another user has made ours.
     """
     try:
-        folder = Path(tempfile.gettempdir()) / f"transferbench-{os.getuid()}"
+        folder = Path(tempfile.gettempdir()) / f"transferbench-{USER}"
         is_new = not folder.exists()
         folder.mkdir(mode=0o700, exist_ok=True)
-        is_ours = folder.lstat().st_uid == os.getuid() and not folder.is_symlink()
+        is_ours = folder.lstat().st_uid == USER and not folder.is_symlink()
     except OSError as error:
         raise InputError(f"TMPDIR: no writable folder ({error.strerror}); expected one, or HOME") from error
     if not is_ours:

@@ -83,6 +83,8 @@ def _prepared(stream: TextIO | None, number: int) -> TextIO:
     if stream is None:
         return io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", HANDLER)
     assert isinstance(stream, io.TextIOWrapper)
+    if not isinstance(_raw_of(stream), io.FileIO):  # a terminal of Windows, which takes all characters
+        return stream
     stream.flush()
     errors = HANDLER if stream.errors in PLAIN else stream.errors
     return io.TextIOWrapper(

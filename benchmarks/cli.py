@@ -152,6 +152,13 @@ def _suite(arguments: argparse.Namespace) -> int:
     return suite(name, overrides, dry_run=arguments.dry_run)
 
 
+def _screen(arguments: argparse.Namespace) -> int:
+    with _fast_imports():
+        from .commands.screen import screen
+
+    return screen(arguments.overrides)
+
+
 def _status(arguments: argparse.Namespace) -> int:
     from .commands.status import status
 
@@ -324,6 +331,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "bench": _bench,
     "run": _run,
     "suite": _suite,
+    "screen": _screen,
     "status": _status,
     "watch": _watch,
     "retry": _retry,

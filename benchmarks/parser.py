@@ -134,6 +134,23 @@ COMMANDS = (
         (DRY_RUN,),
     ),
     Command(
+        "screen",
+        "score backbones and sources on a target in minutes, before a bench",
+        "target=NAME backbones=NAME,NAME:FILE [sources=NAME,none] [source_images=NUMBER] [name=value ...]",
+        (
+            "transferbench screen target=dtd backbones=resnet18,vit_small_patch16_224,convnext_tiny",
+            "transferbench screen target=../birds backbones=resnet50:mine.pth,resnet50,resnet50:random",
+            "transferbench screen target=../birds shots=20 backbones=resnet18 sources=imagenet,../photos",
+            "transferbench screen target=digits backbones=small,tiny source_images=0 sources=glyphs,none",
+        ),
+        "backbones: NAME takes published weights of timm, NAME:FILE those of a file, NAME:random none.\n"
+        "sources: data sets whose closeness to the target is measured; default: none.\n"
+        "source_images: images of a source that are compared, even over its classes; 0: all (5000).\n"
+        "Other settings of images and preprocessing are those of `bench`: shots, labels, draw, groups,\n"
+        "recipe.image_size, recipe.batch_size, device, threads, results. Test images are not read, and\n"
+        "nothing is trained. The same command reads what is done, and goes on.",
+    ),
+    Command(
         "status",
         "print the state of every run",
         "[results=PATH]",

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from . import distributed
+from .augmentation import operations
 from .device import moved
 from .pixels import SMALL, Squares, as_tensor
 
@@ -41,9 +42,12 @@ class Augment:
     hflip: bool = True
     crop_pct: float = 0.875  # the fraction of the shorter side in the central crop
     mean_std: str = "imagenet"
+    policy: str = "none"  # or trivial, randaugment
+    color_jitter: float = 0.0  # largest change of brightness, contrast and saturation
+    random_erasing: float = 0.0  # probability
 
     def train(self, x: Squares, aspect: Tensor, seed: int) -> Tensor:
-        """Crop, flip and normalize each image at random [B,3,S,S] uint8 -> [B,3,size,size]."""
+        """Crop, flip, change and normalize each image at random [B,3,S,S] uint8 -> [B,3,size,size]."""
         generator = torch.Generator().manual_seed(seed)
         draw = moved(
             distributed.shard(torch.rand(distributed.size() * len(x), 5, generator=generator)), aspect.device
@@ -56,7 +60,20 @@ class Augment:
         width = width.maximum(self.crop_scale / height).clamp(max=1)  # a crop limited in one direction
         height = height.maximum(self.crop_scale / width)  # grows in the other
         mirrored = draw[:, 4] < 0.5 if self.hflip else None
-        return self._crop(x, (1 - width) * draw[:, 2], (1 - height) * draw[:, 3], width, height, mirrored)
+        crops = self._crop(x, (1 - width) * draw[:, 2], (1 - height) * draw[:, 3], width, height, mirrored)
+        return self._changed(crops, generator)
+
+    def _changed(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Apply policy, color jitter and random erasing to normalized images [B,3,size,size]."""
+        if self.policy != "none" or self.color_jitter:
+            mean, std = self._mean_std(x.device)
+            x = (x * std + mean).clamp(0, 255)
+            if self.policy != "none":
+                x = operations.by_policy(x, self.policy, generator)
+            if self.color_jitter:
+                x = operations.jittered(x, self.color_jitter, generator)
+            x = (x - mean) / std
+        return operations.erased(x, self.random_erasing, generator) if self.random_erasing else x
 
     def central(self, x: Squares, aspect: Tensor) -> Tensor:
         """Crop the center of each image [B,3,S,S] uint8 -> [B,3,size,size]."""

@@ -16,11 +16,12 @@ from torch import Tensor
 from .. import InputError
 from . import distributed
 from .augment import Augment
+from .augmentation.mixing import Mixing
 from .device import moved
 from .pixels import Images, JoinedPixels, MemoryPixels, Pixels, Raw, batch_to_device
 
 LARGE = 1_000_000  # for splits with more images, fewer epoch orders are cached
-Batch = tuple[Tensor, Tensor]  # network input [B,3,H,W] and labels [B], both on the device
+Batch = tuple[Tensor, Tensor]  # network input [B,3,H,W] and labels [B], both on the device; see `Stream`
 
 
 def derive_seed(*parts: object) -> int:
@@ -93,6 +94,7 @@ class Split:
     truth: tuple[float, ...] = ()  # of a planted source: the right weight of each class; only for an oracle
     images: str = ""  # fingerprint of the data set
     weight_C: Tensor | None = None  # weight of each class in a training loss [C]; None: all are equal
+    mixing: Mixing | None = None  # how training batches are mixed; then `weight_C` is given
 
     def __len__(self) -> int:
         return len(self.index)
@@ -210,6 +212,7 @@ class Stream:
         weights: unnormalized probability of each image [N]; images are then drawn with
             replacement. Without weights, every epoch is a full shuffle.
         augmented: use random crops and flips; otherwise the central crop.
+        mixed: mix augmented batches as the split says: labels are then class probabilities [B,C].
 
     Raises:
         ValueError: if all weights are zero.
@@ -223,9 +226,11 @@ class Stream:
         *,
         weights: Tensor | None = None,
         augmented: bool = True,
+        mixed: bool = True,
     ) -> None:
         distributed.check_divisible(batch_size, distributed.size())
-        self.split, self.batch_size, self.augmented = split, batch_size, augmented
+        self.split = split if mixed else replace(split, mixing=None)
+        self.batch_size, self.augmented = batch_size, augmented
         self.seed = derive_seed(seed, split.name)
         self.drawn = 0
         self.num_images = 0
@@ -319,12 +324,13 @@ class Pending:
         device = self.split.device
         raw, aspect = batch_to_device(self.wait(), device)
         augment = self.split.augment
-        x = (
-            augment.central(raw, aspect)
-            if self.augment_seed is None
-            else augment.train(raw, aspect, self.augment_seed)
-        )
-        return x, self.split.labels[moved(self.rows, self.split.labels.device)]
+        y = self.split.labels[moved(self.rows, self.split.labels.device)]
+        if self.augment_seed is None:
+            return augment.central(raw, aspect), y
+        x = augment.train(raw, aspect, self.augment_seed)
+        if self.split.mixing is None:
+            return x, y
+        return self.split.mixing(x, y, self.split.num_classes, self.augment_seed)
 
 
 def _permutation(size: int, seed: int) -> Tensor:

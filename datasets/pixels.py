@@ -207,8 +207,9 @@ class JoinedPixels:
         def joined() -> Raw:
             parts = [side() for side in sides]
             device = parts[0][1].device  # one may be on the GPU, the other too large for it
-            place = order.to(device)
-            pixels = [as_tensor(images).to(device) for images, _ in parts]
-            return torch.cat(pixels)[place], torch.cat([aspect.to(device) for _, aspect in parts])[place]
+            pixels = [moved(as_tensor(images), device) for images, _ in parts]
+            aspects = [moved(aspect, device) for _, aspect in parts]
+            place = moved(order, device)
+            return torch.cat(pixels)[place], torch.cat(aspects)[place]
 
         return joined

@@ -87,6 +87,8 @@ class Method(ABC, Generic[ConfigT]):
     )
     # Whether the run can be split across processes: every loss is a mean over a batch, and `update` is used
     data_parallel: ClassVar[bool] = False
+    takes_soft_labels: ClassVar[bool] = True  # whether its losses take class probabilities of the target
+    averages_weights: ClassVar[bool] = False  # whether it averages weights itself, without `recipe.ema`
     weighs_classes: ClassVar[bool] = True  # whether `recipe.class_weights` has an effect on it
     closed_form: ClassVar[bool] = False  # whether its one step reads every image once, without training
     own_norms: ClassVar[bool] = False  # whether it decides on norm statistics itself; then not `bn=frozen`
@@ -131,6 +133,10 @@ class Method(ABC, Generic[ConfigT]):
         """Return the predictor of the network's encoder with a head, and other parts by name."""
         autocast = name_of(self.net.autocast)
         return self.predictor_class(self.net.encoder, head, autocast=autocast, **parts).eval()
+
+    def own_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that one more target needs for itself, beside the start that all share."""
+        return [p for p in self.predictor().parameters() if p.requires_grad]
 
     @classmethod
     def why_incompatible(cls, problem: Problem) -> str:

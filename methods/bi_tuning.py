@@ -31,7 +31,7 @@ class Config:
 
     # Weight of both contrastive losses
     weight: float = field(default=1.0, metadata={"tuned": (0.05, 5.0)})
-    num_keys: int = 40  # K, stored keys of each class; the library stores fewer for small data sets
+    num_keys: int = 40  # K, stored keys of each class
     temperature: float = 0.07  # temperature of the contrastive softmax
     momentum: float = 0.999  # momentum of the key network's moving average, 0 to 1
     width: int = 128  # D, dimensions of the projection
@@ -49,6 +49,7 @@ class BiTuning(Method[Config]):
     title = "Bi-Tuning"
     paper = "arXiv 2011.06182"
     kind = "regularizer"
+    takes_soft_labels = False
 
     def __init__(self, problem: Problem, config: Config) -> None:
         self.config = config
@@ -112,14 +113,19 @@ class BiTuning(Method[Config]):
 
     def remember(self, key_z_BD: Tensor, key_h_BW: Tensor, y: Tensor) -> None:
         """Replace the oldest keys of each class by those of a batch, at most by the last K."""
-        num_keys = self.config.num_keys
-        is_T = F.one_hot(y, len(self.place_T))
-        earlier_B = (is_T.cumsum(0) - 1)[torch.arange(len(y)), y]  # images of its class before it
-        kept_B = earlier_B >= is_T.sum(0)[y] - num_keys
+        num_classes, num_keys = self.queue_z.shape[:2]
+        is_BT = F.one_hot(y, num_classes)
+        earlier_B = (is_BT.cumsum(0) - 1).gather(1, y[:, None])[:, 0]  # images of its class before it
         slot_B = (self.place_T[y] + earlier_B) % num_keys
-        self.queue_z[y[kept_B], slot_B[kept_B]] = key_z_BD[kept_B]
-        self.queue_h[y[kept_B], slot_B[kept_B]] = key_h_BW[kept_B]
-        self.place_T.copy_((self.place_T + is_T.sum(0)) % num_keys)
+        number_B = torch.arange(len(y), device=y.device)
+        last = torch.full(
+            (num_classes * num_keys,), -1, device=y.device
+        )  # image of each slot, of several the last
+        last_TK = last.scatter_reduce(0, y * num_keys + slot_B, number_B, "amax").view(num_classes, num_keys)
+        is_new_TK1 = (last_TK >= 0)[:, :, None]
+        for queue, key in ((self.queue_z, key_z_BD), (self.queue_h, key_h_BW)):
+            queue.copy_(torch.where(is_new_TK1, key[last_TK.clamp(min=0)], queue))
+        self.place_T.copy_((self.place_T + is_BT.sum(0)) % num_keys)
 
     @classmethod
     def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
@@ -144,7 +150,7 @@ def divergence(own_B: Tensor, others_BTK: Tensor, y: Tensor, temperature: float)
     """
     logits = torch.cat((own_B[:, None], others_BTK.flatten(1)), 1) / temperature
     log_share = logits.log_softmax(1)
-    same_BK = log_share[:, 1:].unflatten(1, others_BTK.shape[1:])[torch.arange(len(y)), y]
+    same_BK = log_share[:, 1:].unflatten(1, others_BTK.shape[1:])[torch.arange(len(y), device=y.device), y]
     num_same = 1 + same_BK.shape[1]
     return -((log_share[:, 0] + same_BK.sum(1)) / num_same).mean() - log(num_same)
 

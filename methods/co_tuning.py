@@ -55,6 +55,7 @@ class CoTuning(Method[Config]):
     paper = "NeurIPS 2020"
     data_parallel = True
     kind = "regularizer"
+    takes_soft_labels = False
 
     def __init__(self, problem: Problem, config: Config) -> None:
         self.config, self.recipe = config, problem.recipe

@@ -7,9 +7,9 @@ Attention for Convolutional Networks (arXiv 1901.09229), section 3; constants as
 Departs from: (1) the released code sums over the images of a batch, of 64; here the mean over a batch is
 multiplied by 64, so `alpha` means the same at any batch size; (2) the filters are those of the last
 convolution of each of the last `num_stages` stages, for any backbone; if branches end a stage, the channels
-of its map. Not followed: a library version (`thuml/Transfer-Learning-Library`) trains the encoder together
-with the head that measures attention; here the encoder is frozen, in evaluation mode. The penalty replaces
-weight decay.
+of its map. Not followed: the authors' script and a library (`thuml/Transfer-Learning-Library`) train the
+encoder together with the head that measures attention; here the encoder is frozen, in evaluation mode. The
+penalty replaces weight decay.
 
 Shape letters: B images, F features, C channels of a layer, Z channels of all layers.
 """
@@ -95,7 +95,8 @@ class DELTA(Method[Config]):
             return
         if self.num_weighed == 0:
             self.fit_judge()
-        stream = self.target.split.stream(self.recipe.batch_size, derive_seed(self.seed, "attention"))
+        seed = derive_seed(self.seed, "attention")
+        stream = self.target.split.stream(self.recipe.batch_size, seed, mixed=False)
         batches = [next(stream) for _ in range(self.config.attention_batches)]
         parts_C = self.attention_Z.split(self.widths)
         for layer, part_C in list(zip(self.layers, parts_C, strict=True))[int(self.num_weighed) :]:
@@ -108,7 +109,7 @@ class DELTA(Method[Config]):
         """Train a target head on the frozen encoder."""
         optimizer = self.recipe.make_optimizer(self.judge)
         size, num_images = self.recipe.batch_size, len(self.target.split)
-        stream = self.target.split.stream(size, derive_seed(self.seed, "attention head"))
+        stream = self.target.split.stream(size, derive_seed(self.seed, "attention head"), mixed=False)
         for t in range(ceil(HEAD_EPOCHS * num_images / size)):
             epoch = t * size // num_images
             rate = HEAD_LR * 0.1 ** (epoch / EPOCHS_TO_A_TENTH)

@@ -2,7 +2,8 @@
 
 Use when: the useful part of the source is unknown, and a step may cost several backward passes.
 Source: Fan, Pagliardini, Jaggi: DoGE: Domain Reweighting with Generalization Estimation
-(arXiv 2310.15393), section 2, algorithm 1 for a target outside the mixture.
+(arXiv 2310.15393), section 2, algorithm 1 for a target outside the mixture; constants from its released
+code's configurations for such a target.
 
 Departs from: (1) a domain is a source class, and a step sees `num_domains` of them, not all; (2) the network
 that is evaluated uses the weights while they are learned, with the target's loss added: there is no proxy
@@ -19,11 +20,12 @@ import torch
 from torch import Tensor
 
 from ..datasets.base import derive_seed
+from ..datasets.device import moved
 from .base import Method, Metrics, Problem, check_ranges, classed_source, timed, update
 from .grad_cosine import dot
 from .metrics import classification_loss
 
-MAX_NORM = 5.0  # norm to which a gradient is clipped
+MAX_NORM = 1.0  # norm to which a gradient is clipped; with mu 0.01 the released code has 5
 MAX_SCORE = 5.0  # largest score of a domain, in learning rates
 
 
@@ -99,7 +101,7 @@ class DoGE(Method[Config]):
             count = size // len(classes_D) + (i < size % len(classes_D))
             own = self.rows_of[c]
             rows.append(own[torch.randint(len(own), (count,), generator=generator)])
-        return classes_D.to(self.log_weight_S.device), torch.cat(rows)
+        return moved(classes_D, self.log_weight_S.device), torch.cat(rows)
 
     def scores(self, loss_D: Tensor, rate: float) -> Tensor:
         """Return the scores [D]: inner products of clipped gradients and the target's in `grad`."""

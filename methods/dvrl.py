@@ -7,8 +7,11 @@ equations 2 to 6, algorithm 1; constants from its released code (google-research
 Departs from: (1) one network trains on the target and on the selected source images, and one step of it
 replaces an inner training from the start; (2) the estimator's input is the source head's probabilities and
 the label, because no model of the holdout knows source labels; (3) the estimator's learning rate depends on
-the number of steps (`estimator_lr`). The baseline is the paper's moving average; the released code uses the
-score of a model trained on all images.
+the number of steps (`estimator_lr`); (4) the estimator has two hidden layers of 100 units, and the difference
+of probabilities and label at its input; the released code has layers of 100, 100, 100, and 10 units, joins
+the difference after them, and ends in layers of 10 and 1; (5) a selection without images gives no source
+loss; the released code then selects each with probability 0.5. The baseline is the paper's moving average;
+the released code uses the score of a model trained on all images.
 
 Shape letters: B images of a batch, S source classes.
 """
@@ -21,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..datasets.base import derive_seed
+from ..datasets.device import moved
 from .base import Method, Metrics, Problem, check_ranges, classed_source, judging_stream, timed, update
 from .metrics import SCORES, classification_loss, of_scored
 
@@ -85,7 +89,7 @@ class DVRL(Method[Config]):
             chance_B = self.estimator(seen(logits.detach(), y_S))[:, 0].sigmoid()
             weight_B = chance_B.detach() if self.replays else self.taken(chance_B, t)
             loss_B = classification_loss(logits, y_S, reduction="none")
-            source_loss = self.config.scale * (weight_B * loss_B).sum() / weight_B.sum().clamp(min=1e-8)
+            source_loss = self.config.scale * (weight_B * loss_B).mean()
             source_loss.backward()
             update(self.optimizer, self.recipe.lr_at(t))
         self.total_S.index_add_(0, y_S, chance_B.detach())
@@ -102,7 +106,7 @@ class DVRL(Method[Config]):
     def taken(self, chance_B: Tensor, t: int) -> Tensor:
         """Sample the selection of images, 0 or 1 [B]; a function of the probabilities, the seed and t."""
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "taken", t))
-        u_B = torch.rand(len(chance_B), generator=generator).to(chance_B.device)
+        u_B = moved(torch.rand(len(chance_B), generator=generator), chance_B.device)
         return (u_B < chance_B).float()
 
     def reward(self) -> Tensor:

@@ -62,7 +62,9 @@ class EMD(Method[Config]):
         self.optimizer = self.recipe.make_optimizer(self.net)
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
         self.weight_S = torch.zeros(source.num_classes)
-        self.similarity = torch.zeros(2)  # to the target: of the whole source, and of the kept classes
+        self.similarity = torch.zeros(
+            2, device=problem.device
+        )  # to the target: of the whole source, and of the kept classes
 
     @classmethod
     def why_incompatible(cls, problem: Problem) -> str:
@@ -72,13 +74,10 @@ class EMD(Method[Config]):
     def prepare(self) -> None:
         """Rank the source classes, and pre-train on the nearest ones."""
         size = self.recipe.batch_size
-        mean_S, count_S = class_means(self.net, classed_source(self.problem), size)
-        mean_T, count_T = class_means(self.net, self.problem.target, size)
-        distance_ST = torch.cdist(mean_S, mean_T, compute_mode="donot_use_mm_for_euclid_dist")
-        alone_S = (distance_ST @ (count_T / count_T.sum())).where(count_S > 0, inf)
-        self.weight_S.copy_(best_classes(-alone_S, self.config.kept_share))
-        kept_S = count_S * self.weight_S
-        emds = [earth_movers_distance(distance_ST, count, count_T) for count in (count_S, kept_S)]
+        source = class_means(self.net, classed_source(self.problem), size)
+        target = class_means(self.net, self.problem.target, size)
+        chosen, emds = nearest_classes(*source, *target, self.config.kept_share)
+        self.weight_S.copy_(chosen)
         self.similarity.copy_((-self.config.gamma * torch.tensor(emds)).exp())
         self.problem.pretrain(
             self.net,
@@ -99,6 +98,28 @@ class EMD(Method[Config]):
     def class_weights(self) -> Tensor | None:
         """Return 1 for the source classes that are kept [S], else 0."""
         return self.weight_S
+
+
+def nearest_classes(
+    mean_S: Tensor, count_S: Tensor, mean_T: Tensor, count_T: Tensor, share: float
+) -> tuple[Tensor, list[float]]:
+    """Return 1 for the share of source classes nearest to the target, else 0 [S], and two distances.
+
+    Args:
+        mean_S: mean features of the source classes [S,F].
+        count_S: their numbers of images [S].
+        mean_T: mean features of the target classes [T,F].
+        count_T: their numbers of images [T].
+        share: share of the source classes that is kept.
+
+    Returns:
+        The weights, and the earth mover's distances of the whole source and of the kept classes.
+    """
+    distance_ST = torch.cdist(mean_S, mean_T, compute_mode="donot_use_mm_for_euclid_dist")
+    alone_S = (distance_ST @ (count_T / count_T.sum())).where(count_S > 0, inf)
+    weight_S = best_classes(-alone_S, share)
+    masses = (count_S, count_S * weight_S)
+    return weight_S, [earth_movers_distance(distance_ST, mass_S, count_T) for mass_S in masses]
 
 
 def earth_movers_distance(distance_ST: Tensor, mass_S: Tensor, mass_T: Tensor) -> float:

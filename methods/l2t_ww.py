@@ -5,8 +5,9 @@ Source: Jang, Lee, Hwang, Shin: Learning What and Where to Transfer (arXiv 1905.
 constants as in the released code (`alinlab/L2T-ww`).
 Departs from: (1) stages are the last four of any backbone, which in ResNets are the paper's; (2) optimizer,
 schedule and length are the recipe's, and the last weights are evaluated, not those of the best epoch; (3)
-biases and norms decay only if the recipe says so. Not followed: in the released code running statistics are
-updated once more a batch, after the weights were restored; here unrolled steps do not change them.
+biases decay only if the recipe says so, and norms never, where the released code decays all. Not followed:
+in the released code running statistics are updated once more a batch, after the weights were restored; here
+unrolled steps do not change them.
 
 Shape letters: B images, M stages of the teacher, N of the student, C channels of the teacher's map, D of the
 student's, h, w places of the student's map.

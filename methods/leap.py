@@ -24,7 +24,8 @@ from .. import InputError
 from ..datasets.base import derive_seed
 from .base import Method, Metrics, Problem, check_ranges, classed_source, may_save, train_step
 from .components.tasks import Tasks
-from .components.trajectory import Metric, PathGradient, flat, put, walk
+from .components.trajectory import Metric, PathGradient, walk
+from .components.weight_vectors import flat, put
 
 LEAST_CLASSES = 4  # least number of source classes: two tasks of two classes
 

@@ -97,7 +97,8 @@ class LogisticRegression(Method[Config]):
     def path(self, features: Tensor, labels: Tensor, values: Sequence[float]) -> Iterator[Fit]:
         """Yield weights [C,F] and biases [C] for each value; each fit starts from the one before."""
         center = features.mean(0)
-        scale = (features - center).square().mean().sqrt().clamp(min=1e-12)
+        turned = (features.shape[1] / self.target.width) ** 0.5  # known features may have fewer axes
+        scale = (features - center).square().mean().sqrt().clamp(min=1e-12) * turned
         x_NF = (features - center) / scale
         present, y = labels.unique(return_inverse=True)
         weight = x_NF.new_zeros(len(present), x_NF.shape[1], requires_grad=True)

@@ -111,12 +111,12 @@ def classification_loss(
 
     Args:
         logits: [B,C].
-        y: class numbers [B], or labels [B,C].
+        y: class numbers [B], or labels [B,C]; with `weight_C`, class numbers [B] or probabilities [B,C].
         reduction: `mean` over images, or `none`: [B].
         weight_C: weight of each class in the mean [C]; None: all are equal. Not for images of several labels.
     """
     if weight_C is not None:  # several processes share a batch
-        total = distributed.mean(weight_C[y].sum())
+        total = distributed.mean((weight_C[y] if y.ndim == 1 else y @ weight_C).sum())
         return F.cross_entropy(logits, y, weight_C, reduction="sum") / total
     if y.ndim == 1:
         return F.cross_entropy(logits, y, reduction=reduction)

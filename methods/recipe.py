@@ -1,8 +1,9 @@
 """The recipe: training settings that all methods of a comparison share."""
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum, auto
+from typing import Any
 
 import torch
 from torch import nn
@@ -53,6 +54,22 @@ class ClassWeights(StrEnum):
     balanced = auto()  # every class counts the same: the weight of a class is n / (C n_c)
 
 
+class AugmentPolicy(StrEnum):
+    """Random changes of each training image of the target, after crop and flip."""
+
+    none = auto()  # crops and flips only
+    trivial = auto()  # TrivialAugment: one operation of random strength (arXiv 2103.10158)
+    randaugment = auto()  # RandAugment: two operations of strength 9 of 30 (arXiv 1909.13719)
+
+
+def _off(value: object = 0.0) -> dict[str, object]:
+    """Return the metadata of a setting that was added later: digests lack it at this value."""
+    return {"undigested": value}
+
+
+SOFTENING = ("mixup", "cutmix", "label_smoothing")  # settings that make labels class probabilities
+
+
 @dataclass
 class Recipe:
     """Training settings that all methods of a comparison share.
@@ -77,7 +94,7 @@ class Recipe:
     class_weights: ClassWeights = field(default=ClassWeights.none, metadata={"undigested": ClassWeights.none})
     schedule: Schedule = Schedule.warmup_cosine  # schedule of the learning rate
     warmup_fraction: float = 0.1  # fraction of the steps with linear warm-up, with `schedule=warmup_cosine`
-    # Steps at which the learning rate drops to a tenth, with `schedule=milestones`
+    # Last steps before the learning rate drops to a tenth, with `schedule=milestones`
     milestones: list[int] = field(default_factory=list)
     head_init_std: float = 0.01  # standard deviation of the normal initialization of new heads
     # Side of the network's input in pixels; 0: timm's value for the backbone, else 64 or 32 by the images'
@@ -86,6 +103,20 @@ class Recipe:
     # Smallest fraction of the image area that a random training crop keeps; 1: no random crop
     crop_scale: float = 0.08
     hflip: bool = True  # random horizontal flips in training, if the data sets allow them
+    # Random changes of the target's training images; sources, holdout and frozen features have none
+    augment: AugmentPolicy = field(default=AugmentPolicy.none, metadata=_off(AugmentPolicy.none))
+    # Largest change of brightness, contrast and saturation of the target's training images; 0: none
+    color_jitter: float = field(default=0.0, metadata=_off())
+    # Probability that a box of a training image of the target becomes the mean color; 0: none
+    random_erasing: float = field(default=0.0, metadata=_off())
+    # Alpha of MixUp's share, one for each batch of the target; 0: no MixUp
+    mixup: float = field(default=0.0, metadata=_off())
+    # Alpha of CutMix's share; with MixUp, half of the batches have each; 0: no CutMix
+    cutmix: float = field(default=0.0, metadata=_off())
+    # Share of the target's training labels that all classes get equally; 0: none
+    label_smoothing: float = field(default=0.0, metadata=_off())
+    # Largest decay of the moving average of weights and statistics that evaluation uses; 0: no average
+    ema: float = field(default=0.0, metadata=_off())
     # Fraction of the shorter side that the central test crop keeps; 0: timm's value for the backbone, else 1
     crop_pct: float = 0.875
     mean_std: MeanStd = MeanStd.half  # mean and standard deviation that normalize pixels
@@ -100,12 +131,17 @@ class Recipe:
     # Weight decays that `tune=paper_grid` tries
     weight_decay_grid: list[float] = field(default_factory=lambda: [0.0, 4e-5])
 
+    @property
+    def softens_labels(self) -> bool:
+        """Return whether training labels of the target are class probabilities."""
+        return any(getattr(self, name) for name in SOFTENING)
+
     def lr_at(self, t: int) -> float:
         """Return the learning rate of step t."""
         if self.schedule is Schedule.constant:
             return self.lr
         if self.schedule is Schedule.milestones:
-            return self.lr * 0.1 ** sum(t >= m for m in self.milestones)
+            return self.lr * 0.1 ** sum(t > m for m in self.milestones)
         warmup = round(self.warmup_fraction * self.steps)
         if t < warmup:
             return self.lr * (t + 1) / warmup
@@ -143,6 +179,14 @@ class Recipe:
         if self.optimizer is OptimizerName.adam:
             return torch.optim.Adam(given, lr=self.lr)
         return torch.optim.SGD(given, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov)
+
+
+# Settings that only training on the target has, with the values of a source pre-training
+TARGET_ONLY: dict[str, Any] = {
+    f.name: f.default
+    for f in fields(Recipe)
+    if f.name in ("class_weights", "ema", "augment", "color_jitter", "random_erasing", *SOFTENING)
+}
 
 
 def _heads(net: nn.Module) -> list[nn.Module]:

@@ -50,9 +50,8 @@ class Reweight(Method[Config]):
         size, judge = self.recipe.batch_size, problem.holdout or problem.target
         self.source = source.stream(size, problem.seed)
         self.target = problem.target.stream(size, problem.seed)
-        self.holdout = judge.stream(
-            size, derive_seed(problem.seed, "judge"), augmented=problem.holdout is None
-        )
+        own = {"augmented": problem.holdout is None, "mixed": False}
+        self.holdout = judge.stream(size, derive_seed(problem.seed, "judge"), **own)
         self.optimizer = self.recipe.make_optimizer(self.net)
         self.total_S, self.count_S = torch.zeros(2, source.num_classes, device=problem.device)
 

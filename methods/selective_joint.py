@@ -86,7 +86,7 @@ class SelectiveJoint(Method[Config]):
         weigh = lambda loss_B, y: self.config.scale * loss_B.mean()  # noqa: E731
         rate = self.recipe.lr_at(t)
         metrics = joint_step(self.net, self.target, self.source, self.optimizer, rate, weigh)
-        return {**metrics, "num_chosen": torch.tensor(float(len(self.source.rows)))}
+        return {**metrics, "num_chosen": torch.full_like(metrics["loss"], len(self.source.rows))}
 
     def misclassified(self) -> Tensor:
         """Return which target images are misclassified [T]."""

@@ -3,8 +3,9 @@
 Use when: the network has batch norms, and few target images give noisy statistics.
 Source: Kou, You, Long, Wang: Stochastic Normalization (NeurIPS 2020); `probability` as in the released code
 (`thuml/StochNorm`).
-Departs from: nothing. Not followed: a library version (`thuml/Transfer-Learning-Library`) passes the
-probability in the position of another argument, so it has no effect there.
+Departs from: optimizer, schedule and length are the recipe's. Not followed: a library version
+(`thuml/Transfer-Learning-Library`) passes the probability in the position of another argument, so it has no
+effect there.
 
 Shape letters: C channels.
 """

@@ -80,7 +80,7 @@ class Surgical(Method[Config]):
         metrics = train_step(self.net.target, self.target, self.optimizer, rate)
         if is_trial and u == self.num_trial_steps - 1:
             self.losses[trial] = self.holdout_loss()
-        return {**metrics, "part": torch.tensor(trial + 1.0)}
+        return {**metrics, "part": torch.full_like(self.losses[0], trial + 1)}
 
     def holdout_loss(self) -> Tensor:
         """Return the mean loss [] of as many holdout batches as hold all its images."""

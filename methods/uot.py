@@ -75,9 +75,7 @@ class UOT(Method[Config]):
         size = self.recipe.batch_size
         mean_S, count_S = class_means(self.net, self.source.whole, size)
         mean_T, count_T = class_means(self.net, self.target.split, size)
-        cost_ST = (1 - F.normalize(mean_S) @ F.normalize(mean_T).T) / TEMPERATURE
-        plan_ST = unbalanced_plan(cost_ST, (count_S > 0).double(), (count_T > 0).double())
-        return plan_ST.sum(1).where(count_S > 0, -inf)
+        return transport(mean_S, count_S, mean_T, count_T)[0]
 
     def step(self, t: int) -> Metrics:
         """Train on the next batches of the target and of the selected classes."""
@@ -93,6 +91,21 @@ class UOT(Method[Config]):
     def class_weights(self) -> Tensor | None:
         """Return 1 for the source classes that are kept [S], else 0."""
         return self.weight_S
+
+
+def transport(mean_S: Tensor, count_S: Tensor, mean_T: Tensor, count_T: Tensor) -> tuple[Tensor, float]:
+    """Return the mass that each source class sends to the target [S], and the mean cosine distance of a unit.
+
+    Args:
+        mean_S: mean features of the source classes [S,F].
+        count_S: their numbers of images [S].
+        mean_T: mean features of the target classes [T,F].
+        count_T: their numbers of images [T].
+    """
+    distance_ST = 1 - F.normalize(mean_S) @ F.normalize(mean_T).T
+    plan_ST = unbalanced_plan(distance_ST / TEMPERATURE, (count_S > 0).double(), (count_T > 0).double())
+    mean = float((plan_ST * distance_ST).sum() / plan_ST.sum())
+    return plan_ST.sum(1).where(count_S > 0, -inf), mean
 
 
 def unbalanced_plan(cost_ST: Tensor, mass_S: Tensor, mass_T: Tensor, tolerance: float = 1e-9) -> Tensor:

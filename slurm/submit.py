@@ -5,7 +5,6 @@ full, the runs of these jobs are unknown: the next submission cancels the jobs a
 """
 
 import contextlib
-import fcntl
 import json
 import math
 import os
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import InputError, printable
+from ..file_lock import lock
 from . import queue
 from .cluster import Cluster
 from .job import RESUME, TEARDOWN, Work
@@ -150,7 +150,7 @@ def exclusive(results: Path) -> Iterator[None]:
     """Lock a results folder, for one process at a time to copy code or submit."""
     (results / "slurm").mkdir(parents=True, exist_ok=True)
     with (results / "slurm" / "lock").open("w", encoding="utf-8") as f:
-        fcntl.flock(f, fcntl.LOCK_EX)
+        lock(f)
         yield
 
 

@@ -70,6 +70,7 @@ def test_imports_go_one_way(package, allowed):
             "terminal",
             "home",
             "plain_yaml",
+            "file_lock",
             "user_text",
         )
     )

@@ -18,6 +18,8 @@ from ..records.load import Run, curve_frame, score_name
 from ..tables import comparison_table
 from ..tables.frozen import against_frozen
 from ..tables.paper_tables import PaperTable
+from ..tables.size_table import NOTE as SIZE_NOTE
+from ..tables.size_table import size_table
 from ..tables.table import Cell, Table
 from . import run_log, svg_charts
 from .headline import Finding, findings, headline, places
@@ -69,6 +71,7 @@ def comparison_section(
         "alarms": [alarm.text for alarm in doubts],
         "sentences": [*against_frozen(comparison), *(item.sentence for item in _in_order(table, found))],
         "notes": comparison_table.notes(comparison, table),
+        "sizes": size_table(comparison, table),
         "wrong": wrong_part(comparison, list(table["label"]), pictures),
         "pictures": _pictures(comparison, table, look, score_name(comparison.metric)),
     }
@@ -155,7 +158,13 @@ def render(context: Mapping[str, Any]) -> str:
     environment.filters["anchors"] = lambda digests: [known[name] for name in digests if name in known]
     template = environment.from_string((HERE / "template.html").read_text(encoding="utf-8"))
     return template.render(
-        **context, style=style, script=script, script_hash=allowed, arrows=ARROWS, absent=wording.ABSENT
+        **context,
+        style=style,
+        script=script,
+        script_hash=allowed,
+        arrows=ARROWS,
+        absent=wording.ABSENT,
+        size_note=SIZE_NOTE,
     )
 
 

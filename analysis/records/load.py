@@ -19,6 +19,7 @@ from .schema import METRICS, OF_DATA_SETS, misfit, read_record
 
 __all__ = ["METRICS", "Run", "read_record"]
 
+SIZES = ("trained_parameters", "target_bytes", "prediction_flops")  # of a record's field `size`
 MOST_POINTS = 1000  # of one run's curve that are drawn and listed
 
 
@@ -231,6 +232,7 @@ def _row(run: Run) -> dict[str, Any]:
         **{f"images_{name}": record["images"][name] for name in ("target", "source", "holdout")},
         "num_steps": record["num_steps"],
         "peak_memory_bytes": math.nan if record["peak_memory_bytes"] is None else record["peak_memory_bytes"],
+        **{name: float((record.get("size") or {}).get(name, math.nan)) for name in SIZES},
         "device": environment["device"],
         "host": environment["host"],
         "threads": environment["threads"],

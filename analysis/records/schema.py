@@ -195,6 +195,7 @@ LATER_OF_A_RUN: dict[str, Kind] = {  # that may be missing too
     "predictions": _or_none(_with(classes=_packed, probabilities=_packed)),
     "test_labels": _or_none(_packed),
     "class_names": _or_none(_each(_text)),
+    "size": _or_none(_with(trained_parameters=_count, target_bytes=_count, prediction_flops=_count)),
     "curve": _each(_may_have(train=_may_have(loss=_real))),
 }
 
@@ -222,7 +223,7 @@ def _wrong(record: Mapping[str, Any]) -> str:
         return wrong
     if record["role"] != "run":
         return ""  # it may be scored otherwise than the runs that start from it
-    if wrong := misfit({**dict.fromkeys(("choice", *ANSWERS)), **record}, LATER_OF_A_RUN):
+    if wrong := misfit({**dict.fromkeys(("choice", "size", *ANSWERS)), **record}, LATER_OF_A_RUN):
         return wrong
     metric = record["metric"]
     if not _share(record["test"].get(metric)):

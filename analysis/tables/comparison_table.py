@@ -10,7 +10,7 @@ import pandas as pd
 from .. import wording
 from ..alarms import alarms, checked
 from ..records.comparison import CLOSED_FORM, REFERENCE, Comparison
-from ..records.load import METRICS, Run, runs_frame
+from ..records.load import METRICS, SIZES, Run, runs_frame
 from ..statistics.aggregate import holm_corrected
 from ..statistics.paired import Difference, percent_interval
 from .chosen import chosen_numbers, chosen_text, is_tuned, tuning_note, tuning_text
@@ -18,6 +18,8 @@ from .csv_text import csv_text
 from .formats import to_latex, to_markdown
 from .frozen import against_frozen
 from .labels import label_notes, label_numbers, label_text
+from .size_table import NOTE as SIZE_NOTE
+from .size_table import size_table
 from .table import Cell, Table
 
 STREAMS = ("target", "source", "holdout")
@@ -29,8 +31,7 @@ METHOD_NOTE = (
     " p-values are Holm-corrected for the number of methods. The power is that of a single test without"
     " correction. Labels are distinct labeled target images. Time per step is the median over runs; image"
     " reads (repeats counted) and training (preparation and steps) are means per run; tuning is once per row"
-    " and not in them; pre-training is counted separately. Memory, if known, is the highest of all runs: of"
-    " the GPU's tensors, or on a CPU of the whole process with its libraries and images."
+    " and not in them; pre-training is counted separately."
 )
 
 
@@ -71,6 +72,7 @@ def _row(label: str, runs: list[Run], difference: Difference, base_seconds: floa
         **label_numbers(runs),
         **chosen_numbers(runs),
         "peak_memory_bytes": frame["peak_memory_bytes"].max(),
+        **{name: frame[name].max() for name in SIZES},
         "train_seconds": frame["train_seconds"].mean(),
         "pretraining_own_seconds": frame["pretraining_own_seconds"].mean(),
         "pretraining_shared_seconds": frame["pretraining_shared_seconds"].mean(),
@@ -87,7 +89,6 @@ def method_table(comparison: Comparison, numbers: pd.DataFrame) -> Table:
     rows = [_cells(row, comparison) for row in _rows(numbers)]
     pretraining = numbers[["pretraining_shared_seconds", "pretraining_own_seconds"]]
     shown = {
-        "memory": numbers["peak_memory_bytes"].notna().any(),
         "labels": numbers["labels_all"].notna().any(),
         "pre-training": (pretraining > 0).any(axis=None),
         **dict.fromkeys(("chosen", "tuning"), is_tuned(comparison)),
@@ -132,16 +133,10 @@ def _cells(row: dict[str, Any], comparison: Comparison) -> dict[str, Cell]:
         "labels": Cell(label_text(row["labels_all"]), row["labels_all"]),
         "time per step": Cell(wording.ABSENT if is_closed else wording.duration(step), step),
         "step, ratio": Cell(wording.number(ratio, decimals=2), ratio),
-        "memory": Cell(_memory(row["peak_memory_bytes"]), row["peak_memory_bytes"]),
         "training": Cell(wording.duration(row["train_seconds"]), row["train_seconds"]),
         "pre-training": Cell(pretraining, row["pretraining_shared_seconds"]),
         READS: Cell(" / ".join(map(wording.count, reads)), sum(reads)),
     }
-
-
-def _memory(num_bytes: float) -> str:
-    """Return an amount of memory, "1.25 GB", a dash for old records without it."""
-    return wording.ABSENT if math.isnan(num_bytes) else f"{wording.count(num_bytes)}B"
 
 
 def _pretraining(shared_seconds: float, own_seconds: float) -> str:
@@ -185,9 +180,11 @@ def title(comparison: Comparison) -> str:
 
 
 def markdown(comparison: Comparison) -> str:
-    """Return heading, alarms, setting, table, sentences and notes of one comparison."""
+    """Return heading, alarms, setting, tables, sentences and notes of one comparison."""
     numbers = comparison_table(comparison)
-    remarks = "\n".join(f"- {note}" for note in [*notes(comparison, numbers), METHOD_NOTE])
+    sizes = size_table(comparison, numbers)
+    explained = [*notes(comparison, numbers), METHOD_NOTE, *([SIZE_NOTE] if sizes else [])]
+    remarks = "\n".join(f"- {note}" for note in explained)
     found = [*against_frozen(comparison), *sentences(numbers)]
     conclusions = "".join(f"- {sentence}\n" for sentence in found)
     warnings = "".join(f"- **Alarm:** {alarm.text}\n" for alarm in alarms(comparison))
@@ -196,7 +193,8 @@ def markdown(comparison: Comparison) -> str:
     return (
         f"## {title(comparison)}\n\n{warnings}"
         f"{setting(comparison)} (comparison {comparison.comparison_id})\n\n"
-        f"{to_markdown(method_table(comparison, numbers))}\n{conclusions}\nNotes:\n{remarks}\n"
+        f"{to_markdown(method_table(comparison, numbers))}\n{conclusions}\n"
+        f"{to_markdown(sizes) if sizes else ''}\nNotes:\n{remarks}\n"
     )
 
 

@@ -33,7 +33,7 @@ from ..launch.start import (
     processes_of,
     run_missing,
     show_runs,
-    without_class_weights,
+    without_effect,
 )
 from ..training.record import open_results
 from ..training.tuning import not_used
@@ -100,7 +100,7 @@ def before_runs(overrides: Sequence[str], console: Console, dry_run: bool = Fals
     results, processes = Path(request.results), processes_of(request.on, request.cluster)
     open_results(results, data_sets_of(configs), writes=not dry_run)
     said = [why_preset(request, overrides, configs[0]), *not_used(overrides, configs[0].tune)]
-    for line in [*said, *without_class_weights(configs)]:
+    for line in [*said, *without_effect(configs)]:
         console.print(line, markup=False)
     estimator = None if request.on == "slurm" else estimator_of(configs[0], request.workers, results)
     if estimator is None:

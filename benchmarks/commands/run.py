@@ -21,7 +21,7 @@ from ..launch.start import (
     print_estimate,
     print_left_out,
     show_runs,
-    without_class_weights,
+    without_effect,
 )
 from ..training.record import open_results
 from ..training.tuning import not_used
@@ -59,7 +59,7 @@ def _run(overrides: Sequence[str], dry_run: bool) -> int:
     config = run_config(request, method, settings_of(method, overrides), request.seed)
     results = Path(request.results)
     distributed.on_first(open_results, results, data_sets_of([config]), not dry_run)
-    for line in [*not_used(overrides, config.tune), *without_class_weights([config])]:
+    for line in [*not_used(overrides, config.tune), *without_effect([config])]:
         console.print(line, markup=False)
     check_networks_of([config], results, console, distributed.size())
     prepare_data(missing([config], results))

@@ -17,7 +17,7 @@ from ...methods import catalog as methods
 from ...methods.metrics import check_score
 from ...methods.networks.encoders import data_config, fitting_size
 from ...methods.networks.tensor_files import files_of
-from ...methods.recipe import ClassWeights, MeanStd, Recipe
+from ...methods.recipe import SOFTENING, ClassWeights, MeanStd, Recipe
 from .labels import holdout_shots, usual_protocol
 from .length import num_training_images, sized
 from .schema import SMALL_SIDE, Log, Request, Role, RunConfig, Score, Tune
@@ -44,10 +44,7 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
     recipe = preprocessed(recipe, request.backbone, target.side, request.backbone_options)
     score = score_of(request, target)
     check_score("score", score, is_multi_label(target))
-    if recipe.class_weights is ClassWeights.balanced and is_multi_label(target):
-        raise InputError(
-            "recipe.class_weights=balanced: the target's images have several labels; expected none"
-        )
+    _check_labels(recipe, is_multi_label(target))
     data = {"target": target.fingerprint}
     if source != "none":
         data["source"] = datasets.load(source, as_source=True, draw=drawn, groups=request.groups).fingerprint
@@ -84,6 +81,15 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
         protocol=request.protocol or usual_protocol(request.labels, request.shots),
         **{name: getattr(request, name) for name in same},
     )
+
+
+def _check_labels(recipe: Recipe, multi_label: bool) -> None:
+    """Check that the recipe's changes of labels fit. Raises InputError if images have several labels."""
+    given = ["class_weights=balanced"] if recipe.class_weights is ClassWeights.balanced else []
+    given += [f"{name}={value}" for name in SOFTENING if (value := getattr(recipe, name))]
+    if given and multi_label:
+        default = "none" if recipe.class_weights is ClassWeights.balanced else "0"
+        raise InputError(f"recipe.{given[0]}: the target's images have several labels; expected {default}")
 
 
 def _checked_log(log: Log) -> Log:

@@ -13,6 +13,7 @@ from ...datasets import catalog, planted
 from ...datasets.base import Dataset
 from ...datasets.loading.draw import FOLDS
 from ...methods.recipe import Recipe
+from .corrections import corrected, of_method, of_setting
 
 TINY, MOST = 1e-300, 1e300  # bounds that exclude 0 and infinity
 LIMITS = (  # minimum and maximum of each number
@@ -29,6 +30,8 @@ LIMITS = (  # minimum and maximum of each number
     ("recipe.head_lr_factor", TINY, MOST),
     ("recipe.crop_scale", TINY, 1),
     *((f"recipe.{name}", 0, 1) for name in ("crop_pct", "momentum", "warmup_fraction")),
+    *((f"recipe.{name}", 0, 1) for name in ("color_jitter", "random_erasing", "label_smoothing", "ema")),
+    *((f"recipe.{name}", 0, 1000) for name in ("mixup", "cutmix")),
     ("recipe.evaluations", 1, 10**6),
     *((f"recipe.{name}", 0, MOST) for name in ("head_init_std", "clip_grad")),
 )
@@ -101,6 +104,7 @@ class Role(StrEnum):
     pretraining = auto()  # on the source, shared by runs
     trial = auto()  # of the hyper-parameter search
     first_stage = auto()  # learns on `train` what `protocol=trainval` then replays
+    screen = auto()  # scores frozen features on all labeled images; test images are not read
 
 
 class Score(StrEnum):
@@ -119,7 +123,7 @@ class SourceRecipe:
     batch_size: int = 256  # images per step
     lr: float = 0.1  # peak learning rate
     weight_decay: float = 4e-5  # L2 penalty on convolution and linear kernels
-    # With `recipe.schedule=milestones`: steps at which the learning rate drops to a tenth
+    # With `recipe.schedule=milestones`: last steps before the learning rate drops to a tenth
     milestones: list[int] = field(default_factory=list)
     # Seed of the one source model that all seeds share, as in the paper; null: one source model per seed
     seed: int | None = 0
@@ -290,13 +294,15 @@ class RunConfig:
     @property
     def digest(self) -> str:
         """Return the hash that identifies the run."""
-        return _digest(self._first_names())
+        own = of_method(self.method, self.settings)
+        return _digest(self._first_names() | corrected([*of_setting(self.backbone, self.recipe), *own]))
 
     @property
     def comparison_id(self) -> str:
         """Return the hash of what is equal in a comparison: all but method, its settings and seed."""
         own = ("method", "settings", "seed")
-        return _digest({k: v for k, v in self._first_names().items() if k not in own})
+        shared = {k: v for k, v in self._first_names().items() if k not in own}
+        return _digest(shared | corrected(of_setting(self.backbone, self.recipe)))
 
     def _first_names(self) -> dict[str, Any]:
         """Return the resolved settings by their first names: renaming a setting keeps every digest."""

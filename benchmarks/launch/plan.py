@@ -8,6 +8,7 @@ from typing import Any
 from ...analysis.records.schema import is_done
 from ...methods import catalog as methods
 from ...methods.base import Method
+from ...methods.recipe import SOFTENING
 from ...user_text import one_form
 from ..config.compose import rows, suite_rows
 from ..config.resolve import run_config
@@ -82,7 +83,8 @@ def why_incompatible(
     for config in {row_of(c): c for c in reversed(missing(configs, results))}.values():
         built = build_problem(config)
         method = methods.load(config.method)
-        if reason := _why_not_data_parallel(config, processes) or method.why_incompatible(built.problem):
+        general = _why_not_data_parallel(config, processes) or _why_not_soft(config)
+        if reason := general or method.why_incompatible(built.problem):
             reasons[row_of(config)] = (config, reason)
     return reasons
 
@@ -97,7 +99,18 @@ def _why_not_data_parallel(config: RunConfig, processes: int) -> str:
         size = getattr(config, name).batch_size
         if size % processes:
             return f"{name}.batch_size={size} is not a multiple of {processes} processes"
+    recipe = config.recipe
+    if processes > 1 and (recipe.mixup or recipe.cutmix) and recipe.batch_size // processes % 2:
+        return f"recipe.batch_size={recipe.batch_size} on {processes} processes gives no pairs to mix"
     return ""
+
+
+def _why_not_soft(config: RunConfig) -> str:
+    """Return why a method cannot train on class probabilities; empty if it can, or labels are classes."""
+    given = [f"recipe.{name}" for name in SOFTENING if getattr(config.recipe, name)]
+    if not given or methods.load(config.method).takes_soft_labels:
+        return ""
+    return f"it needs the class of each training image, and {given[0]} makes labels probabilities"
 
 
 def data_sets_of(configs: Sequence[RunConfig]) -> set[str]:

@@ -65,7 +65,8 @@ def run_all(
         report: called for each run that ended.
         tick: called twice a second while runs are active.
     """
-    resource_tracker.ensure_running()  # otherwise the first worker starts it, with its own stderr
+    if os.name == "posix":
+        resource_tracker.ensure_running()  # otherwise the first worker starts it, with its own stderr
     threads = num_threads(configs[0].threads, configs[0].device, workers)
 
     def start(place: int) -> _Worker:
@@ -111,7 +112,7 @@ class _Worker:
         """Return how its process ended: the signal, or the exit code with the last line of stderr."""
         self.close(time.monotonic() + PATIENCE_SECONDS)
         code = self.process.exitcode or 0
-        if code == -signal.SIGKILL:
+        if -code == getattr(signal, "SIGKILL", None):  # which Windows lacks
             return _out_of_memory(self.config)
         said = f": {self._last_line}" if self._last_line else ""
         names = {int(known): known.name for known in signal.Signals}
@@ -141,14 +142,20 @@ def _out_of_memory(config: RunConfig | None) -> str:
 def _for_child(stderr: int) -> Iterator[None]:
     """Start a process with another stderr, and without Ctrl-C, which its parent handles."""
     own = os.dup(2)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    _mask_interrupt("SIG_BLOCK")
     os.dup2(stderr, 2)
     try:
         yield
     finally:
         os.dup2(own, 2)
         os.close(own)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        _mask_interrupt("SIG_UNBLOCK")
+
+
+def _mask_interrupt(how: str) -> None:
+    """Block or unblock Ctrl-C in this thread and in processes that it starts; Windows cannot."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(getattr(signal, how), {signal.SIGINT})
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -14,7 +15,8 @@ from ...datasets import catalog as datasets
 from ...datasets.download import locate
 from ...datasets.reading.balance import balance_line
 from ...methods import catalog as methods
-from ...methods.recipe import ClassWeights
+from ...methods.base import Method
+from ...methods.recipe import TARGET_ONLY
 from ...slurm.cluster import load as load_cluster
 from ..config.schema import Request, Role, RunConfig, load_target
 from ..training.problem import device_of
@@ -91,11 +93,25 @@ def print_left_out(of: Sequence[Request | RunConfig], console: Console) -> None:
         console.print(line, markup=False)
 
 
-def without_class_weights(configs: Sequence[RunConfig]) -> list[str]:
-    """Return a line for each method on which the class weights of the recipe have no effect."""
-    weighted = [c for c in configs if c.recipe.class_weights is ClassWeights.balanced]
-    names = dict.fromkeys(m.title for c in weighted if not (m := methods.load(c.method)).weighs_classes)
-    return [f"recipe.class_weights=balanced: no effect on {name}, which has no loss" for name in names]
+def without_effect(configs: Sequence[RunConfig]) -> list[str]:
+    """Return a line for each setting of the recipe and each method on which it has no effect."""
+    lines: dict[str, None] = {}
+    for config in configs:
+        method = methods.load(config.method)
+        for name, default in TARGET_ONLY.items():
+            value = getattr(config.recipe, name)
+            if value != default and (reason := _why_no_effect(method, name)):
+                lines[f"recipe.{name}={value}: no effect on {method.title}, which {reason}"] = None
+    return list(lines)
+
+
+def _why_no_effect(method: type[Method[Any]], name: str) -> str:
+    """Return why a setting of training on the target does not change a method; empty if it does."""
+    if name == "class_weights":
+        return "" if method.weighs_classes else "has no loss"
+    if name == "ema" and method.averages_weights:
+        return "averages weights itself"
+    return "is not trained by steps" if method.closed_form else ""
 
 
 def check_networks_of(

@@ -29,7 +29,8 @@ from ...datasets.base import Dataset, Split, derive_seed
 from ...datasets.storage import cache
 from ...methods.base import train_step, update
 from ...methods.components.tasks import cut, rows_by_class
-from ...methods.components.trajectory import Metric, PathGradient, flat, put, walk
+from ...methods.components.trajectory import Metric, PathGradient, walk
+from ...methods.components.weight_vectors import flat, put
 from ...methods.metrics import classification_loss
 from ...methods.networks.network import Network
 from ...terminal import configure_output

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from ... import InputError
 from ...datasets import distributed
 from ...datasets.base import Split, derive_seed
 from ...methods.base import Method, saved_by
+from ...methods.components.moving_average import MovingAverage
 from ...methods.networks.tensor_files import read_tensors
 from . import interrupt
 from .clock import Clock
 from .curve_log import EventWriter
-from .evaluate import evaluate
+from .evaluate import evaluate, evaluation_mode
 from .memory import PeakMemory
 from .nan_guard import NanGuard
 from .record import append_line, write_tensors
@@ -42,6 +44,7 @@ class Training:
         checkpoint_seconds: longest time between two checkpoints. It grows for a large network: saving
             takes at most a hundredth of the time.
         classes: classes of a source with a known truth; then the curve holds their weights, too.
+        ema: largest decay of the moving average of the weights, which is evaluated; 0: none.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Training:
         rests_on: list[dict[str, Any]],
         checkpoint_seconds: float = 600.0,
         classes: Sequence[str] = (),
+        ema: float = 0.0,
     ) -> None:
         from torch.utils.flop_counter import FlopCounterMode  # slow import: neither timed nor done by plans
 
@@ -65,13 +69,15 @@ class Training:
         self.memory, self.rests_on = memory, rests_on
         self.save_every = checkpoint_seconds
         self.classes = classes
+        self.ema = ema
+        self.average: MovingAverage | None = None
         self.step = 0
         self.flops_per_step = 0
         self.curve: list[dict[str, Any]] = []
         self.events: EventWriter | None = None
 
     def run(self, steps: int, evaluations: int, batch_size: int, beat: Callable[[int, Any], None]) -> None:
-        """Train to the end, from the last checkpoint if there is one.
+        """Train to the end, from the last checkpoint if there is one; the method then holds any average.
 
         Args:
             steps: number of steps.
@@ -88,6 +94,7 @@ class Training:
         if not is_prepared:
             with self.clock.preparing(), saved_by(self._save_preparation):
                 self.method.prepare()
+            self._begin_average()
         for stop in _stops(steps, evaluations):
             while self.step < stop:
                 metrics = self._advance(stop, beat)
@@ -99,8 +106,16 @@ class Training:
                 if distributed.any_rank(interrupt.requested()):
                     raise interrupt.Interrupted(f"{self.folder}: saved at step {self.step} of {steps}")
                 beat(self.step, self.curve[-1] if self.step == stop else None)
+        if self.average:
+            self.average.swap()
         if self.events:
             self.events.close()
+
+    def _begin_average(self) -> None:
+        """Start the moving average of what the method predicts with."""
+        if self.ema:
+            with evaluation_mode(self.method.net):
+                self.average = MovingAverage(self.method.predictor(), self.ema)
 
     def _save_preparation(self) -> None:
         """Save in the middle of `prepare` if a checkpoint is due or the process is asked to stop.
@@ -124,6 +139,8 @@ class Training:
             while self.step < stop:
                 torch.manual_seed(derive_seed(self.seed, "step", self.step))
                 metrics = self._counted() if self.step == 0 else self.watch.step(self.step)
+                if self.average:
+                    self.average.update()
                 self.step += 1
                 beat(self.step, None)
                 is_late = distributed.is_first() and time.monotonic() - self._saved > self.save_every
@@ -170,7 +187,10 @@ class Training:
 
     def _scores(self, batch_size: int) -> dict[str, float] | None:
         """Return the scores on the holdout, or None without one."""
-        return None if self.holdout is None else evaluate(self.method, self.holdout, batch_size)[0]
+        if self.holdout is None:
+            return None
+        with self.average.swapped() if self.average else nullcontext():
+            return evaluate(self.method, self.holdout, batch_size)[0]
 
     def _save(self, is_prepared: bool = True) -> None:
         """Write a draft, keep the previous checkpoint, and put the new one in place."""
@@ -184,6 +204,7 @@ class Training:
             "memory": self.memory.state_dict(),
             "watch": self.watch.state_dict(),
             "method": self.method.state_dict(),
+            **({"average": self.average.state_dict()} if self.average else {}),
         }
         begin = time.monotonic()
         current, previous, draft = (self.folder / name for name in CHECKPOINTS)
@@ -223,13 +244,12 @@ class Training:
 
     def _newest(self) -> dict[str, Any] | None:
         """Return the content of the newest intact checkpoint, or None."""
-        device = self.clock.device if distributed.size() == 1 else "cpu"  # other processes have other devices
         for name in CHECKPOINTS[:2]:
             path = self.folder / name
             if not path.exists():
                 continue
             try:
-                return read_tensors(path, device)
+                return read_tensors(path)  # each tensor goes home when it is loaded
             except ValueError:  # cut off by a full disk, or damaged
                 continue
         return None
@@ -237,6 +257,10 @@ class Training:
     def _load(self, state: Any) -> bool:
         """Load all state from a checkpoint; return whether `prepare` is done in it."""
         self.method.load_state_dict(state["method"])
+        if state["is_prepared"]:
+            self._begin_average()
+        if self.average:
+            self.average.load_state_dict(state["average"])
         self.clock.load_state_dict(state["clock"])
         self.memory.load_state_dict(state["memory"])
         self.watch.load_state_dict(state["watch"])

@@ -1,7 +1,6 @@
 """The peak memory of a run: of the GPU, or of the process on a CPU."""
 
 import gc
-import resource
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,6 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 CLEAR_PEAK = "5"  # proc(5): resets VmHWM to the resident memory
@@ -64,4 +68,8 @@ class PeakMemory:
             return torch.cuda.max_memory_allocated(self.device)
         if STATUS.exists() and "VmHWM:" in (status := STATUS.read_text(encoding="utf-8")):
             return 1024 * int(status.split("VmHWM:")[1].split()[0])
+        if not resource:
+            import psutil
+
+            return psutil.Process().memory_info().peak_wset
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -16,7 +16,7 @@ from ...methods import catalog as methods
 from ...methods.networks.network import Network
 from ...methods.networks.tensor_files import read_tensors
 from ...methods.pretrain import Pretrain
-from ...methods.recipe import ClassWeights, TestCrops
+from ...methods.recipe import TARGET_ONLY, TestCrops
 from ..config.schema import Norms, Protocol, Role, RunConfig, Tune
 
 
@@ -76,8 +76,8 @@ def generalist(config: RunConfig) -> RunConfig:
         milestones=own.milestones,
         decay_biases=False,
         head_lr_factor=1.0,
-        class_weights=ClassWeights.none,
         test_crops=TestCrops.central,  # for the target only: must not change the digest
+        **TARGET_ONLY,
         lr_grid=[],
         weight_decay_grid=[],
     )

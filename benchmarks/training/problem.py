@@ -11,6 +11,7 @@ from torch import Tensor
 from ... import InputError
 from ...datasets import catalog
 from ...datasets.augment import Augment
+from ...datasets.augmentation.mixing import Mixing
 from ...datasets.base import Dataset, Split, derive_seed
 from ...datasets.pixels import MemoryPixels
 from ...datasets.reading import near_duplicates
@@ -61,6 +62,14 @@ def device_of(name: str) -> torch.device:
     return device
 
 
+def current_device(name: str) -> torch.device:
+    """Return the device of a name, and make a numbered GPU the one whose queue events belong to."""
+    device = device_of(name)
+    if device.index is not None:
+        torch.cuda.set_device(device)
+    return device
+
+
 def load_nothing(net: Network, **wanted: Any) -> None:
     """Leave the network as it is; the default for `pretrain`, when no method is trained on the problem."""
 
@@ -100,6 +109,7 @@ def build_problem(
         train, holdout, curve, test = by_protocol(config, parts)
         if config.recipe.class_weights is ClassWeights.balanced:
             train = replace(train, weight_C=balanced_weights(train.labels, train.num_classes))
+        train = augmented(train, config.recipe)
         notes = (*notes, *judged.notes)
     problem = Problem(
         source=source_split,
@@ -133,9 +143,8 @@ def _target_parts(config: RunConfig, device: torch.device) -> tuple[Dataset, dic
     """Return the target and its parts."""
     target = load_target(config)
     check_target(target)
-    return target, {
-        part: _split(target, part, config.recipe, device) for part in ("train", "holdout", "test")
-    }
+    names = ("train", "holdout") if config.role is Role.screen else ("train", "holdout", "test")
+    return target, {part: _split(target, part, config.recipe, device) for part in names}
 
 
 def limited(config: RunConfig, whole: Mapping[str, Split]) -> dict[str, Split]:
@@ -179,7 +188,9 @@ def by_protocol(
     config: RunConfig, parts: Mapping[str, Split]
 ) -> tuple[Split, Split | None, Split | None, Split | None]:
     """Return the images for training, for rewards, for the curve, and for the test."""
-    train, holdout, test = parts["train"], parts["holdout"], parts["test"]
+    train, holdout, test = parts["train"], parts["holdout"], parts.get("test")
+    if config.role is Role.screen:
+        return train.joined(holdout), None, None, None
     if config.fold:
         return _by_fold(config, train.joined(holdout))
     if config.role is Role.trial:  # hyper-parameters are chosen on images that no reward has used
@@ -229,6 +240,20 @@ def _split(dataset: Dataset, part: str, recipe: Recipe, device: torch.device) ->
     index = torch.arange(len(labels))
     about = dataset.scored, dataset.truth, dataset.fingerprint
     return Split(name, dataset.classes, pixels, labels, index, augment, device, *about)
+
+
+def augmented(train: Split, recipe: Recipe) -> Split:
+    """Return the training images of a target with the recipe's further augmentation."""
+    names = ("color_jitter", "random_erasing")
+    own = {name: getattr(recipe, name) for name in names}
+    train = replace(train, augment=replace(train.augment, policy=str(recipe.augment), **own))
+    if not recipe.softens_labels:
+        return train
+    weight_C = train.weight_C
+    if weight_C is None:
+        weight_C = torch.ones(train.num_classes, device=train.device)
+    mixing = Mixing(recipe.mixup, recipe.cutmix, recipe.label_smoothing)
+    return replace(train, weight_C=weight_C, mixing=mixing)
 
 
 def _network_maker(

@@ -26,6 +26,8 @@ from ...datasets.files.atomic import atomic_write, path_in_errors
 FORMAT = 1  # format of a results folder; a record has its own
 MARKER = "transferbench.json"
 ROOT = Path(__file__).parents[2]
+# What a GPU may round
+TF32: dict[str, Any] = {"convolutions": torch.backends.cudnn, "products": torch.backends.cuda.matmul}
 
 
 def open_results(results: Path, images: Iterable[str] = (), writes: bool = True) -> None:
@@ -110,6 +112,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device)
         if device.type == "cuda"
         else f"cpu ({platform.machine()})",
+        "tf32": [name for name, part in TF32.items() if part.allow_tf32] if device.type == "cuda" else [],
         "host": socket.gethostname(),
         "threads": torch.get_num_threads(),
         "world_size": distributed.size(),

@@ -28,9 +28,10 @@ from .label_count import Record, label_fields
 from .loop import CHECKPOINTS, Training
 from .memory import PeakMemory
 from .misfit import explained
+from .model_size import model_size
 from .nan_guard import NanGuard
 from .pretraining import SourceModel, kept_path, read_kept, shared_pretraining, source_model, specialist
-from .problem import BuiltProblem, build_problem, decoded_side, device_of
+from .problem import BuiltProblem, build_problem, current_device, decoded_side
 from .tuning import trials, tuned
 
 WAIT_SECONDS = 1.0
@@ -124,7 +125,7 @@ def _leave_error(folder: Path, error: Exception) -> None:
 def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
     """Do a run from its start or last checkpoint to its record."""
     started = record.now()
-    shared = _shared_source_model(config, results)
+    shared = shared_source_model(config, results)
     tried: list[tuple[RunConfig, Record]] = []
 
     def trial_record(trial: RunConfig) -> dict[str, Any]:
@@ -135,7 +136,7 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
     stage = first_stage(chosen)
     staged = None if stage is None else run_one(stage, results)
     controls = None if stage is None else distributed.on_first(read_kept, stage.folder(results))
-    device = device_of(config.device)
+    device = current_device(config.device)
     clock, memory = Clock(device), PeakMemory(device)
     rests_on = [shared.reference] if shared else []
     pretrain = OwnPretraining(chosen, results, clock, memory, rests_on)
@@ -175,12 +176,15 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
 def _write_model(config: RunConfig, built: BuiltProblem, method: Method, folder: Path) -> dict[str, Any]:
     """Write the model that a run keeps, before its record: none tells of a model that is not there.
 
-    Returns: the record's field `model`, or nothing.
+    Returns: the record's fields `size` and `model`; no `model` where it is not kept, nothing for other roles.
     """
-    if config.role is not Role.run or config.keep is Keep.none:
+    if config.role is not Role.run:
         return {}
+    size = model_size(method, built.problem)
+    if config.keep is Keep.none:
+        return {"size": size}
     side = decoded_side(load_target(config).side, config.recipe.image_size)
-    return {"model": write_model(folder, config, method, built.problem.target, side)}
+    return {"size": size, "model": write_model(folder, config, method, built.problem.target, side)}
 
 
 def _whole_cost(
@@ -197,7 +201,7 @@ def _whole_cost(
     return {**choice, "seconds": choice["seconds"] + more}
 
 
-def _shared_source_model(config: RunConfig, results: Path) -> SourceModel | None:
+def shared_source_model(config: RunConfig, results: Path) -> SourceModel | None:
     """Run or find the shared source pre-training; return None if the run needs none."""
     base = shared_pretraining(config)
     return None if base is None else _source_model(base, results, shared=True)
@@ -258,8 +262,9 @@ def _training(
     watched = source.classes if source and source.truth else ()
     guard = NanGuard(method, folder, config.on_nan)
     every = 60 * config.checkpoint_minutes
+    ema = 0.0 if method.closed_form or method.averages_weights else config.recipe.ema
     training = Training(
-        method, guard, clock, memory, built.curve, config.seed, folder, rests_on, every, watched
+        method, guard, clock, memory, built.curve, config.seed, folder, rests_on, every, watched, ema
     )
     if config.log is Log.tensorboard and config.role is not Role.trial and distributed.is_first():
         training.events = EventWriter(folder / FOLDER, config.recipe.lr_at)

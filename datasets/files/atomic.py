@@ -38,7 +38,7 @@ def atomic_write(path: Path, durable: bool = True) -> Iterator[Path]:
         with path_in_errors(path, draft):
             yield draft
             if durable:
-                _sync(draft)
+                _sync(draft, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
             draft.replace(path)
         if durable:
             with suppress(OSError):  # not supported by every file system
@@ -76,8 +76,8 @@ def _is_stale(draft: Path) -> bool:
     return False
 
 
-def _sync(path: Path) -> None:
-    number = os.open(path, os.O_RDONLY)
+def _sync(path: Path, mode: int = os.O_RDONLY) -> None:
+    number = os.open(path, mode)
     try:
         os.fsync(number)
     finally:

@@ -1,6 +1,5 @@
 """Locks between processes, released when their process ends."""
 
-import fcntl
 import os
 import sys
 from collections.abc import Iterator
@@ -8,6 +7,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from ...file_lock import lock, try_lock
 from .atomic import draft_of, path_in_errors
 
 
@@ -24,31 +24,31 @@ def locked(path: Path, message: str = "") -> Iterator[None]:
     Raises:
         OSError: if the folder is not writable.
     """
-    lock = path.with_name(f"{path.name}.lock")
+    place = path.with_name(f"{path.name}.lock")
     with ExitStack() as stack:
+        if os.name == "nt":  # where an open file cannot be removed: by the last one that has it open
+            stack.callback(_remove, place)
         while True:
-            file = stack.enter_context(lock.open("a", encoding="utf-8"))
+            file = stack.enter_context(place.open("a", encoding="utf-8"))
             _wait(file, message)
-            if _is_current(lock, file):  # otherwise the previous process has removed it
+            if _is_current(place, file):  # otherwise the previous process has removed it
                 break
-        stack.callback(_remove, lock)
+        stack.callback(_remove, place)
         _refresh_nfs(path)
         yield
 
 
 def _wait(file: IO[str], message: str) -> None:
     with suppress(OSError):  # the file system may have no locks
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(file):
             if message:
                 print(f"{message}; waiting", file=sys.stderr, flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
+            lock(file)
 
 
-def _is_current(lock: Path, file: IO[str]) -> bool:
+def _is_current(place: Path, file: IO[str]) -> bool:
     try:
-        return os.path.samestat(lock.stat(), os.fstat(file.fileno()))
+        return os.path.samestat(place.stat(), os.fstat(file.fileno()))
     except FileNotFoundError:
         return False
 
@@ -61,6 +61,6 @@ def _refresh_nfs(path: Path) -> None:
         draft.unlink()
 
 
-def _remove(lock: Path) -> None:
+def _remove(place: Path) -> None:
     with suppress(OSError):  # a disk that became read-only reports its own error
-        lock.unlink()
+        place.unlink()

@@ -1,6 +1,7 @@
 """Encoded images in memory-mapped columns: millions of images open at once and need little memory."""
 
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -88,7 +89,7 @@ class Table:
             if number == 0:
                 return file.read_bytes()
             opened = _opened(file, self.token)  # a reference keeps it open while other threads evict it
-            return os.pread(opened.number, num_bytes, offset)
+            return opened.read(num_bytes, offset)
         except OSError as error:
             raise InputError(f"{file}: cannot be read ({error.strerror})") from error
 
@@ -136,7 +137,16 @@ class _Descriptor:
     """A file open for reading, closed when its last reference is gone."""
 
     def __init__(self, file: Path) -> None:
-        self.number = os.open(file, os.O_RDONLY)
+        self.number = os.open(file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        self._seeking = threading.Lock()
+
+    def read(self, num_bytes: int, offset: int) -> bytes:
+        """Read bytes at a place; threads may do so together."""
+        if hasattr(os, "pread"):
+            return os.pread(self.number, num_bytes, offset)
+        with self._seeking:  # on Windows the file has one position for all
+            os.lseek(self.number, offset, os.SEEK_SET)
+            return os.read(self.number, num_bytes)
 
     def __del__(self) -> None:
         if hasattr(self, "number"):

@@ -25,12 +25,21 @@ def class_means(net: Network, split: Split, batch_size: int) -> tuple[Tensor, Te
     net.eval()
     with torch.no_grad():
         for x, y in split.batches(batch_size):
-            feature = net.features(x).cpu().double()
-            sums = torch.zeros(split.num_classes, feature.shape[1], dtype=torch.double)
-            total = total + sums.index_add(0, y.cpu(), feature)
+            total = total + class_sums(net.features(x), y, split.num_classes)
     net.train(was_training)
+    return means_of(total, split)
+
+
+def class_sums(features: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+    """Return the sum of the features [B,F] of each class [C,F]; float64 on the CPU."""
+    sums = torch.zeros(num_classes, features.shape[1], dtype=torch.double)
+    return sums.index_add(0, labels.cpu(), features.cpu().double())
+
+
+def means_of(sums_CF: Tensor, split: Split) -> tuple[Tensor, Tensor]:
+    """Return means [C,F], zero for a class without an image, and numbers of images [C], given sums."""
     count = torch.bincount(split.labels.cpu(), minlength=split.num_classes)
-    return total / count.clamp(min=1)[:, None], count.double()
+    return sums_CF / count.clamp(min=1)[:, None], count.double()
 
 
 def best_classes(score_S: Tensor, share: float) -> Tensor:

@@ -90,26 +90,52 @@ class FrozenFeatures:
         return digest.hexdigest()[:24]
 
 
-def folds(problem: Problem, features: Tensor, holdout: FrozenFeatures | None) -> list[Fold]:
-    """Return what a value is chosen on: the holdout, or five stratified folds of the training images.
+class KnownFeatures(FrozenFeatures):
+    """Features that are known already, in place of a pass over the images of their split.
 
-    A class with one training image is only fitted. Without any other class there are no folds.
+    Args:
+        features: the features [N,F], or turned into fewer axes.
+        split: their images.
+        width: F.
     """
+
+    def __init__(self, features: Tensor, split: Split, width: int) -> None:
+        self.features, self.split, self.width = features, split, width
+        self.num_images, self.found_seconds = 0, 0.0
+
+    def all(self) -> Tensor:
+        """Return the features."""
+        return self.features
+
+
+def folds(problem: Problem, features: Tensor, holdout: FrozenFeatures | None) -> list[Fold]:
+    """Return what a value is chosen on: the holdout, or five stratified folds of the training images."""
     labels = problem.target.labels
     if holdout is not None:
         return [Fold(features, labels, holdout.all(), holdout.split.labels)]
-    generator = torch.Generator().manual_seed(derive_seed(problem.seed, "folds"))
+    return [
+        Fold(features[~held], labels[~held], features[held], labels[held])
+        for held in held_images(problem.target, problem.seed)
+    ]
+
+
+def held_images(split: Split, seed: int) -> list[Tensor]:
+    """Return which images each of five stratified folds holds out [N].
+
+    A class with one image is never held out. Without any other class there are no folds.
+    """
+    labels = split.labels.cpu()
+    generator = torch.Generator().manual_seed(derive_seed(seed, "folds"))
     order = torch.randperm(len(labels), generator=generator)
-    order = order[torch.argsort(labels.cpu()[order], stable=True)]
-    count = labels.cpu().bincount(minlength=problem.target.num_classes)
+    order = order[torch.argsort(labels[order], stable=True)]
+    count = labels.bincount(minlength=split.num_classes)
     place = torch.empty_like(order)
-    place[order] = torch.arange(len(order)) - (count.cumsum(0) - count)[labels.cpu()[order]]
+    place[order] = torch.arange(len(order)) - (count.cumsum(0) - count)[labels[order]]
     num_folds = min(NUM_FOLDS, int(count.max()))
-    found = []
-    for fold in range(num_folds if num_folds > 1 else 0):
-        held = ((place % num_folds == fold) & (count[labels.cpu()] > 1)).to(labels.device)
-        found.append(Fold(features[~held], labels[~held], features[held], labels[held]))
-    return found
+    return [
+        ((place % num_folds == fold) & (count[labels] > 1)).to(split.labels.device)
+        for fold in range(num_folds if num_folds > 1 else 0)
+    ]
 
 
 def best_value(values: Sequence[float], score: Callable[[float, T], Tensor], on: Sequence[T]) -> float:

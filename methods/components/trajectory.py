@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ...datasets.base import Batch
 from ..base import update
 from ..metrics import classification_loss
+from .weight_vectors import flat
 
 
 class Metric(StrEnum):
@@ -89,18 +90,6 @@ def walk(
     return torch.stack(losses)
 
 
-def flat(weights: Sequence[Tensor]) -> Tensor:
-    """Return a copy of the weights as one vector [P]."""
-    return torch.cat([w.detach().flatten() for w in weights])
-
-
 def flat_gradients(weights: Sequence[Tensor]) -> Tensor:
     """Return a copy of the gradients as one vector [P]; zero for parameters without one."""
     return flat([torch.zeros_like(w) if w.grad is None else w.grad for w in weights])
-
-
-def put(weights: Sequence[Tensor], vector_P: Tensor) -> None:
-    """Set weights from a vector [P]."""
-    parts = vector_P.split([w.numel() for w in weights])
-    for weight, values in zip(weights, parts, strict=True):
-        weight.detach().copy_(values.view_as(weight))

@@ -10,6 +10,8 @@ Shape letters: B images of a batch, S source classes.
 """
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -85,8 +87,8 @@ class Judge:
     ) -> Tensor:
         """Return the credit [B] of source images x with labels y [B]; see `image_credit`."""
         head = net.source_head if self.optimizer is None else self.heads["source"]
-        if feature_BF is None:
-            with torch.no_grad(), frozen_statistics(net):
+        if feature_BF is None or is_rounded(net, x):
+            with torch.no_grad(), frozen_statistics(net), full_precision(net):
                 feature_BF = net.features(x)
         credit_B = image_credit(net, head, x, y, feature_BF, direction, relative)
         self._learn("source", feature_BF, y)
@@ -97,6 +99,30 @@ class Judge:
             classification_loss(self.heads[domain](feature_BF).float(), y).backward()
             self.optimizer.step()
             self.optimizer.zero_grad()
+
+
+@contextmanager
+def full_precision(net: Network) -> Iterator[None]:
+    """Compute in float32 inside: without autocast, and without TF32, to which a GPU rounds convolutions.
+
+    TF32 has 10 bits of mantissa and bfloat16 has 7: a difference of two losses at DISTANCE would be noise.
+    """
+    holders: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before, autocast = [holder.allow_tf32 for holder in holders], net.autocast
+    net.autocast = None
+    for holder in holders:
+        holder.allow_tf32 = False
+    try:
+        yield
+    finally:
+        net.autocast = autocast
+        for holder, allowed in zip(holders, before, strict=True):
+            holder.allow_tf32 = allowed
+
+
+def is_rounded(net: Network, x: Tensor) -> bool:
+    """Return whether a usual forward pass rounds to fewer bits than float32 has."""
+    return net.autocast is not None or (x.is_cuda and torch.backends.cudnn.allow_tf32)
 
 
 def unit(vector: Tensor) -> Tensor:
@@ -126,7 +152,7 @@ def image_credit(
             of them would dominate the mean of a class.
     """
     parameters = shared_parameters(net)
-    with torch.no_grad(), frozen_statistics(net):
+    with torch.no_grad(), frozen_statistics(net), full_precision(net):
         loss_B = classification_loss(head(feature_BF).float(), y, reduction="none")
         before = [p.clone() for p in parameters]
         for p, v in zip(parameters, direction.split([p.numel() for p in parameters]), strict=True):

@@ -99,8 +99,9 @@ class Policy:
         total = torch.zeros((), device=self.device)
         if self.config.learns_weights:
             logp_C = self.weight_logits.log_softmax(1).gather(1, action_C[:, None])[:, 0]
-            logp_C = logp_C if judged_C is None else logp_C[judged_C]
-            total = total + (logp_C.mean() if self.config.logp_mean else logp_C.sum())
+            counts_C = torch.ones_like(logp_C) if judged_C is None else judged_C.to(logp_C.dtype)
+            sum_C = (counts_C * logp_C).sum()
+            total = total + (sum_C / counts_C.sum() if self.config.logp_mean else sum_C)
         if self.config.learns_scale:
             total = total + self.scale_logits.log_softmax(0)[action][0]
         return total
@@ -129,7 +130,7 @@ class Policy:
         advantage = self.advantage(reward.detach())
         if self.optimizer is not None:
             decays = self.config.lr_decay_step
-            late = 0 < decays <= int(self.num_updates)
+            late = 0 < decays < int(self.num_updates)
             self.optimizer.param_groups[0]["lr"] = self.config.lr * (0.1 if late else 1)
             (-advantage * log_prob).backward()
             self.optimizer.step()

@@ -1,4 +1,4 @@
-"""The settings of L2TL: every difference between the paper and its released code is a setting.
+"""The settings of L2TL: where the paper and its released code differ, and what only one of them has.
 
 Source: Zhu et al.: Learning to Transfer Learn (arXiv 1908.11406), section 4 and appendix A; the
 released code of 2020 (`code_svhn`) and of 2019 (`code_svhn_2019`).
@@ -196,7 +196,7 @@ class Settings:
     baseline_first: bool | None = None  # update the moving average before it is subtracted
     baseline_debiased: bool = True  # divide the moving average by the sum of its weights
     policy_lr: float | None = None  # Adam's learning rate of the policy; 0: 2 / steps (1e-4 at 20,000)
-    policy_lr_decay_step: int | None = None  # step from which policy_lr is a tenth; 0: never
+    policy_lr_decay_step: int | None = None  # last step before policy_lr is a tenth; 0: never
     decay_biases: bool | None = None  # weight decay on biases too
     ties: Ties | None = None  # order of candidates with equal weights: random, or as drawn
     # Classes and reward of an update of the policy; at `reward` not part of the digest, as in earlier runs

@@ -80,15 +80,25 @@ def _conv_norm(wide: int, out: int, stride: int = 1) -> tuple[nn.Module, ...]:
     )
 
 
+class GrayConv(nn.Conv2d):
+    """A convolution of the brightness [B,1,H,W] of color images [B,3,H,W] (ITU-R BT.601)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the map of images [B,3,H,W]."""
+        red, green, blue = x.split(1, dim=1)
+        return super().forward(0.299 * red + 0.587 * green + 0.114 * blue)
+
+
 class DigitsCNN(nn.Module):
-    """The network of L2TL's released digits experiment, for 32 px; no norms, no active dropout."""
+    """The network of L2TL's released digits experiment, for 32 px; gray, no norms, no active dropout."""
 
     def __init__(self, widths: tuple[int, ...], hidden: tuple[int, ...]) -> None:
         super().__init__()
         self.num_features = hidden[-1]
         convs: list[nn.Module] = []
-        for wide, out in zip((3, *widths), widths, strict=False):
-            convs += [nn.Conv2d(wide, out, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)]
+        for wide, out in zip((1, *widths), widths, strict=False):
+            conv = GrayConv if wide == 1 else nn.Conv2d
+            convs += [conv(wide, out, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)]
         self.convs = nn.Sequential(*convs)
         sizes = (widths[-1] * 64, *hidden)
         layers = [(nn.Linear(a, b), nn.ReLU()) for a, b in zip(sizes, hidden, strict=False)]

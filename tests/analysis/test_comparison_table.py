@@ -13,6 +13,7 @@ from transferbench.analysis.records.migrations import upgraded
 from transferbench.analysis.statistics.paired import Difference
 from transferbench.analysis.tables import comparison_table
 from transferbench.analysis.tables.formats import to_markdown
+from transferbench.analysis.tables.size_table import size_table
 from transferbench.analysis.tables.step_costs import step_costs
 from transferbench.analysis.tables.table import Cell, Table
 
@@ -91,19 +92,25 @@ def test_what_makes_runs_less_comparable_is_said():
         assert part in notes
 
 
-def test_memory_is_the_most_of_any_run_and_no_column_where_it_is_not_known():
-    old, new = make_run(), [make_run("L2TL", seed, peak_memory_bytes=1_250e6 + seed) for seed in range(2)]
+def test_sizes_are_the_most_of_any_run_and_no_table_where_none_is_known():
+    size = {"trained_parameters": 1_290, "target_bytes": 5_160, "prediction_flops": 6_710_000}
+    old, new = (
+        make_run(),
+        [make_run("L2TL", seed, peak_memory_bytes=1_250e6 + seed, size=size) for seed in range(2)],
+    )
     (comparison,) = comparisons([old, *new])
-    table = comparison_table.comparison_table(comparison).set_index("label", drop=False)
-    assert table.loc["L2TL", "peak_memory_bytes"] == 1_250_000_001
-    shown = comparison_table.method_table(comparison, table)
-    memory = shown.columns.index("memory")
-    assert {row[0].text: row[memory].text for row in shown.rows} == {
-        "Fine-tuning": "–", "L2TL": "1.25 GB",
-    }  # fmt: skip
-    (comparison,) = comparisons([old])
     numbers = comparison_table.comparison_table(comparison)
-    assert "memory" not in comparison_table.method_table(comparison, numbers).columns
+    assert numbers.set_index("label").loc["L2TL", "peak_memory_bytes"] == 1_250_000_001
+    shown = size_table(comparison, numbers)
+    assert shown is not None
+    assert {row[0].text: [cell.text for cell in row[1:]] for row in shown.rows} == {
+        "Fine-tuning": ["–", "–", "–", "–"],
+        "L2TL": ["1.29 k", "5.16 kB", "0.00671", "1.25 GB"],
+    }
+    assert "| stored per target |" in comparison_table.markdown(comparison)
+    (comparison,) = comparisons([old])
+    assert size_table(comparison, comparison_table.comparison_table(comparison)) is None
+    assert "stored per target" not in comparison_table.markdown(comparison)
 
 
 def step_run(label="Fine-tuning", seconds=0.04, seed=0, host="desk", threads=1, **changed):

@@ -142,8 +142,9 @@ def test_markdown_of_one_comparison(results):
     assert "shots=5, protocol=holdout" in text
     assert "| 5 (0–4) |" in text
     lines = [line for line in text.splitlines() if line.startswith("|")]
-    assert len(lines) == 2 + len(FEW)
-    assert len({len(line) for line in lines}) == 1
+    assert len(lines) == 2 * (2 + len(FEW))  # scores, and what each model takes
+    for grid in (lines[: 2 + len(FEW)], lines[2 + len(FEW) :]):
+        assert len({len(line) for line in grid}) == 1
     with pytest.raises(InputError, match="no runs of glyphs → pets, comparison 0 .* glyphs → digits"):
         find_comparison(results, "glyphs", "pets", "0")
 

@@ -3,6 +3,7 @@
 import math
 import os
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -22,8 +23,10 @@ from transferbench.benchmarks.training import interrupt
 from transferbench.benchmarks.training.nan_guard import NanGuard
 from transferbench.benchmarks.training.run import run_one
 from transferbench.datasets import distributed
+from transferbench.datasets.augmentation.mixing import Mixing
 from transferbench.methods import catalog
 from transferbench.methods.base import Method
+from transferbench.methods.finetune import FineTune
 
 STEPS = 50
 SPLIT = [name for name in catalog.names() if catalog.load(name).data_parallel]
@@ -82,6 +85,22 @@ def trained(spec: tuple[str, ...]) -> dict:
         torch.manual_seed(t)
         curve.append({k: distributed.mean(v).item() for k, v in method.step(t).items()})
     return {"curve": curve, "state": {k: v.tolist() for k, v in method.net.state_dict().items()}}
+
+
+def augmented() -> list[float]:
+    """Return the losses of steps on batches that are changed and mixed."""
+    target = toy_split([0, 1, 2] * 8, 3, "target")
+    changes = replace(target.augment, policy="trivial", color_jitter=0.4, random_erasing=0.5)
+    mixing = Mixing(mixup=1.0, cutmix=1.0, smoothing=0.1)
+    target = replace(target, augment=changes, mixing=mixing, weight_C=torch.ones(3))
+    method = FineTune(toy_problem(target, encoder=TinyEncoder), FineTune.Config())
+    return [distributed.mean(method.step(t)["loss"]).item() for t in range(8)]
+
+
+def test_two_processes_mix_the_pairs_of_one():
+    first, second = in_two(augmented)
+    assert first == second
+    assert first == pytest.approx(augmented(), abs=1e-5)
 
 
 @pytest.fixture(scope="module")

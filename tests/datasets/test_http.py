@@ -19,7 +19,7 @@ from urllib.error import URLError
 
 import pytest
 from loopback import Fault, Loopback, loopback
-from transferbench import InputError
+from transferbench import InputError, file_lock
 from transferbench.datasets.download import http as module
 from transferbench.datasets.download.http import DownloadError, download, verify
 from transferbench.datasets.files import lock as locks
@@ -556,7 +556,7 @@ def test_a_lock_removed_while_waiting_is_taken_anew(tmp_path, monkeypatch):
 
 
 def test_a_file_system_without_locks_is_no_hindrance(fetch, path, monkeypatch):
-    monkeypatch.setattr(locks.fcntl, "flock", Mock(side_effect=OSError(errno.ENOTSUP, "not supported")))
+    monkeypatch.setattr(file_lock.fcntl, "flock", Mock(side_effect=OSError(errno.ENOTSUP, "not supported")))
     fetch()
     assert beside(path) == ["set.tar"]
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import CrossEntropyLoss
 from transferbench import InputError
-from transferbench.benchmarks.launch.start import without_class_weights
+from transferbench.benchmarks.launch.start import without_effect
 from transferbench.benchmarks.training.problem import build_problem
 from transferbench.methods import catalog
 from transferbench.methods.metrics import balanced_weights, classification_loss
@@ -85,10 +85,10 @@ def test_the_setting_changes_a_digest_only_if_it_is_given(config_of):
 
 def test_methods_without_a_loss_are_named(config_of):
     configs = [config_of(name, BALANCED) for name in ("knn", "finetune", "ncm")]
-    lines = without_class_weights(configs)
+    lines = without_effect(configs)
     assert len(lines) == 2
     assert all(line.startswith("recipe.class_weights=balanced: no effect on ") for line in lines)
-    assert without_class_weights([config_of("knn")]) == []
+    assert without_effect([config_of("knn")]) == []
 
 
 def test_images_of_several_labels_are_refused(config_of, tmp_path):

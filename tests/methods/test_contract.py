@@ -57,12 +57,12 @@ def run(method: Method, first: int, last: int) -> list[dict[str, float]]:
     return curve
 
 
-def reachable(thing: Any, path: str = "", seen: set[int] | None = None) -> dict[str, Any]:
+def reachable(thing: Any, path: str = "", seen: dict[int, Any] | None = None) -> dict[str, Any]:
     """Collect every tensor and number that can be reached from a method, by its path.
 
     Not the seconds of a pass that it found in the cache: they are a cost.
     """
-    seen = set() if seen is None else seen
+    seen = {} if seen is None else seen  # with the objects: the id of one that is gone is given again
     if isinstance(thing, bool | int | float | str):
         return {path: thing}
     if (
@@ -72,7 +72,7 @@ def reachable(thing: Any, path: str = "", seen: set[int] | None = None) -> dict[
         and not hasattr(thing, "__dict__")
     ):
         return {}
-    seen.add(id(thing))
+    seen[id(thing)] = thing
     if isinstance(thing, Tensor):
         return {
             path: thing.detach().clone(),

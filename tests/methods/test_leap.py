@@ -12,7 +12,8 @@ from transferbench import InputError
 from transferbench.datasets.base import Split, derive_seed
 from transferbench.methods.base import Problem, update
 from transferbench.methods.components.tasks import Tasks, cut, rows_by_class
-from transferbench.methods.components.trajectory import Metric, PathGradient, flat, put, walk
+from transferbench.methods.components.trajectory import Metric, PathGradient, walk
+from transferbench.methods.components.weight_vectors import flat, put
 from transferbench.methods.leap import Leap
 from transferbench.methods.metrics import classification_loss
 from transferbench.methods.networks.network import Network

@@ -34,7 +34,7 @@ def test_the_head_moves_first_and_then_everything(frozen_norms):
 def test_the_probe_sees_the_features_as_they_are_judged():
     method = LPFT(toy_problem(), LPFT.Config())
     x = next(toy_problem().target.batches(8))[0]
-    logits = method.probed(x)
+    logits = method.stages.probed(x)
     method.net.eval()
     assert torch.equal(logits, method.predict(x))
 
@@ -55,7 +55,8 @@ def test_each_stage_has_a_whole_schedule(monkeypatch):
     method = LPFT(toy_problem(recipe=warm), LPFT.Config(probe_share=0.2, probe_lr=1.0))
     rates = []
     monkeypatch.setattr(
-        "transferbench.methods.lp_ft.train_step", lambda forward, stream, optimizer, rate: rates.append(rate)
+        "transferbench.methods.components.probe_first.train_step",
+        lambda forward, stream, optimizer, rate: rates.append(rate),
     )
     for t in range(20):
         method.step(t)
@@ -68,7 +69,7 @@ def test_each_stage_has_a_whole_schedule(monkeypatch):
 def test_milestones_are_shortened_with_the_steps():
     recipe = Recipe(steps=100, lr=1.0, schedule=Schedule.milestones, milestones=[50, 75])
     stage = recipe.shortened(40)
-    assert [stage.lr_at(t) for t in (0, 19, 20, 29, 30, 39)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+    assert [stage.lr_at(t) for t in (0, 20, 21, 30, 31, 39)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
 
 
 def test_without_a_probe_it_is_fine_tuning():
@@ -86,7 +87,7 @@ def test_the_probe_finds_a_head_that_fits_the_features():
     planted = method.net.source_head(method.net.features(x))[:, :3].argmax(1)
     method.target.split.labels.copy_(planted)
     assert len(planted.unique()) > 1
-    method.train_mode()
+    method.stages.train_mode()
     losses = [method.step(t)["loss"].item() for t in range(200)]
     assert sum(losses[-20:]) < 0.6 * sum(losses[:20])
 
@@ -100,4 +101,4 @@ def test_a_rate_of_the_probe_is_no_multiple_of_the_encoders(probe_lr, rate):
     recipe = {"lr": 0.5, "head_lr_factor": 4.0, "schedule": Schedule.constant}
     method = LPFT(toy_problem(recipe=recipe), LPFT.Config(probe_lr=probe_lr))
     method.step(0)
-    assert {group["lr"] for group in method.probe_optimizer.param_groups} == {rate}
+    assert {group["lr"] for group in method.stages.probe_optimizer.param_groups} == {rate}

@@ -1,5 +1,6 @@
 """A step asks nothing of the GPU: shown without one on tensors that have no values, and with one by CUDA."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -19,6 +20,11 @@ from transferbench.methods.networks.network import Network
 
 GPU = torch.device("cuda:0")
 CLIPPED = {"clip_grad": 1.0}
+AUGMENTED = [
+    ("finetune", f"recipe.augment={policy}", "recipe.color_jitter=0.4", "recipe.random_erasing=0.5", mixing)
+    for policy in ("trivial", "randaugment")
+    for mixing in ("recipe.mixup=1", "recipe.cutmix=1")
+]
 COPY, READ = torch.ops.aten._to_copy.default, torch.ops.aten._local_scalar_dense.default
 METHODS = {
     "finetune": (FineTune, FineTune.Config()),
@@ -109,16 +115,22 @@ def test_accuracy_by_class_is_that_of_counting():
     assert metrics.mean_per_class(logits, y).item() == pytest.approx((2 / 3 + 1 / 2) / 2)
 
 
+def _refuse_waits(mode: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls it a prototype
+        torch.cuda.set_sync_debug_mode(mode)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
-@pytest.mark.parametrize("name", ["finetune", "l2tl"])
-def test_a_step_on_a_real_gpu_never_waits(build, name):
-    method = build(name, "device=cuda")
+@pytest.mark.parametrize("spec", [("finetune",), ("l2tl",), *AUGMENTED], ids=" ".join)
+def test_a_step_on_a_real_gpu_never_waits(build, spec):
+    method = build(*spec, "device=cuda")
     for t in range(3):
         method.step(t)
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        _refuse_waits("error")
         for t in range(3, 6):
             method.step(t)
     finally:
-        torch.cuda.set_sync_debug_mode("default")
+        _refuse_waits("default")

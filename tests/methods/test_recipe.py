@@ -52,7 +52,7 @@ def test_no_warmup_and_nothing_but_warmup(share, first):
 
 def test_milestones():
     recipe = Recipe(steps=100, lr=0.5, schedule=Schedule.milestones, milestones=[30, 60])
-    assert [recipe.lr_at(t) for t in (0, 29, 30, 59, 60, 99)] == pytest.approx(
+    assert [recipe.lr_at(t) for t in (0, 30, 31, 60, 61, 99)] == pytest.approx(
         [0.5, 0.5, 0.05, 0.05, 0.005, 0.005]
     )
 

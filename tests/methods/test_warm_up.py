@@ -10,7 +10,9 @@ from transferbench.methods.recipe import Recipe
 
 STEPS = 10
 OF_STEPS = ("recipe.schedule=warmup_cosine", "recipe.warmup_fraction=0.4", f"recipe.steps={STEPS}")
-STAGES = {"lp_ft": 2, "head2toe": 2}  # optimizers that take turns; the others begin with the first step
+# Optimizers that take turns; the others begin with the first step
+STAGES = {"lp_ft": 2, "wise_ft": 2, "soup": 2, "head2toe": 2}
+SHORT = {"l2t_ww": ["method.num_stages=2"], "soup": ["method.num_models=1", "method.probe_share=0.5"]}
 TRAINED = [name for name in catalog.names() if name != "pretrain" and not catalog.load(name).closed_form]
 
 
@@ -25,7 +27,7 @@ def test_the_first_rate_of_each_stage_is_low(build, monkeypatch, name):
         return optimizer
 
     monkeypatch.setattr(Recipe, "make_optimizer", made)
-    method = build(name, *OF_STEPS, "recipe.batch_size=8", *["method.num_stages=2"] * (name == "l2t_ww"))
+    method = build(name, *OF_STEPS, "recipe.batch_size=8", *SHORT.get(name, []))
     rates = defaultdict(list)
 
     def note(optimizer, *_):

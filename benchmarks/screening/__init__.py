@@ -1,0 +1,1 @@
+"""Score backbones and sources on the labeled images of a target, before anything is trained."""

@@ -1,0 +1,1 @@
+"""Augmentation of training batches beyond crops and flips."""

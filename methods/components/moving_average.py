@@ -1,0 +1,60 @@
+"""The exponential moving average of weights and statistics that evaluation uses."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+
+class MovingAverage:
+    """An average of all floating-point parameters and buffers of a module.
+
+    The decay warms up, as in TensorFlow: after n steps it is the smaller of `decay` and (1 + n) / (10 + n),
+    so that the start does not dominate a short training. Whole numbers, as of batches, are not averaged.
+
+    Args:
+        module: shares the tensors that are trained in place.
+        decay: the largest decay.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        tensors = (t.detach() for t in (*module.parameters(), *module.buffers()))
+        self.trained = [t for t in tensors if t.is_floating_point()]
+        self.mean = [t.clone() for t in self.trained]
+        self.decay, self.num_steps = decay, 0
+
+    def update(self) -> None:
+        """Add the weights after a step."""
+        decay = min(self.decay, (1 + self.num_steps) / (10 + self.num_steps))
+        get_ema_multi_avg_fn(decay)(self.mean, self.trained, self.num_steps)
+        self.num_steps += 1
+
+    def swap(self) -> None:
+        """Exchange trained weights and average."""
+        with torch.no_grad():
+            for trained, mean in zip(self.trained, self.mean, strict=True):
+                kept = trained.clone()
+                trained.copy_(mean)
+                mean.copy_(kept)
+
+    @contextmanager
+    def swapped(self) -> Iterator[None]:
+        """Put the average in the place of the trained weights inside."""
+        self.swap()
+        try:
+            yield
+        finally:
+            self.swap()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the average, and the number of steps."""
+        return {"mean": [t.clone() for t in self.mean], "num_steps": self.num_steps}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore a state."""
+        self.num_steps = state["num_steps"]
+        for own, kept in zip(self.mean, state["mean"], strict=True):
+            own.copy_(kept)

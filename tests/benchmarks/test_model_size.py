@@ -1,0 +1,70 @@
+"""What a model takes: counted by hand for rows that train all, a head, or nothing."""
+
+import pytest
+import torch
+from transferbench.benchmarks.training.evaluate import evaluation_mode
+from transferbench.benchmarks.training.model_size import model_size
+from transferbench.methods import catalog
+
+FLOAT = 4  # bytes
+
+
+def trained(built, config):
+    method = catalog.load(config.method)(built.problem, config.settings)
+    method.prepare()
+    method.step(0)
+    return method
+
+
+def size_of(config, built_of):
+    built = built_of(config)
+    method = trained(built, config)
+    return method, model_size(method, built.problem)
+
+
+def test_fine_tuning_trains_all_and_stores_its_statistics(config_of, built_of):
+    method, size = size_of(config_of("finetune"), built_of)
+    net = method.net
+    count = sum(p.numel() for part in (net.encoder, net.target_head) for p in part.parameters())
+    statistics = [b for norm in net.norms for b in (norm.running_mean, norm.running_var)]
+    counters = 8 * len(net.norms)
+    assert size["trained_parameters"] == count
+    assert size["target_bytes"] == FLOAT * (count + sum(b.numel() for b in statistics)) + counters
+
+
+def test_frozen_statistics_are_not_stored_again(config_of, built_of):
+    _, size = size_of(config_of("finetune", "bn=frozen"), built_of)
+    assert size["target_bytes"] == FLOAT * size["trained_parameters"]
+
+
+def test_a_probe_takes_its_head(config_of, built_of):
+    method, size = size_of(config_of("linear_probe"), built_of)
+    count = method.head.weight.numel() + method.head.bias.numel()
+    assert size["trained_parameters"] == count
+    assert size["target_bytes"] == FLOAT * count
+
+
+def test_class_means_train_nothing_and_take_their_means(config_of, built_of):
+    method, size = size_of(config_of("ncm"), built_of)
+    assert size["trained_parameters"] == 0
+    assert size["target_bytes"] == FLOAT * sum(b.numel() for b in method.head.buffers())
+
+
+def test_work_of_a_prediction_is_that_of_its_layers(config_of, built_of):
+    """By the shapes of all maps: 2 k^2 c_in c_out h w for a convolution, 2 F C for a linear layer."""
+    config = config_of("finetune")
+    method, size = size_of(config, built_of)
+    counted = []
+
+    def count(module, inputs, output):
+        if isinstance(module, torch.nn.Conv2d):
+            counted.append(2 * module.weight.numel() * output.shape[-1] * output.shape[-2])
+        elif isinstance(module, torch.nn.Linear):
+            counted.append(2 * module.weight.numel())
+
+    for module in method.net.modules():
+        module.register_forward_hook(count)
+    x, _ = next(iter(built_of(config).problem.target.batches(1)))
+    with evaluation_mode(method.net), torch.no_grad():
+        method.predict(x)
+    assert size["prediction_flops"] == pytest.approx(sum(counted))
