@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from loopback import Loopback, loopback
+from suited import SUITED
 from transferbench.benchmarks.config.compose import compose_request, settings_of
 from transferbench.benchmarks.config.resolve import run_config
 from transferbench.benchmarks.config.schema import Request, RunConfig
@@ -80,7 +81,7 @@ def config_of() -> Callable[..., RunConfig]:
     """Make a run configuration of the embedded pair from a method and overrides."""
 
     def build(method: str, *overrides: str) -> RunConfig:
-        given = [*TINY, *overrides]
+        given = [*TINY, *SUITED.get(method, ()), *overrides]
         request = composed(tuple(o for o in given if not o.startswith("method.")))
         config = run_config(request, method, settings_of(method, given), request.seed)
         return without_target(config) if method == "pretrain" else config

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import network_matrix
 import notebook
 from decoding_samples import SAMPLES, Sample
 from settings_source import Setting, sentence, settings, value_text
@@ -329,6 +330,7 @@ TEXTS: dict[str, Callable[[], str]] = {
     "decoding": decoding_text,
     "image-suffixes": image_suffixes_text,
     "suites": suites_text,
+    "network-matrix": network_matrix.table,
     "notebook": notebook.markdown,
 }
 

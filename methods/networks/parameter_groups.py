@@ -14,7 +14,7 @@ def decayed(net: nn.Module, biases: bool) -> set[int]:
 
     Norms have none, nor what the encoder's `no_weight_decay` names, as position embeddings.
     """
-    spared = {id(p) for m in net.modules() if _is_norm(m) for p in m.parameters(recurse=False)}
+    spared = {id(p) for m in net.modules() if is_norm(m) for p in m.parameters(recurse=False)}
     for module in net.modules():
         if names := getattr(module, "no_weight_decay", None):
             patterns = names()
@@ -61,5 +61,5 @@ def _encoders(net: nn.Module) -> Iterator[Any]:
     return (m for name, m in net.named_modules() if name.split(".")[-1] == "encoder")
 
 
-def _is_norm(module: nn.Module) -> bool:
+def is_norm(module: nn.Module) -> bool:
     return isinstance(module, nn.modules.batchnorm._BatchNorm | nn.LayerNorm | nn.GroupNorm)

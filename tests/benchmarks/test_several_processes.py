@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import torch
 from processes import figures, in_two
+from small_vit import SmallViT
+from suited import FOR_TRANSFORMERS
 from torch import nn
 from torch.nn import functional as F
 from toy import toy_problem, toy_split
@@ -38,6 +40,7 @@ VARIANTS = [
     ("l2tl", "credit", "present"),
 ]
 ALL = [(name,) for name in SPLIT] + VARIANTS
+OWN = {"adaptformer": {"dropout": 0.0}}  # a process draws it for its own part of a batch
 
 
 class TinyEncoder(nn.Module):
@@ -65,10 +68,11 @@ class TinyEncoder(nn.Module):
 
 def built(spec: tuple[str, ...]) -> Method:
     cls = catalog.load(spec[0])
-    config = cls.Config(**dict([spec[1:]] if spec[1:] else []))
+    config = cls.Config(**dict([spec[1:]] if spec[1:] else []), **OWN.get(spec[0], {}))
     config = config.resolved() if hasattr(config, "resolved") else config
     holdout = toy_split([0, 1, 2] * 5, 3, "holdout")
-    problem = toy_problem(encoder=TinyEncoder, holdout=holdout, recipe={"steps": STEPS, "lr": 0.05})
+    encoder = SmallViT if spec[0] in FOR_TRANSFORMERS else TinyEncoder
+    problem = toy_problem(encoder=encoder, holdout=holdout, recipe={"steps": STEPS, "lr": 0.05})
     return cls(problem, config)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from suited import FOR_TRANSFORMERS
 from torch import Tensor
 from transferbench import methods
 from transferbench.benchmarks.training.evaluate import evaluate
@@ -30,7 +31,6 @@ VARIANTS = [
     ("linear_probe", "method.taps=3"),
     ("finetune", "bn=shared"),
 ]
-COSTLY = {"l2t_ww": ["method.num_stages=2"]}  # else a step of it takes a third of a second
 ALL = [(name,) for name in NAMES] + VARIANTS
 every_method = pytest.mark.parametrize("spec", ALL, ids=" ".join)
 Build = Callable[..., Method]
@@ -189,9 +189,12 @@ def shared_results(tmp_path_factory: pytest.TempPathFactory):
     return tmp_path_factory.mktemp("results")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in FOR_TRANSFORMERS])
 def test_it_learns(config_of, shared_results, name):
-    """On the embedded pair, from a short source pre-training that all share."""
+    """On the embedded pair, from a short source pre-training that all share.
+
+    It is too short for a transformer; tests/methods/test_vpt.py and test_adaptformer.py have another problem.
+    """
     options = [
         "backbone=small",
         "recipe.steps=40",
@@ -200,7 +203,7 @@ def test_it_learns(config_of, shared_results, name):
         "recipe.batch_size=32",
         "shots=20",
     ]
-    options += ["source_recipe.steps=120", "source_recipe.batch_size=32", *COSTLY.get(name, ())]
+    options += ["source_recipe.steps=120", "source_recipe.batch_size=32"]
     config = config_of(name, *options)
     done = run_one(generalist(config) if name == "pretrain" else config, shared_results)
     floor = 0.3 if name == "pretrain" else 0.7

@@ -11,6 +11,7 @@ import torch
 import transferbench
 from lives import AGAIN, COSTLY, SECOND, STEP, life
 from pretended_gpu import Mismatch, pretended
+from suited import SUITED
 from transferbench.methods import catalog
 
 PACKAGE = Path(transferbench.__file__).parent
@@ -31,6 +32,7 @@ VARIANTS = [
 ]
 ALLOWED = {  # waits of a step that have to be, by the file that asks for them
     "bss": "methods/bss.py",  # eigenvalues, for which CUDA's solver waits
+    "surgical": "methods/surgical.py",  # which part the trials chose
     "selective_joint": "methods/selective_joint.py",  # a new round: which images are misclassified
 }
 SPECS = [(name,) for name in catalog.names()] + VARIANTS
@@ -40,7 +42,7 @@ pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GP
 @pytest.mark.parametrize("spec", SPECS, ids=" ".join)
 def test_a_method_lives_on_a_gpu_as_on_a_cpu(config_of, tmp_path, spec):
     name, *given = spec
-    options = [*TINY, *COSTLY.get(name, ()), *given]
+    options = [*TINY, *COSTLY.get(name, ()), *SUITED.get(name, ()), *given]
     here = life(config_of(name, *options, "device=cpu"), tmp_path)
     with pretended(PACKAGE) as machine:
         there = life(
