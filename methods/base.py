@@ -136,7 +136,8 @@ class Method(ABC, Generic[ConfigT]):
 
     def own_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that one more target needs for itself, beside the start that all share."""
-        return [p for p in self.predictor().parameters() if p.requires_grad]
+        rest = (p for name, p in self.predictor().named_parameters() if not name.startswith("encoder."))
+        return [p for p in (*self.net.encoder.parameters(), *rest) if p.requires_grad]
 
     @classmethod
     def why_incompatible(cls, problem: Problem) -> str:

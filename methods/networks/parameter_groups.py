@@ -62,4 +62,5 @@ def _encoders(net: nn.Module) -> Iterator[Any]:
 
 
 def is_norm(module: nn.Module) -> bool:
+    """Return whether a module is a batch, layer or group norm."""
     return isinstance(module, nn.modules.batchnorm._BatchNorm | nn.LayerNorm | nn.GroupNorm)

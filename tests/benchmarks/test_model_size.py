@@ -44,6 +44,15 @@ def test_a_probe_takes_its_head(config_of, built_of):
     assert size["target_bytes"] == FLOAT * count
 
 
+def test_lora_takes_its_changes_and_the_head_though_it_predicts_by_merged_weights(config_of, built_of):
+    method, size = size_of(config_of("lora", "method.rank=2", "bn=frozen"), built_of)
+    changed = [m for m in method.net.encoder.modules() if hasattr(m, "A")]
+    count = sum(m.A.weight.numel() + m.B.weight.numel() for m in changed)
+    assert count > 0
+    assert size["trained_parameters"] == count + sum(p.numel() for p in method.net.target_head.parameters())
+    assert size["target_bytes"] == FLOAT * size["trained_parameters"]
+
+
 def test_class_means_train_nothing_and_take_their_means(config_of, built_of):
     method, size = size_of(config_of("ncm"), built_of)
     assert size["trained_parameters"] == 0
