@@ -13,7 +13,7 @@ from ...datasets import catalog, planted
 from ...datasets.base import Dataset
 from ...datasets.loading.draw import FOLDS
 from ...methods.networks.timm_models import local_folder
-from ...methods.recipe import Recipe
+from ...methods.recipe import OptimizerName, Recipe
 from .corrections import corrected, of_method, of_setting
 
 TINY, MOST = 1e-300, 1e300  # bounds that exclude 0 and infinity
@@ -338,6 +338,10 @@ class RunConfig:
         shown += [f"recipe.lr={recipe.lr:g}"] if self.tune is Tune.off else []
         shown += [f"recipe.image_size={recipe.image_size}"]
         shown += [f"bn={self.bn}"] if self.tune is Tune.off or self.bn is not Norms.split else []
+        later = {f.name: f.metadata["undigested"] for f in fields(recipe) if "undigested" in f.metadata}
+        later["optimizer"] = OptimizerName.sgd
+        own = {name: getattr(recipe, name) for name in later}
+        shown += [f"recipe.{name}={value}" for name, value in own.items() if value != later[name]]
         shown += ["on_nan=skip"] if self.on_nan is OnNan.skip else []
         shown += [f"draw={self.draw}"] if self.draw else []
         shown += [f"groups={self.groups}"] if self.groups else []

@@ -138,3 +138,11 @@ def test_a_cell_of_one_shot_says_why_it_is_empty():
     one, five = cells(suite)[:2]
     assert one.reason.startswith("shots=1: with labels=all")
     assert (five.reason, five.configs[0].drawn) == ("", {"train": 4, "holdout": 1})
+
+
+def test_a_comparison_says_what_its_recipe_has_beside_the_usual(config_of):
+    config = config_of("finetune", "recipe.mixup=0.2", "recipe.ema=0.99", "recipe.optimizer=adamw")
+    for part in ("recipe.mixup=0.2", "recipe.ema=0.99", "recipe.optimizer=adamw"):
+        assert part in config.describe()
+    assert "mixup" not in config_of("finetune").describe()
+    assert "optimizer" not in config_of("finetune").describe()
