@@ -33,11 +33,13 @@ def num_cores() -> int:
 
 
 def num_workers(asked: int, device: str) -> int:
-    """Return the number of runs at a time: `asked`, or one per GPU, or one per core."""
+    """Return the number of runs at a time: `asked`, or one per GPU that they may use, or one per core."""
     import torch
 
     if asked:
         return asked
+    if device.startswith("cuda:"):
+        return 1
     gpus = torch.cuda.device_count() if device in ("auto", "cuda") else 0
     return gpus or num_cores()
 
@@ -234,6 +236,7 @@ def _serve(connection: Connection, place: int, threads: int, results: Path) -> N
     """Do the runs that the parent sends, until it sends None."""
     _start_worker(place, threads)
     while (config := connection.recv()) is not None:
+        _take_gpu(config.device, place)
         connection.send(_outcome(config, results))
 
 
@@ -249,16 +252,22 @@ def _outcome(config: RunConfig, results: Path) -> str | OSError | None:
 
 
 def _start_worker(place: int, threads: int) -> None:
-    """Prepare a worker: its output, its signals, its GPU, its threads."""
+    """Prepare a worker: its output, its signals, its threads."""
     import torch
 
     configure_output()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     signal.signal(signal.SIGTERM, _leave)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
-    if torch.cuda.is_available():
-        torch.cuda.set_device(place % torch.cuda.device_count())
     torch.set_num_threads(threads)
+
+
+def _take_gpu(device: str, place: int) -> None:
+    """Make one of the GPUs the current one, for a run that leaves the choice; a CPU run opens none."""
+    import torch
+
+    if device in ("auto", "cuda") and torch.cuda.is_available():
+        torch.cuda.set_device(place % torch.cuda.device_count())
 
 
 def _leave_with_parent() -> None:

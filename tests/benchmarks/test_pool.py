@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from transferbench.benchmarks.launch import pool
 
 KILLED = (
@@ -133,3 +134,20 @@ def test_a_worker_that_cannot_start_says_why(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("its process ended with exit code 1: ")
     assert "no libcuda.so" in done.stderr
+
+
+@pytest.mark.parametrize(("device", "workers"), [("cpu", pool.num_cores()), ("cuda", 3), ("cuda:1", 1)])
+def test_runs_at_a_time_follow_the_device(monkeypatch, device, workers):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert pool.num_workers(0, device) == workers
+    assert pool.num_workers(5, device) == 5
+
+
+@pytest.mark.parametrize(("device", "taken"), [("cpu", []), ("cuda:1", []), ("cuda", [1]), ("auto", [1])])
+def test_a_worker_takes_its_share_of_the_gpus_for_runs_that_use_one(monkeypatch, device, taken):
+    chosen: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    pool._take_gpu(device, place=4)
+    assert chosen == taken
