@@ -25,7 +25,7 @@ given = $(if $(value $(2)),'$(1)=$(subst $(LINE_END),'"$$LINE_END"',$(subst ','\
 PLACE = $(call given,seeds,SEEDS) $(call given,on,ON) $(call given,cluster,CLUSTER) $(call given,results,RESULTS) $(ARGS)
 SPEC = $(call given,target,TARGET) $(call given,source,SOURCE) $(call given,methods,METHODS) $(PLACE)
 .DEFAULT_GOAL := help
-.PHONY: bench paper test torture slurm-test check speed speed-report report data docs pins clean help
+.PHONY: bench paper test torture slurm-test check speed gpu-check speed-report report data docs pins clean help
 
 bench: $(READY)  ## compare the methods: make bench [TARGET= SOURCE= METHODS= SEEDS= RESULTS= ARGS=]
 	@$(RUN) bench $(SPEC)
@@ -56,6 +56,9 @@ speed: $(DEV_READY)  ## what a step costs, beside torch's and timm's loops and t
 	@OMP_NUM_THREADS=1 .venv/bin/pytest benchmarks/speed -o python_files='bench_*.py' -o python_functions='bench_*' \
 	  --benchmark-only --benchmark-columns=median,iqr,rounds --benchmark-json=results/speed.json $(ARGS)
 	@.venv/bin/python -m transferbench.analysis.speed results/speed.json
+
+gpu-check: $(DEV_READY)  ## what only a real GPU can tell, in ten minutes; a second call goes on
+	@OMP_NUM_THREADS=1 .venv/bin/python -m transferbench.benchmarks.speed.gpu_check
 
 speed-report: speed report  ## the same, and the report page with its table
 

@@ -1,0 +1,22 @@
+"""Every method on a real GPU: the values of a CPU within rounding, and a resumed run goes on as before."""
+
+import pytest
+import torch
+from lives import AGAIN, COSTLY, STEP, life
+from transferbench.methods import catalog
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")]
+TINY = ["backbone=tiny", "recipe.batch_size=16", "recipe.image_size=16", "recipe.steps=6"]
+
+
+@pytest.mark.parametrize("name", catalog.names())
+def test_a_method_on_a_gpu_is_the_one_on_a_cpu(config_of, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    options = [*TINY, *COSTLY.get(name, ())]
+    here = life(config_of(name, *options, "device=cpu"), tmp_path)
+    there = life(config_of(name, *options, "device=cuda"), tmp_path)
+    losses = {key: value for key, value in here.items() if "loss" in key}
+    assert {key: there[key] for key in losses} == pytest.approx(losses, rel=0.02, abs=1e-3)
+    went_on = {key.removeprefix(STEP): value for key, value in there.items() if key.startswith(f"{STEP} ")}
+    again = {key.removeprefix(AGAIN): value for key, value in there.items() if key.startswith(AGAIN)}
+    assert {key: went_on[key] for key in again} == pytest.approx(again, rel=1e-3, abs=1e-4)
