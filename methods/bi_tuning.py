@@ -59,8 +59,8 @@ class BiTuning(Method[Config]):
         self.net, self.key_net = problem.network(), problem.network()
         head: Any = self.net.target_head
         num_classes, num_features = head.weight.shape
-        self.projector = nn.Linear(num_features, config.width, device=problem.device)
-        self.key_projector = nn.Linear(num_features, config.width, device=problem.device)
+        self.projector = nn.Linear(num_features, config.width).to(problem.device)
+        self.key_projector = nn.Linear(num_features, config.width).to(problem.device)
         self.key_projector.load_state_dict(self.projector.state_dict())
         self.optimizer = self.recipe.make_optimizer(nn.ModuleList((self.net, self.projector)))
         self.queue_z = _random_keys(num_classes, config.num_keys, config.width, problem.device)

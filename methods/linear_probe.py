@@ -100,7 +100,7 @@ def features_of(net: Network | Predictor, x: Tensor, taps: int) -> Tensor:
 
 def new_head(width: int, problem: Problem) -> nn.Linear:
     """Build a target head on features [B,F], initialized as that of a network."""
-    head = nn.Linear(width, problem.target.num_classes, device=problem.device)
+    head = nn.Linear(width, problem.target.num_classes)
     nn.init.normal_(head.weight, std=problem.recipe.head_init_std)
     nn.init.zeros_(head.bias)
-    return head
+    return head.to(problem.device)

@@ -13,6 +13,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -86,17 +87,21 @@ class Shifted(Scaled):
         return bias * self.scale + self.shift
 
 
+def _drawn(weight: Tensor, mean: float, std: float) -> nn.Parameter:
+    """Return a number for each channel of a weight, drawn on the CPU: the same on every device."""
+    return nn.Parameter(nn.init.normal_(torch.empty(len(weight)), mean, std).to(weight))
+
+
 def scale_and_shift(encoder: nn.Module, std: float) -> None:
     """Add scale and shift to all linear layers, convolutions and norms of an encoder that have weights."""
     for layer in list(encoder.modules()):
         weight = getattr(layer, "weight", None)
         if weight is None or not (isinstance(layer, nn.Linear | nn.Conv2d) or is_norm(layer)):
             continue
-        scale = nn.Parameter(nn.init.normal_(weight.new_empty(len(weight)), 1.0, std))
+        scale = _drawn(weight, 1.0, std)
         parametrize.register_parametrization(layer, "weight", Scaled(scale))
         if layer.bias is not None:
-            shift = nn.Parameter(nn.init.normal_(weight.new_empty(len(weight)), 0.0, std))
-            parametrize.register_parametrization(layer, "bias", Shifted(scale, shift))
+            parametrize.register_parametrization(layer, "bias", Shifted(scale, _drawn(weight, 0.0, std)))
 
 
 def folded(encoder: nn.Module) -> nn.Module:

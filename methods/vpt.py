@@ -117,7 +117,7 @@ def add_prompts(encoder: Any, deep: bool, num_prompts: int) -> None:
         *(
             Prompted(
                 part,
-                nn.init.uniform_(like.new_empty(num_prompts, width), -largest, largest),
+                nn.init.uniform_(torch.empty(num_prompts, width), -largest, largest).to(like),
                 encoder.num_prefix_tokens,
             )
             for part in parts

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import transferbench
-from lives import AGAIN, COSTLY, SECOND, STEP, life
+from lives import AGAIN, COSTLY, REPLAY, SECOND, START, STEP, life
 from pretended_gpu import Mismatch, pretended
 from suited import SUITED
 from transferbench.methods import catalog
@@ -50,6 +50,7 @@ def test_a_method_lives_on_a_gpu_as_on_a_cpu(config_of, tmp_path, spec):
         )
     assert there == pytest.approx(here, rel=2e-3, abs=2e-5, nan_ok=True)
     assert all(math.isfinite(value) for key, value in here.items() if "loss" in key)
+    assert not [draw for draw in machine.draws if draw.phase in (START, REPLAY)]  # it starts as on a CPU
     if not catalog.load(name).closed_form:
         found = [w for w in machine.waits if w.phase in (STEP, AGAIN, SECOND)]
         waits = Counter((w.phase, w.what, w.where) for w in found if ALLOWED.get(name, "/") not in w.where)
