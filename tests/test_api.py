@@ -144,3 +144,9 @@ def test_settings_are_written_as_on_the_command_line():
         *("methods=ncm,knn", "results=a b", "shots=null", "pretrained=true"),
         *("recipe.lr=0.001", "source_recipe.milestones=[2,4]"),
     ]
+
+
+@pytest.mark.parametrize("methods", [[], (), ""])
+def test_no_methods_are_not_all_methods(tmp_path, methods):
+    with pytest.raises(InputError, match="methods=.* names no method"):
+        tb.bench("digits", methods=methods, source="glyphs", results=tmp_path)
