@@ -58,7 +58,7 @@ def bench(
     from .home import provide_home
 
     if methods is not None and not methods:
-        raise InputError(f"methods={methods!r}: names no method; expected names, or None for the default rows")
+        raise InputError(f"methods={methods!r}: names no method; expected names, or None for all rows")
     named = {"target": target, "methods": methods, "source": source, "seeds": seeds}
     given = {name: value for name, value in named.items() if value is not None}
     overrides = _overrides({**given, "results": results, **more, **(settings or {})})

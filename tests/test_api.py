@@ -148,5 +148,5 @@ def test_settings_are_written_as_on_the_command_line():
 
 @pytest.mark.parametrize("methods", [[], (), ""])
 def test_no_methods_are_not_all_methods(tmp_path, methods):
-    with pytest.raises(InputError, match="methods=.* names no method"):
+    with pytest.raises(tb.InputError, match="methods=.* names no method"):
         tb.bench("digits", methods=methods, source="glyphs", results=tmp_path)
