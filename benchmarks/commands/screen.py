@@ -12,8 +12,8 @@ from rich.table import Table as Grid
 from ...analysis.figures.screening import screening_drawing
 from ...analysis.records.load import METRICS, load_any
 from ...analysis.records.screens import folder_of
-from ...analysis.screened import agreement_lines, agreements
 from ...analysis.screening import CLOSE, FITTED, SCORES, encoder_table, ranked, source_table
+from ...analysis.screening_agreement import agreement_lines, agreements
 from ...analysis.tables.table import Table
 from ...analysis.wording import duration
 from ...datasets import catalog as datasets

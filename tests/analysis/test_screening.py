@@ -8,8 +8,8 @@ import pytest
 from scipy.stats import weightedtau
 from transferbench.analysis.figures.screening import screening_drawing
 from transferbench.analysis.records.screens import FORMAT, read_screen
-from transferbench.analysis.screened import BEST, agreement_lines, agreements, measured
 from transferbench.analysis.screening import encoder_table, ranked, source_table
+from transferbench.analysis.screening_agreement import BEST, agreement_lines, agreements, measured
 from transferbench.analysis.statistics.cross_validation import fold_interval
 
 
