@@ -16,10 +16,18 @@ def next_commands(runs: Sequence[Run]) -> list[str]:
     folders = [run.path.parent for run in runs]
     kept = [folder for folder in folders if (folder / MODEL).is_file()]
     if not kept:
-        again = _command("reproduce", str(folders[0]))
+        again = _command("reproduce", str(folders[0]), *_places(runs[0]))
         return [f"{again} makes its model again, elsewhere: none is kept here"] if folders[0].is_dir() else []
     folder = next((folder for folder in kept if _is_best(folder)), kept[0])
     return [_command("predict", str(folder), "PATH"), _command("export", str(folder), "to=onnx")]
+
+
+def _places(run: Run) -> list[str]:
+    """Return what a record does not tell: where the user's own images and weights are."""
+    sets = run.record.get("data_sets") or {}
+    roles = [role for role in ("target", "source") if (sets.get(role) or {}).get("place")]
+    weights = ["checkpoint"] if (run.record["config"].get("checkpoint")) else []
+    return [f"{name}=PATH" for name in (*roles, *weights)]
 
 
 def _is_best(folder: Path) -> bool:

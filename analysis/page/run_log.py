@@ -17,7 +17,6 @@ ROLES = {
     "run": "runs",
     "pretraining": "source pre-training",
     "trial": "trials of tuning",
-    "first_stage": "first stages",
 }
 
 
@@ -39,7 +38,7 @@ class Gap(NamedTuple):
 
 
 def times(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return one row per record: machine, role, label and timed seconds."""
+    """Return one row per record, without first stages: machine, role, label and timed seconds."""
     rows = [
         {
             "host": record["environment"]["host"],
@@ -51,6 +50,7 @@ def times(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
             "ended": record["ended"],
         }
         for record in records
+        if record["role"] != "first_stage"  # its time is in that of the run which replays it
     ]
     return pd.DataFrame(rows)
 

@@ -43,7 +43,11 @@ def predict(run: str, paths: Sequence[Path], given: Mapping[str, str]) -> int:
         raise InputError("predict: no images; expected files, folders, tars, zips or lists")
     if str(out) != "-":
         check_out(out, ".csv", paths, "one of the images or lists to predict")
-    model = load_model(folder_of(run, Path(given.get("results", "results"))), given.get("device", "auto"))
+    folder = folder_of(run, Path(given.get("results", "results")))
+    model = load_model(folder, given.get("device", "auto"))
+    about = model.about
+    words = f"{about['label']}, {about.get('target', '')}, seed {about.get('seed', '')}"
+    print(printable(f"model: {words}: {folder}"), file=sys.stderr)
     with ExitStack() as opened:
         found = find(paths, opened)
         rows = list(_rows(model, found, min(most, len(model.classes))))

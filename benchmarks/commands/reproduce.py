@@ -134,6 +134,9 @@ def _config_of(old: Mapping[str, Any], given: Mapping[str, str]) -> RunConfig:
             raise InputError(f"{name}={given[name]}: fixed by the record; expected {', '.join(PLACES)}")
     locate.set_places(given.get("data.root"), given.get("data.mirror"))
     names = {"target": old["target"], "source": old["source"]}
+    for role, name in names.items():
+        if role not in given and ((old.get("data_sets") or {}).get(role) or {}).get("place"):
+            raise InputError(f"{role}={name}: images of a path; expected {role}=PATH, where they are here")
     own = dict(word.split("=", 1) for word in old["overrides"])
     words = tuple(f"{name}={value}" for name, value in {**own, **names, **given}.items())
     request, settings = request_for(old["method"], words)

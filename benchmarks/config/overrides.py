@@ -1,4 +1,4 @@
-"""The overrides that reproduce a run: all settings that differ from the defaults of its target and method."""
+"""The overrides that reproduce a run: all settings that differ from the defaults of its data and method."""
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
@@ -17,7 +17,8 @@ SAME = ("shots", "labels", "draw", "backbone", "pretrained", "tune_budget", "bn"
 def overrides(config: RunConfig) -> list[str]:
     """List a run's overrides, without target, source, method and seed; a file by name, without its folder."""
     groups = [f"groups={config.groups}"] if config.groups else []  # a tree of groups is not read without
-    usual, settings = request_for(config.method, (f"target={config.target}", *groups))
+    given = (f"target={config.target}", f"source={config.source}", *groups)
+    usual, settings = request_for(config.method, given)
     target = load_target(config)
     recipe = sized(usual.recipe, num_training_images(target, config.shots))
     recipe = preprocessed(recipe, config.backbone, target.side, config.backbone_options)

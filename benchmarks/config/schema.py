@@ -342,6 +342,7 @@ class RunConfig:
         later["optimizer"] = OptimizerName.sgd
         own = {name: getattr(recipe, name) for name in later}
         shown += [f"recipe.{name}={value}" for name, value in own.items() if value != later[name]]
+        shown += [f"backbone_options.{name}={value}" for name, value in self.backbone_options.items()]
         shown += ["on_nan=skip"] if self.on_nan is OnNan.skip else []
         shown += [f"draw={self.draw}"] if self.draw else []
         shown += [f"groups={self.groups}"] if self.groups else []

@@ -3,9 +3,10 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from transferbench.benchmarks.config.compose import compose_request, request_for
+from transferbench.benchmarks.config.compose import OWN_BACKBONE, compose_request, request_for
 from transferbench.benchmarks.config.overrides import overrides
 from transferbench.benchmarks.config.resolve import run_config
+from trees import tree
 
 ASKED = [
     ("finetune",),
@@ -33,6 +34,22 @@ def test_they_are_what_was_asked_for_and_give_the_same_digest(asked):
     assert config_of(*found).digest == config.digest
     assert set(found) >= set(given) - {"recipe.image_size=0"}
     assert len(found) <= len(given) + 1
+
+
+@pytest.mark.parametrize("given", [(), ("recipe.steps=9",)], ids=["usual", "shorter"])
+def test_photos_alone_are_asked_for_with_their_network(tmp_path, given):
+    """A record names its source, and who names one gets no other network than is named."""
+    photos = f"target={tree(tmp_path / 'photos')}"
+
+    def config_of(*words):
+        request, settings = request_for("finetune", (photos, "device=cpu", *words))
+        return run_config(request, "finetune", settings, seed=2)
+
+    config = config_of(*given)
+    assert config.source == "none"
+    found = overrides(config)
+    assert f"backbone={OWN_BACKBONE}" in found
+    assert config_of("source=none", *found).digest == config.digest
 
 
 def test_requests_of_several_threads_are_composed_one_after_another():
