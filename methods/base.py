@@ -139,6 +139,13 @@ class Method(ABC, Generic[ConfigT]):
         rest = (p for name, p in self.predictor().named_parameters() if not name.startswith("encoder."))
         return [p for p in (*self.net.encoder.parameters(), *rest) if p.requires_grad]
 
+    def predicting(self) -> list[Tensor]:
+        """Return the parameters and buffers that `predict` uses; a predictor may hold copies of them."""
+        predictor, encoder = self.predictor(), self.net.encoder
+        named = (*predictor.named_parameters(), *predictor.named_buffers())
+        rest = (t for name, t in named if not name.startswith("encoder."))
+        return list({id(t): t for t in (*encoder.parameters(), *encoder.buffers(), *rest)}.values())
+
     @classmethod
     def why_incompatible(cls, problem: Problem) -> str:
         """Return why it cannot run on a problem; empty if it can."""

@@ -103,7 +103,7 @@ class Prompted(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the tokens [B,T,D] after the part."""
-        prefix, prompts = self.num_prefix, self.prompts.to(x.dtype).expand(len(x), -1, -1)
+        prefix, prompts = self.num_prefix, self.prompts.to(x.dtype).expand(x.shape[0], -1, -1)
         x = self.part(torch.cat([x[:, :prefix], prompts, x[:, prefix:]], dim=1))
         return torch.cat([x[:, :prefix], x[:, prefix + self.prompts.shape[0] :]], dim=1)
 

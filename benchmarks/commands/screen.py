@@ -49,7 +49,7 @@ def screen(overrides: Sequence[str]) -> int:
     locate.set_places(request.data.root, request.data.mirror)
     say_namesakes([("target", request.target), *(("sources", s) for s in asked.data[1:])], console)
     datasets.require(asked.data)
-    check_classes(request)
+    check_classes(asked)
     open_results(results, asked.data)
     torch.set_num_threads(pool.num_threads(request.threads, request.device, 1))
     encoders, pairs = asked.encoders(), asked.pairs()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ... import InputError
+from ...datasets import catalog as datasets
 from ...methods import catalog as methods
 from ...methods.networks.encoders import OWN
 from ...user_text import split_paths, user_path
@@ -73,6 +74,11 @@ class Screening:
     sources: list[str]
     source_images: int  # images of a source that are compared; 0: all
     rest: list[str]  # settings that every candidate has
+
+    @property
+    def has_weights(self) -> bool:
+        """Return whether a backbone has weights: its features compare sources with the target."""
+        return any(backbone.weights != RANDOM for backbone in self.backbones)
 
     @property
     def data(self) -> list[str]:
@@ -144,11 +150,14 @@ def _backbone(word: str) -> Backbone:
     return Backbone(name, path)
 
 
-def check_classes(request: Request) -> None:
-    """Check that the target has classes to tell apart. Raises InputError."""
-    target = load_target(request)
+def check_classes(asked: Screening) -> None:
+    """Check that the target, and sources that are compared, have classes to tell apart. Raises InputError."""
+    target = load_target(asked.request)
     check_target(target)
-    if is_multi_label(target):
-        raise InputError(
-            f"target={target.name}: images have several labels; `screen` needs one class for each image"
-        )
+    compared = [source for source in asked.sources if source != NONE and asked.has_weights]
+    sets = [("target", target.name, target), *(("sources", name, datasets.load(name)) for name in compared)]
+    for setting, name, dataset in sets:
+        if is_multi_label(dataset):
+            raise InputError(
+                f"{setting}={name}: images have several labels; `screen` needs one class for each image"
+            )

@@ -115,7 +115,7 @@ class Training:
         """Start the moving average of what the method predicts with."""
         if self.ema:
             with evaluation_mode(self.method.net):
-                self.average = MovingAverage(self.method.predictor(), self.ema)
+                self.average = MovingAverage(self.method.predicting(), self.ema)
 
     def _save_preparation(self) -> None:
         """Save in the middle of `prepare` if a checkpoint is due or the process is asked to stop.

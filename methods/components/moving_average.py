@@ -1,28 +1,27 @@
 """The exponential moving average of weights and statistics that evaluation uses."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class MovingAverage:
-    """An average of all floating-point parameters and buffers of a module.
+    """An average of floating-point parameters and buffers.
 
     The decay warms up, as in TensorFlow: after n steps it is the smaller of `decay` and (1 + n) / (10 + n),
-    so that the start does not dominate a short training. Whole numbers, as of batches, are not averaged.
+    so that the start does not dominate a short training.
 
     Args:
-        module: shares the tensors that are trained in place.
+        tensors: those that are trained in place, and others; whole numbers are left out.
         decay: the largest decay.
     """
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
-        tensors = (t.detach() for t in (*module.parameters(), *module.buffers()))
-        self.trained = [t for t in tensors if t.is_floating_point()]
+    def __init__(self, tensors: Iterable[Tensor], decay: float) -> None:
+        self.trained = [t.detach() for t in tensors if t.is_floating_point()]
         self.mean = [t.clone() for t in self.trained]
         self.decay, self.num_steps = decay, 0
 

@@ -25,6 +25,8 @@ FORMS = [
     ("knn",),
     ("head2toe",),
     ("spottune",),
+    ("vpt",),
+    ("adaptformer",),
 ]
 
 

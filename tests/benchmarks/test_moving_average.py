@@ -21,7 +21,7 @@ NAMES = [
 
 def test_the_average_is_that_of_the_definition():
     module = torch.nn.BatchNorm1d(2)
-    average = MovingAverage(module, 0.15)
+    average = MovingAverage((*module.parameters(), *module.buffers()), 0.15)
     expected, values = torch.tensor(1.0), [3.0, -1.0, 0.5]
     for n, value in enumerate(values):
         decay = min(0.15, (1 + n) / (10 + n))
@@ -45,7 +45,7 @@ def test_what_predicts_holds_the_average_of_what_is_trained(name, build):
     method.prepare()
     modes = [m.training for m in method.net.modules()]
     with evaluation_mode(method.net):
-        averages = [MovingAverage(method.predictor(), decay) for decay in (0.0, 0.5)]
+        averages = [MovingAverage(method.predicting(), decay) for decay in (0.0, 0.5)]
     assert [m.training for m in method.net.modules()] == modes
     for t in range(3):
         torch.manual_seed(t)
@@ -62,6 +62,8 @@ def test_what_predicts_holds_the_average_of_what_is_trained(name, build):
             assert torch.allclose(method.predictor()(x), averaged, atol=1e-5)
         assert torch.equal(method.predict(x), trained)
     assert not torch.equal(averaged, trained)
+    storage = {t.data_ptr() for t in averages[1].trained}
+    assert all(p.data_ptr() in storage for p in method.net.encoder.parameters() if p.requires_grad)
 
 
 def test_a_run_that_is_broken_off_has_the_same_average(config_of, tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from transferbench.benchmarks.screening.features import cross_validated, in_thei
 from transferbench.benchmarks.screening.sources import closeness, drawn
 from transferbench.methods import logistic
 from transferbench.methods.components.frozen_features import held_images
-from trees import tree
+from trees import picture, tree
 
 QUICK = ("target=digits", "shots=6", "labels=all", "recipe.image_size=16")
 
@@ -112,7 +112,7 @@ def test_test_images_are_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(
         record.build_problem.__globals__["cache"],
         "pixels",
-        lambda dataset, part, side: read.append(part) or real(dataset, part, side),
+        lambda dataset, part, *of: read.append(part) or real(dataset, part, *of),
     )
     assert screened(tmp_path, "backbones=tiny") == 0
     assert set(read) == {"train", "holdout"}
@@ -148,4 +148,15 @@ def test_a_target_needs_two_classes_and_one_label_each(tmp_path, capsys, monkeyp
     assert "only one class, 'cat'" in capsys.readouterr().err
     monkeypatch.setattr(candidates, "is_multi_label", lambda dataset: True)
     assert main(["screen", "target=digits", *given]) == 2
-    assert "images have several labels" in capsys.readouterr().err
+    assert "target=digits: images have several labels" in capsys.readouterr().err
+
+
+def test_a_source_of_several_labels_is_refused_before_any_pass(tmp_path, capsys):
+    lines = [f"{i}.png,{'a|b' if i % 2 else 'b'}" for i in range(12)]
+    for i in range(12):
+        picture(tmp_path / f"{i}.png", i)
+    (tmp_path / "several.csv").write_text("\n".join(["image,label", *lines]))
+    torch.save({}, tmp_path / "weights.pth")
+    words = (f"backbones=resnet10t:{tmp_path / 'weights.pth'}", f"sources={tmp_path / 'several.csv'}")
+    assert screened(tmp_path / "results", *words) == 2
+    assert "several.csv: images have several labels" in capsys.readouterr().err.splitlines()[-1]

@@ -30,6 +30,19 @@ def test_parts_are_whole_stages_in_order():
     assert resnet[0][0].startswith("conv1")
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "stage"),
+    [
+        ("convnext_atto", {"depths": (1, 1, 1, 1), "dims": (8, 8, 8, 8)}, "stages"),
+        ("swin_tiny_patch4_window7_224", {"depths": (1, 1, 1, 1), "embed_dim": 12}, "layers"),
+    ],
+)
+def test_a_last_norm_is_not_a_part_of_its_own(name, options, stage):
+    parts = names_of_parts(timm.create_model(name, num_classes=0, **options), 4)
+    assert [{n.split(".")[1] for n in part if n.startswith(stage)} for part in parts] == [*map(set, "0123")]
+    assert any("norm" in n and not n.startswith(stage) for n in parts[3])
+
+
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "convnext_atto", "mobilenetv2_100"])
 def test_every_weight_is_in_one_part(name):
     encoder = timm.create_model(name, num_classes=0)
