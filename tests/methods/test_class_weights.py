@@ -66,7 +66,7 @@ def test_a_classifier_of_frozen_features_matches_scikit_learn(config_of):
     generator = torch.Generator().manual_seed(1)
     labels = torch.tensor([0] * 30 + [1] * 10 + [2] * 5)
     features = torch.randn(45, 6, generator=generator) + labels[:, None]
-    method.head = torch.nn.Linear(6, 3)
+    method.head, method.target.width = torch.nn.Linear(6, 3), 6
     weight_CF, bias_C = next(method.path(features, labels, [1.0]))
     center, scale = features.mean(0), (features - features.mean(0)).square().mean().sqrt()
     known = linear_model.LogisticRegression(C=1.0, class_weight="balanced", tol=1e-8, max_iter=10_000)

@@ -117,7 +117,7 @@ def test_weights_sum_to_one_or_are_all_zero(exact, sign, expected):
 def test_without_a_holdout_other_target_images_judge(stage):
     problem, _ = stage
     method = Reweight(replace(problem, holdout=None), Reweight.Config())
-    assert method.holdout.split is problem.target
+    assert torch.equal(method.holdout.split.index, problem.target.index)
     assert not torch.equal(next(method.holdout)[0], next(method.target)[0])
 
 

@@ -141,8 +141,8 @@ def _one_of_many(note: Path, words: Sequence[str]) -> None:
         if Path(path).name == "record.json":
             os.write(log, f"{path}\n".encode())
 
-    def noted_decode(images: Any, side: int, files: Any, words: str) -> None:
-        decode(images, side, files, words)
+    def noted_decode(images: Any, side: int, interpolation: str, files: Any, words: str) -> None:
+        decode(images, side, interpolation, files, words)
         os.write(log, f"{files[0]}\n".encode())
 
     os.replace, cache._decode = noted, noted_decode
