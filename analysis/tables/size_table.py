@@ -44,5 +44,8 @@ def size_table(comparison: Comparison, numbers: pd.DataFrame) -> Table | None:
 
 
 def _amount(value: float, unit: str = "") -> str:
-    """Return an amount, "1.25 GB", a dash for old records without it."""
-    return wording.ABSENT if math.isnan(value) else f"{wording.count(value)}{unit}"
+    """Return an amount, "1.25 GB" or "936 B", a dash for old records without it."""
+    if math.isnan(value):
+        return wording.ABSENT
+    number = wording.count(value)
+    return f"{number} {unit}" if unit and number[-1].isdigit() else f"{number}{unit}"

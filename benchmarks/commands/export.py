@@ -34,7 +34,7 @@ def export(run: str, given: Mapping[str, str]) -> int:
     check_out(out, SUFFIX[kind], (folder / name for name in FILES), "the kept model itself")
     model = load_model(folder, "cpu")
     if model.net.autocast:
-        print(f"recipe.precision={model.net.autocast}: the file computes in float32")
+        print("recipe.precision=bf16: the file computes in float32")
         model.net.autocast = ""
     if model.ten_crops:
         print("recipe.test_crops=ten: the file has the logits of one crop; average them over the crops")

@@ -93,7 +93,7 @@ def test_what_makes_runs_less_comparable_is_said():
 
 
 def test_sizes_are_the_most_of_any_run_and_no_table_where_none_is_known():
-    size = {"trained_parameters": 1_290, "target_bytes": 5_160, "prediction_flops": 6_710_000}
+    size = {"trained_parameters": 1_290, "target_bytes": 936, "prediction_flops": 6_710_000}
     old, new = (
         make_run(),
         [make_run("L2TL", seed, peak_memory_bytes=1_250e6 + seed, size=size) for seed in range(2)],
@@ -105,7 +105,7 @@ def test_sizes_are_the_most_of_any_run_and_no_table_where_none_is_known():
     assert shown is not None
     assert {row[0].text: [cell.text for cell in row[1:]] for row in shown.rows} == {
         "Fine-tuning": ["–", "–", "–", "–"],
-        "L2TL": ["1.29 k", "5.16 kB", "0.00671", "1.25 GB"],
+        "L2TL": ["1.29 k", "936 B", "0.00671", "1.25 GB"],
     }
     assert "| stored per target |" in comparison_table.markdown(comparison)
     (comparison,) = comparisons([old])
