@@ -58,7 +58,7 @@ class LogisticRegression(Method[Config]):
         size = problem.recipe.batch_size
         self.target = FrozenFeatures(self.net, problem.target, size)
         self.holdout = FrozenFeatures(self.net, problem.holdout, size) if problem.holdout else None
-        self.head = nn.Linear(self.target.width, problem.target.num_classes, device=problem.device)
+        self.head = nn.Linear(self.target.width, problem.target.num_classes).to(problem.device)
         self.inverse_penalty = torch.tensor(0.0)
 
     def step(self, t: int) -> Metrics:
