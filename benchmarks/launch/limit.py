@@ -11,13 +11,14 @@ from pathlib import Path
 from ... import InputError
 from ...analysis.wording import duration
 from ...datasets import catalog as datasets
-from ..config.schema import Request, RunConfig
+from ..config.schema import Request, RunConfig, Tune
 from ..training.record import write_json
 from .plan import row_of
 
 OWN_MINUTES = 60.0  # limit for images of the user, unless `minutes` or `yes` is given
 SPARE = 1.3  # a bench is fitted to less than its minutes: an estimate is no promise
-FEWEST_STEPS, FEWEST_SOURCE_STEPS, FEWEST_SEEDS, FEWEST_ROWS = 100, 300, 3, 2
+FEWEST_STEPS, FEWEST_SOURCE_STEPS, FEWEST_SEEDS, FEWEST_ROWS = 50, 300, 3, 2
+LEAST_TUNING = 3.0  # cost of all trials, in runs
 SHRINK = 0.9  # of the steps, from one try to the next
 NO_EFFECT = (
     "minutes",
@@ -32,18 +33,19 @@ NO_EFFECT = (
 )  # a fitted bench stays the same
 CUT = (
     *("recipe.steps", "recipe.milestones", "source_recipe.steps", "source_recipe.milestones"),
-    *("seeds", "methods"),
+    *("seeds", "tune_budget", "methods"),
 )  # what fitting may set
 Total = Callable[[Sequence[RunConfig]], float]  # estimated seconds of runs
 
 
 @dataclass(frozen=True)
 class Cut:
-    """How much of a bench is left: a share of the steps, the first seeds, and some rows."""
+    """How much of a bench is left: a share of the steps, the first seeds, some rows, and less tuning."""
 
     share: float
     seeds: int
     rows: tuple[int, ...]
+    tuning: float = math.inf  # the most that all trials may cost, in runs
 
 
 def check_time(request: Request, overrides: Sequence[str], seconds: float) -> None:
@@ -66,7 +68,7 @@ def check_time(request: Request, overrides: Sequence[str], seconds: float) -> No
 def fit(
     minutes: float, overrides: Sequence[str], names: Sequence[str], configs: Sequence[RunConfig], total: Total
 ) -> list[str]:
-    """Return the settings that fit a bench to some minutes: first fewer steps, then seeds, then rows.
+    """Return the settings that fit a bench to some minutes: fewer steps, then seeds, then trials, then rows.
 
     Args:
         minutes: the time.
@@ -106,15 +108,20 @@ def _cuts(
     seeds = len(configs) // num_rows
     fewest = min(seeds, FEWEST_SEEDS)
     yield from (Cut(0.0, number, rows) for number in range(seeds, fewest - 1, -1))
-    if any(o.startswith("methods=") for o in overrides):
+    given = {o.partition("=")[0] for o in overrides}
+    is_cut = configs[0].tune is Tune.auto and "tune_budget" not in given
+    tuning = LEAST_TUNING if is_cut and configs[0].tune_budget > LEAST_TUNING else math.inf
+    if tuning < math.inf:
+        yield Cut(0.0, fewest, rows, tuning)
+    if "methods" in given:
         return
     others = [row for row in rows if configs[row].method != "finetune"]
-    cost = {row: total(_cut(configs, Cut(0.0, 1, (row,)))) for row in others}
+    cost = {row: total(_cut(configs, Cut(0.0, 1, (row,), tuning))) for row in others}
     while len(rows) > FEWEST_ROWS and cost:
         dearest = max(cost, key=lambda row: cost[row])
         del cost[dearest]
         rows = tuple(row for row in rows if row != dearest)
-        yield Cut(0.0, fewest, rows)
+        yield Cut(0.0, fewest, rows, tuning)
 
 
 def _most_steps(configs: Sequence[RunConfig], cut: Cut, fits: Callable[[Cut], bool]) -> Cut:
@@ -134,17 +141,18 @@ def _cut(configs: Sequence[RunConfig], cut: Cut) -> list[RunConfig]:
     """Return what is left of a bench."""
     num_rows = len({row_of(c) for c in configs if c.seed == configs[0].seed})
     return [
-        _shortened(config, cut.share)
+        _shortened(config, cut)
         for i, config in enumerate(configs)
         if config.seed < cut.seeds and i % num_rows in cut.rows
     ]
 
 
-def _shortened(config: RunConfig, share: float) -> RunConfig:
-    """Return a run with a share of its steps, and of those of the source pre-training."""
+def _shortened(config: RunConfig, cut: Cut) -> RunConfig:
+    """Return a run with a share of its steps, and of those of the source pre-training, and less tuning."""
     recipe, source = config.recipe, config.source_recipe
-    steps = _share_of(recipe.steps, share, FEWEST_STEPS)
-    source_steps = _share_of(source.steps, share, FEWEST_SOURCE_STEPS)
+    steps = _share_of(recipe.steps, cut.share, FEWEST_STEPS)
+    source_steps = _share_of(source.steps, cut.share, FEWEST_SOURCE_STEPS)
+    config = replace(config, tune_budget=min(config.tune_budget, cut.tuning))
     milestones = [round(m * source_steps / source.steps) for m in source.milestones]
     source = replace(source, steps=source_steps, milestones=milestones)
     return replace(config, recipe=recipe.shortened(steps), source_recipe=source)
@@ -157,7 +165,7 @@ def _share_of(steps: int, share: float, fewest: int) -> int:
 
 def _settings(configs: Sequence[RunConfig], cut: Cut, names: Sequence[str]) -> list[str]:
     """Return the settings of a cut, as `name=value`, that differ from those of the bench."""
-    before, after = configs[0], _shortened(configs[0], cut.share)
+    before, after = configs[0], _shortened(configs[0], cut)
     found = []
     for holder in ("recipe", "source_recipe"):
         old, new = getattr(before, holder), getattr(after, holder)
@@ -166,6 +174,8 @@ def _settings(configs: Sequence[RunConfig], cut: Cut, names: Sequence[str]) -> l
             found += [f"{holder}.milestones={new.milestones}"] if new.milestones else []
     if cut.seeds < len(configs) // len(names):
         found.append(f"seeds={cut.seeds}")
+    if after.tune_budget < before.tune_budget:
+        found.append(f"tune_budget={after.tune_budget:g}")
     if len(cut.rows) < len(names):
         found.append(f"methods={','.join(names[row] for row in cut.rows)}")
     return found

@@ -252,7 +252,10 @@ def test_a_wrong_setting_of_a_run(says, given, expected):
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ("methods=finetune,l2tk", "methods: no row 'l2tk'; did you mean 'l2tl'? Known: adaptformer, atl, bi_tuning, "),
+        (
+            "methods=finetune,l2tk",
+            "methods: no row 'l2tk'; did you mean 'l2tl'? Known: adaptformer, atl, bi_tuning, ",
+        ),
         ("methods=finetune,", "methods: no row ''. Known: "),
         ("methods=pretrain", "methods: no row 'pretrain'. Known: "),
         ("method.num_action=3", "no setting 'method.num_action'; did you mean 'method.num_actions'?"),

@@ -124,15 +124,29 @@ def fitted(speed, results):
 def test_steps_are_cut_first_then_seeds_then_rows(fitted):
     assert fitted(1000) == []
     (steps, source) = fitted(200)
-    assert 100 < int(steps.removeprefix("recipe.steps=")) < 1000
+    assert 50 < int(steps.removeprefix("recipe.steps=")) < 1000
     assert source.startswith("source_recipe.steps=")
-    assert "seeds=3" in fitted(30)
+    assert "seeds=4" in fitted(30)
     few = fitted(10)
     assert "seeds=3" in few
     assert few[-1].startswith("methods=")
     assert "finetune" in few[-1]
+    assert not [o for o in few if o.startswith("tune_budget")]  # nothing is tuned on digits
     named = fitted(30, "methods=l2tl,finetune", "seeds=2")
     assert not [o for o in named if o.startswith(("methods=", "seeds="))]
+
+
+def test_trials_are_cut_before_rows(fitted):
+    """Two rows of three seeds with the usual trials, or with fewer ones, or fewer rows."""
+    words = ("tune=auto", "seeds=3", "pretrained=false")
+    by_minutes = [fitted(minutes, *words) for minutes in (120, 60, 40, 30)]
+    cut = [[o.partition("=")[0] for o in found] for found in by_minutes]
+    tuned_less = [names for names in cut if "tune_budget" in names]
+    assert tuned_less
+    assert all("tune_budget" in names for names in cut if "methods" in names)
+    assert all("tune_budget=3" in found for found in by_minutes if any("tune_b" in o for o in found))
+    given = fitted(60, *words, "tune_budget=4")
+    assert not [o for o in given if o.startswith("tune_budget")]
 
 
 def test_too_few_minutes_are_refused_with_those_that_work(fitted):
