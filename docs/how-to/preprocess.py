@@ -13,6 +13,8 @@ def preprocess(path: str, given: dict) -> np.ndarray:
     width = given["crop_pct"] * side * min(1.0, 1 / aspect)  # of the central crop, a square in the original
     height = given["crop_pct"] * side * min(1.0, aspect)
     box = ((side - width) / 2, (side - height) / 2, (side + width) / 2, (side + height) / 2)
-    crop = square.resize((size, size), Image.Resampling.BILINEAR, box=box)
-    x = (np.asarray(crop, np.float32) / 255 - given["mean"]) / given["std"]
-    return x.transpose(2, 0, 1).astype(np.float32)
+    channels = np.moveaxis(np.asarray(square, np.float32), 2, 0)  # not rounded again by the crop
+    bilinear = Image.Resampling.BILINEAR
+    crop = np.stack([Image.fromarray(c).resize((size, size), bilinear, box=box) for c in channels])
+    mean, std = (np.reshape(given[name], (3, 1, 1)) for name in ("mean", "std"))
+    return ((crop / 255 - mean) / std).astype(np.float32)

@@ -16,6 +16,7 @@ from transferbench import InputError
 from transferbench.benchmarks.cli import main
 from transferbench.benchmarks.model.export import WRITERS, facts
 from transferbench.benchmarks.model.load import Model
+from transferbench.datasets.pixels import SMALL
 
 DOCS = Path(__file__).parents[2] / "docs"
 TIMM = ("backbone=resnet10t", "recipe.image_size=32")
@@ -125,4 +126,5 @@ def test_the_preprocessing_of_the_docs_gives_the_input(model_of, tmp_path, shape
     photo.save(tmp_path / "photo.png", exif=exif)
     own = docs.preprocess(tmp_path / "photo.png", facts(model)["preprocessing"])
     right = model.batch([model.decoded(tmp_path / "photo.png")])[0]
-    assert np.abs(own - right.numpy()).max() < 0.02
+    step = 1 / 255 / min(facts(model)["preprocessing"]["std"])
+    assert np.abs(own - right.numpy()).max() < (1e-4 if model.side <= SMALL else 1.01 * step)
