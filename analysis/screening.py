@@ -1,4 +1,4 @@
-"""Rank the backbones and sources of a screening, and compare that with what a bench then measured."""
+"""Rank the backbones and sources of a screening."""
 
 import math
 from collections.abc import Sequence

@@ -94,7 +94,8 @@ class Method(ABC, Generic[ConfigT]):
     own_norms: ClassVar[bool] = False  # whether it decides on norm statistics itself; then not `bn=frozen`
     predictor_class: ClassVar[type[Predictor]] = Predictor  # class of what `predictor` returns
     head_class: ClassVar[type[nn.Module]] = nn.Linear  # class of its head
-    kind: ClassVar[str] = "baseline"  # or initialization, regularizer, source selection, meta
+    # baseline, initialization, regularizer, parameter-efficient, source selection, or meta
+    kind: ClassVar[str] = "baseline"
 
     net: Network  # the network that is evaluated
 
@@ -133,11 +134,6 @@ class Method(ABC, Generic[ConfigT]):
         """Return the predictor of the network's encoder with a head, and other parts by name."""
         autocast = name_of(self.net.autocast)
         return self.predictor_class(self.net.encoder, head, autocast=autocast, **parts).eval()
-
-    def own_parameters(self) -> list[nn.Parameter]:
-        """Return the parameters that one more target needs for itself, beside the start that all share."""
-        rest = (p for name, p in self.predictor().named_parameters() if not name.startswith("encoder."))
-        return [p for p in (*self.net.encoder.parameters(), *rest) if p.requires_grad]
 
     def predicting(self) -> list[Tensor]:
         """Return the parameters and buffers that `predict` uses; a predictor may hold copies of them."""

@@ -11,8 +11,8 @@ import torch
 from ...datasets.base import Stream
 from ...methods import catalog as methods
 from ...methods.base import Method
+from ...methods.networks.network import evaluation_mode
 from ..config.schema import Role, RunConfig, Tune
-from ..training.evaluate import evaluation_mode
 from ..training.misfit import explained
 from ..training.problem import build_problem, device_of
 

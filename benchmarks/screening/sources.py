@@ -13,6 +13,7 @@ from ...datasets.base import Split, derive_seed
 from ...methods import datl, emd, uot
 from ...methods.base import Problem
 from ...methods.components.class_means import class_sums, means_of
+from ...methods.components.frozen_features import by_class
 from ...methods.logistic import LogisticRegression
 from ...methods.transferability.leep import leep
 from .features import Timed, fitted, probabilities
@@ -25,13 +26,8 @@ def drawn(source: Split, most: int) -> Split:
     """Return at most so many images of a source, as many of each class as there are; 0: all."""
     if not most or len(source) <= most:
         return source
-    generator = torch.Generator().manual_seed(derive_seed(0, "screen"))
-    order = torch.randperm(len(source), generator=generator)
-    labels = source.labels.cpu()
-    by_class = order[torch.argsort(labels[order], stable=True)]
-    count = labels.bincount(minlength=source.num_classes)
-    place = torch.arange(len(source)) - (count.cumsum(0) - count)[labels[by_class]]
-    first = by_class[torch.argsort(place, stable=True)[:most]]  # the first of each class, then the second
+    order, place = by_class(source, derive_seed(0, "screen"))
+    first = order[torch.argsort(place, stable=True)[:most]]  # the first of each class, then the second
     return source.subset(first.sort().values)
 
 

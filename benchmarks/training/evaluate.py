@@ -1,17 +1,16 @@
 """Evaluate a method on a split: all scores, and the prediction for each image."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...analysis.records.answers import to_text
 from ...datasets.base import Split
 from ...methods.base import Method
 from ...methods.metrics import SCORES, areas, auroc, classification_loss, of_scored
+from ...methods.networks.network import evaluation_mode
 from ...methods.recipe import TestCrops
 from .record import packed
 
@@ -105,15 +104,3 @@ def _answers(z: Tensor, split: Split) -> dict[str, Any]:
         "test_labels": to_text(split.labels.cpu().numpy(), "u2"),
         "class_names": list(split.classes),
     }
-
-
-@contextmanager
-def evaluation_mode(net: nn.Module) -> Iterator[None]:
-    """Put every module into evaluation mode; restore the mode of each at the end."""
-    training = [m for m in net.modules() if m.training]
-    net.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

@@ -14,11 +14,12 @@ from ...datasets import distributed
 from ...datasets.base import Split, derive_seed
 from ...methods.base import Method, saved_by
 from ...methods.components.moving_average import MovingAverage
+from ...methods.networks.network import evaluation_mode
 from ...methods.networks.tensor_files import read_tensors
 from . import interrupt
 from .clock import Clock
 from .curve_log import EventWriter
-from .evaluate import evaluate, evaluation_mode
+from .evaluate import evaluate
 from .memory import PeakMemory
 from .nan_guard import NanGuard
 from .record import append_line, write_tensors

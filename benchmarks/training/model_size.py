@@ -18,8 +18,8 @@ def model_size(method: Method, problem: Problem) -> dict[str, Any]:
         differ from the start; and `prediction_flops`, of one image with one crop, a multiplication and an
         addition counted as two.
     """
-    own = method.own_parameters()
     predictor = method.predictor()
+    own = [t for t in method.predicting() if t.requires_grad]
     return {
         "trained_parameters": sum(p.numel() for p in own),
         "target_bytes": sum(_bytes(t) for t in chain(own, _own_buffers(predictor, problem))),

@@ -119,18 +119,25 @@ def folds(problem: Problem, features: Tensor, holdout: FrozenFeatures | None) ->
     ]
 
 
+def by_class(split: Split, seed: int) -> tuple[Tensor, Tensor]:
+    """Return the numbers of images class by class [N], shuffled in each, and their places in the class."""
+    labels = split.labels.cpu()
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    order = order[torch.argsort(labels[order], stable=True)]
+    count = labels.bincount(minlength=split.num_classes)
+    return order, torch.arange(len(order)) - (count.cumsum(0) - count)[labels[order]]
+
+
 def held_images(split: Split, seed: int) -> list[Tensor]:
     """Return which images each of five stratified folds holds out [N].
 
     A class with one image is never held out. Without any other class there are no folds.
     """
     labels = split.labels.cpu()
-    generator = torch.Generator().manual_seed(derive_seed(seed, "folds"))
-    order = torch.randperm(len(labels), generator=generator)
-    order = order[torch.argsort(labels[order], stable=True)]
     count = labels.bincount(minlength=split.num_classes)
+    order, place_in_order = by_class(split, derive_seed(seed, "folds"))
     place = torch.empty_like(order)
-    place[order] = torch.arange(len(order)) - (count.cumsum(0) - count)[labels[order]]
+    place[order] = place_in_order
     num_folds = min(NUM_FOLDS, int(count.max()))
     return [
         ((place % num_folds == fold) & (count[labels] > 1)).to(split.labels.device)

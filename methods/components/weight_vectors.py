@@ -13,7 +13,7 @@ from torch import Tensor
 from ...datasets.base import Stream
 from ..base import Problem
 from ..metrics import SCORES, classification_loss, of_scored
-from ..networks.network import Network
+from ..networks.network import Network, evaluation_mode
 
 SHARES = tuple(i / 10 for i in range(11))
 
@@ -52,12 +52,8 @@ def judge_of(net: Network, holdout: Stream, problem: Problem) -> Judge:
 
     def judge(vector_P: Tensor) -> Judged:
         put(weights, vector_P)
-        modes = [(module, module.training) for module in net.modules()]
-        net.eval()
-        with torch.no_grad():
+        with evaluation_mode(net), torch.no_grad():
             answers = [(net.target(x), y) for x, y in holdout.whole(holdout.batch_size)]
-        for module, mode in modes:
-            module.training = mode
         z, y = (torch.cat(part) for part in zip(*answers, strict=True))
         loss = classification_loss(z, y).item()
         if not isfinite(loss):

@@ -159,3 +159,15 @@ def frozen_statistics(net: Network) -> Iterator[None]:
     finally:
         for norm in net.norms:
             norm.track_running_stats = True
+
+
+@contextmanager
+def evaluation_mode(net: nn.Module) -> Iterator[None]:
+    """Put every module into evaluation mode; restore the mode of each at the end."""
+    training = [m for m in net.modules() if m.training]
+    net.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

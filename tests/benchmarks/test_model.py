@@ -14,9 +14,9 @@ from PIL import Image
 from transferbench import InputError
 from transferbench.benchmarks.model.files import ABOUT, TENSORS
 from transferbench.benchmarks.model.load import Model, load_model
-from transferbench.benchmarks.training.evaluate import evaluation_mode
 from transferbench.datasets import catalog as datasets
 from transferbench.methods import catalog
+from transferbench.methods.networks.network import evaluation_mode
 
 NAMES = [name for name in catalog.names() if name != "pretrain"]
 VARIANTS = [

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from transferbench.benchmarks.training.evaluate import evaluation_mode
 from transferbench.benchmarks.training.model_size import model_size
 from transferbench.methods import catalog
+from transferbench.methods.networks.network import evaluation_mode
 
 FLOAT = 4  # bytes
 

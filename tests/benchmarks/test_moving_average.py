@@ -5,10 +5,10 @@ import torch
 from processes import LONG, figures
 from transferbench.benchmarks.model.load import load_model
 from transferbench.benchmarks.training import loop
-from transferbench.benchmarks.training.evaluate import evaluation_mode
 from transferbench.benchmarks.training.run import run_one
 from transferbench.methods import catalog
 from transferbench.methods.components.moving_average import MovingAverage
+from transferbench.methods.networks.network import evaluation_mode
 
 COSTLY = {"l2t_ww": ["method.num_stages=2"]}
 
