@@ -9,8 +9,8 @@ paper caches the features of plain ones; its Adam (`optimizer`) takes rate and s
 for each head; (2) `kept_share`, `penalty` and `target_size` are settings, where the paper chooses them on
 validation images of each data set; (3) layers are the inputs of convolutions and linear layers and the
 outputs of blocks, for any backbone; (4) the first head starts as any new head of
-the suite (`recipe.head_init_std`), the second from zero; (5) torch's Adam adds its epsilon after the
-correction of the second moment, TensorFlow's before it. No weight decay. Not followed: in
+the suite (`recipe.head_init_std`), the second from zero; (5) Adam is torch's; the released code's is
+`optimizer=adam_keras`, whose epsilon is 1e-7 and added earlier. No weight decay. Not followed: in
 the code's grouping by layers the penalty lacks its coefficient, and its batches come in the same order in
 each epoch.
 

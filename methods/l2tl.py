@@ -7,15 +7,17 @@ appendix A; the released code (google-research, `l2tl/`) as the presets `code_sv
 Departs from: (1) the sums of equation 1 are divided by their batch sizes, so a learning rate means the same
 as in fine-tuning; (2) the policy's learning rate depends on the number of steps (`policy_lr`); (3) ties
 between candidates are broken at random (`ties`); (4) if all weights of a batch are zero, its source loss is
-zero (the released code divides by zero); (5) Adam of the policy adds its epsilon after the correction of the
-second moment, TensorFlow 1 before it: logits of the presets of the code differ by 0.1 to 0.3 %; (6) the
-moving average of rewards is divided by the sum of its weights (`baseline_debiased`), which is not in the
-paper, and whether it is updated before or after it is subtracted is a reading of it. Not implemented, from
-the first version of the released code, which does not run: the background class, the average over replicas,
-and the restarted-cosine and convex controls of the scale.
+zero (the released code divides by zero); (5) the moving average of rewards is divided by the sum of its
+weights (`baseline_debiased`), which is not in the paper, and whether it is updated before or after it is
+subtracted is a reading of it. In the presets of the code, the policy's Adam is TensorFlow's (`tf_adam`); that
+of svhn10 trains the network by `own_recipe`. Not implemented, from the first version of the released code, which
+does not run: the background class, the average over replicas, and the restarted-cosine and convex controls of
+the scale.
 
 Shape letters: M candidates (`multiplier` x B), B a batch, S source classes.
 """
+
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -41,7 +43,8 @@ from .l2tl_policy.settings import (
     policy_config,
 )
 from .metrics import SCORES, check_score, classification_loss, of_scored
-from .networks.network import frozen_statistics
+from .networks.network import frozen_statistics, init_head
+from .recipe import Recipe, Schedule
 
 
 class L2TL(Method[Settings]):
@@ -57,10 +60,12 @@ class L2TL(Method[Settings]):
     def __init__(self, problem: Problem, config: Settings) -> None:
         source = classed_source(problem)
         self.config = config
-        self.recipe = problem.recipe
+        self.recipe = recipe_of_2019(problem.recipe) if config.own_recipe else problem.recipe
         self.seed = problem.seed
         self.replays = problem.controls is not None
         self.net = problem.network()
+        if config.own_recipe:
+            init_head(self.net.target_head, self.recipe.head_init_std)
         self.optimizer = self.recipe.make_optimizer(self.net, config.decay_biases)
         batch_size = self.recipe.batch_size
         assert config.multiplier  # `resolved` has filled it
@@ -213,3 +218,11 @@ class L2TL(Method[Settings]):
     def controls(self) -> dict[str, Tensor]:
         """Return the policy's logits, which a second stage replays."""
         return self.policy.controls()
+
+
+def recipe_of_2019(recipe: Recipe) -> Recipe:
+    """Return a recipe with the rate, decay and head of L2TL in the code of 2019.
+
+    Its fine-tuning, training from scratch and pre-training have others.
+    """
+    return replace(recipe, schedule=Schedule.constant, weight_decay=0.0, head_init_std=0.01)

@@ -26,6 +26,7 @@ from .base import Method, Metrics, Problem, check_ranges, classed_source, may_sa
 from .components.tasks import Tasks
 from .components.trajectory import Metric, PathGradient, walk
 from .components.weight_vectors import flat, put
+from .networks.network import init_head
 
 LEAST_CLASSES = 4  # least number of source classes: two tasks of two classes
 
@@ -68,8 +69,7 @@ class Leap(Method[Config]):
         self.source = Tasks(classed_source(problem), config.task_classes, config.task_batch, problem.seed)
         source_head: Any = self.net.source_head
         self.task_head = nn.Linear(source_head.in_features, self.source.num_classes)
-        nn.init.normal_(self.task_head.weight, std=self.recipe.head_init_std)
-        nn.init.zeros_(self.task_head.bias)
+        init_head(self.task_head, self.recipe.head_init_std)
         self.task_head.to(problem.device)
         trained = [*self.net.encoder.parameters(), *self.task_head.parameters()]
         self.weights = [p for p in trained if p.requires_grad]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import Method, Metrics, Problem, check_ranges, train_step
-from .networks.network import Network
+from .networks.network import Network, init_head
 from .networks.predictor import Predictor
 
 
@@ -101,6 +101,4 @@ def features_of(net: Network | Predictor, x: Tensor, taps: int) -> Tensor:
 def new_head(width: int, problem: Problem) -> nn.Linear:
     """Build a target head on features [B,F], initialized as that of a network."""
     head = nn.Linear(width, problem.target.num_classes)
-    nn.init.normal_(head.weight, std=problem.recipe.head_init_std)
-    nn.init.zeros_(head.bias)
-    return head.to(problem.device)
+    return init_head(head, problem.recipe.head_init_std).to(problem.device)

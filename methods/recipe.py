@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .components.early_epsilon import add_epsilon_early
 from .networks.parameter_groups import decayed, in_heads, layer_scales
 
 
@@ -24,7 +25,12 @@ class OptimizerName(StrEnum):
 
     sgd = auto()
     adam = auto()  # Adam; its weight decay is an L2 penalty
+    adam_tf = auto()  # Adam as in TensorFlow 1: epsilon is added before the second moment is corrected
+    adam_keras = auto()  # as `adam_tf`, with Keras' epsilon of 1e-7 in place of 1e-8
     adamw = auto()  # Adam with decoupled weight decay: each step multiplies weights by 1 - rate x decay
+
+
+EARLY_EPSILON = {OptimizerName.adam_tf: 1e-8, OptimizerName.adam_keras: 1e-7}
 
 
 class Precision(StrEnum):
@@ -112,7 +118,8 @@ class Recipe:
     warmup_fraction: float = 0.1  # fraction of the steps with linear warm-up, with `schedule=warmup_cosine`
     # Last steps before the learning rate drops to a tenth, with `schedule=milestones`
     milestones: list[int] = field(default_factory=list)
-    head_init_std: float = 0.01  # standard deviation of the normal initialization of new heads
+    # Standard deviation of the normal initialization of new heads; null: Glorot's uniform distribution
+    head_init_std: float | None = 0.01
     # Side of the network's input in pixels; 0: timm's value for the backbone, else 64 or 32 by the images'
     # size
     image_size: int = 299
@@ -199,7 +206,10 @@ class Recipe:
         if self.optimizer is OptimizerName.sgd:
             return torch.optim.SGD(given, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov)
         kind = torch.optim.AdamW if self.optimizer is OptimizerName.adamw else torch.optim.Adam
-        return kind(given, lr=self.lr)
+        optimizer = kind(given, lr=self.lr)
+        if epsilon := EARLY_EPSILON.get(self.optimizer):
+            add_epsilon_early(optimizer, epsilon)
+        return optimizer
 
 
 # Settings that only training on the target has, with the values of a source pre-training

@@ -14,6 +14,8 @@ from torch import Tensor
 from ...datasets.base import derive_seed
 from ...datasets.device import moved
 from ..base import restore, saved
+from ..components.early_epsilon import add_epsilon_early
+from ..recipe import EARLY_EPSILON, OptimizerName
 
 Actions = tuple[Tensor, Tensor]  # of each class [C], and of the scale [1]
 
@@ -32,6 +34,7 @@ class PolicyConfig:
     baseline_momentum: float = 0.95
     baseline_first: bool = False
     baseline_debiased: bool = True
+    tf_adam: bool = False
 
 
 class Policy:
@@ -61,6 +64,8 @@ class Policy:
             if learns
         ]
         self.optimizer = torch.optim.Adam(learned, lr=config.lr, fused=True) if learned else None
+        if self.optimizer and config.tf_adam:
+            add_epsilon_early(self.optimizer, EARLY_EPSILON[OptimizerName.adam_tf])
         self.num_samples = torch.zeros((), dtype=torch.long)
         self.num_updates = torch.zeros((), dtype=torch.long)
         self.reward_sum = torch.zeros((), device=device)  # N of the moving average N / D

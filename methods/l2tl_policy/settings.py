@@ -124,6 +124,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "policy_lr_decay_step": 0,
         "decay_biases": False,
         "ties": Ties.random,
+        "tf_adam": False,
     },
     Preset.code_svhn: {
         "num_actions": 100,
@@ -142,6 +143,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "policy_lr_decay_step": 800,
         "decay_biases": True,
         "ties": Ties.first,
+        "tf_adam": True,
     },
     Preset.code_svhn_2019: {
         "num_actions": 10,
@@ -160,6 +162,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "policy_lr_decay_step": 0,
         "decay_biases": False,
         "ties": Ties.first,
+        "tf_adam": True,
     },
 }
 TITLES = {
@@ -199,6 +202,10 @@ class Settings:
     policy_lr_decay_step: int | None = None  # last step before policy_lr is a tenth; 0: never
     decay_biases: bool | None = None  # weight decay on biases too
     ties: Ties | None = None  # order of candidates with equal weights: random, or as drawn
+    # Adam of the policy as in TensorFlow 1 (`adam_tf`); not part of the digest where it is not
+    tf_adam: bool | None = field(default=None, metadata={"undigested": False})
+    # Constant rate, no weight decay, and a target head from N(0, 0.01^2), whatever the recipe: code of 2019
+    own_recipe: bool = field(default=False, metadata={"undigested": False})
     # Classes and reward of an update of the policy; at `reward` not part of the digest, as in earlier runs
     credit: Credit = field(default=Credit.reward, metadata={"undigested": Credit.reward})
 
@@ -228,6 +235,7 @@ def policy_config(config: Any, steps: int) -> PolicyConfig:
         baseline_momentum=config.baseline_momentum,
         baseline_first=config.baseline_first,
         baseline_debiased=config.baseline_debiased,
+        tf_adam=config.tf_adam,
         learns_weights=config.weights in (Weights.learned, Weights.uniform_code),
         learns_scale=config.alpha is not Alpha.fixed,
     )

@@ -27,7 +27,7 @@ class Network(nn.Module):
         frozen_norms: keep the running statistics that the encoder starts with: norms stay in evaluation mode,
             and their scale and shift are trained.
         autocast: dtype of forward passes; None: float32.
-        head_init_std: standard deviation of a new head's weights; its bias is zero.
+        head_init_std: see `init_head`.
     """
 
     encoder: Any
@@ -45,7 +45,7 @@ class Network(nn.Module):
         split_norms: bool = True,
         frozen_norms: bool = False,
         autocast: torch.dtype | None = None,
-        head_init_std: float = 0.01,
+        head_init_std: float | None = 0.01,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -140,11 +140,21 @@ class _Statistics(nn.Module):
             self.register_buffer(name, None if value is None else value.clone())
 
 
-def _head(features: int, num_classes: int, std: float) -> nn.Module:
-    if num_classes == 0:
-        return nn.Identity()
-    head = nn.Linear(features, num_classes)
-    nn.init.normal_(head.weight, std=std)
+def _head(features: int, num_classes: int, std: float | None) -> nn.Module:
+    return init_head(nn.Linear(features, num_classes), std) if num_classes else nn.Identity()
+
+
+def init_head(head: nn.Linear, std: float | None) -> nn.Linear:
+    """Return a linear head with new random weights and a bias of zero.
+
+    Args:
+        head: the head, which is changed.
+        std: standard deviation of normal weights; None: Glorot's uniform distribution.
+    """
+    if std is None:
+        nn.init.xavier_uniform_(head.weight)
+    else:
+        nn.init.normal_(head.weight, std=std)
     nn.init.zeros_(head.bias)
     return head
 

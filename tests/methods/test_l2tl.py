@@ -198,7 +198,7 @@ def test_credit_by_rewards_is_not_in_the_digest():
         ("uniform", "0dabf540ef"),
         ("random", "784e2aa006"),
         ("l2tl", "0bbe3440e2"),
-        ("l2tl_code", "3134df0fc9"),  # since its policy rate drops after its step, not at it
+        ("l2tl_code", "6e7ccdbe46"),  # since its policy has TensorFlow's Adam
         ("oracle", "9fa762fc26"),
     ],
 )

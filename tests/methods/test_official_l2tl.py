@@ -6,18 +6,24 @@ The numbers of L2TL are those of its code of 2020 under TensorFlow 2.15 for 12 s
 from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch.nn import functional as F
 from toy import toy_problem, toy_split
+from transferbench.benchmarks.config.compose import compose_request, rows
 from transferbench.methods import doge
+from transferbench.methods.base import Problem
 from transferbench.methods.dvrl import DVRL, value_loss
+from transferbench.methods.finetune import FineTune
 from transferbench.methods.l2tl import L2TL
 from transferbench.methods.l2tl_policy.reinforce import Policy, PolicyConfig
 from transferbench.methods.l2tl_policy.settings import Normalizer, Preset, Settings, policy_config
 from transferbench.methods.networks.encoders import DIGITS_CNNS, DigitsCNN
+from transferbench.methods.networks.network import Network
 from transferbench.methods.recipe import Recipe, Schedule
+from transferbench.methods.scratch import Scratch
 
 SAMPLE = [
     [50, 13, 50, 2, 35, 97, 23, 25, 83, 20],
@@ -105,9 +111,8 @@ def test_policy_as_in_the_released_code():
         assert logp.item() == pytest.approx(LOGP[t], abs=3e-5)
         assert policy.reinforce(logp, torch.tensor(REWARD[t])).item() == pytest.approx(ADVANTAGE[t], abs=1e-7)
     rows = torch.tensor([s[0] for s in SAMPLE])
-    # 1 %: Adam of TensorFlow 1 adds epsilon before the correction of the second moment, torch's after it
-    assert policy.weight_logits.detach()[0, rows].tolist() == pytest.approx(Z_ROW0, rel=1e-2)
-    assert policy.scale_logits.detach()[torch.tensor(ALPHA)].tolist() == pytest.approx(Z_SCALE, rel=1e-2)
+    assert policy.weight_logits.detach()[0, rows].tolist() == pytest.approx(Z_ROW0, rel=1e-4)
+    assert policy.scale_logits.detach()[torch.tensor(ALPHA)].tolist() == pytest.approx(Z_SCALE, rel=1e-4)
 
 
 def test_rates_fall_after_their_milestone():
@@ -202,3 +207,72 @@ def test_dvrls_source_loss_is_a_mean_over_the_batch(num_taken):
     with torch.no_grad():
         loss = F.cross_entropy(method.net.source(x), y, reduction="none")
     assert method.step(0)["source_loss"].item() == pytest.approx((taken * loss).mean().item(), rel=1e-4)
+
+
+def recipe_2019(row: str) -> tuple[Recipe, Any]:
+    overrides = ["target=svhn10", "source=mnist"]
+    request = compose_request([*overrides, f"methods={row}"])
+    ((_, settings),) = rows(request, [*overrides, f"methods={row}"])
+    return request.recipe, settings
+
+
+@pytest.mark.parametrize("row", ["scratch", "finetune"])
+def test_fine_tuning_and_training_from_scratch_of_2019(row):
+    """`mnist_svhn/finetuning.py`: 600 images are 9 steps of 64; the rate falls after epochs 80 and 120."""
+    recipe, settings = recipe_2019(row)
+    method = {"scratch": Scratch, "finetune": FineTune}[row](digits_problem(recipe), settings)
+    assert [recipe.lr_at(t) for t in (0, 80 * 9, 80 * 9 + 1, 120 * 9, 120 * 9 + 1)] == pytest.approx(
+        [1e-3, 1e-3, 1e-4, 1e-4, 1e-5]
+    )
+    assert decays(method.optimizer, method.net) == {"kernels": {1e-3}, "biases": {0.0}}
+    assert method.net.target_head.weight.abs().max().item() <= glorot_bound(method.net.target_head)
+    assert method.net.target_head.weight.std().item() == pytest.approx(
+        glorot_bound(method.net.target_head) / 3**0.5, rel=0.1
+    )
+
+
+@pytest.mark.parametrize("row", ["uniform", "l2tl"])
+def test_l2tl_of_2019_has_a_constant_rate_and_no_decay(row):
+    recipe, settings = recipe_2019(row)
+    method = L2TL(digits_problem(recipe), settings)
+    assert {method.recipe.lr_at(t) for t in (0, 721, 5999)} == {1e-3}
+    assert decays(method.optimizer, method.net) == {"kernels": {0.0}, "biases": {0.0}}
+    assert method.net.target_head.weight.std().item() == pytest.approx(0.01, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("svhn10", {10: 1e-3, 9999: 1e-3, "decay": 1e-3}),
+        ("svhn5", {500: 1e-2, 501: 1e-3, 1501: 1e-4, "decay": 5e-4}),
+    ],
+)
+def test_pre_training_as_in_the_released_code(target, expected):
+    request = compose_request([f"target={target}"])
+    own = request.source_recipe
+    recipe = replace(request.recipe, **{k: v for k, v in vars(own).items() if k != "seed"})
+    found = {t: recipe.lr_at(t) for t in expected if t != "decay"} | {"decay": recipe.weight_decay}
+    assert found == pytest.approx(expected)
+
+
+def digits_problem(recipe: Recipe) -> Problem:
+    """Return a toy problem with the digits network of 2019 and a recipe."""
+
+    def network(pretrained: bool = True) -> Network:
+        torch.manual_seed(0)
+        return Network(DigitsCNN(*DIGITS_CNNS["digits_cnn_2019"]), 10, 10, head_init_std=recipe.head_init_std)
+
+    ten = toy_split(list(range(10)) * 8, 10, "holdout")
+    return replace(toy_problem(source=ten, target=ten, holdout=ten), recipe=recipe, network=network)
+
+
+def decays(optimizer: torch.optim.Optimizer, net: Network) -> dict[str, set[float]]:
+    """Return the weight decays of kernels and of biases."""
+    of = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    kinds = {"kernels": [p for p in net.parameters() if p.ndim > 1]}
+    kinds["biases"] = [p for p in net.parameters() if p.ndim == 1]
+    return {name: {of[id(p)] for p in own} for name, own in kinds.items()}
+
+
+def glorot_bound(head: Any) -> float:
+    return (6 / (head.in_features + head.out_features)) ** 0.5
