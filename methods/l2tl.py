@@ -10,9 +10,9 @@ between candidates are broken at random (`ties`); (4) if all weights of a batch 
 zero (the released code divides by zero); (5) the moving average of rewards is divided by the sum of its
 weights (`baseline_debiased`), which is not in the paper, and whether it is updated before or after it is
 subtracted is a reading of it. In the presets of the code, the policy's Adam is TensorFlow's (`tf_adam`); that
-of svhn10 trains the network by `own_recipe`. Not implemented, from the first version of the released code, which
-does not run: the background class, the average over replicas, and the restarted-cosine and convex controls of
-the scale.
+of svhn10 trains the network by `own_recipe`. Not implemented, from the first version of the released code,
+which does not run: the background class, the average over replicas, and the restarted-cosine and convex
+controls of the scale.
 
 Shape letters: M candidates (`multiplier` x B), B a batch, S source classes.
 """

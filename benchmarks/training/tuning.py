@@ -17,13 +17,14 @@ from ...methods.recipe import OptimizerName
 from ..config.schema import TUNING_SEED, Norms, Protocol, Role, RunConfig, Tune, load_target
 
 NUM_TRIALS, KEPT = 9, 3  # candidates of `tune=auto` in the first round, and in the second
+ADAMS = [name for name in OptimizerName if name is not OptimizerName.sgd]
 RATES = {  # of the encoder, with `layer_decay` of its last layers: low, high
     OptimizerName.sgd: (1e-4, 0.2),
-    **dict.fromkeys((OptimizerName.adam, OptimizerName.adamw), (1e-6, 3e-3)),
+    **dict.fromkeys(ADAMS, (1e-6, 3e-3)),
 }
 HEAD_RATES = {  # of the head, if higher
     OptimizerName.sgd: (0.01, 0.3),
-    **dict.fromkeys((OptimizerName.adam, OptimizerName.adamw), (1e-4, 0.03)),
+    **dict.fromkeys(ADAMS, (1e-4, 0.03)),
 }
 # A lattice of NUM_TRIALS points: candidate i has value (i * step + start) % NUM_TRIALS of each setting, so
 # each value of each setting occurs once. The first steps are of the rates of encoder and head.

@@ -221,8 +221,9 @@ def test_the_loss_decides_within_one_standard_error(config_of):
     assert chosen.recipe.weight_decay == 0.0
 
 
-def test_adam_has_smaller_rates(config_of):
-    own = candidates(config_of("finetune", "tune=auto", "recipe.optimizer=adam"))
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "adam_tf", "adam_keras"])
+def test_adam_has_smaller_rates(config_of, optimizer):
+    own = candidates(config_of("finetune", "tune=auto", f"recipe.optimizer={optimizer}"))
     assert (own[0].recipe.lr, own[-1].recipe.lr) == pytest.approx((1e-6, 3e-3))
 
 
