@@ -31,6 +31,7 @@ from .components.class_relationship import logistic_regression, mean_answers
 from .linear_probe import new_head
 from .networks.predictor import Predictor
 from .networks.taps import Taps, unit_vectors
+from .recipe import Recipe
 
 NUM_FOLDS = 5
 STRENGTHS = (1e-2, 1e-1, 1.0, 1e1, 1e2)  # C of the logistic regression
@@ -161,9 +162,9 @@ class ATL(Method[Config]):
         return {**metrics, "num_taps": self.chosen_L.sum()}
 
     @classmethod
-    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, recipe: Recipe) -> tuple[int, int]:
         """Count all images as judged: the encoder is frozen."""
-        return 0, batch_size
+        return 0, recipe.batch_size
 
     @classmethod
     def label(cls, config: Config) -> str:

@@ -148,9 +148,12 @@ class Method(ABC, Generic[ConfigT]):
         return ""
 
     @classmethod
-    def images_per_step(cls, config: ConfigT, batch_size: int) -> tuple[int, int]:
-        """Return the numbers of images of a step with a backward pass, and with a forward pass only."""
-        return batch_size, 0
+    def images_per_step(cls, config: ConfigT, recipe: Recipe) -> tuple[int, int]:
+        """Return the numbers of images of a step with a backward pass, and with a forward pass only.
+
+        Those of the source are `recipe.source_size`.
+        """
+        return recipe.batch_size, 0
 
     @classmethod
     def label(cls, config: ConfigT) -> str:

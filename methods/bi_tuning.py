@@ -23,6 +23,7 @@ from ..datasets.base import derive_seed
 from .base import Method, Metrics, Problem, check_ranges, timed, update
 from .metrics import classification_loss
 from .networks.network import Network
+from .recipe import Recipe
 
 
 @dataclass
@@ -128,9 +129,9 @@ class BiTuning(Method[Config]):
         self.place_T.copy_((self.place_T + is_BT.sum(0)) % num_keys)
 
     @classmethod
-    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, recipe: Recipe) -> tuple[int, int]:
         """Count the second view as judged."""
-        return batch_size, batch_size
+        return recipe.batch_size, recipe.batch_size
 
 
 def embed(net: Network, projector: nn.Linear, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -27,6 +27,7 @@ from .base import Method, Metrics, Problem, check_ranges, may_save, timed, train
 from .metrics import classification_loss
 from .networks.channel_attention import attention_of, features_and_maps, layers_of_stages, losses_without
 from .networks.network import Network
+from .recipe import Recipe
 
 SUMMED_IMAGES = 64  # the released code's batch
 HEAD_LR, HEAD_EPOCHS, EPOCHS_TO_A_TENTH = 0.01, 10, 6  # training of the head that measures attention
@@ -134,9 +135,9 @@ class DELTA(Method[Config]):
         return {"loss": loss.detach(), "penalty": penalty.detach()}
 
     @classmethod
-    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, recipe: Recipe) -> tuple[int, int]:
         """Count the pre-trained network's pass too."""
-        return batch_size, batch_size
+        return recipe.batch_size, recipe.batch_size
 
 
 def tapped(net: Network, problem: Problem, num_stages: int) -> tuple[list[str], list[int]]:

@@ -24,6 +24,7 @@ from ..datasets.device import moved
 from .base import Method, Metrics, Problem, check_ranges, classed_source, timed, update
 from .grad_cosine import dot
 from .metrics import classification_loss
+from .recipe import Recipe
 
 MAX_NORM = 1.0  # norm to which a gradient is clipped; with mu 0.01 the released code has 5
 MAX_SCORE = 5.0  # largest score of a domain, in learning rates
@@ -56,7 +57,7 @@ class DoGE(Method[Config]):
         source = classed_source(problem)
         self.net = problem.network()
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
-        self.source = source.stream(self.recipe.batch_size, problem.seed)
+        self.source = source.stream(self.recipe.source_size, problem.seed)
         self.optimizer = self.recipe.make_optimizer(self.net)
         labels = source.labels.cpu()
         self.rows_of = {int(c): torch.nonzero(labels == c)[:, 0] for c in labels.unique()}
@@ -94,7 +95,7 @@ class DoGE(Method[Config]):
         self.source.draw()  # counts batches and images
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "domains", t))
         order = torch.tensor(list(self.rows_of))[torch.randperm(len(self.rows_of), generator=generator)]
-        size = self.recipe.batch_size
+        size = self.recipe.source_size
         classes_D = order[: min(self.config.num_domains, size)]
         rows = []
         for i, c in enumerate(classes_D.tolist()):
@@ -119,9 +120,9 @@ class DoGE(Method[Config]):
         return (rate * torch.stack(agreement) / mean_norm).clamp(0, MAX_SCORE * rate)
 
     @classmethod
-    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, recipe: Recipe) -> tuple[int, int]:
         """Count the images of a step: both batches are trained on."""
-        return 2 * batch_size, 0
+        return recipe.batch_size + recipe.source_size, 0
 
     def class_weights(self) -> Tensor | None:
         """Return the weights [S], averaged over the steps so far; 1 is the uniform weight."""

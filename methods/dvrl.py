@@ -27,6 +27,7 @@ from ..datasets.base import derive_seed
 from ..datasets.device import moved
 from .base import Method, Metrics, Problem, check_ranges, classed_source, judging_stream, timed, update
 from .metrics import SCORES, classification_loss, of_scored
+from .recipe import Recipe
 
 PENALTY, LOW, HIGH = 1e3, 0.1, 0.9  # penalty outside of this range of the mean probability
 WINDOW = 20  # number of rewards in the moving average
@@ -62,7 +63,7 @@ class DVRL(Method[Config]):
         self.net = problem.network()
         self.optimizer = self.recipe.make_optimizer(self.net)
         self.target = problem.target.stream(size, problem.seed)
-        self.source = source.stream(size, problem.seed)
+        self.source = source.stream(self.recipe.source_size, problem.seed)
         self.estimator = estimator(source.num_classes, config.hidden).to(device)
         self.estimator_optimizer = torch.optim.Adam(
             self.estimator.parameters(), lr=config.estimator_lr or 2 / self.recipe.steps
@@ -127,9 +128,9 @@ class DVRL(Method[Config]):
         return reward - before
 
     @classmethod
-    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, recipe: Recipe) -> tuple[int, int]:
         """Count the images of a step: source and target are trained on, the holdout gives the reward."""
-        return 2 * batch_size, batch_size
+        return recipe.batch_size + recipe.source_size, recipe.batch_size
 
     def class_weights(self) -> Tensor | None:
         """Return the mean probability of each class's images so far [S]; zero for a class without images."""

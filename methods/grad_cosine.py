@@ -17,6 +17,7 @@ from torch import Tensor
 
 from .base import Method, Metrics, Problem, check_ranges, timed, update
 from .metrics import classification_loss
+from .recipe import Recipe
 
 
 @dataclass
@@ -46,7 +47,7 @@ class GradCosine(Method[Config]):
         self.net = problem.network()
         self.optimizer = self.recipe.make_optimizer(self.net)
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
-        self.source = problem.source.stream(self.recipe.batch_size, problem.seed)
+        self.source = problem.source.stream(self.recipe.source_size, problem.seed)
 
     def step(self, t: int) -> Metrics:
         """Train on the target's gradient and the gated gradient of the source."""
@@ -72,9 +73,9 @@ class GradCosine(Method[Config]):
         return {**metrics, "cosine": cosine, "gate": gate}
 
     @classmethod
-    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, recipe: Recipe) -> tuple[int, int]:
         """Count the images of a step: both batches are trained on."""
-        return 2 * batch_size, 0
+        return recipe.batch_size + recipe.source_size, 0
 
 
 def dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:

@@ -28,7 +28,7 @@ from .base import Method, Metrics, Problem, check_ranges, timed, train_step
 from .linear_probe import new_head
 from .networks.predictor import Predictor
 from .networks.taps import Taps, unit_vectors
-from .recipe import OptimizerName
+from .recipe import OptimizerName, Recipe
 
 
 @dataclass
@@ -143,9 +143,9 @@ class Head2Toe(Method[Config]):
         self.head.bias.zero_()
 
     @classmethod
-    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, recipe: Recipe) -> tuple[int, int]:
         """Count all images as judged: the encoder is frozen."""
-        return 0, batch_size
+        return 0, recipe.batch_size
 
 
 @torch.no_grad()

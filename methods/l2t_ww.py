@@ -28,7 +28,7 @@ from .base import Method, Metrics, Problem, check_ranges, timed, update
 from .components.unrolled import Unrolled, twice_differentiable, why_no_second_derivative
 from .metrics import classification_loss
 from .networks.network import Network, frozen_statistics
-from .recipe import OptimizerName
+from .recipe import OptimizerName, Recipe
 
 
 class Pairing(StrEnum):
@@ -152,9 +152,9 @@ class L2TWW(Method[Config]):
         return net.tapped(x)[1][-self.config.num_stages :]
 
     @classmethod
-    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, recipe: Recipe) -> tuple[int, int]:
         """Count the unrolled steps too, threefold as they are differentiated; the teacher judges."""
-        return (3 * config.inner_steps + 5) * batch_size, batch_size
+        return (3 * config.inner_steps + 5) * recipe.batch_size, recipe.batch_size
 
 
 class WhatWhere(nn.Module):

@@ -14,7 +14,7 @@ of svhn10 trains the network by `own_recipe`. Not implemented, from the first ve
 which does not run: the background class, the average over replicas, and the restarted-cosine and convex
 controls of the scale.
 
-Shape letters: M candidates (`multiplier` x B), B a batch, S source classes.
+Shape letters: M candidates (`multiplier` x B_S), B a batch, B_S images of a source batch, S source classes.
 """
 
 from dataclasses import replace
@@ -69,7 +69,7 @@ class L2TL(Method[Settings]):
         self.optimizer = self.recipe.make_optimizer(self.net, config.decay_biases)
         batch_size = self.recipe.batch_size
         assert config.multiplier  # `resolved` has filled it
-        self.source = source.stream(batch_size * config.multiplier, problem.seed)
+        self.source = source.stream(self.recipe.source_size * config.multiplier, problem.seed)
         self.target = problem.target.stream(batch_size, problem.seed)
         self.policy = Policy(
             source.num_classes, policy_config(config, self.recipe.steps), problem.seed, problem.device
@@ -94,11 +94,11 @@ class L2TL(Method[Settings]):
 
     def step(self, t: int) -> Metrics:
         """Take one iteration of algorithm 1."""
-        # Sample class weights and the scale. Of M source images keep the B with the largest weights.
+        # Sample class weights and the scale. Of M source images keep the B_S with the largest weights.
         with timed("policy"):
             weight_S, scale, actions = self.sample()
             rows, y_M = self.source.draw()  # labels only
-            kept = select(weight_S[y_M], self.recipe.batch_size, self._tie_seed(t))
+            kept = select(weight_S[y_M], self.recipe.source_size, self._tie_seed(t))
             source_batch = self.source.fetch(rows, kept)  # starts decoding
         # Update the network by the gradient of target loss + scale x weighted source loss.
         with timed("data"):
@@ -196,11 +196,12 @@ class L2TL(Method[Settings]):
         return derive_seed(self.seed, "ties", t) if self.config.ties is Ties.random else None
 
     @classmethod
-    def images_per_step(cls, config: Settings, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Settings, recipe: Recipe) -> tuple[int, int]:
         """Count the images of a step: source and target are trained on, the holdout gives the reward."""
         assert config.reward_multiplier
         num_rewards = 2 if config.credit is Credit.gain else 1
-        return 2 * batch_size, num_rewards * config.reward_multiplier * batch_size
+        num_judged = num_rewards * config.reward_multiplier * recipe.batch_size
+        return recipe.batch_size + recipe.source_size, num_judged
 
     @classmethod
     def label(cls, config: Settings) -> str:

@@ -10,7 +10,7 @@ Departs from: L2TL in the update of the policy. L2TL credits all classes with th
 REINFORCE. Here each class has its own credit. The policy's logits follow from its mean and standard error.
 Needs fp32, because a credit is a small difference of two losses.
 
-Shape letters: M candidates (`multiplier` x B), B a batch, S source classes, F features.
+Shape letters: M candidates (`multiplier` x a source batch), B a batch, S source classes, F features.
 """
 
 import math
@@ -28,7 +28,7 @@ from .l2tl_policy.candidates import select
 from .l2tl_policy.gradient_credit import ClassCredit, Judge, shared_parameters, unit
 from .l2tl_policy.reinforce import Policy, PolicyConfig
 from .metrics import classification_loss
-from .recipe import Precision
+from .recipe import Precision, Recipe
 
 
 class Alpha(StrEnum):
@@ -107,7 +107,7 @@ class L2TLGradients(Method[Config]):
         self.net = problem.network()
         self.optimizer = self.recipe.make_optimizer(self.net, decay_biases=False)
         batch_size = self.recipe.batch_size
-        self.source = source.stream(batch_size * config.multiplier, problem.seed)
+        self.source = source.stream(self.recipe.source_size * config.multiplier, problem.seed)
         self.target = problem.target.stream(batch_size, problem.seed)
         self.policy = Policy(source.num_classes, policy_config(config), problem.seed, problem.device)
         self.judge = Judge(self.net, config.judge_lr, config.layerwise)
@@ -126,7 +126,7 @@ class L2TLGradients(Method[Config]):
             if self.config.action is Action.expected:
                 weight_S, _ = self.policy.expected()
             rows, y_M = self.source.draw()  # labels only
-            kept = select(weight_S[y_M], self.recipe.batch_size, derive_seed(self.seed, "ties", t))
+            kept = select(weight_S[y_M], self.recipe.source_size, derive_seed(self.seed, "ties", t))
             source_batch = self.source.fetch(rows, kept)  # starts decoding
             explored = self._fetch_explored(rows, y_M, kept)
         with timed("data"):
@@ -155,7 +155,7 @@ class L2TLGradients(Method[Config]):
         """Start decoding the candidates that are only judged: those whose classes were judged least."""
         if self.replays or not self.config.explored:
             return None
-        num_explored = min(self.config.explored * self.recipe.batch_size, len(y_M) - len(kept))
+        num_explored = min(self.config.explored * self.recipe.source_size, len(y_M) - len(kept))
         count_M = self.credit.count_S[y_M].index_fill(0, kept, math.inf)
         return self.source.fetch(rows, torch.argsort(count_M, stable=True)[:num_explored])
 
@@ -195,10 +195,10 @@ class L2TLGradients(Method[Config]):
         return worth
 
     @classmethod
-    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, recipe: Recipe) -> tuple[int, int]:
         """Count the images of a step; a gradient of the holdout costs as much as training on it."""
-        trained = (2 + config.reward_multiplier) * batch_size
-        return trained, (1 + 2 * config.explored) * batch_size
+        trained = (1 + config.reward_multiplier) * recipe.batch_size + recipe.source_size
+        return trained, (1 + 2 * config.explored) * recipe.source_size
 
     def class_weights(self) -> Tensor:
         """Return the mean of 10,000 samples of the policy [S]."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from .base import Method, Metrics, Problem, check_ranges, train_step
 from .networks.network import Network, init_head
 from .networks.predictor import Predictor
+from .recipe import Recipe
 
 
 @dataclass
@@ -76,9 +77,9 @@ class LinearProbe(Method[Config]):
         return train_step(forward, self.target, self.optimizer, self.recipe.lr_at(t))
 
     @classmethod
-    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, recipe: Recipe) -> tuple[int, int]:
         """Count all images as judged: the encoder is frozen."""
-        return 0, batch_size
+        return 0, recipe.batch_size
 
     def predict(self, x: Tensor) -> Tensor:
         """Return target logits [B,C_T]."""

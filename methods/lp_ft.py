@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from .base import Method, Metrics, Problem
 from .components.probe_first import ProbeFirst, ProbeSettings, images_per_step
+from .recipe import Recipe
 
 
 @dataclass
@@ -38,6 +39,6 @@ class LPFT(Method[Config]):
         return self.stages.step(t)
 
     @classmethod
-    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, recipe: Recipe) -> tuple[int, int]:
         """Count the probe's images as judged."""
-        return images_per_step(config, batch_size)
+        return images_per_step(config, recipe)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .base import Method, Metrics, Problem, check_ranges, timed, update
 from .metrics import classification_loss
+from .recipe import Recipe
 
 
 @dataclass
@@ -72,9 +73,9 @@ class LwF(Method[Config]):
         return {"loss": loss.detach(), "distillation": kept.detach()}
 
     @classmethod
-    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, recipe: Recipe) -> tuple[int, int]:
         """Count the old network's pass too."""
-        return batch_size, batch_size
+        return recipe.batch_size, recipe.batch_size
 
 
 def distillation(logits_BS: Tensor, old_BS: Tensor, temperature: float) -> Tensor:

@@ -20,6 +20,7 @@ from torch import Tensor
 from .base import Method, Metrics, Problem, check_ranges, classed_source, judging_stream, timed, update
 from .components.unrolled import loss_after_step, twice_differentiable, why_no_second_derivative
 from .metrics import classification_loss
+from .recipe import Recipe
 
 
 @dataclass
@@ -50,7 +51,7 @@ class MetaWeights(Method[Config]):
         self.net = problem.network()
         self.optimizer = self.recipe.make_optimizer(self.net)
         size = self.recipe.batch_size
-        self.source = source.stream(size, problem.seed)
+        self.source = source.stream(self.recipe.source_size, problem.seed)
         self.target = problem.target.stream(size, problem.seed)
         self.logit_S = torch.zeros(source.num_classes, device=problem.device, requires_grad=True)
         self.meta_optimizer = torch.optim.Adam([self.logit_S], lr=config.meta_lr or 60 / self.recipe.steps)
@@ -100,9 +101,9 @@ class MetaWeights(Method[Config]):
         return loss.detach()
 
     @classmethod
-    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, recipe: Recipe) -> tuple[int, int]:
         """Count the images of a step: source and target are trained on, the holdout judges."""
-        return 2 * batch_size, batch_size
+        return recipe.batch_size + recipe.source_size, recipe.batch_size
 
     def class_weights(self) -> Tensor | None:
         """Return the learned weights [S], 0 to 1."""

@@ -95,8 +95,9 @@ class Recipe:
     """
 
     steps: int = 20_000  # training steps on the target; 0: by the number of training images
-    # Target images per step; joint training adds as many source images. 0: by the number of training images
-    batch_size: int = 256
+    batch_size: int = 256  # target images per step; 0: by the number of training images
+    # Source images per step of joint training; 0: as many as target images. The paper has 1,024 for JFT-300M
+    source_batch_size: int = field(default=0, metadata={"undigested": 0})
     optimizer: OptimizerName = OptimizerName.sgd  # optimizer of the network
     lr: float = 0.05  # peak learning rate
     # Peak learning rate of a target head, relative to `lr`
@@ -157,6 +158,11 @@ class Recipe:
     lr_grid: list[float] = field(default_factory=lambda: [0.001, 0.005, 0.01, 0.05, 0.1, 0.15, 0.2, 0.4])
     # Weight decays that `tune=paper_grid` tries
     weight_decay_grid: list[float] = field(default_factory=lambda: [0.0, 4e-5])
+
+    @property
+    def source_size(self) -> int:
+        """Return the number of source images per step of joint training."""
+        return self.source_batch_size or self.batch_size
 
     @property
     def softens_labels(self) -> bool:

@@ -21,6 +21,7 @@ from ..datasets.base import derive_seed
 from .base import Method, Metrics, Problem, check_ranges, classed_source, timed, update
 from .components.unrolled import loss_after_step, twice_differentiable, why_no_second_derivative
 from .metrics import classification_loss
+from .recipe import Recipe
 
 
 @dataclass
@@ -48,7 +49,7 @@ class Reweight(Method[Config]):
         source = classed_source(problem)
         self.net = problem.network()
         size, judge = self.recipe.batch_size, problem.holdout or problem.target
-        self.source = source.stream(size, problem.seed)
+        self.source = source.stream(self.recipe.source_size, problem.seed)
         self.target = problem.target.stream(size, problem.seed)
         own = {"augmented": problem.holdout is None, "mixed": False}
         self.holdout = judge.stream(size, derive_seed(problem.seed, "judge"), **own)
@@ -92,9 +93,9 @@ class Reweight(Method[Config]):
         return helpful_B / total.where(total > 0, 1), {"holdout_loss": loss.detach()}
 
     @classmethod
-    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, recipe: Recipe) -> tuple[int, int]:
         """Count the images of a step: source and target are trained on, the holdout judges."""
-        return 2 * batch_size, batch_size
+        return recipe.batch_size + recipe.source_size, recipe.batch_size
 
     def class_weights(self) -> Tensor | None:
         """Return the mean weight of each class's images so far [S]; 1 is the uniform weight."""

@@ -23,6 +23,7 @@ from ..datasets.base import Split
 from .base import Method, Metrics, Problem, check_ranges, classed_source
 from .components.joint import Chosen, joint_step
 from .networks.network import Network
+from .recipe import Recipe
 
 
 @dataclass
@@ -55,7 +56,7 @@ class SelectiveJoint(Method[Config]):
         self.optimizer = self.recipe.make_optimizer(self.net)
         size, num_target = self.recipe.batch_size, len(problem.target)
         self.target = problem.target.stream(size, problem.seed)
-        self.source = Chosen(source, size, problem.seed)
+        self.source = Chosen(source, self.recipe.source_size, problem.seed)
         most = min(config.num_neighbors * config.num_rounds, len(source))
         self.neighbors_TK = torch.zeros(num_target, most, dtype=torch.long)
         self.taken_T = torch.full((num_target,), config.num_neighbors)
@@ -98,9 +99,9 @@ class SelectiveJoint(Method[Config]):
         return torch.cat(wrong)
 
     @classmethod
-    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, recipe: Recipe) -> tuple[int, int]:
         """Count the images of a step: both batches are trained on."""
-        return 2 * batch_size, 0
+        return recipe.batch_size + recipe.source_size, 0
 
     def class_weights(self) -> Tensor | None:
         """Return the share of each source class's images that is selected [S]."""

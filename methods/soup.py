@@ -23,6 +23,7 @@ from ..datasets import distributed
 from .base import Method, Metrics, Problem, check_ranges, judging_stream, timed
 from .components.probe_first import ProbeFirst, ProbeSettings, images_per_step
 from .components.weight_vectors import flat, greedy_soup, judge_of, predicting, put
+from .recipe import Recipe
 
 
 class Selection(StrEnum):
@@ -117,9 +118,9 @@ class Soup(Method[Config]):
         return greedy_soup(self.models_KP, judge_of(self.net, self.holdout, self.problem))
 
     @classmethod
-    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, recipe: Recipe) -> tuple[int, int]:
         """Count the probe's images as judged."""
-        return images_per_step(config, batch_size)
+        return images_per_step(config, recipe)
 
     def controls(self) -> dict[str, Tensor]:
         """Return which models are kept [K], which a second stage replays."""

@@ -31,6 +31,7 @@ from .networks.blocks import find_blocks
 from .networks.encoders import SmallEncoder
 from .networks.network import Network
 from .networks.predictor import Predictor
+from .recipe import Recipe
 
 POLICY_SIDE = 64  # px; the paper's images have 64 to 72
 
@@ -173,9 +174,9 @@ class SpotTune(Method[Config]):
         return self.routed(x, self.router.choose(x))
 
     @classmethod
-    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, recipe: Recipe) -> tuple[int, int]:
         """Count the frozen copies twice as judged: forward pass, and gradient through them."""
-        return batch_size, 2 * batch_size
+        return recipe.batch_size, 2 * recipe.batch_size
 
 
 def blocks_of(net: Network, problem: Problem) -> list[nn.Module]:

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from .base import Method, Metrics, Problem, check_ranges, classed_source
 from .components.class_means import best_classes, class_means
 from .components.joint import Chosen, joint_step
+from .recipe import Recipe
 
 TEMPERATURE = 0.1  # temperature of the cost
 ENTROPY, SOURCE_RELAXED, TARGET_RELAXED = 1.0, 1.0, 100.0
@@ -57,7 +58,7 @@ class UOT(Method[Config]):
         self.net = problem.network()
         self.optimizer = self.recipe.make_optimizer(self.net)
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
-        self.source = Chosen(source, self.recipe.batch_size, problem.seed)
+        self.source = Chosen(source, self.recipe.source_size, problem.seed)
         self.weight_S = torch.zeros(source.num_classes)
 
     @classmethod
@@ -84,9 +85,9 @@ class UOT(Method[Config]):
         return joint_step(self.net, self.target, self.source, self.optimizer, rate, weigh)
 
     @classmethod
-    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, recipe: Recipe) -> tuple[int, int]:
         """Count the images of a step: both batches are trained on."""
-        return 2 * batch_size, 0
+        return recipe.batch_size + recipe.source_size, 0
 
     def class_weights(self) -> Tensor | None:
         """Return 1 for the source classes that are kept [S], else 0."""

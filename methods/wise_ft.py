@@ -21,6 +21,7 @@ from ..datasets import distributed
 from .base import Method, Metrics, Problem, judging_stream, timed
 from .components.probe_first import ProbeFirst, ProbeSettings, images_per_step
 from .components.weight_vectors import best_share, flat, judge_of, predicting, put
+from .recipe import Recipe
 
 
 @dataclass
@@ -73,9 +74,9 @@ class WiSEFT(Method[Config]):
         return best_share(self.start_P, end_P, judge_of(self.net, self.holdout, self.problem))
 
     @classmethod
-    def images_per_step(cls, config: Config, batch_size: int) -> tuple[int, int]:
+    def images_per_step(cls, config: Config, recipe: Recipe) -> tuple[int, int]:
         """Count the probe's images as judged."""
-        return images_per_step(config, batch_size)
+        return images_per_step(config, recipe)
 
     def controls(self) -> dict[str, Tensor]:
         """Return the share, which a second stage replays."""

@@ -28,6 +28,7 @@ LIMITS = (  # minimum and maximum of each number
     *((f"{r}.weight_decay", 0, MOST) for r in ("recipe", "source_recipe")),
     *((name, TINY, MOST) for name in ("checkpoint_minutes", "minutes")),
     ("tune_budget", 0.5, 100),
+    ("recipe.source_batch_size", 0, 10**6),
     ("recipe.head_lr_factor", TINY, MOST),
     ("recipe.crop_scale", TINY, 1),
     *((f"recipe.{name}", 0, 1) for name in ("crop_pct", "momentum", "warmup_fraction", "drop_path")),

@@ -110,7 +110,7 @@ def _images(config: RunConfig) -> tuple[float, float]:
     method = methods.load(config.method)
     if method.closed_form:
         return 0, 0
-    trained, judged = method.images_per_step(config.settings, config.recipe.batch_size)
+    trained, judged = method.images_per_step(config.settings, config.recipe)
     if config.role is Role.pretraining and config.settings.head_only:
         trained, judged = 0, trained
     return trained * config.recipe.steps, judged * config.recipe.steps
@@ -181,6 +181,7 @@ def _step_key(method: str, config: Mapping[str, Any]) -> str:
     """Return the settings that determine the time of a method's step, from a run's resolved settings."""
     recipe, searched = config["recipe"], tuned_names(method)
     of = [recipe[name] for name in ("batch_size", "image_size", "precision", "channels_last")]
+    of.append(recipe.get("source_batch_size", 0))
     own = {name: value for name, value in config["settings"].items() if name not in searched}
     return json.dumps([method, config["backbone"], config["target"], *of, own], default=str, sort_keys=True)
 

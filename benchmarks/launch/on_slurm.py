@@ -172,6 +172,7 @@ def _cost_key(config: dict[str, Any], method: str) -> tuple[Any, ...]:
     """Return the settings that determine the cost of a run."""
     recipe = config["recipe"]
     of = [recipe[name] for name in ("steps", "batch_size", "image_size")]
+    of.append(recipe.get("source_batch_size", 0))
     return (method, config["backbone"], config["source"], config["target"], *of)
 
 

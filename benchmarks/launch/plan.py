@@ -95,11 +95,12 @@ def _why_not_data_parallel(config: RunConfig, processes: int) -> str:
         return f"its batches cannot be split over {processes} processes"
     if processes > 1 and config.recipe.compile:
         return f"recipe.compile=true supports one process; there are {processes}"
-    for name in ("recipe", "source_recipe"):
-        size = getattr(config, name).batch_size
-        if size % processes:
-            return f"{name}.batch_size={size} is not a multiple of {processes} processes"
     recipe = config.recipe
+    sizes = {"recipe.batch_size": recipe.batch_size, "recipe.source_batch_size": recipe.source_size}
+    sizes["source_recipe.batch_size"] = config.source_recipe.batch_size
+    for name, size in sizes.items():
+        if size % processes:
+            return f"{name}={size} is not a multiple of {processes} processes"
     if processes > 1 and (recipe.mixup or recipe.cutmix) and recipe.batch_size // processes % 2:
         return f"recipe.batch_size={recipe.batch_size} on {processes} processes gives no pairs to mix"
     return ""
@@ -198,7 +199,7 @@ def _num_passes(config: RunConfig) -> int:
     method, source = methods.load(config.method), config.source_recipe
     if method.closed_form:
         return sum(num_labels(config, part) for part in ("train", "holdout"))
-    trained, judged = method.images_per_step(config.settings, config.recipe.batch_size)
+    trained, judged = method.images_per_step(config.settings, config.recipe)
     before = 3 * source.batch_size * source.steps if method.pretrains else 0
     stages = 2 if first_stage(config) else 1
     return before + (3 * trained + judged) * config.recipe.steps * stages

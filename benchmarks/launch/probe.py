@@ -27,7 +27,7 @@ class Pass:
     """A pass of images through a network.
 
     Attributes:
-        setting: the recipe that sets its batch size: `recipe` or `source_recipe`.
+        setting: the setting of its batch size, with its value.
         batch: images for each process.
         of_source: whether they are source images.
         trains: whether it trains the encoder, or needs its features alone, in evaluation mode.
@@ -83,18 +83,20 @@ def _network(config: RunConfig) -> str:
 def _passes(config: RunConfig, processes: int) -> list[Pass]:
     """Return the passes of a run's step, and of the source pre-training that it starts from."""
     on_cpu = device_of(config.device).type == "cpu"
-
     method = methods.load(config.method)
 
-    def sized(setting: str, *of_source_and_trains: bool) -> Pass:
-        batch = max(1, getattr(config, setting).batch_size // processes)
-        return Pass(setting, min(batch, ENOUGH) if on_cpu else batch, *of_source_and_trains)
+    def sized(name: str, size: int, *of_source_and_trains: bool) -> Pass:
+        batch = max(1, size // processes)
+        return Pass(f"{name}={size}", min(batch, ENOUGH) if on_cpu else batch, *of_source_and_trains)
 
-    found = [sized("recipe", False, method.images_per_step(config.settings, MANY)[0] > 0)]
+    recipe = config.recipe
+    trains = method.images_per_step(config.settings, replace(recipe, batch_size=MANY))[0] > 0
+    found = [sized("recipe.batch_size", recipe.batch_size, False, trains)]
     if method.needs_source:
-        found.append(sized("recipe", True))
+        name = "source_batch_size" if recipe.source_batch_size else "batch_size"
+        found.append(sized(f"recipe.{name}", recipe.source_size, True))
     if shared_pretraining(config):
-        found.append(sized("source_recipe", True))
+        found.append(sized("source_recipe.batch_size", config.source_recipe.batch_size, True))
     return found
 
 
@@ -135,9 +137,9 @@ def _pass(config: RunConfig, net: Network, each: Pass) -> None:
     except Exception as error:
         if is_out_of_memory(error):
             raise InputError(
-                f"{each.setting}.batch_size={getattr(config, each.setting).batch_size}: out of memory in a "
-                f"forward and backward pass of {config.backbone} at {side} px on {device_of(config.device)}; "
-                "expected fewer images, a smaller recipe.image_size, or recipe.precision=bf16"
+                f"{each.setting}: out of memory in a forward and backward pass of {config.backbone} at "
+                f"{side} px on {device_of(config.device)}; expected fewer images, a smaller "
+                "recipe.image_size, or recipe.precision=bf16"
             ) from error
         raise
     finally:
@@ -163,12 +165,11 @@ def _changes(
     """Yield settings that may help: the changed run, its passes, and the message if they do."""
     recipe, backbone = config.recipe, config.backbone
     if single := [p for p in passes if p.batch == 1]:
-        setting = single[0].setting
-        shown = f"{setting}.batch_size={getattr(config, setting).batch_size}"
         each = f" for each of {processes} processes" if processes > 1 else ""
         need = f"{backbone} has norms that need two images or more{each} at {recipe.image_size} px"
         expected = f"expected {2 * processes} or more, or a backbone without batch norms"
-        yield config, [replace(p, batch=max(p.batch, 2)) for p in passes], f"{shown}: {need}; {expected}"
+        larger = [replace(p, batch=max(p.batch, 2)) for p in passes]
+        yield config, larger, f"{single[0].setting}: {need}; {expected}"
     size = f"recipe.image_size={recipe.image_size}: {backbone} cannot be trained with it ({why}); expected"
     others = other_sizes(backbone, config.backbone_options, recipe.image_size)
     for side in others or [side for side in LARGER if side > recipe.image_size]:

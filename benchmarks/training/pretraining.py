@@ -71,6 +71,7 @@ def generalist(config: RunConfig) -> RunConfig:
         config.recipe,
         steps=own.steps,
         batch_size=own.batch_size,
+        source_batch_size=0,  # its batches are those of `batch_size`
         lr=own.lr,
         weight_decay=own.weight_decay,
         milestones=own.milestones,

@@ -186,7 +186,8 @@ def _needs(cls: type[Method]) -> str:
 
 def _images(cls: type[Method]) -> tuple[int, int]:
     config = cls.Config()
-    return cls.images_per_step(config.resolved() if hasattr(config, "resolved") else config, BATCH)
+    own = config.resolved() if hasattr(config, "resolved") else config
+    return cls.images_per_step(own, Recipe(batch_size=BATCH))
 
 
 def _cost(cls: type[Method]) -> str:

@@ -77,7 +77,7 @@ class ProbeFirst:
             getattr(self, name).load_state_dict(own)
 
 
-def images_per_step(settings: ProbeSettings, batch_size: int) -> tuple[int, int]:
+def images_per_step(settings: ProbeSettings, recipe: Recipe) -> tuple[int, int]:
     """Count the probe's images as judged: the encoder is frozen. See `Method.images_per_step`."""
-    num_judged = round(settings.probe_share * batch_size)
-    return batch_size - num_judged, num_judged
+    num_judged = round(settings.probe_share * recipe.batch_size)
+    return recipe.batch_size - num_judged, num_judged

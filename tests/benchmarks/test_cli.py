@@ -15,6 +15,7 @@ from transferbench.benchmarks.config.resolve import run_config
 from transferbench.benchmarks.config.schema import Request
 from transferbench.benchmarks.launch.plan import plan, run_order
 from transferbench.benchmarks.parser import COMMANDS, DATA
+from transferbench.benchmarks.training.pretraining import generalist
 from trees import tree
 
 TINY = [
@@ -252,6 +253,16 @@ def test_digest_ignores_where_and_on_what_a_run_goes():
     assert digest() == digest("device=cpu", "threads=3", "results=elsewhere", "workers=7")
     assert digest() != digest("recipe.lr=0.02")
     assert digest() != digest("shots=6")
+    assert digest() == digest("recipe.source_batch_size=0")
+    assert digest() != digest("recipe.source_batch_size=24")
+
+
+def test_runs_with_other_source_batches_share_their_pre_training():
+    def pretraining(*overrides):
+        request = compose_request(overrides)
+        return generalist(run_config(request, "l2tl", settings_of("l2tl", overrides), 0)).digest
+
+    assert pretraining() == pretraining("recipe.source_batch_size=24")
 
 
 def test_presets_reach_recipe_and_method():

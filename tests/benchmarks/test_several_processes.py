@@ -137,6 +137,9 @@ def test_what_cannot_be_split_is_refused(config_of, results):
     config = config_of("finetune", "recipe.batch_size=10")
     ((_, reason),) = why_incompatible([config], results, processes=4).values()
     assert reason == "recipe.batch_size=10 is not a multiple of 4 processes"
+    config = config_of("l2tl", "recipe.batch_size=8", "recipe.source_batch_size=10")
+    ((_, reason),) = why_incompatible([config], results, processes=4).values()
+    assert reason == "recipe.source_batch_size=10 is not a multiple of 4 processes"
     config = config_of("finetune", "recipe.compile=true")
     ((_, reason),) = why_incompatible([config], results, processes=2).values()
     assert reason == "recipe.compile=true supports one process; there are 2"

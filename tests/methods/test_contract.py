@@ -184,6 +184,34 @@ def test_the_test_images_are_out_of_reach(build: Build, spec):
                     assert not thing.name.endswith("/test")
 
 
+def read_in_steps(method: Method, name: str) -> int:
+    """Return how many images a stream of a method reads in two steps, after the preparation."""
+    stream = getattr(method, name, None)
+    method.prepare()
+    before = getattr(stream, "num_images", 0)
+    for t in range(2):
+        torch.manual_seed(t)
+        method.step(t)
+    return getattr(stream, "num_images", 0) - before
+
+
+@every_method
+def test_source_batches_have_a_size_of_their_own(build: Build, config_of, spec):
+    """Every method that draws source images in its steps takes, and counts, as many as the recipe says."""
+    equal, own = ("recipe.batch_size=8",), ("recipe.batch_size=8", "recipe.source_batch_size=24")
+    methods_of = [build(*spec, *sizes) for sizes in (equal, own)]
+    read = [read_in_steps(method, "source") for method in methods_of]
+    for name in ("target", "holdout"):
+        assert len({getattr(getattr(m, name, None), "num_images", 0) for m in methods_of}) == 1
+    if spec[0] == "pretrain":
+        assert read[1] == read[0]
+        return
+    assert read[1] == 3 * read[0]
+    configs = [config_of(*spec, *sizes) for sizes in (equal, own)]
+    counts = [sum(catalog.load(c.method).images_per_step(c.settings, c.recipe)) for c in configs]
+    assert (counts[1] > counts[0]) == (read[0] > 0)
+
+
 @pytest.fixture(scope="module")
 def shared_results(tmp_path_factory: pytest.TempPathFactory):
     return tmp_path_factory.mktemp("results")

@@ -93,7 +93,7 @@ def test_the_probe_finds_a_head_that_fits_the_features():
 
 
 def test_the_probe_counts_as_judging():
-    assert LPFT.images_per_step(LPFT.Config(probe_share=0.25), 64) == (48, 16)
+    assert LPFT.images_per_step(LPFT.Config(probe_share=0.25), Recipe(batch_size=64)) == (48, 16)
 
 
 @pytest.mark.parametrize(("probe_lr", "rate"), [(0.0, 0.5 * 4), (0.3, 0.3)])
