@@ -18,13 +18,16 @@ from pathlib import Path
 import numpy as np
 
 from ..records.load import Run
-from .aggregate import holm, improvement_bootstrap, iqm, probability_of_improvement
+from .aggregate import holm, improvement_bootstrap, iqm, middle_mean, probability_of_improvement
 from .paired import CONFIDENCE, POWER, Difference, paired_difference, two_level_bootstrap
 
 ACCURACY = 0.75
 COMMON_SHARE = 0.68  # of the images; so two methods differ on about 12 %
 LEVEL = 1 - CONFIDENCE
 
+MANY = 200_000  # draws of a target for the true interquartile mean
+
+Tail = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 Compare = Callable[[Sequence[Run], Sequence[Run]], Difference]
 
 
@@ -148,6 +151,38 @@ def across_coverage(
     return middle_held, score_held, bootstrap_held
 
 
+def skewed_coverage(
+    num_targets: int, num_seeds: int, gap: float, tail: Tail, trials: int, seed: int = 0
+) -> float:
+    """Return the coverage of the interquartile mean where the scores of seeds have a long tail below.
+
+    Args:
+        num_targets: number of targets, `gap` apart.
+        num_seeds: seeds of each.
+        gap: in standard deviations between seeds.
+        tail: a number of standard draws of a shape: how far a seed is below the highest scores.
+        trials: number of trials.
+        seed: seed of the draws.
+    """
+    levels = gap * np.arange(num_targets)[:, None]
+    many = levels - tail(np.random.default_rng(seed + 1), (num_targets, MANY))
+    truth = float(middle_mean(many.ravel()))
+    random = np.random.default_rng(seed)
+    shape = num_targets, num_seeds
+    held = (_holds(iqm(levels - tail(random, shape), resamples=500), truth) for _ in range(trials))
+    return sum(held) / trials
+
+
+def exponential(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Return draws of an exponential distribution of deviation 1: skewness 2."""
+    return random.exponential(size=shape)
+
+
+def lognormal(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Return draws of a lognormal distribution of deviation 1: skewness 6."""
+    return random.lognormal(size=shape) / math.sqrt((math.e - 1) * math.e)
+
+
 def _holds(estimate: tuple[float, float, float], truth: float) -> bool:
     """Return whether the interval of (value, low, high) holds the truth, but for rounding."""
     return estimate[1] - 1e-9 <= truth <= estimate[2] + 1e-9
@@ -166,6 +201,7 @@ def report(trials: int) -> Iterator[str]:
     yield from _claims_table(trials)
     yield from _power_table(trials)
     yield from _across_table(trials)
+    yield from _skewed_table(trials)
 
 
 def _coverage_table(trials: int) -> Iterator[str]:
@@ -227,6 +263,15 @@ def _across_table(trials: int) -> Iterator[str]:
         shares = across_coverage(5, num_seeds, effect, gap, trials)
         middle, score, bootstrap = (100 * share for share in shares)
         yield f"{num_seeds:5} {effect:6.1f} {gap:3.0f} {middle:4.1f} {score:12.1f} {bootstrap:25.1f}"
+
+
+def _skewed_table(trials: int) -> Iterator[str]:
+    """Yield the coverage of the interquartile mean where scores have a long tail below."""
+    yield "\nCoverage of the IQM over 5 targets with a long tail below, %; gap as above"
+    yield "seeds gap  exponential  lognormal"
+    for num_seeds, gap in itertools.product(SEEDS, (0.0, 1.0, 5.0)):
+        shares = [skewed_coverage(5, num_seeds, gap, tail, trials) for tail in (exponential, lognormal)]
+        yield f"{num_seeds:5} {gap:3.0f} {100 * shares[0]:12.1f} {100 * shares[1]:10.1f}"
 
 
 def main() -> None:

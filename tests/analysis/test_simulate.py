@@ -7,9 +7,12 @@ from transferbench.analysis.statistics.simulate import (
     across_coverage,
     by_bootstrap,
     coverage,
+    exponential,
     false_claims,
+    lognormal,
     report,
     simulate_runs,
+    skewed_coverage,
 )
 
 APART = Design(num_seeds=2, num_images=1000, spread=4.0, agreement=0.1)  # two seeds that differ much
@@ -46,6 +49,21 @@ def test_what_is_said_across_targets_covers():
     assert bootstrap < 0.9
 
 
+def test_the_interquartile_mean_of_scores_with_a_long_tail_covers_less():
+    of_exponential, of_lognormal = (
+        skewed_coverage(5, 3, 5.0, tail, 300) for tail in (exponential, lognormal)
+    )
+    assert 0.9 <= of_exponential <= 0.97
+    assert 0.84 <= of_lognormal <= 0.93  # as docs/explanation/statistics.md says
+
+
+@pytest.mark.parametrize(("tail", "skewness"), [(exponential, 2.0), (lognormal, 6.18)])
+def test_tails_are_what_they_are_said_to_be(tail, skewness):
+    many = tail(np.random.default_rng(0), (4_000_000,))
+    assert many.std() == pytest.approx(1, rel=0.02)
+    assert ((many - many.mean()) ** 3).mean() == pytest.approx(skewness, rel=0.15)
+
+
 def test_simulated_runs_are_what_they_are_said_to_be():
     design = Design(num_seeds=4, num_images=40_000, spread=0.0, agreement=0.6)
     better, same, base = simulate_runs(np.random.default_rng(0), design, [5.0, 0.0, 0.0])
@@ -65,5 +83,5 @@ def test_the_report_has_every_part(monkeypatch):
         monkeypatch.setattr(f"transferbench.analysis.statistics.simulate.{name}", few)
     lines = list(report(trials=2))
     assert "2 trials" in lines[0]
-    assert sum(line.startswith("\n") for line in lines) == 6
+    assert sum(line.startswith("\n") for line in lines) == 7
     assert all("nan" not in line for line in lines)
