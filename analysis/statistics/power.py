@@ -24,6 +24,20 @@ def at_best(num_images: int, num_seeds: int, disagreement: float = DISAGREEMENT)
     return min(100 * detectable([(disagreement / num_images / num_seeds, num_seeds - 1)]), MOST)
 
 
+def with_seeds(effect: float, num_seeds: int, planned: int) -> float:
+    """Return a lower bound on the minimum detectable effect with more seeds, from that of a table.
+
+    The bound assumes that seeds cause all of the error: the part of the test images does not shrink.
+
+    Args:
+        effect: minimum detectable effect in points with `num_seeds`, as the text below a table says it.
+        num_seeds: number of seeds of the table, two or more.
+        planned: number of seeds of the plan.
+    """
+    variance = (effect / detectable([(1.0, num_seeds - 1)])) ** 2 * num_seeds
+    return detectable([(variance / planned, planned - 1)])
+
+
 def earlier(runs: Sequence[Run], num_seeds: int) -> list[float]:
     """Return the minimum detectable effect in points with a number of seeds, of each row of earlier runs.
 

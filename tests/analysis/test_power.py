@@ -1,11 +1,13 @@
 """The minimum detectable effect before a run: simulated effects of that size are found as often as said."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from simulated_results import write_results
 from transferbench.analysis.records.load import load
 from transferbench.analysis.statistics.paired import paired_difference
-from transferbench.analysis.statistics.power import at_best, earlier
+from transferbench.analysis.statistics.power import at_best, earlier, with_seeds
 from transferbench.analysis.statistics.simulate import Design, coverage
 from transferbench.benchmarks.launch.power import power_text
 
@@ -31,6 +33,17 @@ def test_earlier_rows_tell_the_power_with_as_many_seeds(tmp_path):
     assert effects == sorted(effects, reverse=True)
     assert not earlier([r for r in runs if r.seed == 0], 5)
     assert not earlier(own, 5)
+
+
+def test_more_seeds_from_the_figure_of_a_table(tmp_path):
+    """The bound is below what the records tell, and is that where test images add nothing."""
+    assert with_seeds(2.9, 3, 3) == pytest.approx(2.9)
+    runs = load(write_results(tmp_path, ROWS, ["digits"], seeds=5, trouble=False))
+    ((now,), (later,)) = earlier(runs, 5), earlier(runs, 20)
+    assert 0.2 * later < with_seeds(now, 5, 20) < later
+    design = Design(3, 20_000, spread=1.0, agreement=0.0)
+    wanted = [coverage(replace(design, num_seeds=n), trials=300)[2] for n in (3, 10)]
+    assert with_seeds(wanted[0], 3, 10) == pytest.approx(wanted[1], rel=0.1)
 
 
 def test_what_is_said(tmp_path):
