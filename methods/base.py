@@ -69,6 +69,10 @@ class Stateful(Protocol):
         """Restore a state."""
 
 
+class Incompatible(InputError):
+    """A method that cannot run on a problem, whatever its settings: a comparison leaves its row out."""
+
+
 class Method(ABC, Generic[ConfigT]):
     """A method of transfer learning: from a pre-trained network to a target classifier.
 
@@ -107,7 +111,10 @@ class Method(ABC, Generic[ConfigT]):
 
     @abstractmethod
     def __init__(self, problem: Problem, config: ConfigT) -> None:
-        """Build networks, optimizers and streams, without a pass over data."""
+        """Build networks, optimizers and streams, without a pass over data; plans build it, too.
+
+        Raises: InputError for a setting that does not fit the network or the images, and Incompatible.
+        """
 
     def prepare(self) -> None:  # noqa: B027  (optional on purpose)
         """Run once before step 0; timed, and skipped on resume.
@@ -185,12 +192,14 @@ class Method(ABC, Generic[ConfigT]):
 def classed_source(problem: Problem) -> Split:
     """Return the source of a problem, checked to have classes.
 
-    Raises: InputError if its images have several labels.
+    Raises: Incompatible if its images have several labels.
     """
     source = problem.source
     assert source is not None
     if source.multi_label:
-        raise InputError(f"source: the images of {source.name} have several labels; expected one class each")
+        raise Incompatible(
+            f"source: the images of {source.name} have several labels; expected one class each"
+        )
     return source
 
 

@@ -49,7 +49,7 @@ class Surgical(Method[Config]):
         self.net = problem.network()
         self.parts = by_depth(self.net.encoder, config.num_parts)
         if config.part > len(self.parts):
-            raise InputError(f"method.part={config.part}: the backbone has {len(self.parts)} parts")
+            raise InputError(f"method.part={config.part}: the backbone has parts 1 to {len(self.parts)}")
         self.losses = torch.zeros(len(self.parts), device=problem.device)  # of the holdout, after the trials
         given = config.part or problem.controls is not None
         self.num_trial_steps = 0 if given else int(config.trial_share * recipe.steps / len(self.parts))

@@ -10,7 +10,7 @@ Shape letters: B images, T tokens, N prompts, D width of a token.
 """
 
 from dataclasses import dataclass
-from math import inf, prod, sqrt
+from math import prod, sqrt
 from typing import Any
 
 import torch
@@ -26,11 +26,11 @@ class Config:
     """Settings of VPT."""
 
     deep: bool = True  # new prompts for every block (VPT-deep); false: for the first one alone (VPT-shallow)
-    num_prompts: int = 5  # number of prompts of a block
+    num_prompts: int = 5  # number of prompts of a block, up to 1000
 
     def resolved(self) -> "Config":
         """Check the range. Raises: InputError."""
-        check_ranges(self, {"num_prompts": (1, inf)})
+        check_ranges(self, {"num_prompts": (1, 1000)})
         return self
 
 

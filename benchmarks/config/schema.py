@@ -32,7 +32,8 @@ LIMITS = (  # minimum and maximum of each number
     ("recipe.crop_scale", TINY, 1),
     *((f"recipe.{name}", 0, 1) for name in ("crop_pct", "momentum", "warmup_fraction", "drop_path")),
     ("recipe.layer_decay", TINY, 1),
-    *((f"recipe.{name}", 0, 1) for name in ("color_jitter", "random_erasing", "label_smoothing", "ema")),
+    *((f"recipe.{name}", 0, 1) for name in ("color_jitter", "random_erasing", "ema")),
+    ("recipe.label_smoothing", 0, 0.99),  # at 1 labels say nothing
     *((f"recipe.{name}", 0, 1000) for name in ("mixup", "cutmix")),
     ("recipe.evaluations", 1, 10**6),
     *((f"recipe.{name}", 0, MOST) for name in ("head_init_std", "clip_grad")),

@@ -4,6 +4,7 @@ import pytest
 import torch
 from small_vit import SmallViT
 from toy import toy_problem, weights_of
+from transferbench import InputError
 from transferbench.methods.adaptformer import AdaptFormer, Parallel
 from transferbench.methods.vpt import VPT, Prompted, add_prompts
 
@@ -86,6 +87,13 @@ def test_the_bottleneck_is_parallel_to_the_mlp():
     assert torch.equal(both(x), mlp(x))
     torch.nn.init.normal_(both.up.weight)
     assert torch.allclose(both(x), mlp(x) + 0.1 * both.up(both.down(x).clamp(min=0)), atol=1e-6)
+
+
+def test_ranges():
+    with pytest.raises(InputError, match=r"method\.num_prompts=1001: expected 1 to 1000"):
+        VPT.Config(num_prompts=1001).resolved()
+    with pytest.raises(InputError, match=r"method\.dropout=1: expected 0 to 0.99"):
+        AdaptFormer.Config(dropout=1).resolved()
 
 
 def test_other_networks_are_refused_in_one_line():
