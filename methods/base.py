@@ -291,6 +291,24 @@ def saved_by(save: Callable[[], None]) -> Iterator[None]:
         _saving.reset(token)
 
 
+_restarting: ContextVar[Callable[[], None]] = ContextVar("restarting", default=lambda: None)
+
+
+def training_restarts() -> None:
+    """Say that the weights are those of another start from here on: a moving average begins with them."""
+    _restarting.get()()
+
+
+@contextmanager
+def restarted_by(begin: Callable[[], None]) -> Iterator[None]:
+    """Call `begin` at each `training_restarts` inside."""
+    token = _restarting.set(begin)
+    try:
+        yield
+    finally:
+        _restarting.reset(token)
+
+
 def update(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Take one optimizer step with the gradients, averaged over processes and clipped, and reset them.
 

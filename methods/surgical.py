@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .. import InputError
-from .base import Method, Metrics, Problem, check_ranges, judging_stream, timed, train_step
+from .base import Method, Metrics, Problem, check_ranges, judging_stream, timed, train_step, training_restarts
 from .components.partial import train_only
 from .components.stages import by_depth
 from .metrics import classification_loss
@@ -75,6 +75,7 @@ class Surgical(Method[Config]):
         if u == 0 and self.start:
             self.net.load_state_dict(self.start)
             self.optimizer.state.clear()
+            training_restarts()
         train_only(self.net, self.parts[trial])
         rate = (self.trial_recipe if is_trial else self.recipe).lr_at(u)
         metrics = train_step(self.net.target, self.target, self.optimizer, rate)

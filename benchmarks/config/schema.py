@@ -301,7 +301,7 @@ class RunConfig:
     @property
     def digest(self) -> str:
         """Return the hash that identifies the run."""
-        own = of_method(self.method, self.settings)
+        own = of_method(self.method, self.settings, self.recipe)
         return _digest(self._first_names() | corrected([*of_setting(self.backbone, self.recipe), *own]))
 
     @property
