@@ -12,6 +12,7 @@ from ...analysis.records.migrations import RENAMED, renamed_config
 from ...datasets import catalog, planted
 from ...datasets.base import Dataset
 from ...datasets.loading.draw import FOLDS
+from ...methods.networks.encoders import has_batch_norms
 from ...methods.networks.timm_models import local_folder
 from ...methods.recipe import OptimizerName, Recipe
 from .corrections import corrected, of_method, of_setting
@@ -338,7 +339,8 @@ class RunConfig:
         shown += [f"recipe.steps={recipe.steps}", f"recipe.batch_size={recipe.batch_size}"]
         shown += [f"recipe.lr={recipe.lr:g}"] if self.tune is Tune.off else []
         shown += [f"recipe.image_size={recipe.image_size}"]
-        shown += [f"bn={self.bn}"] if self.tune is Tune.off or self.bn is not Norms.split else []
+        is_used = self.tune is Tune.off and has_batch_norms(self.backbone, self.backbone_options)
+        shown += [f"bn={self.bn}"] if is_used or self.bn is not Norms.split else []
         later = {f.name: f.metadata["undigested"] for f in fields(recipe) if "undigested" in f.metadata}
         later["optimizer"] = OptimizerName.sgd
         own = {name: getattr(recipe, name) for name in later}
