@@ -168,8 +168,11 @@ class Method(ABC, Generic[ConfigT]):
         """Return the weight of each source class [C_S]; None if the method has none."""
         return None
 
-    def chosen_values(self) -> dict[str, float]:
-        """Return the values that the method chose on labeled images by itself; none without such a choice."""
+    def chosen_values(self) -> dict[str, float | list[int]]:
+        """Return the values that the method chose on labeled images by itself; none without such a choice.
+
+        A value is a number, or the numbers of things that were chosen together, counted from 1.
+        """
         return {}
 
     def reused_seconds(self) -> float:

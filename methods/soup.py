@@ -121,6 +121,12 @@ class Soup(Method[Config]):
         """Count the probe's images as judged."""
         return images_per_step(config, batch_size)
 
+    def chosen_values(self) -> dict[str, float | list[int]]:
+        """Return the numbers of the models in a greedy soup; the first has the lowest learning rate."""
+        if self.config.selection is Selection.uniform:
+            return {}
+        return {"models": (self.kept_K.nonzero()[:, 0] + 1).tolist()}
+
     def controls(self) -> dict[str, Tensor]:
         """Return which models are kept [K], which a second stage replays."""
         return {"kept": self.kept_K}

@@ -51,8 +51,9 @@ class Surgical(Method[Config]):
         if config.part > len(self.parts):
             raise InputError(f"method.part={config.part}: the backbone has parts 1 to {len(self.parts)}")
         self.losses = torch.zeros(len(self.parts), device=problem.device)  # of the holdout, after the trials
-        given = config.part or problem.controls is not None
-        self.num_trial_steps = 0 if given else int(config.trial_share * recipe.steps / len(self.parts))
+        self.is_given = config.part > 0
+        is_known = self.is_given or problem.controls is not None
+        self.num_trial_steps = 0 if is_known else int(config.trial_share * recipe.steps / len(self.parts))
         if problem.controls is not None and not config.part:
             self.losses.copy_(problem.controls["losses"])
         elif not self.num_trial_steps:
@@ -91,6 +92,10 @@ class Surgical(Method[Config]):
             losses = [classification_loss(self.net.target(x), y) for x, y in batches]
         self.net.train()
         return torch.stack(losses).mean()
+
+    def chosen_values(self) -> dict[str, float | list[int]]:
+        """Return the number of the part, unless it was given."""
+        return {} if self.is_given else {"part": int(self.losses.argmin()) + 1}
 
     def controls(self) -> dict[str, Tensor]:
         """Return the losses that choose the part."""
