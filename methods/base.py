@@ -298,7 +298,7 @@ _restarting: ContextVar[Callable[[], None]] = ContextVar("restarting", default=l
 
 
 def training_restarts() -> None:
-    """Say that the weights are those of another start from here on: a moving average begins with them."""
+    """Begin a moving average anew: the weights are those of a start again from here on."""
     _restarting.get()()
 
 

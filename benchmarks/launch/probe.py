@@ -157,7 +157,7 @@ def _same_random_numbers(device: torch.device) -> AbstractContextManager[None]:
 
 
 def _free(device: torch.device) -> None:
-    """Give the memory of a GPU back: the workers are other processes."""
+    """Free the memory of a GPU: the workers are other processes."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
