@@ -27,11 +27,11 @@ class Config:
     width: int = 64  # width of the bottleneck
     # Scale of the bottleneck's output
     scale: float = field(default=0.1, metadata={"tuned": (0.01, 1.0)})
-    dropout: float = 0.1  # dropout inside of the bottleneck, 0 to 1
+    dropout: float = 0.1  # dropout inside of the bottleneck, 0 to 0.99
 
     def resolved(self) -> "Config":
         """Check the ranges. Raises: InputError."""
-        check_ranges(self, {"width": (1, inf), "scale": (0, inf), "dropout": (0, 1)})
+        check_ranges(self, {"width": (1, inf), "scale": (0, inf), "dropout": (0, 0.99)})
         return self
 
 

@@ -69,6 +69,10 @@ class Stateful(Protocol):
         """Restore a state."""
 
 
+class Incompatible(InputError):
+    """A method that cannot run on a problem, whatever its settings: a comparison leaves its row out."""
+
+
 class Method(ABC, Generic[ConfigT]):
     """A method of transfer learning: from a pre-trained network to a target classifier.
 
@@ -107,7 +111,10 @@ class Method(ABC, Generic[ConfigT]):
 
     @abstractmethod
     def __init__(self, problem: Problem, config: ConfigT) -> None:
-        """Build networks, optimizers and streams, without a pass over data."""
+        """Build networks, optimizers and streams, without a pass over data; plans build it, too.
+
+        Raises: InputError for a setting that does not fit the network or the images, and Incompatible.
+        """
 
     def prepare(self) -> None:  # noqa: B027  (optional on purpose)
         """Run once before step 0; timed, and skipped on resume.
@@ -164,8 +171,11 @@ class Method(ABC, Generic[ConfigT]):
         """Return the weight of each source class [C_S]; None if the method has none."""
         return None
 
-    def chosen_values(self) -> dict[str, float]:
-        """Return the values that the method chose on labeled images by itself; none without such a choice."""
+    def chosen_values(self) -> dict[str, float | list[int]]:
+        """Return the values that the method chose on labeled images by itself; none without such a choice.
+
+        A value is a number, or the numbers of things that were chosen together, counted from 1.
+        """
         return {}
 
     def reused_seconds(self) -> float:
@@ -188,12 +198,14 @@ class Method(ABC, Generic[ConfigT]):
 def classed_source(problem: Problem) -> Split:
     """Return the source of a problem, checked to have classes.
 
-    Raises: InputError if its images have several labels.
+    Raises: Incompatible if its images have several labels.
     """
     source = problem.source
     assert source is not None
     if source.multi_label:
-        raise InputError(f"source: the images of {source.name} have several labels; expected one class each")
+        raise Incompatible(
+            f"source: the images of {source.name} have several labels; expected one class each"
+        )
     return source
 
 
@@ -283,6 +295,24 @@ def saved_by(save: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         _saving.reset(token)
+
+
+_restarting: ContextVar[Callable[[], None]] = ContextVar("restarting", default=lambda: None)
+
+
+def training_restarts() -> None:
+    """Begin a moving average anew: the weights are those of a start again from here on."""
+    _restarting.get()()
+
+
+@contextmanager
+def restarted_by(begin: Callable[[], None]) -> Iterator[None]:
+    """Call `begin` at each `training_restarts` inside."""
+    token = _restarting.set(begin)
+    try:
+        yield
+    finally:
+        _restarting.reset(token)
 
 
 def update(optimizer: torch.optim.Optimizer, rate: float) -> None:

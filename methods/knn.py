@@ -107,7 +107,7 @@ class NearestNeighbors(Method[Config]):
         some = torch.arange(count, device=features.device) * len(features) // count
         return {"loss": classification_loss(self.classified(features[some]), head.label_N[some])}
 
-    def chosen_values(self) -> dict[str, float]:
+    def chosen_values(self) -> dict[str, float | list[int]]:
         """Return the number of neighbors."""
         return {"num_neighbors": self.k.item()}
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .. import InputError
 from .base import Method, Metrics, Problem, check_ranges, train_step
 from .networks.network import Network, init_head
 from .networks.predictor import Predictor
@@ -62,8 +63,19 @@ class LinearProbe(Method[Config]):
         self.net = problem.network().requires_grad_(False)
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
         x, _ = next(problem.target.batches(1))
+        if self.taps > 1:
+            self.check_taps(x)
         self.head = new_head(self.features(x).shape[1], problem)
         self.optimizer = self.recipe.make_optimizer(self.head)
+
+    def check_taps(self, x: Tensor) -> None:
+        """Check that the encoder has as many stages, by a pass of images. Raises: InputError."""
+        with torch.no_grad():
+            num_stages = len(self.net.eval().encoder.forward_intermediates(x)[1])
+        if self.taps > num_stages:
+            raise InputError(
+                f"method.taps={self.taps}: the backbone has {num_stages} stages; expected 1 to {num_stages}"
+            )
 
     def features(self, x: Tensor) -> Tensor:
         """Return features [B,F] of images [B,3,H,W], by the encoder in evaluation mode."""

@@ -74,7 +74,7 @@ class LogisticRegression(Method[Config]):
             self.head.bias.copy_(bias)
         return {"loss": classification_loss(self.head(features), labels).detach()}
 
-    def chosen_values(self) -> dict[str, float]:
+    def chosen_values(self) -> dict[str, float | list[int]]:
         """Return the inverse penalty."""
         return {"inverse_penalty": self.inverse_penalty.item()}
 

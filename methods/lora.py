@@ -54,10 +54,19 @@ class LoRA(Method[Config]):
         self.recipe = problem.recipe
         self.net = problem.network()
         train_only(self.net, ())
-        for name, layer in layers_of(self.net.encoder, config.layers).items():
+        layers = layers_of(self.net.encoder, config.layers)
+        if config.rank > (largest := max(map(full_rank, layers.values()))):
+            raise InputError(f"method.rank={config.rank}: no layer has this rank; expected 1 to {largest}")
+        for name, layer in layers.items():
             self.net.encoder.set_submodule(name, Adapted(layer, config.rank, config.alpha / config.rank))
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
         self.optimizer = self.recipe.make_optimizer(self.net)
+
+    @classmethod
+    def why_incompatible(cls, problem: Problem) -> str:
+        """Return a reason for a network without layers that can be adapted."""
+        found = adaptable(problem.network().encoder)
+        return "" if found else "it changes plain linear layers and convolutions, and the backbone has none"
 
     def step(self, t: int) -> Metrics:
         """Train the changes and the head on the next target batch."""
@@ -129,19 +138,29 @@ def merged(encoder: nn.Module) -> nn.Module:
     return copy
 
 
-def layers_of(encoder: nn.Module, text: str) -> dict[str, nn.Module]:
-    """Return the linear layers and ungrouped convolutions of an encoder with a text in their names, by name.
-
-    Raises: InputError if there is none.
-    """
-    known = {
+def adaptable(encoder: nn.Module) -> dict[str, Any]:
+    """Return the linear layers and ungrouped convolutions of an encoder that apply their weight as it is."""
+    return {
         name: m
         for name, m in encoder.named_modules()
         if type(m).__name__ in PLAIN and getattr(m, "groups", 1) == 1
     }
+
+
+def layers_of(encoder: nn.Module, text: str) -> dict[str, Any]:
+    """Return the adaptable layers of an encoder with a text in their names, by name.
+
+    Raises: InputError if there is none.
+    """
+    known = adaptable(encoder)
     found = {name: m for name, m in known.items() if text in name}
     if not found:
         raise InputError(
             f"method.layers={text}: no such layer; expected a part of a name, as {list(known)[-1]}"
         )
     return found
+
+
+def full_rank(layer: Any) -> int:
+    """Return the largest rank that a change of a layer's weight can have."""
+    return min(layer.weight.flatten(1).shape)

@@ -4,8 +4,9 @@ Use when: one network is wanted, and several learning rates are as good as known
 Source: Wortsman, Ilharco, Gadre, Roelofs, Gontijo-Lopes, Morcos, Namkoong, Farhadi, Carmon, Kornblith,
 Schmidt: Model soups (arXiv 2203.05482), sections 2 and 3, uniform and greedy (algorithm 1).
 Departs from: (1) the models share the steps of one run, where the paper has dozens of whole runs of a
-hyperparameter search; trials of `tune=auto` keep no weights, and train for few steps, with another seed; (2)
-they differ in the learning rate and in their batches only; (3) the common start has the head of a linear
+hyperparameter search. Trials of `tune=auto` keep no weights, have another seed and mostly fewer steps; to
+train its best candidates again with the seed of the run would give this row several times their steps;
+(2) they differ in the learning rate and in their batches only; (3) the common start has the head of a linear
 probe, as LP-FT has it. A run on training and holdout images uses the choice of a first stage. Running
 statistics of batch norms are averaged as weights are; with `frozen_norms` all models have the same.
 
@@ -121,6 +122,12 @@ class Soup(Method[Config]):
     def images_per_step(cls, config: Config, recipe: Recipe) -> tuple[int, int]:
         """Count the probe's images as judged."""
         return images_per_step(config, recipe)
+
+    def chosen_values(self) -> dict[str, float | list[int]]:
+        """Return the numbers of the models in a greedy soup; the first has the lowest learning rate."""
+        if self.config.selection is Selection.uniform:
+            return {}
+        return {"models": (self.kept_K.nonzero()[:, 0] + 1).tolist()}
 
     def controls(self) -> dict[str, Tensor]:
         """Return which models are kept [K], which a second stage replays."""

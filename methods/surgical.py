@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .. import InputError
-from .base import Method, Metrics, Problem, check_ranges, judging_stream, timed, train_step
+from .base import Method, Metrics, Problem, check_ranges, judging_stream, timed, train_step, training_restarts
 from .components.partial import train_only
 from .components.stages import by_depth
 from .metrics import classification_loss
@@ -49,10 +49,11 @@ class Surgical(Method[Config]):
         self.net = problem.network()
         self.parts = by_depth(self.net.encoder, config.num_parts)
         if config.part > len(self.parts):
-            raise InputError(f"method.part={config.part}: the backbone has {len(self.parts)} parts")
+            raise InputError(f"method.part={config.part}: the backbone has parts 1 to {len(self.parts)}")
         self.losses = torch.zeros(len(self.parts), device=problem.device)  # of the holdout, after the trials
-        given = config.part or problem.controls is not None
-        self.num_trial_steps = 0 if given else int(config.trial_share * recipe.steps / len(self.parts))
+        self.is_given = config.part > 0
+        is_known = self.is_given or problem.controls is not None
+        self.num_trial_steps = 0 if is_known else int(config.trial_share * recipe.steps / len(self.parts))
         if problem.controls is not None and not config.part:
             self.losses.copy_(problem.controls["losses"])
         elif not self.num_trial_steps:
@@ -75,6 +76,7 @@ class Surgical(Method[Config]):
         if u == 0 and self.start:
             self.net.load_state_dict(self.start)
             self.optimizer.state.clear()
+            training_restarts()
         train_only(self.net, self.parts[trial])
         rate = (self.trial_recipe if is_trial else self.recipe).lr_at(u)
         metrics = train_step(self.net.target, self.target, self.optimizer, rate)
@@ -90,6 +92,10 @@ class Surgical(Method[Config]):
             losses = [classification_loss(self.net.target(x), y) for x, y in batches]
         self.net.train()
         return torch.stack(losses).mean()
+
+    def chosen_values(self) -> dict[str, float | list[int]]:
+        """Return the number of the part, unless it was given."""
+        return {} if self.is_given else {"part": int(self.losses.argmin()) + 1}
 
     def controls(self) -> dict[str, Tensor]:
         """Return the losses that choose the part."""

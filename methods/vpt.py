@@ -10,7 +10,7 @@ Shape letters: B images, T tokens, N prompts, D width of a token.
 """
 
 from dataclasses import dataclass
-from math import inf, prod, sqrt
+from math import prod, sqrt
 from typing import Any
 
 import torch
@@ -26,11 +26,11 @@ class Config:
     """Settings of VPT."""
 
     deep: bool = True  # new prompts for every block (VPT-deep); false: for the first one alone (VPT-shallow)
-    num_prompts: int = 5  # number of prompts of a block
+    num_prompts: int = 5  # number of prompts of a block, up to 1000
 
     def resolved(self) -> "Config":
         """Check the range. Raises: InputError."""
-        check_ranges(self, {"num_prompts": (1, inf)})
+        check_ranges(self, {"num_prompts": (1, 1000)})
         return self
 
 
@@ -88,38 +88,58 @@ class VPT(Method[Config]):
 
 
 class Prompted(nn.Module):
-    """A part of a vision transformer that sees prompts behind the prefix tokens; its output has none.
+    """A block of a vision transformer that sees prompts behind the prefix tokens.
 
     Args:
-        part: a block or several.
+        part: the block.
         prompts: first prompts [N,D].
         num_prefix: number of tokens before those of the image.
+        keeps: whether its output has the tokens of the prompts.
     """
 
-    def __init__(self, part: nn.Module, prompts: Tensor, num_prefix: int) -> None:
+    def __init__(self, part: nn.Module, prompts: Tensor, num_prefix: int, keeps: bool = False) -> None:
         super().__init__()
-        self.part, self.num_prefix = part, num_prefix
+        self.part, self.num_prefix, self.keeps = part, num_prefix, keeps
         self.prompts = nn.Parameter(prompts)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the tokens [B,T,D] after the part."""
+        """Return the tokens after the block: [B,T,D], or [B,T+N,D] with the prompts."""
         prefix, prompts = self.num_prefix, self.prompts.to(x.dtype).expand(x.shape[0], -1, -1)
         x = self.part(torch.cat([x[:, :prefix], prompts, x[:, prefix:]], dim=1))
-        return torch.cat([x[:, :prefix], x[:, prefix + self.prompts.shape[0] :]], dim=1)
+        return x if self.keeps else without_tokens(x, prefix, len(self.prompts))
+
+
+class Unprompted(nn.Module):
+    """A block whose output has no prompts any more."""
+
+    def __init__(self, part: nn.Module, num_prefix: int, num_prompts: int) -> None:
+        super().__init__()
+        self.part, self.num_prefix, self.num_prompts = part, num_prefix, num_prompts
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the tokens [B,T,D] after the block, which sees [B,T+N,D]."""
+        return without_tokens(self.part(x), self.num_prefix, self.num_prompts)
+
+
+def without_tokens(x: Tensor, first: int, number: int) -> Tensor:
+    """Return tokens [B,T,D] without some of them that follow each other."""
+    return torch.cat([x[:, :first], x[:, first + number :]], dim=1)
 
 
 def add_prompts(encoder: Any, deep: bool, num_prompts: int) -> None:
-    """Put prompts before every block of a vision transformer of timm, or before all blocks together."""
-    parts = list(encoder.blocks) if deep else [encoder.blocks]
-    width, like = encoder.embed_dim, next(encoder.parameters())
+    """Put prompts before every block of a vision transformer of timm, or once before the first one.
+
+    The blocks keep their places, by which `recipe.layer_decay` knows their layer.
+    """
+    width, like, num_prefix = encoder.embed_dim, next(encoder.parameters()), encoder.num_prefix_tokens
     largest = sqrt(6 / (3 * prod(encoder.patch_embed.patch_size) + width))
-    encoder.blocks = nn.Sequential(
-        *(
-            Prompted(
-                part,
-                nn.init.uniform_(torch.empty(num_prompts, width), -largest, largest).to(like),
-                encoder.num_prefix_tokens,
-            )
-            for part in parts
-        )
-    )
+
+    def prompted(block: nn.Module, keeps: bool) -> Prompted:
+        prompts = nn.init.uniform_(torch.empty(num_prompts, width), -largest, largest).to(like)
+        return Prompted(block, prompts, num_prefix, keeps)
+
+    if deep:
+        encoder.blocks = nn.Sequential(*(prompted(block, keeps=False) for block in encoder.blocks))
+        return
+    encoder.blocks[0] = prompted(encoder.blocks[0], keeps=True)
+    encoder.blocks[-1] = Unprompted(encoder.blocks[-1], num_prefix, num_prompts)

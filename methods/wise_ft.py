@@ -78,6 +78,10 @@ class WiSEFT(Method[Config]):
         """Count the probe's images as judged."""
         return images_per_step(config, recipe)
 
+    def chosen_values(self) -> dict[str, float | list[int]]:
+        """Return the share of the fine-tuned weights."""
+        return {"share": round(self.share.item(), 1)}
+
     def controls(self) -> dict[str, Tensor]:
         """Return the share, which a second stage replays."""
         return {"share": self.share}

@@ -120,6 +120,10 @@ def _or_none(kind: Kind) -> Kind:
     return lambda value: value is None or kind(value)
 
 
+def _either(kind: Kind, other: Kind) -> Kind:
+    return lambda value: kind(value) or other(value)
+
+
 def _each(kind: Kind) -> Kind:
     return lambda value: isinstance(value, list) and all(map(kind, value))
 
@@ -192,7 +196,7 @@ _CHOICE = _may_have(
 )
 LATER_OF_A_RUN: dict[str, Kind] = {  # that may be missing too
     "choice": _or_none(_CHOICE),
-    "chosen_values": _or_none(_named(_real)),
+    "chosen_values": _or_none(_named(_either(_real, _each(_count)))),
     "predictions": _or_none(_with(classes=_packed, probabilities=_packed)),
     "test_labels": _or_none(_packed),
     "class_names": _or_none(_each(_text)),

@@ -53,10 +53,10 @@ def chosen_text(runs: Sequence[Run]) -> str:
 
 
 def _of_run(run: Run) -> str:
-    """Return the values that one run was trained with; of a method without training, those that it chose."""
+    """Return the values that one run was trained with, then those that its method chose by itself."""
+    own = [f"{name.replace('_', ' ')} {_shown(value)}" for name, value in chosen_values(run).items()]
     if run.method in CLOSED_FORM:
-        values = (run.record.get("chosen_values") or {}).items()
-        return ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in values) or wording.ABSENT
+        return ", ".join(own) or wording.ABSENT
     choice, config = run.record.get("choice"), run.record["config"]
     used = {**(config.get("recipe") or {}), **(choice or {})}
     lr, decay, factor = (used.get(name) for name in ("lr", "weight_decay", "head_lr_factor"))
@@ -66,9 +66,20 @@ def _of_run(run: Run) -> str:
     parts += [f"weight decay {decay:.3g}"] if decay is not None and config.get("tune") == OF_GRID else []
     parts += [f"head {lr * factor:.3g}"] if lr and factor not in (None, 1) else []
     if choice is None:
-        return ", ".join([*parts, "not tuned"])
+        return ", ".join([*parts, "not tuned", *own])
     bn = choice.get("bn") or "split"
-    return ", ".join([*parts, *filter(None, [_strengths(choice)]), *([f"bn {bn}"] if bn != "split" else [])])
+    strengths = filter(None, [_strengths(choice)])
+    return ", ".join([*parts, *strengths, *([f"bn {bn}"] if bn != "split" else []), *own])
+
+
+def chosen_values(run: Run) -> dict[str, float | list[int]]:
+    """Return the values that the method of a run chose on labeled images by itself, by name."""
+    return run.record.get("chosen_values") or {}
+
+
+def _shown(value: float | list[int]) -> str:
+    """Return a number, or some numbers of things that were chosen together."""
+    return "+".join(map(str, value)) if isinstance(value, list) else f"{value:.3g}"
 
 
 def tuning_text(trials: float, steps: float, seconds: float) -> str:
@@ -76,6 +87,12 @@ def tuning_text(trials: float, steps: float, seconds: float) -> str:
     if not trials:
         return "none"
     return f"{wording.duration(seconds)} ({trials:.0f} trials, {wording.count(steps)} steps)"
+
+
+def shows_chosen(comparison: Comparison) -> bool:
+    """Return whether there are values to show: rows were tuned, or trained rows chose values themselves."""
+    trained = (run for run in comparison.runs if run.method not in CLOSED_FORM)
+    return is_tuned(comparison) or any(map(chosen_values, trained))
 
 
 def is_tuned(comparison: Comparison) -> bool:

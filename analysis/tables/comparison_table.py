@@ -13,7 +13,7 @@ from ..records.comparison import CLOSED_FORM, REFERENCE, Comparison
 from ..records.load import METRICS, SIZES, Run, runs_frame
 from ..statistics.aggregate import holm_corrected
 from ..statistics.paired import Difference, percent_interval
-from .chosen import chosen_numbers, chosen_text, is_tuned, tuning_note, tuning_text
+from .chosen import chosen_numbers, chosen_text, is_tuned, shows_chosen, tuning_note, tuning_text
 from .csv_text import csv_text
 from .formats import to_latex, to_markdown
 from .frozen import against_frozen
@@ -91,7 +91,8 @@ def method_table(comparison: Comparison, numbers: pd.DataFrame) -> Table:
     shown = {
         "labels": numbers["labels_all"].notna().any(),
         "pre-training": (pretraining > 0).any(axis=None),
-        **dict.fromkeys(("chosen", "tuning"), is_tuned(comparison)),
+        "chosen": shows_chosen(comparison),
+        "tuning": is_tuned(comparison),
     }
     columns = [name for name in rows[0] if shown.get(name, True)]
     score = next(i for i, name in enumerate(columns) if name.endswith(", %"))

@@ -18,13 +18,17 @@ def of_setting(backbone: str, recipe: Recipe) -> list[str]:
     return found
 
 
-def of_method(method: str, settings: Any) -> list[str]:
-    """Return the corrections that change a run by its method and the settings of the method."""
+def of_method(method: str, settings: Any, recipe: Recipe) -> list[str]:
+    """Return the corrections that change a run by its method, the settings of the method, and the recipe."""
     found = [OF_METHODS[method]] if method in OF_METHODS else []
     if getattr(settings, "normalizer", None) is Normalizer.softmax:
         found.append("weights counted after the softmax")
     if getattr(settings, "policy_lr_decay_step", None):
         found.append("policy rate drops after its step")
+    if method == "surgical" and not settings.part and recipe.ema:
+        found.append("each trial has its moving average")
+    if method == "vpt" and not settings.deep and recipe.layer_decay != 1:
+        found.append("prompts are of the first block")
     return found
 
 

@@ -12,6 +12,7 @@ from ...analysis.records.migrations import RENAMED, renamed_config
 from ...datasets import catalog, planted
 from ...datasets.base import Dataset
 from ...datasets.loading.draw import FOLDS
+from ...methods.networks.encoders import has_batch_norms
 from ...methods.networks.timm_models import local_folder
 from ...methods.recipe import OptimizerName, Recipe
 from .corrections import corrected, of_method, of_setting
@@ -33,7 +34,8 @@ LIMITS = (  # minimum and maximum of each number
     ("recipe.crop_scale", TINY, 1),
     *((f"recipe.{name}", 0, 1) for name in ("crop_pct", "momentum", "warmup_fraction", "drop_path")),
     ("recipe.layer_decay", TINY, 1),
-    *((f"recipe.{name}", 0, 1) for name in ("color_jitter", "random_erasing", "label_smoothing", "ema")),
+    *((f"recipe.{name}", 0, 1) for name in ("color_jitter", "random_erasing", "ema")),
+    ("recipe.label_smoothing", 0, 0.99),  # at 1 labels say nothing
     *((f"recipe.{name}", 0, 1000) for name in ("mixup", "cutmix")),
     ("recipe.evaluations", 1, 10**6),
     *((f"recipe.{name}", 0, MOST) for name in ("head_init_std", "clip_grad")),
@@ -301,7 +303,7 @@ class RunConfig:
     @property
     def digest(self) -> str:
         """Return the hash that identifies the run."""
-        own = of_method(self.method, self.settings)
+        own = of_method(self.method, self.settings, self.recipe)
         return _digest(self._first_names() | corrected([*of_setting(self.backbone, self.recipe), *own]))
 
     @property
@@ -338,7 +340,8 @@ class RunConfig:
         shown += [f"recipe.steps={recipe.steps}", f"recipe.batch_size={recipe.batch_size}"]
         shown += [f"recipe.lr={recipe.lr:g}"] if self.tune is Tune.off else []
         shown += [f"recipe.image_size={recipe.image_size}"]
-        shown += [f"bn={self.bn}"] if self.tune is Tune.off or self.bn is not Norms.split else []
+        is_used = self.tune is Tune.off and has_batch_norms(self.backbone, self.backbone_options)
+        shown += [f"bn={self.bn}"] if is_used or self.bn is not Norms.split else []
         later = {f.name: f.metadata["undigested"] for f in fields(recipe) if "undigested" in f.metadata}
         later["optimizer"] = OptimizerName.sgd
         own = {name: getattr(recipe, name) for name in later}

@@ -16,6 +16,7 @@ from ..config.schema import Protocol, Request, RunConfig, load_target
 from ..training.problem import build_problem, check_target
 from ..training.run import first_stage, requirements
 from ..training.tuning import KEPT, last_round
+from .probe import try_method
 
 
 def plan(request: Request, overrides: Sequence[str]) -> list[RunConfig]:
@@ -69,7 +70,9 @@ def row_names(request: Request) -> list[str]:
 def why_incompatible(
     configs: Sequence[RunConfig], results: Path, processes: int = 1
 ) -> dict[str, tuple[RunConfig, str]]:
-    """Find the rows whose method cannot run on its problem; rows that are done are not checked.
+    """Find the rows whose method cannot run on its problem, and build the methods of the others, once a row.
+
+    Rows that are done are not checked.
 
     Args:
         configs: the runs.
@@ -78,13 +81,16 @@ def why_incompatible(
 
     Returns:
         The first run and the reason of every incompatible row, by `row_of`.
+
+    Raises:
+        InputError: a setting of a method does not fit the network or the images.
     """
     reasons = {}
     for config in {row_of(c): c for c in reversed(missing(configs, results))}.values():
-        built = build_problem(config)
+        problem = build_problem(first_stage(config) or config).problem
         method = methods.load(config.method)
         general = _why_not_data_parallel(config, processes) or _why_not_soft(config)
-        if reason := general or method.why_incompatible(built.problem):
+        if reason := general or method.why_incompatible(problem) or try_method(config, problem):
             reasons[row_of(config)] = (config, reason)
     return reasons
 

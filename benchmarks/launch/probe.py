@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,12 +11,14 @@ from torch import Tensor
 
 from ... import InputError
 from ...methods import catalog as methods
+from ...methods.base import Incompatible, Problem
 from ...methods.networks.encoders import other_sizes, patch_misfit
 from ...methods.networks.network import Network
 from ..config.schema import RunConfig
 from ..training.misfit import is_out_of_memory, misfit, reason
 from ..training.pretraining import shared_pretraining
 from ..training.problem import build_problem, device_of
+from ..training.run import first_stage
 
 ENOUGH = 2  # images of a batch on a CPU
 MANY = 1000  # images of a batch of which a method that trains the encoder trains some
@@ -72,6 +75,35 @@ def check_networks(configs: Sequence[RunConfig], processes: int = 1) -> list[str
     return list(notes)
 
 
+def try_method(config: RunConfig, problem: Problem) -> str:
+    """Build the method of a run, which refuses settings that do not fit its network, and drop it.
+
+    Returns:
+        Why the method cannot run on the problem, whatever its settings; empty if it can.
+
+    Raises:
+        InputError: a setting of the method does not fit.
+    """
+    if config.recipe.compile:  # a pass of one image would take minutes
+        problem = build_problem(_not_compiled(first_stage(config) or config)).problem
+    method = methods.load(config.method)
+    try:
+        with _same_random_numbers(problem.device):
+            method(problem, config.settings)
+    except Incompatible as error:
+        return str(error)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise InputError(
+                f"{method.label(config.settings)}: out of memory before the first step on {config.backbone}; "
+                "expected smaller settings of the method, or a smaller backbone"
+            ) from error
+        raise
+    finally:
+        _free(problem.device)
+    return ""
+
+
 def _network(config: RunConfig) -> str:
     """Return a key that is equal for runs with equal networks and image sizes, as far as a step shows."""
     recipe = config.recipe
@@ -102,9 +134,9 @@ def _passes(config: RunConfig, processes: int) -> list[Pass]:
 
 def _step(config: RunConfig, passes: Sequence[Pass]) -> tuple[str, ...]:
     """Take all passes through the network of a run; return the notes on its weights."""
-    config = replace(config, recipe=replace(config.recipe, compile=False))  # a compiled pass takes minutes
+    config = _not_compiled(config)  # a compiled pass takes minutes
     device = device_of(config.device)
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if device.type == "cuda" else []):
+    with _same_random_numbers(device):
         net = build_problem(config).problem.network()
         if why := patch_misfit(net.encoder, config.recipe.image_size):
             raise ValueError(why)
@@ -113,9 +145,23 @@ def _step(config: RunConfig, passes: Sequence[Pass]) -> tuple[str, ...]:
             _pass(config, net, each)
     notes = net.notes
     del net
-    if device.type == "cuda":
-        torch.cuda.empty_cache()  # the workers are other processes
+    _free(device)
     return notes
+
+
+def _not_compiled(config: RunConfig) -> RunConfig:
+    return replace(config, recipe=replace(config.recipe, compile=False))
+
+
+def _same_random_numbers(device: torch.device) -> AbstractContextManager[None]:
+    """Leave the random numbers of the process as they are."""
+    return torch.random.fork_rng(range(torch.cuda.device_count()) if device.type == "cuda" else [])
+
+
+def _free(device: torch.device) -> None:
+    """Free the memory of a GPU: the workers are other processes."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def _pass(config: RunConfig, net: Network, each: Pass) -> None:

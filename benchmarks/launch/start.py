@@ -16,9 +16,10 @@ from ...datasets.download import locate
 from ...datasets.reading.balance import balance_line
 from ...methods import catalog as methods
 from ...methods.base import Method
+from ...methods.networks.encoders import has_batch_norms
 from ...methods.recipe import TARGET_ONLY
 from ...slurm.cluster import load as load_cluster
-from ..config.schema import Request, Role, RunConfig, load_target
+from ..config.schema import Norms, Request, Role, RunConfig, load_target
 from ..training.problem import device_of
 from ..training.record import write_json
 from . import pool
@@ -94,9 +95,11 @@ def print_left_out(of: Sequence[Request | RunConfig], console: Console) -> None:
 
 
 def without_effect(configs: Sequence[RunConfig]) -> list[str]:
-    """Return a line for each setting of the recipe and each method on which it has no effect."""
+    """Return a line for each setting that has no effect on a method, or on the network."""
     lines: dict[str, None] = {}
     for config in configs:
+        if config.bn is not Norms.split and not has_batch_norms(config.backbone, config.backbone_options):
+            lines[f"bn={config.bn}: no effect on {config.backbone}, which has no batch norms"] = None
         method = methods.load(config.method)
         for name, default in TARGET_ONLY.items():
             value = getattr(config.recipe, name)

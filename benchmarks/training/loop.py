@@ -12,7 +12,7 @@ import torch
 from ... import InputError
 from ...datasets import distributed
 from ...datasets.base import Split, derive_seed
-from ...methods.base import Method, saved_by
+from ...methods.base import Method, restarted_by, saved_by
 from ...methods.components.moving_average import MovingAverage
 from ...methods.networks.network import evaluation_mode
 from ...methods.networks.tensor_files import read_tensors
@@ -20,6 +20,7 @@ from . import interrupt
 from .clock import Clock
 from .curve_log import EventWriter
 from .evaluate import evaluate
+from .flops import counter_class
 from .memory import PeakMemory
 from .nan_guard import NanGuard
 from .record import append_line, write_tensors
@@ -62,9 +63,7 @@ class Training:
         classes: Sequence[str] = (),
         ema: float = 0.0,
     ) -> None:
-        from torch.utils.flop_counter import FlopCounterMode  # slow import: neither timed nor done by plans
-
-        self.counting = FlopCounterMode
+        self.counting = counter_class()
         self.watch = watch
         self.method, self.clock, self.holdout, self.seed, self.folder = method, clock, holdout, seed, folder
         self.memory, self.rests_on = memory, rests_on
@@ -136,7 +135,8 @@ class Training:
 
     def _advance(self, stop: int, beat: Callable[[int, Any], None]) -> dict[str, torch.Tensor]:
         """Take steps until `stop`, or until a checkpoint is due; return the metrics of the last step."""
-        with self.clock.stepping(lambda: self.step):
+        restart = self.average.restart if self.average else lambda: None
+        with self.clock.stepping(lambda: self.step), restarted_by(restart):
             while self.step < stop:
                 torch.manual_seed(derive_seed(self.seed, "step", self.step))
                 metrics = self._counted() if self.step == 0 else self.watch.step(self.step)

@@ -14,7 +14,7 @@ OF_SIZE = (
     "doesn't match model|Kernel size can't be greater|must be divisible by window"
     "|Output size is too small|output size is too small"
 )
-OF_MEMORY = "out of memory|allocate memory|DefaultCPUAllocator"
+OF_MEMORY = "out of memory|allocate memory|DefaultCPUAllocator|Storage size calculation overflowed"
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from ... import RunFailed
 from ...datasets.loading.draw import FOLDS
 from ...datasets.reading.balance import class_counts
 from ...methods import catalog as methods
+from ...methods.networks.encoders import has_batch_norms
 from ...methods.recipe import OptimizerName
 from ..config.schema import TUNING_SEED, Norms, Protocol, Role, RunConfig, Tune, load_target
 
@@ -206,8 +207,10 @@ def _seed(config: RunConfig) -> int:
 
 
 def _tries_frozen_norms(config: RunConfig) -> bool:
+    """Return whether candidates differ in the statistics of batch norms: there are some to be kept."""
     method = methods.load(config.method)
-    return config.bn is Norms.split and method.uses_pretraining and not method.own_norms
+    may_freeze = config.bn is Norms.split and method.uses_pretraining and not method.own_norms
+    return may_freeze and has_batch_norms(config.backbone, config.backbone_options)
 
 
 def _round(config: RunConfig, own: Sequence[RunConfig], number: int) -> list[list[RunConfig]]:

@@ -25,6 +25,12 @@ class MovingAverage:
         self.mean = [t.clone() for t in self.trained]
         self.decay, self.num_steps = decay, 0
 
+    def restart(self) -> None:
+        """Begin again with the weights as they are."""
+        self.num_steps = 0
+        for mean, trained in zip(self.mean, self.trained, strict=True):
+            mean.copy_(trained)
+
     def update(self) -> None:
         """Add the weights after a step."""
         decay = min(self.decay, (1 + self.num_steps) / (10 + self.num_steps))

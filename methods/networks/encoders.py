@@ -174,6 +174,13 @@ def patch_misfit(encoder: nn.Module, side: int) -> str:
     return "" if isinstance(encoder, SmallEncoder | DigitsCNN) else timm_models.patch_misfit(encoder, side)
 
 
+def has_batch_norms(backbone: str, options: Mapping[str, Any]) -> bool:
+    """Return whether a backbone has batch norms; True if it cannot be built at all."""
+    return backbone in PAIRS_OF_CONVS or (
+        backbone not in OWN and timm_models.has_batch_norms(backbone, options)
+    )
+
+
 def with_drop_path(backbone: str, options: Mapping[str, Any], rate: float) -> dict[str, Any]:
     """Return the options with a rate of stochastic depth; 0 for none.
 

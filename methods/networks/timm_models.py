@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ... import InputError, nearest
 from .checkpoint import MOST_CLASSES, classifiers, fill, num_classes
@@ -166,6 +167,20 @@ def takes_drop_path(backbone: str, options: Mapping[str, Any]) -> bool:
         return True
 
     return is_built({**options, "drop_path_rate": 0.1}) or not is_built(options)
+
+
+def has_batch_norms(backbone: str, options: Mapping[str, Any]) -> bool:
+    """Return whether a model has batch norms, from its layers alone; True if it cannot be built at all."""
+    return _has_batch_norms(backbone, _packed(options))
+
+
+@cache
+def _has_batch_norms(backbone: str, options: str) -> bool:
+    try:
+        model = _shapes(backbone, options)
+    except Exception:  # whatever is wrong is said by `build`
+        return True
+    return any(isinstance(m, _BatchNorm) for m in model.modules())
 
 
 def _packed(options: Mapping[str, Any]) -> str:

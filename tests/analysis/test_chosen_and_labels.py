@@ -65,6 +65,22 @@ def test_a_row_without_training_shows_what_it_chose_itself():
     assert column(found, "chosen")["k-NN"] == "num neighbors 5 / num neighbors 11"
 
 
+@pytest.mark.parametrize("tune", ["auto", "off"])
+def test_a_row_with_training_shows_what_it_chose_itself(tune):
+    made = [record for record in records() if record["label"] in ("Fine-tuning", "L2TL")]
+    values = {"Fine-tuning": {"share": 0.7, "part": 3}, "L2TL": {"models": [1, 3, 4]}}
+    for record in made:
+        record["chosen_values"] = values[record["label"]]
+        if tune == "off":
+            record["choice"] = None
+    found = compare([parse_run("record.json", record) for record in made])
+    shown = column(found, "chosen")
+    assert shown["Fine-tuning"].endswith(", share 0.7, part 3")
+    assert shown["L2TL"].endswith(", models 1+3+4")
+    assert ("not tuned" in shown["L2TL"]) == (tune == "off")
+    assert "share 0.7" in tables.markdown(found)
+
+
 def test_seeds_that_chose_otherwise_are_both_shown():
     made = records()
     made[2] = made[2] | {"choice": CHOICE | {"lr": 0.03, "strengths": {"alpha": 1.0}}}

@@ -235,6 +235,10 @@ def test_a_comparison_with_an_unknown_backbone_starts_nothing(says, monkeypatch)
         ("recipe.lr=nan", "recipe.lr=nan: expected a number above 0"),
         ("recipe.lr=inf", "recipe.lr=inf: expected a number above 0"),
         ("recipe.weight_decay=-1", "recipe.weight_decay=-1: expected a number of 0 or more"),
+        (
+            "recipe.label_smoothing=1",
+            "recipe.label_smoothing=1: expected a number of 0 or more, up to 0.99",
+        ),
         ("recipe.momentum=2", "recipe.momentum=2: expected a number of 0 or more, up to 1"),
         ("recipe.crop_scale=0", "recipe.crop_scale=0: expected a number above 0, up to 1"),
         ("recipe.image_size=-5", "recipe.image_size=-5: expected a whole number of 0 or more"),

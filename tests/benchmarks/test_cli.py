@@ -315,6 +315,15 @@ def test_rows_that_are_there_by_name_are_no_default():
     assert code not in by_default
 
 
+def test_variants_of_a_method_stand_in_one_table_with_it():
+    names = ["lora", "lora_attn", "vpt", "vpt_shallow", "soup", "soup_uniform"]
+    found = rows(compose_request([f"methods={','.join(names)}"]), [])
+    assert [method for method, _ in found] == ["lora", "lora", "vpt", "vpt", "soup", "soup"]
+    settings = [own for _, own in found]
+    assert (settings[1].layers, settings[3].deep, settings[5].selection) == ("attn", False, "uniform")
+    assert [settings[i] for i in (0, 2, 4)] == [settings_of(name, []) for name in ("lora", "vpt", "soup")]
+
+
 def test_a_method_that_cannot_run_says_why_and_the_table_too(tmp_path, capsys, forked):
     results = tmp_path / "results"
     quick = ["recipe.steps=2", "source_recipe.steps=2", "recipe.evaluations=1", "seeds=1", "device=cpu"]

@@ -1,7 +1,12 @@
 """What a model takes: counted by hand for rows that train all, a head, or nothing."""
 
+import logging
+import sys
+from importlib import import_module
+
 import pytest
 import torch
+from transferbench.benchmarks.training.flops import counter_class
 from transferbench.benchmarks.training.model_size import model_size
 from transferbench.methods import catalog
 from transferbench.methods.networks.network import evaluation_mode
@@ -77,3 +82,21 @@ def test_work_of_a_prediction_is_that_of_its_layers(config_of, built_of):
     with evaluation_mode(method.net), torch.no_grad():
         method.predict(x)
     assert size["prediction_flops"] == pytest.approx(sum(counted))
+
+
+def test_a_missing_triton_is_not_told_of(monkeypatch):
+    """Torch warns when the module of its counter is imported, and only then."""
+    name = "torch.utils.flop_counter"
+    monkeypatch.setitem(sys.modules, "triton.runtime.jit", None)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    logger, told = logging.getLogger(name), []
+    monkeypatch.setattr(logger, "filters", [])
+    monkeypatch.setattr(logger, "callHandlers", lambda record: told.append(record.getMessage()))
+    monkeypatch.setattr(torch.utils, "flop_counter", import_module(name))
+    for counter in (lambda: import_module(name), counter_class):
+        monkeypatch.delitem(sys.modules, name)
+        counter()
+    assert len(told) == 1
+    assert told[0].startswith("triton not found")
+    logger.warning("something else")
+    assert told[1:] == ["something else"]

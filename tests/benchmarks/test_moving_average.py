@@ -83,3 +83,20 @@ def test_a_run_that_is_broken_off_has_the_same_average(config_of, tmp_path, monk
     kept = [load_model(config.folder(tmp_path / name), "cpu") for name in ("broken", "whole")]
     states = [model.net.state_dict() for model in kept]
     assert all(torch.equal(a, b) for a, b in zip(*(s.values() for s in states), strict=True))
+
+
+def test_the_average_of_surgical_fine_tuning_begins_anew_with_each_trial(config_of, tmp_path, monkeypatch):
+    seen, starts, update = [], [], MovingAverage.update
+
+    def noted(average: MovingAverage) -> None:
+        seen.append(average.num_steps)
+        if average.num_steps == 0:
+            starts.append(torch.cat([mean.flatten() for mean in average.mean]))
+        update(average)
+
+    monkeypatch.setattr(MovingAverage, "update", noted)
+    given = ("recipe.ema=0.9", "recipe.steps=12", "method.trial_share=0.5", "recipe.lr=0.1")
+    run_one(config_of("surgical", *given), tmp_path)
+    assert seen == [*(0, 1) * 3, *range(6)]
+    assert all(torch.equal(start, starts[0]) for start in starts)
+    assert starts[0].abs().sum() > 0

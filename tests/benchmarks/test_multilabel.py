@@ -18,6 +18,7 @@ from transferbench.analysis.records.migrations import upgraded
 from transferbench.analysis.tables import comparison_table
 from transferbench.analysis.views import comparison_drawings
 from transferbench.benchmarks.config.schema import Role
+from transferbench.benchmarks.launch.plan import why_incompatible
 from transferbench.benchmarks.training.evaluate import evaluate
 from transferbench.benchmarks.training.problem import build_problem
 from transferbench.benchmarks.training.run import run_one
@@ -158,6 +159,14 @@ def test_every_method_runs_on_labels_or_says_why_not(config_here, built_of, resu
     assert done["test"]["auroc"] == pytest.approx(np.mean([done["test"][name] for name in scored]))
     assert done["metric"] == "auroc"
     assert done["correct"] is None
+
+
+def test_rows_that_need_classes_of_the_source_are_left_out(config_of, dataset, results):
+    given = ("target=digits", f"source={NAME}", "preset=embedded", "shots=5")
+    configs = [config_of(name, *given) for name in ("finetune", "grad_cosine", "l2tl", "datl")]
+    reasons = {config.method: reason for config, reason in why_incompatible(configs, results).values()}
+    assert set(reasons) == {"l2tl", "datl"}
+    assert reasons["l2tl"].startswith("source: the images of quadrants/train have several labels; ")
 
 
 def test_it_learns_labels(config_here, results):

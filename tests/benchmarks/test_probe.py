@@ -12,7 +12,7 @@ from transferbench.benchmarks.cli import main
 from transferbench.benchmarks.config.resolve import preprocessed
 from transferbench.benchmarks.config.schema import RunConfig
 from transferbench.benchmarks.launch import probe
-from transferbench.benchmarks.launch.plan import large_batches
+from transferbench.benchmarks.launch.plan import large_batches, why_incompatible
 from transferbench.benchmarks.launch.probe import check_networks
 from transferbench.benchmarks.training.misfit import misfit
 from transferbench.benchmarks.training.run import run_one
@@ -102,6 +102,47 @@ def test_equal_networks_are_tried_once(config_of, monkeypatch):
     assert {(p.of_source, p.batch) for p in steps[0]} == {(False, 2), (True, 2)}
     check_networks([*rows, config_of("finetune", "recipe.image_size=32")])
     assert len(steps) == 3
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "message"),
+    [
+        ("lora", ("layers=zzz",), "method.layers=zzz: no such layer; expected a part of a name, as stages"),
+        ("lora", ("rank=33",), "method.rank=33: no layer has this rank; expected 1 to 32"),
+        ("surgical", ("part=4", "num_parts=9"), "method.part=4: the backbone has parts 1 to 3"),
+        ("linear_probe", ("taps=4",), "method.taps=4: the backbone has 3 stages; expected 1 to 3"),
+    ],
+)
+@pytest.mark.parametrize("plan", [(), ("protocol=trainval",), ("tune=auto",), ("recipe.compile=true",)])
+def test_settings_of_a_method_that_do_not_fit_the_network(config_of, results, method, given, message, plan):
+    config = config_of(method, *(f"method.{one}" for one in given), *plan)
+    with pytest.raises(InputError) as error:
+        why_incompatible([config], results)
+    assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize("command", ["run", "bench"])
+def test_a_setting_that_does_not_fit_is_refused_before_any_run(command, results, capsys):
+    given = [f"results={results}", "method.layers=zzz", *("method=lora", "methods=finetune,lora")]
+    given = [g for g in given if not g.startswith("method=" if command == "bench" else "methods=")]
+    for more in (["--dry-run"], []):
+        assert main([command, *given, *more]) == 2
+        assert capsys.readouterr().err.startswith("transferbench: method.layers=zzz: no such layer; ")
+    assert not list(results.rglob("config.json"))
+
+
+def test_a_method_that_takes_too_much_memory_is_refused_by_its_settings(config_of, results):
+    config = config_of("adaptformer", *VIT, f"method.width={10**15}", "recipe.image_size=32")
+    with pytest.raises(InputError, match=r"AdaptFormer \(width=10+\): out of memory before the first step"):
+        why_incompatible([config], results)
+
+
+def test_methods_are_tried_without_a_trace(config_of, results):
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    configs = [config_of(m, "protocol=trainval") for m in ("finetune", "l2tl", "surgical", "linear_probe")]
+    assert why_incompatible(configs, results) == {}
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_memory_that_is_short_names_the_batch(config_of, monkeypatch):

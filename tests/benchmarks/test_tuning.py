@@ -10,11 +10,13 @@ import pytest
 import timm
 import torch
 from transferbench import RunFailed
-from transferbench.benchmarks.config.schema import Role, Tune
+from transferbench.benchmarks.cli import main
+from transferbench.benchmarks.config.schema import Norms, Role, Tune
 from transferbench.benchmarks.launch.plan import later_trials, run_order
+from transferbench.benchmarks.launch.start import without_effect
 from transferbench.benchmarks.training import tuning
 from transferbench.benchmarks.training.run import requirements, run_one
-from transferbench.benchmarks.training.tuning import candidates, strengths, trials, tuned
+from transferbench.benchmarks.training.tuning import FROZEN, candidates, strengths, trials, tuned
 from transferbench.methods import catalog
 from trees import tree
 
@@ -187,6 +189,35 @@ def test_norms_that_are_given_are_kept(config_of, tmp_path, bn):
     assert {trial.bn for trial in trials(config)} == {config.bn}
     assert len({requirements(run)[0].digest for run in [config, *trials(config)]}) == 1
     assert run_one(config, tmp_path)["choice"]["bn"] == bn
+
+
+@pytest.mark.parametrize(
+    ("backbone", "frozen"),
+    [
+        ("vit_tiny_patch16_224", ()),
+        ("convnext_atto", ()),
+        ("digits_cnn", ()),
+        ("resnet10t", FROZEN),
+        ("tiny", FROZEN),
+    ],
+)
+def test_frozen_norms_are_tried_on_networks_that_have_some(config_of, backbone, frozen):
+    given = (f"backbone={backbone}", "recipe.steps=90", "recipe.image_size=32")
+    found = trials(config_of("finetune", "tune=auto", *given))
+    assert [i for i, trial in enumerate(found) if trial.bn is Norms.frozen] == list(frozen)
+    assert len(found) == len({trial.digest for trial in found}) == 9
+    assert ("bn=split" in config_of("finetune", "tune=off", *given).describe()) == bool(frozen)
+    assert bool(without_effect([config_of("finetune", "bn=shared", *given)])) != bool(frozen)
+
+
+@pytest.mark.parametrize("command", ["run", "bench"])
+def test_settings_without_effect_are_said(command, results, capsys):
+    given = ["backbone=convnext_atto", "recipe.image_size=32", "recipe.batch_size=2", "bn=frozen"]
+    rows = ["method=knn"] if command == "run" else ["methods=knn", "seeds=1"]
+    assert main([command, *rows, *given, "recipe.ema=0.9", f"results={results}", "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "bn=frozen: no effect on convnext_atto, which has no batch norms\n" in said
+    assert "recipe.ema=0.9: no effect on k nearest neighbors, which is not trained by steps\n" in said
 
 
 def test_the_last_round_decides(config_of):

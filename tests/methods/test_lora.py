@@ -127,4 +127,16 @@ def test_a_network_that_reads_the_weight_of_a_layer_gets_the_changed_one():
 def test_ranges():
     with pytest.raises(InputError, match=r"method\.rank=0: expected 1 or more"):
         LoRA.Config(rank=0).resolved()
-    assert LoRA.why_incompatible(SimpleNamespace()) == ""
+    with pytest.raises(InputError, match=r"method\.rank=129: no layer has this rank; expected 1 to 128"):
+        LoRA(toy_problem(), LoRA.Config(rank=129))
+    assert LoRA(toy_problem(), LoRA.Config(rank=128)).step(0)["loss"].isfinite()
+
+
+def test_a_network_without_plain_layers():
+    class Standardized(nn.Conv2d):
+        pass
+
+    encoder = nn.Sequential(Standardized(3, 4, 3), nn.Conv2d(4, 4, 3, groups=4))
+    problem = SimpleNamespace(network=lambda: SimpleNamespace(encoder=encoder))
+    assert LoRA.why_incompatible(problem).startswith("it changes plain linear layers and convolutions, and")
+    assert LoRA.why_incompatible(toy_problem()) == ""

@@ -98,7 +98,7 @@ def test_a_second_stage_takes_the_choice_of_the_first():
 def test_settings_that_cannot_be():
     with pytest.raises(InputError, match=r"method\.part=5: expected 0 to 4"):
         Surgical.Config(part=5).resolved()
-    with pytest.raises(InputError, match=r"method\.part=6: the backbone has 4 parts"):
+    with pytest.raises(InputError, match=r"method\.part=6: the backbone has parts 1 to 4"):
         Surgical(toy_problem(), Surgical.Config(part=6, num_parts=9))
 
 

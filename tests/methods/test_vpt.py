@@ -1,13 +1,21 @@
 """VPT and AdaptFormer: what is trained, the formulas, and that they learn on a small transformer."""
 
 import pytest
+import timm
 import torch
 from small_vit import SmallViT
 from toy import toy_problem, weights_of
+from transferbench import InputError
+from transferbench.benchmarks.config.corrections import of_method
 from transferbench.methods.adaptformer import AdaptFormer, Parallel
+from transferbench.methods.networks.parameter_groups import layer_scales
 from transferbench.methods.vpt import VPT, Prompted, add_prompts
 
 HEAD = {"target_head.weight", "target_head.bias"}
+NAME, NARROW = (
+    "vit_tiny_patch16_224",
+    {"embed_dim": 48, "num_heads": 3, "img_size": 32, "num_classes": 0},
+)
 SPECS = {
     "deep": (VPT, {"num_prompts": 3}),
     "shallow": (VPT, {"num_prompts": 3, "deep": False}),
@@ -67,15 +75,53 @@ def test_prompts_stand_behind_the_prefix_and_are_taken_out_again():
     assert torch.equal(seen[0], torch.cat([x[:, :1], prompts[None], x[:, 1:]], dim=1))
 
 
-def test_shallow_prompts_run_through_all_blocks():
+@pytest.mark.parametrize("depth", [1, 3])
+def test_shallow_prompts_run_through_all_blocks(depth):
     torch.manual_seed(0)
-    deep, shallow = SmallViT(), SmallViT()
+    encoder = timm.create_model(NAME, **NARROW, depth=depth).eval()
+    blocks = list(encoder.blocks)
+    add_prompts(encoder, False, 3)
+    (prompts,) = (p for name, p in encoder.named_parameters() if name.endswith("prompts"))
+    x = torch.randn(2, 5, 48)
+    expected = torch.cat([x[:, :1], prompts.expand(2, -1, -1), x[:, 1:]], dim=1)
+    for block in blocks:
+        expected = block(expected)
+    expected = torch.cat([expected[:, :1], expected[:, 4:]], dim=1)
+    assert torch.allclose(encoder.blocks(x), expected, atol=1e-6)
+    assert encoder(torch.randn(2, 3, 32, 32)).shape == (2, 48)
+
+
+def test_first_prompts_are_of_the_stated_size():
+    torch.manual_seed(0)
+    deep = SmallViT()
     add_prompts(deep, True, 3)
-    add_prompts(shallow, False, 3)
     assert len(deep.blocks) == 2
-    assert len(shallow.blocks) == 1
     largest = (6 / (3 * 64 + 32)) ** 0.5
-    assert deep.blocks[1].prompts.abs().max() <= largest
+    assert 0.9 * largest < deep.blocks[1].prompts.abs().max() <= largest
+
+
+@pytest.mark.parametrize("deep", [True, False])
+def test_prompts_have_the_learning_rate_of_their_block(deep):
+    net = torch.nn.Module()
+    net.encoder = timm.create_model(NAME, **NARROW, depth=3)
+    plain = layer_scales(net, 0.5)[id(net.encoder.blocks[0].attn.qkv.weight)]
+    add_prompts(net.encoder, deep, 2)
+    scales = layer_scales(net, 0.5)
+    prompts = [p for name, p in net.encoder.named_parameters() if name.endswith(".prompts")]
+    assert [scales[id(p)] for p in prompts] == ([plain, 2 * plain, 4 * plain] if deep else [plain])
+
+
+@pytest.mark.parametrize(
+    ("method", "setting", "changed"),
+    [("vpt", "method.deep=false", "recipe.layer_decay=0.7"), ("surgical", "method.part=0", "recipe.ema=0.9")],
+)
+def test_only_the_runs_that_a_correction_changes_have_another_name(config_of, method, setting, changed):
+    corrections = [
+        of_method(method, config.settings, config.recipe)
+        for config in (config_of(method), config_of(method, setting), config_of(method, setting, changed))
+    ]
+    assert corrections[:2] == [[], []]
+    assert len(corrections[2]) == 1
 
 
 def test_the_bottleneck_is_parallel_to_the_mlp():
@@ -86,6 +132,13 @@ def test_the_bottleneck_is_parallel_to_the_mlp():
     assert torch.equal(both(x), mlp(x))
     torch.nn.init.normal_(both.up.weight)
     assert torch.allclose(both(x), mlp(x) + 0.1 * both.up(both.down(x).clamp(min=0)), atol=1e-6)
+
+
+def test_ranges():
+    with pytest.raises(InputError, match=r"method\.num_prompts=1001: expected 1 to 1000"):
+        VPT.Config(num_prompts=1001).resolved()
+    with pytest.raises(InputError, match=r"method\.dropout=1: expected 0 to 0.99"):
+        AdaptFormer.Config(dropout=1).resolved()
 
 
 def test_other_networks_are_refused_in_one_line():

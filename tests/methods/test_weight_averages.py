@@ -169,3 +169,19 @@ def test_a_run_on_all_labels_replays_the_choice_of_a_first_stage(name, config_of
     assert done["holdout"] is None
     assert done["test"]["top1"] > 0
     assert done["images"]["holdout"] == 0
+
+
+def test_the_record_tells_what_was_chosen(config_of, tmp_path):
+    given = ("recipe.steps=30", "source_recipe.steps=6")
+    names = ("wise_ft", "soup", "surgical")
+    found = {name: run_one(config_of(name, *given), tmp_path)["chosen_values"] for name in names}
+    assert found["wise_ft"]["share"] in [i / 10 for i in range(11)]
+    assert set(found["soup"]["models"]) <= {1, 2, 3, 4}
+    assert found["soup"]["models"]
+    assert found["surgical"]["part"] in (1, 2, 3)
+    soup = Soup(judged_problem(), Soup.Config(probe_share=0.0))
+    trained(soup)
+    soup.kept_K = torch.tensor([1.0, 0, 0, 1])
+    assert soup.chosen_values() == {"models": [1, 4]}
+    for name, one in (("soup", "selection=uniform"), ("surgical", "part=2")):
+        assert run_one(config_of(name, *given, f"method.{one}"), tmp_path)["chosen_values"] == {}
