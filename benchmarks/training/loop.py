@@ -20,6 +20,7 @@ from . import interrupt
 from .clock import Clock
 from .curve_log import EventWriter
 from .evaluate import evaluate
+from .flops import flop_counter
 from .memory import PeakMemory
 from .nan_guard import NanGuard
 from .record import append_line, write_tensors
@@ -62,9 +63,7 @@ class Training:
         classes: Sequence[str] = (),
         ema: float = 0.0,
     ) -> None:
-        from torch.utils.flop_counter import FlopCounterMode  # slow import: neither timed nor done by plans
-
-        self.counting = FlopCounterMode
+        self.counting = flop_counter()
         self.watch = watch
         self.method, self.clock, self.holdout, self.seed, self.folder = method, clock, holdout, seed, folder
         self.memory, self.rests_on = memory, rests_on

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ...methods.base import Method, Problem
 from ...methods.networks.predictor import Predictor
+from .flops import flop_counter
 
 
 def model_size(method: Method, problem: Problem) -> dict[str, Any]:
@@ -42,9 +43,7 @@ def _bytes(tensor: Tensor) -> int:
 
 
 def _flops(predictor: Predictor, problem: Problem) -> int:
-    from torch.utils.flop_counter import FlopCounterMode  # slow import, not done by plans
-
     x, _ = next(iter(problem.target.batches(1)))
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with flop_counter()(display=False) as counter, torch.no_grad():
         predictor(x)
     return int(counter.get_total_flops())
