@@ -104,7 +104,7 @@ def before_runs(overrides: Sequence[str], console: Console, dry_run: bool = Fals
     try:
         return _before_runs(overrides, console, Console(file=noted, highlight=False, soft_wrap=True), dry_run)
     finally:
-        console.print(noted.getvalue(), end="", markup=False)
+        console.print(noted.getvalue(), end="", markup=False, soft_wrap=not console.is_terminal)
 
 
 def _before_runs(overrides: Sequence[str], console: Console, notes: Console, dry_run: bool) -> Planned:
@@ -233,8 +233,9 @@ def _show(planned: Planned, failed: Mapping[str, str], console: Console) -> int:
 
     if len(missing(planned.configs, planned.results)) < len(planned.configs):
         comparison = _comparison(planned)
-        for line in ["", *answer(comparison), "", markdown(comparison)]:
-            console.print(line, markup=False)
+        width = console.width if console.is_terminal else None
+        for text in ["", *answer(comparison), "", markdown(comparison, width)]:
+            console.print(text, markup=False, soft_wrap=width is None)  # a terminal breaks no word
         shown_by = command_hint("open", planned.results)
         console.print(f"\nreport: {page_of(planned.results)}, shown by {shown_by}", markup=False)
     for digest, error in failed.items():

@@ -22,6 +22,7 @@ SIGNS = {
 }
 LEGEND = "● done  ◐ running  · waiting"
 SHARE = 3  # the seeds have at most this part of the width, and so have the names
+PADDING = 2  # spaces between two columns
 AROUND = 5  # lines that are not rows: the title, the headings, the rest, the legend, and the cursor's
 
 
@@ -45,10 +46,8 @@ class LiveTable:
         if shown == self._shown:
             return
         self._shown = shown
-        if self.console.width < self._width:
-            self.console.control(
-                _up(sum((width - 1) // self.console.width for width in self._widths if width))
-            )
+        if (width := self.console.width) < self._width:
+            self.console.control(_up(sum((before - 1) // width for before in self._widths if before)))
         self._width = self.console.width
         lines = self._lines(draw(title, rows, *self.console.size))
         self._widths = [line.cell_len for line in lines]
@@ -78,33 +77,42 @@ def draw(title: str, rows: Sequence[Row], width: int, height: int) -> Table:
         width: characters of a line.
         height: lines.
     """
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+        padding=(0, PADDING, 0, 0),
+    )
     seeds = sorted({seed for row in rows for seed in row.states})
-    signs = len(seeds) < width // SHARE
-    if signs:
-        table.caption, table.caption_justify, table.caption_style = LEGEND, "left", "dim"
-    tunes = any(row.trials[1] for row in rows)
     space = " " * (2 * len(seeds) < width // SHARE)
-    names = max(cell_len(row.label) for row in rows)
-    table.add_column("method", no_wrap=True, width=min(names, width // SHARE))
-    table.add_column("seeds", no_wrap=True, min_width=len(seeds) * len(f".{space}") if signs else 5)
-    table.add_column("mean, %", justify="right", no_wrap=True, min_width=7)
-    if tunes:
-        table.add_column("trials", justify="right", no_wrap=True, min_width=6)
-    table.add_column("now", no_wrap=True, overflow="ellipsis")
+    signs = len(seeds) < width // SHARE
     shown = _most_wanted(rows, max(1, height - AROUND))
-    for row in shown:
-        table.add_row(
-            Text(row.label, style="bold" if row.runs else ""),
-            _signs(row, seeds, space) if signs else _numbers(row),
-            "" if row.mean is None else f"{row.mean:.1f}",
-            *(["/".join(map(str, row.trials)) if row.trials[1] else ""] if tunes else []),
-            Text(row.now),
-        )
+    below = [LEGEND] if signs else []
     if len(shown) < len(rows):
         over = sum(row.is_over for row in rows) - sum(row.is_over for row in shown)
-        more = counted(len(rows) - len(shown), "more row")
-        table.add_row(Text(f"{more}, {over} of them done", style="dim"))
+        below.insert(0, f"{counted(len(rows) - len(shown), 'more row')}, {over} of them done")
+    table.caption, table.caption_justify, table.caption_style = "\n".join(below) or None, "left", "dim"
+    states = [_signs(row, seeds, space) if signs else _numbers(row) for row in shown]
+    names = [Text(row.label, style="bold" if row.runs else "") for row in shown]
+    means = [Text("" if row.mean is None else f"{row.mean:.1f}") for row in shown]
+    tried = [Text("/".join(map(str, row.trials)) if row.trials[1] else "") for row in shown]
+    columns = [("method", names), ("seeds", states), ("mean, %", means)]
+    columns += [("trials", tried)] if any(row.trials[1] for row in rows) else []
+    columns.append(("now", [Text(row.now) for row in shown]))
+    left, cells_of = width, list[list[Text]]()
+    for name, cells in columns:
+        longest = max(map(cell_len, [name, *(cell.plain for cell in cells)]))
+        wanted = min(longest, left if name == "now" else width // SHARE)
+        if wanted > left or wanted < len(name):
+            break
+        right = "right" if name in ("mean, %", "trials") else "left"
+        table.add_column(name, no_wrap=True, overflow="ellipsis", width=wanted, justify=right)
+        left -= wanted + PADDING
+        cells_of.append(cells)
+    for row_cells in zip(*cells_of, strict=True):
+        table.add_row(*row_cells)
     return table
 
 

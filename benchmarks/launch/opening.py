@@ -17,11 +17,9 @@ def compared_line(request: Request, configs: Sequence[RunConfig]) -> str:
     target = load_target(first)
     images = num_training_images(target, first.shots)
     cut = "" if request.minutes is None else f", or what fits into {request.minutes:g} minutes"
-    return (
-        f"comparing {counted(len({row_of(c) for c in configs}), 'method')} on {first.target_name} "
-        f"({len(target.classes)} classes, {images:,} training images), from {_start(first)}, "
-        f"{counted(request.seeds, 'seed')}{cut}"
-    )
+    methods, seeds = counted(len({row_of(c) for c in configs}), "method"), counted(request.seeds, "seed")
+    of = f"{len(target.classes)} classes, {images:,} training images"
+    return f"{methods}, {seeds}: {_start(first)} → {first.target_name} ({of}){cut}"
 
 
 def page_line(results: Path) -> str:

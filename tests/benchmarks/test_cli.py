@@ -15,6 +15,7 @@ from transferbench.benchmarks.config.resolve import run_config
 from transferbench.benchmarks.config.schema import Request
 from transferbench.benchmarks.launch.plan import plan, run_order
 from transferbench.benchmarks.parser import COMMANDS, DATA
+from transferbench.methods.catalog import names
 from trees import tree
 
 TINY = [
@@ -113,6 +114,12 @@ def test_dry_run_prints_runs_with_an_estimate_and_runs_nothing(results, capsys):
     assert "Random search, seed 1" in out
     assert "21 runs to do, about" in out  # ten rows, two seeds, one pre-training
     assert not results.exists()
+
+
+@pytest.mark.parametrize("name", sorted(set(names()) - {"pretrain"}))
+def test_a_row_has_the_settings_of_a_run_to_the_last_type(name):
+    ((method, settings),) = rows(Request(methods=name), ["target=digits"])
+    assert repr(settings) == repr(settings_of(method, ["target=digits"]))
 
 
 @pytest.mark.parametrize(("tune", "said"), [("auto", True), ("paper_grid", True), ("off", False)])
