@@ -243,7 +243,11 @@ def test_the_command_line_answers_without_torch():
         "from transferbench.benchmarks.cli import main\n"
         "sys.exit(main(sys.argv[1:]))"
     )
-    for command, word in (("report", "nowhere"), ("status", "nowhere"), ("bench", "transferbench[train]")):
+    for command, word in (
+        ("report", "nowhere"),
+        ("status", "nowhere"),
+        ("bench", "pip install -e '.[train]'"),
+    ):
         asked = [sys.executable, "-c", program, command, "results=nowhere"]
         done = subprocess.run(asked, capture_output=True, text=True, check=False)
         assert done.returncode == 2
