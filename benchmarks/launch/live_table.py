@@ -107,8 +107,8 @@ def draw(title: str, rows: Sequence[Row], width: int, height: int) -> Table:
         wanted = min(longest, left if name == "now" else width // SHARE)
         if wanted > left or wanted < len(name):
             break
-        right = "right" if name in ("mean, %", "trials") else "left"
-        table.add_column(name, no_wrap=True, overflow="ellipsis", width=wanted, justify=right)
+        table.add_column(name, no_wrap=True, overflow="ellipsis", width=wanted)
+        table.columns[-1].justify = "right" if name in ("mean, %", "trials") else "left"
         left -= wanted + PADDING
         cells_of.append(cells)
     for row_cells in zip(*cells_of, strict=True):
