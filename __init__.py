@@ -43,6 +43,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)
 
 
+def install_command(extra: str) -> str:
+    """Return the command that adds an extra, and where: the package is on no index yet."""
+    return f"`pip install -e '.[{extra}]'` in the clone of transferbench"
+
+
 def nearest(name: str, known: Iterable[str], most: int = 1) -> list[str]:
     """Return the known names that are most like an unknown one; none if none is near."""
     import difflib  # only needed for errors

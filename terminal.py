@@ -13,6 +13,7 @@ from typing import Any, TextIO
 
 ALIKE = {  # ASCII for the characters that the suite prints itself
     **{"→": "->", "←": "<-", "−": "-", "–": "-", "—": "-", "×": "x", "·": ".", "±": "+/-"},
+    **{"●": "#", "◐": "+", "✗": "!"},
     **{"≤": "<=", "≥": ">=", "‘": "'", "’": "'", "“": '"', "”": '"'},
 }
 HANDLER = "transferbench"

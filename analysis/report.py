@@ -23,11 +23,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def page_of(results: Path) -> Path:
-    """Return the path of the report page of a results folder."""
-    return results / "report" / "report.html"
-
-
 def write_report(results: Path, out: Path, prints: bool = False) -> Path:
     """Write tables and `report.html` into `out`, with `prints` figures as PNG and PDF too; return the page.
 

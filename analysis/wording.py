@@ -55,12 +55,12 @@ def count(value: float) -> str:
     return f"{value:.0f}"
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float, digits: int = 3) -> str:
     """Return a time in a unit that suits it: "40 ms", "12 s", "3.5 min", "2.1 h"."""
     for unit, size, start in (("h", 3600, 5400), ("min", 60, 90), ("s", 1, 1)):
         if float(f"{seconds:.3g}") >= start:
-            return f"{float(f'{seconds / size:.3g}'):g} {unit}"
-    return f"{float(f'{seconds * 1000:.3g}'):g} ms" if seconds else "0 s"
+            return f"{float(f'{seconds / size:.{digits}g}'):g} {unit}"
+    return f"{float(f'{seconds * 1000:.{digits}g}'):g} ms" if seconds else "0 s"
 
 
 def whole(value: float) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from .. import InputError, RunFailed, printable
+from .. import InputError, RunFailed, install_command, printable
 from ..home import provide_home
 from ..terminal import configure_output, output_error, use_utf8
 from ..user_text import user_path
@@ -67,8 +67,7 @@ def _answer(words: list[str]) -> int:
     except ModuleNotFoundError as error:
         if error.name not in EXTRAS:
             raise
-        extra = EXTRAS[error.name]
-        return _print_error(f"this command needs {error.name}: pip install 'transferbench[{extra}]'")
+        return _print_error(f"this command needs {error.name}: {install_command(EXTRAS[error.name])}")
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the exit short
         print("\nstopped; the same command resumes", file=sys.stderr)

@@ -64,6 +64,7 @@ def test_imports_go_one_way(package, allowed):
             "InputError",
             "RunFailed",
             "__version__",
+            "install_command",
             "nearest",
             "printable",
             "suggest",

@@ -94,21 +94,36 @@ def headline(found: Sequence[Finding]) -> list[str]:
     """Return the page's first sentences."""
     if not found:
         return ["No comparison has runs of both fine-tuning and another method, so nothing is compared."]
-    doubted = _no_claims([item for item in found if item.outcome == "no claim"])
-    found = [item for item in found if item.outcome != "no claim"]
-    if not found:
-        return doubted
-    by_label: dict[str, list[Finding]] = {}
-    for item in found:
-        by_label.setdefault(item.label, []).append(item)
-    num_places = len({item.place for item in found})
+    claimed = any(item.outcome != "no claim" for item in found)
+    basis = [_basis([item for item in found if item.outcome != "no claim"])] if claimed else []
+    return [*_no_claims(found), *decided(found), *_undecided(found), *basis]
+
+
+def decided(found: Sequence[Finding]) -> list[str]:
+    """Return which methods are significantly above or below fine-tuning; nothing if nothing is claimed."""
+    if all(item.outcome == "no claim" for item in found):
+        return []
+    by_label = _by_label(found)
     sentences = [*_sides(by_label, "above"), *_sides(by_label, "below")]
     if not any(item.outcome == "above" for item in found):
         sentences.insert(0, "No method is significantly above fine-tuning.")
+    return sentences
+
+
+def undecided(found: Sequence[Finding]) -> list[str]:
+    """Return about which methods nothing is claimed, what is not significant, and what is inconclusive."""
+    return [*_no_claims(found), *_undecided(found)]
+
+
+def _undecided(found: Sequence[Finding]) -> list[str]:
+    sentences = []
+    num_places = len({item.place for item in found if item.outcome != "no claim"})
     if lost := [item for item in found if item.outcome == "not significant"]:
         sentences.append(_not_significant(lost))
     nowhere = {
-        label: items for label, items in by_label.items() if {i.outcome for i in items} == {"inconclusive"}
+        label: items
+        for label, items in _by_label(found).items()
+        if {i.outcome for i in items} == {"inconclusive"}
     }
     if nowhere:
         sentences.append(_inconclusive(nowhere, num_places))
@@ -116,14 +131,24 @@ def headline(found: Sequence[Finding]) -> list[str]:
         names = _some(sorted({item.label for item in untested}))
         where = f" on {_some(sorted({item.place for item in untested}))}" if num_places > 1 else ""
         sentences.append(f"No conclusion for {names}{where}: one seed, or no confidence interval.")
-    return [*doubted, *sentences, _basis(found)]
+    return sentences
 
 
-def _no_claims(items: Sequence[Finding]) -> list[str]:
+def _by_label(found: Sequence[Finding]) -> dict[str, list[Finding]]:
+    """Return the findings about which something may be claimed, by method."""
+    by_label: dict[str, list[Finding]] = {}
+    for item in found:
+        if item.outcome != "no claim":
+            by_label.setdefault(item.label, []).append(item)
+    return by_label
+
+
+def _no_claims(found: Sequence[Finding]) -> list[str]:
     """Return where nothing is claimed and why, one sentence per reason."""
     by_reason: dict[str, list[Finding]] = defaultdict(list)
-    for item in items:
-        by_reason[item.difference.no_claim].append(item)
+    for item in found:
+        if item.outcome == "no claim":
+            by_reason[item.difference.no_claim].append(item)
     return [
         f"No claim about {_some(sorted({item.label for item in same}))} on"
         f" {_some(sorted({item.place for item in same}))}: {reason}."

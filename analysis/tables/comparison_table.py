@@ -15,7 +15,7 @@ from ..statistics.aggregate import holm_corrected
 from ..statistics.paired import Difference, percent_interval
 from .chosen import chosen_numbers, chosen_text, is_tuned, shows_chosen, tuning_note, tuning_text
 from .csv_text import csv_text
-from .formats import to_latex, to_markdown
+from .formats import narrowed, to_latex, to_markdown
 from .frozen import against_frozen
 from .labels import label_notes, label_numbers, label_text
 from .size_table import NOTE as SIZE_NOTE
@@ -24,6 +24,10 @@ from .table import Cell, Table
 
 STREAMS = ("target", "source", "holdout")
 READS = f"image reads: {' / '.join(STREAMS)}"
+LEAST = (  # columns in the order in which a narrow terminal leaves them out
+    *(READS, "pre-training", "training", "time per step", "tuning"),
+    *("seeds", "chosen", "labels", "step, ratio"),
+)
 METHOD_NOTE = (
     "Scores are means over seeds on the test part, with 95 % t-intervals. Differences are paired with"
     " fine-tuning by seed and, for accuracy, by test image; their confidence intervals (CI) combine"
@@ -180,10 +184,21 @@ def title(comparison: Comparison) -> str:
     return f"{comparison.source} → {comparison.target}"
 
 
-def markdown(comparison: Comparison) -> str:
-    """Return heading, alarms, setting, tables, sentences and notes of one comparison."""
+def markdown(comparison: Comparison, width: int | None = None) -> str:
+    """Return heading, alarms, setting, tables, sentences and notes of one comparison.
+
+    Args:
+        comparison: the comparison.
+        width: characters of a line of its tables; columns that do not fit are left out and named.
+    """
     numbers = comparison_table(comparison)
-    sizes = size_table(comparison, numbers)
+    methods, sizes = method_table(comparison, numbers), size_table(comparison, numbers)
+    left_out = ""
+    if width is not None:
+        every, methods = methods.columns, narrowed(methods, width, LEAST)
+        sizes = narrowed(sizes, width, ()) if sizes else sizes
+        if names := [name for name in every if name not in methods.columns]:
+            left_out = f"On the page, and in a wider terminal: {'; '.join(names)}.\n\n"
     explained = [*notes(comparison, numbers), METHOD_NOTE, *([SIZE_NOTE] if sizes else [])]
     remarks = "\n".join(f"- {note}" for note in explained)
     found = [*against_frozen(comparison), *sentences(numbers)]
@@ -194,7 +209,7 @@ def markdown(comparison: Comparison) -> str:
     return (
         f"## {title(comparison)}\n\n{warnings}"
         f"{setting(comparison)} (comparison {comparison.comparison_id})\n\n"
-        f"{to_markdown(method_table(comparison, numbers))}\n{conclusions}\n"
+        f"{to_markdown(methods)}\n{left_out}{conclusions}\n"
         f"{to_markdown(sizes) if sizes else ''}\nNotes:\n{remarks}\n"
     )
 

@@ -35,9 +35,8 @@ def markdown_text(text: str) -> str:
 
 def to_markdown(table: Table) -> str:
     """Return the table in Markdown, aligned in its source too; the first column is on the left."""
-    rows = [[_markdown_cell(name) for name in table.columns]]
-    rows += [[_markdown_cell(cell.text) for cell in row] for row in table.rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows = _markdown_rows(table)
+    widths = _widths(rows)
     rule = [("-" * width) if i == 0 else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
     lines = []
     for row in [rows[0], rule, *rows[1:]]:
@@ -47,6 +46,33 @@ def to_markdown(table: Table) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |\n")
     return "".join(lines)
+
+
+def narrowed(table: Table, width: int, least: Sequence[str]) -> Table:
+    """Return the table with the columns whose lines in Markdown fit into some characters, two at least.
+
+    Args:
+        table: the table.
+        width: characters of a line.
+        least: names of columns in the order in which they are left out; then those on the right.
+    """
+    widths = dict(zip(table.columns, _widths(_markdown_rows(table)), strict=True))
+    others = [name for name in reversed(table.columns) if name not in least]
+    order = [*(name for name in least if name in widths), *others]
+    while len(widths) > 2 and sum(widths.values()) + 3 * len(widths) + 1 > width:
+        del widths[order.pop(0)]
+    kept = [i for i, name in enumerate(table.columns) if name in widths]
+    return Table(table.title, list(widths), [[row[i] for i in kept] for row in table.rows])
+
+
+def _markdown_rows(table: Table) -> list[list[str]]:
+    rows = [[_markdown_cell(name) for name in table.columns]]
+    return rows + [[_markdown_cell(cell.text) for cell in row] for row in table.rows]
+
+
+def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    """Return the characters of each column."""
+    return [max(map(len, column)) for column in zip(*rows, strict=True)]
 
 
 def _markdown_cell(text: str) -> str:

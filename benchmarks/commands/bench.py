@@ -2,19 +2,23 @@
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from ... import InputError
+from ...analysis.page_path import page_of
 from ...analysis.records.schema import is_done, record_path
 from ...datasets import catalog as datasets
 from ..config.compose import compose_request
 from ..config.length import num_training_images
 from ..config.schema import Request, RunConfig, load_target
 from ..launch.estimate import Estimate, Estimator
+from ..launch.hint import command_hint
 from ..launch.limit import check_time, fit, plan_path, read_plan, write_plan
+from ..launch.opening import compared_line, page_line, queue_line
 from ..launch.plan import (
     data_sets_of,
     missing,
@@ -96,31 +100,43 @@ def before_runs(overrides: Sequence[str], console: Console, dry_run: bool = Fals
         raise InputError(
             f"{wrong}: one method is for `run`; expected methods={wrong.removeprefix('method=')}"
         )
-    request, configs = _plan(overrides, console, fetch=not dry_run)
+    noted = StringIO()  # is printed after the first lines
+    try:
+        return _before_runs(overrides, console, Console(file=noted, highlight=False, soft_wrap=True), dry_run)
+    finally:
+        console.print(noted.getvalue(), end="", markup=False, soft_wrap=not console.is_terminal)
+
+
+def _before_runs(overrides: Sequence[str], console: Console, notes: Console, dry_run: bool) -> Planned:
+    request, configs = _plan(overrides, notes, fetch=not dry_run)
     results, processes = Path(request.results), processes_of(request.on, request.cluster)
     open_results(results, data_sets_of(configs), writes=not dry_run)
+    console.print(compared_line(request, configs), markup=False)
+    console.print(page_line(results), markup=False)
     said = [why_preset(request, overrides, configs[0]), *not_used(overrides, configs[0].tune)]
     for line in [*said, *without_effect(configs)]:
-        console.print(line, markup=False)
+        notes.print(line, markup=False)
     estimator = None if request.on == "slurm" else estimator_of(configs[0], request.workers, results)
     if estimator is None:
         configs = [replace(c, device="cpu") for c in configs]  # for the checks here; jobs use request.device
-    check_networks_of(configs, results, console, processes)
+    check_networks_of(configs, results, notes, processes)
     if request.minutes is not None:
-        request, configs = _fitted(request, overrides, configs, estimator, console, dry_run)
-    configs, _ = drop_incompatible(configs, results, console, processes, writes=not dry_run)
+        request, configs = _fitted(request, overrides, configs, estimator, notes, dry_run)
+    configs, _ = drop_incompatible(configs, results, notes, processes, writes=not dry_run)
     prepare_data(missing(configs, results))
     first = configs[0]
-    console.print(f"{first.source_name} -> {first.target_name}: {first.describe()}", markup=False)
+    notes.print(f"{first.source_name} -> {first.target_name}: {first.describe()}", markup=False)
     estimate = estimator.of(configs) if estimator else None
+    if estimate:
+        print_estimate(estimate, console, len(configs))
+        check_time(request, overrides, estimate.total)
+    else:
+        console.print(queue_line(configs, results), markup=False)
     if dry_run:
         from ..launch.power import power_line
 
-        show_runs(configs, results, console, estimate)
-        console.print(power_line(first, results, request.seeds), markup=False)
-    if estimate:
-        print_estimate(estimate, console)
-        check_time(request, overrides, estimate.total)
+        show_runs(configs, results, notes, estimate)
+        notes.print(power_line(first, results, request.seeds), markup=False)
     return Planned(overrides, request, configs, results, estimate)
 
 
@@ -187,7 +203,7 @@ def _keep(planned: Planned, console: Console) -> None:
 
 def after_runs(planned: Planned) -> None:
     """Write the pictures of mistakes and the report, if a run has a record."""
-    from ...analysis.report import page_of, write_prints, write_report
+    from ...analysis.report import write_prints, write_report
     from .mistake_images import write_mistake_images
 
     done = [folder for c in planned.configs if is_done(folder := c.folder(planned.results))]
@@ -212,13 +228,16 @@ def _comparison(planned: Planned) -> "Comparison":
 
 def _show(planned: Planned, failed: Mapping[str, str], console: Console) -> int:
     """Print the table of a bench and the errors of its failed runs; return the exit code."""
-    from ...analysis.report import page_of
+    from ...analysis.answer import answer
     from ...analysis.tables.comparison_table import markdown
 
     if len(missing(planned.configs, planned.results)) < len(planned.configs):
-        console.print()
-        console.print(markdown(_comparison(planned)), markup=False)
-        console.print(f"\nreport: {page_of(planned.results)}", markup=False)
+        comparison = _comparison(planned)
+        width = console.width if console.is_terminal else None
+        for text in ["", *answer(comparison), "", markdown(comparison, width)]:
+            console.print(text, markup=False, soft_wrap=width is None)  # a terminal breaks no word
+        shown_by = command_hint("open", planned.results)
+        console.print(f"\nreport: {page_of(planned.results)}, shown by {shown_by}", markup=False)
     for digest, error in failed.items():
         console.print(f"failed: {digest}: {error}", markup=False)
     return 1 if failed else 0

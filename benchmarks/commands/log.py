@@ -5,12 +5,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ... import InputError
+from ... import InputError, install_command
 from ...analysis.records.schema import is_done, read_record, record_path
 from ..training.curve_log import FOLDER, EventWriter, scalars
 
 PROJECT = "transferbench"  # name of the experiment or project at the tracker
-PACKAGES = {"tensorboard": "'transferbench[tensorboard]'", "mlflow": "mlflow", "wandb": "wandb"}
+PACKAGES = {
+    "tensorboard": install_command("tensorboard"),
+    "mlflow": "`pip install mlflow`",
+    "wandb": "`pip install wandb`",
+}
 
 
 def log(folder: Path, to: str, uri: str | None = None) -> int:
@@ -28,7 +32,7 @@ def log(folder: Path, to: str, uri: str | None = None) -> int:
     if to not in PACKAGES:
         raise InputError(f"to={to}: not known; expected {', '.join(PACKAGES)}")
     if find_spec(to) is None:
-        raise InputError(f"to={to}: needs {to}: pip install {PACKAGES[to]}")
+        raise InputError(f"to={to}: needs {to}: {PACKAGES[to]}")
     if not is_done(folder):
         raise InputError(f"{folder}: no finished run; expected one folder with a record.json")
     record = read_record(record_path(folder))

@@ -3,7 +3,8 @@
 import webbrowser
 from pathlib import Path
 
-from ...analysis.report import page_of, write_report
+from ...analysis.page_path import page_of
+from ...analysis.report import write_report
 
 
 def open_report(results: Path) -> int:

@@ -69,7 +69,7 @@ def _run(overrides: Sequence[str], dry_run: bool) -> int:
         estimate = estimator_of(config, 1, results).of([config])
         if dry_run:
             show_runs([config], results, console, estimate)
-        print_estimate(estimate, console)
+        print_estimate(estimate, console, 1)
     if dry_run:
         return 0
     torch.set_num_threads(pool.num_threads(config.threads, config.device, 1))

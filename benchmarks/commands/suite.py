@@ -69,7 +69,7 @@ def suite(
     if dry_run:
         show_runs(left, results, console, estimate)
     if estimate:
-        print_estimate(estimate, console)
+        print_estimate(estimate, console, len(left))
     if dry_run:
         return 0
     for each, of in planned:

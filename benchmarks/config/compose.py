@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import fields, is_dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -276,11 +276,23 @@ def rows(request: Request, overrides: Iterable[str]) -> list[tuple[str, Any]]:
         has = {f.name for f in fields(methods.load(method).Config)}
         mine = [o for o in own if o.split("=")[0].removeprefix("method.") in has]
         used.update(mine)
-        result.append((method, settings_of(method, [*others, *(f"{k}={v}" for k, v in row.items()), *mine])))
+        given = [*(f"{k}={v}" for k, v in row.items()), *mine]
+        result.append((method, _settings(request, method, others, given)))
     if lost := [o.split("=")[0] for o in own if o not in used]:
         names = sorted({n for method, _ in result for n in _names(method) if n.startswith("method.")})
         raise InputError(f"{_unknown(lost[0], names)} (methods: {', '.join(wanted)})")
     return result
+
+
+def _settings(request: Request, method: str, others: Iterable[str], given: Sequence[str]) -> Any:
+    """Return a row's settings. Where nothing changes a default, none is composed: that takes 0.1 s a row."""
+    if given or request.method_defaults.get(method):
+        return settings_of(method, [*others, *given])
+    return _resolved(methods.load(method).Config())
+
+
+def _resolved(settings: Any) -> Any:
+    return settings.resolved() if hasattr(settings, "resolved") else settings
 
 
 def settings_of(method: str, overrides: Iterable[str]) -> Any:
@@ -299,4 +311,4 @@ def request_for(method: str, given: tuple[str, ...]) -> tuple[Request, Any]:
         request = compose_request([*given, *extra], method)
     settings = request.method
     assert is_dataclass(settings)
-    return request, settings.resolved() if hasattr(settings, "resolved") else settings
+    return request, _resolved(settings)

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ... import InputError
+from ... import InputError, install_command
 from ...datasets import catalog as datasets
 from ...datasets import planted
 from ...datasets.base import Dataset
@@ -98,7 +98,7 @@ def _check_labels(recipe: Recipe, multi_label: bool) -> None:
 def _checked_log(log: Log) -> Log:
     """Return where curves are logged. Raises InputError if its package is missing."""
     if log is not Log.none and find_spec(log) is None:
-        raise InputError(f"log={log}: needs {log}: pip install 'transferbench[{log}]'")
+        raise InputError(f"log={log}: needs {log}: {install_command(log)}")
     return log
 
 

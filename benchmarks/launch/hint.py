@@ -5,5 +5,6 @@ from pathlib import Path
 
 
 def command_hint(name: str, results: Path, *words: str) -> str:
-    """Return a command line in backticks, ready to copy: a command, and the words that follow it."""
-    return f"`{shlex.join(['transferbench', name, *words, f'results={results}'])}`"
+    """Return a command line in backticks, ready to copy; the usual results folder is not named."""
+    where = [] if results == Path("results") else [f"results={results}"]
+    return f"`{shlex.join(['transferbench', name, *words, *where])}`"

@@ -7,18 +7,17 @@ from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
-from rich.live import Live
-from rich.table import Table
-from rich.text import Text
 
 from ...analysis.records.schema import is_done
-from ...analysis.wording import duration
+from ...analysis.wording import counted, duration
 from ...methods import catalog as methods
 from ..config.schema import Norms, Role, RunConfig, Tune
 from ..training import heartbeat, record
 from ..training.tuning import last_round
 from .estimate import Estimate
+from .live_table import LiveTable
 from .plan import missing, row_of
+from .row_states import RowStates
 
 QUIET_SECONDS = 30.0  # time between two plain lines about active runs
 TRUST = 0.1  # share of the estimate after which the pace so far counts as much as the estimate
@@ -28,43 +27,53 @@ class Progress:
     """The display of runs, from their heartbeats; independent of how they are executed.
 
     Trials of the last round count, too: they are done within a run, one after the other.
+
+    Args:
+        configs: all runs of the comparison, those that are done too.
+        results: the results folder.
+        console: where to print.
+        estimate: names the runs that are left.
     """
 
     def __init__(
         self, configs: Sequence[RunConfig], results: Path, console: Console, estimate: Estimate
     ) -> None:
-        self.configs = {c.digest: c for c in configs}
+        self.configs = {c.digest: c for c in estimate.todo}
         self.results, self.console, self.estimate = results, console, estimate
-        last = [t for c in {row_of(c): c for c in configs}.values() for own in last_round(c) for t in own]
+        todo = {row_of(c): c for c in estimate.todo}.values()
+        last = [t for c in todo for own in last_round(c) for t in own]
         self.later = {t.digest: t for t in missing(last, results) if t.digest not in self.configs}
         self.watched = self.later | self.configs
         self.begin = time.time()
         self.failed = dict[str, str]()
         self._ended: set[str] = set()
         self._spoke = self.begin
-        self._live = (
-            Live(console=console, transient=True, refresh_per_second=4) if console.is_terminal else None
-        )
+        is_live = console.is_terminal and not console.is_dumb_terminal
+        self._live = (RowStates(configs, results, estimate), LiveTable(console)) if is_live else None
 
     def __enter__(self) -> "Progress":
         if self._live:
-            self._live.start()
+            self._live[1].start()
+            self.tick()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._live:
-            self._live.stop()
+            self.tick()
+            self._live[1].stop()
 
     def report(self, config: RunConfig, error: str | None) -> None:
-        """Print that a run ended, with its score or its error."""
+        """Print that a run ended, with its score or its error; the table of a terminal shows scores."""
         self._ended.add(config.digest)
         num_done = len(self._done())
         count = f"[{num_done}/{self.total}]"
         if error is not None:
             self.failed[config.digest] = error
             self.console.print(f"{count} {name_of(config)}: failed: {error}", style="red", markup=False)
+            return
+        if self._live:
             return
         rest = self.total - num_done
         left = f"; about {duration(self._left())} left for {rest} runs" if rest else ""
@@ -73,7 +82,8 @@ class Progress:
     def tick(self) -> None:
         """Refresh the display of the active runs."""
         if self._live:
-            self._live.update(self._table())
+            rows, table = self._live
+            table.update(self._title(), rows.now(self.failed))
         elif time.time() - self._spoke > QUIET_SECONDS:
             self._spoke = time.time()
             for cells in self._running():
@@ -127,17 +137,12 @@ class Progress:
                 )
         return rows
 
-    def _table(self) -> Table:
-        table = Table(
-            title=f"{len(self._done())} of {self.total} runs done, about {duration(self._left())} left",
-            box=None,
-            title_justify="left",
-        )
-        for heading in ("run", "step", "time", "so far"):
-            table.add_column(heading, min_width=8)
-        for row in self._running():
-            table.add_row(*map(Text, row))  # without markup
-        return table
+    def _title(self) -> str:
+        """Return how many runs are done, and how long the others take, in two digits."""
+        num_done = len(self._done())
+        failed = f", {len(self.failed)} failed" if self.failed else ""
+        left = f", about {duration(self._left(), digits=2)} left" if num_done < self.total else ""
+        return f"{num_done - len(self.failed)} of {counted(self.total, 'run')} done{failed}{left}"
 
 
 def end_line(config: RunConfig, results: Path) -> str:

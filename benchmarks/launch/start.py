@@ -142,9 +142,10 @@ def estimator_of(config: RunConfig, workers: int, results: Path) -> Estimator:
     return Estimator(results, workers, pool.num_threads(config.threads, config.device, workers))
 
 
-def print_estimate(estimate: Estimate, console: Console) -> None:
-    """Print how long the runs without a record take, and when they are done."""
-    if not estimate.seconds:
+def print_estimate(estimate: Estimate, console: Console, num_runs: int) -> None:
+    """Print how long the runs without a record take, and when they are done; `num_runs`: those asked for."""
+    if not estimate.todo:
+        console.print("the run is done" if num_runs == 1 else f"all {num_runs} runs are done")
         return
     more = f" and {len(estimate.later)} trials of the best candidates" if estimate.later else ""
     ends = datetime.now() + timedelta(seconds=estimate.total)  # noqa: DTZ005  (the clock on the wall)
@@ -227,8 +228,7 @@ def run_missing(
 ) -> dict[str, str]:
     """Do all runs without a record, pre-trainings first; return the errors of failed runs, by digest."""
     if not estimate.todo:
-        console.print(f"all {len(configs)} runs are done")
         return {}
-    with Progress(estimate.todo, results, console, estimate) as progress:
+    with Progress(configs, results, console, estimate) as progress:
         pool.run_all(estimate.todo, results, estimate.workers, progress.report, progress.tick)
     return progress.failed

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 
 from PIL import TiffImagePlugin, features
 
+from ... import install_command
 from ..files.folder_names import is_dropping
 
 FORMATS = {  # Pillow's names; some of its other formats start programs, such as EPS
@@ -30,7 +31,7 @@ MISSING = {
     format_: reason
     for format_, is_there, reason in (
         ("AVIF", features.check("avif"), "this Pillow cannot read AVIF; `pip install --upgrade pillow`"),
-        ("HEIF", find_spec("pillow_heif"), "needs `pip install 'transferbench[heic]'`"),
+        ("HEIF", find_spec("pillow_heif"), f"needs {install_command('heic')}"),
     )
     if not is_there
 }

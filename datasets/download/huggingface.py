@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from ... import InputError
+from ... import InputError, install_command
 from ..about import Hub, Listing
 from ..files.folder_names import part_of
 from ..reading.holdout import draw
@@ -148,7 +148,7 @@ def _library(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         missing = name.partition(".")[0]
-        raise DownloadError(f"needs {missing}: pip install 'transferbench[hub]'") from error
+        raise DownloadError(f"needs {missing}: {install_command('hub')}") from error
 
 
 def _check_reachable(endpoint: str) -> None:

@@ -282,7 +282,7 @@ def _pixel(sample: Sample) -> tuple[str, str]:
 
 def image_suffixes_text() -> str:
     """Return the suffixes of each format; formats whose reader is missing here are listed too."""
-    reader = {"HEIF": "`pip install 'transferbench[heic]'`"}
+    reader = {"HEIF": "`pip install -e '.[heic]'`"}
     rows = [[f, " ".join(f"`{s}`" for s in own), reader.get(f, "Pillow")] for f, own in FORMATS.items()]
     return _table(["Format", "Suffixes", "Reader"], rows)
 

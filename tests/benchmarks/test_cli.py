@@ -16,6 +16,7 @@ from transferbench.benchmarks.config.schema import Request
 from transferbench.benchmarks.launch.plan import plan, run_order
 from transferbench.benchmarks.parser import COMMANDS, DATA
 from transferbench.benchmarks.training.pretraining import generalist
+from transferbench.methods.catalog import names
 from trees import tree
 
 TINY = [
@@ -114,6 +115,12 @@ def test_dry_run_prints_runs_with_an_estimate_and_runs_nothing(results, capsys):
     assert "Random search, seed 1" in out
     assert "21 runs to do, about" in out  # ten rows, two seeds, one pre-training
     assert not results.exists()
+
+
+@pytest.mark.parametrize("name", sorted(set(names()) - {"pretrain"}))
+def test_a_row_has_the_settings_of_a_run_to_the_last_type(name):
+    ((method, settings),) = rows(Request(methods=name), ["target=digits"])
+    assert repr(settings) == repr(settings_of(method, ["target=digits"]))
 
 
 @pytest.mark.parametrize(("tune", "said"), [("auto", True), ("paper_grid", True), ("off", False)])
@@ -237,7 +244,11 @@ def test_the_command_line_answers_without_torch():
         "from transferbench.benchmarks.cli import main\n"
         "sys.exit(main(sys.argv[1:]))"
     )
-    for command, word in (("report", "nowhere"), ("status", "nowhere"), ("bench", "transferbench[train]")):
+    for command, word in (
+        ("report", "nowhere"),
+        ("status", "nowhere"),
+        ("bench", "pip install -e '.[train]'"),
+    ):
         asked = [sys.executable, "-c", program, command, "results=nowhere"]
         done = subprocess.run(asked, capture_output=True, text=True, check=False)
         assert done.returncode == 2

@@ -71,5 +71,7 @@ def test_mlflow_gets_settings_curve_and_scores(config_of, results, tmp_path):
 
 def test_a_missing_package_is_named(config_of, monkeypatch):
     monkeypatch.setattr(resolve, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"^log=tensorboard: needs .*: pip install '.*\[tensorboard\]'$"):
+    with pytest.raises(
+        InputError, match=r"^log=tensorboard: needs .*: `pip install -e '\.\[tensorboard\]'` in "
+    ):
         config_of("finetune", "log=tensorboard")

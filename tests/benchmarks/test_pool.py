@@ -1,5 +1,6 @@
 """Workers whose process ends, and what becomes of their runs and of the others."""
 
+import multiprocessing
 import os
 import resource
 import signal
@@ -151,3 +152,15 @@ def test_a_worker_takes_its_share_of_the_gpus_for_runs_that_use_one(monkeypatch,
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
     pool._take_gpu(device, place=4)
     assert chosen == taken
+
+
+def test_a_worker_freezes_what_its_first_run_has_imported(monkeypatch, tmp_path):
+    done = []
+    monkeypatch.setattr(pool, "_start_worker", lambda place, threads: None)
+    monkeypatch.setattr(pool, "_outcome", lambda config, results: done.append("run"))
+    monkeypatch.setattr(pool.gc, "freeze", lambda: done.append("freeze"))
+    near, far = multiprocessing.Pipe()
+    for config in (*[SimpleNamespace(device="cpu")] * 3, None):
+        near.send(config)
+    pool._serve(far, 0, 1, tmp_path)
+    assert done == ["run", "freeze", "run", "run"]

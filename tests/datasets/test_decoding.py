@@ -397,9 +397,9 @@ def test_an_heic_is_decoded_upright():
 
 def test_an_heic_without_its_reader_is_said_to_need_it(monkeypatch):
     data = heic()
-    monkeypatch.setitem(formats.MISSING, "HEIF", "needs `pip install 'transferbench[heic]'`")
+    monkeypatch.setitem(formats.MISSING, "HEIF", "needs `pip install -e '.[heic]'`")
     formats._registered.cache_clear()
-    with pytest.raises(Unreadable, match=r"HEIC: needs `pip install 'transferbench\[heic\]'`"):
+    with pytest.raises(Unreadable, match=r"HEIC: needs `pip install -e '\.\[heic\]'`"):
         decoded(data)
     formats._registered.cache_clear()
 

@@ -206,7 +206,7 @@ def test_an_earlier_try_leaves_no_images_behind(server, tmp_path):
 def test_without_its_libraries_it_says_how_to_get_them(library, server, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, library, None)
     monkeypatch.setitem(sys.modules, f"{library}.parquet", None)
-    with pytest.raises(DownloadError, match=rf"^needs {library}: pip install 'transferbench\[hub\]'$"):
+    with pytest.raises(DownloadError, match=rf"^needs {library}: `pip install -e '\.\[hub\]'` in "):
         huggingface.fetch(HUB, tmp_path / "copy")
     assert not server.asked
 
