@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from .. import InputError
 from ..datasets import distributed
+from ..datasets.device import moved
 
 
 def top1(logits: Tensor, y: Tensor) -> Tensor:
@@ -76,7 +77,10 @@ SCORES = {"top1": top1, "top5": top5, "mean_per_class": mean_per_class, "auroc":
 
 def of_scored(logits: Tensor, y: Tensor, scored: list[int]) -> tuple[Tensor, Tensor]:
     """Return logits and labels of the scored labels, if images have several; class numbers are unchanged."""
-    return (logits, y) if y.ndim == 1 else (logits[:, scored], y[:, scored])
+    if y.ndim == 1:
+        return logits, y
+    place = moved(torch.tensor(scored), logits.device)  # the host would wait for the copy of a list
+    return logits[:, place], y[:, place]
 
 
 def check_score(setting: str, name: str, multi_label: bool) -> None:
