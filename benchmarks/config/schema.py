@@ -36,6 +36,7 @@ LIMITS = (  # minimum and maximum of each number
     *((f"recipe.{name}", 0, 1000) for name in ("mixup", "cutmix")),
     ("recipe.evaluations", 1, 10**6),
     *((f"recipe.{name}", 0, MOST) for name in ("head_init_std", "clip_grad")),
+    ("recipe.micro_batch", 0, 10**6),
 )
 TUNING_SEED = 10_000  # trials have seeds from here on, which no reported run has
 SMALL_SIDE = 96  # pixels; images up to this side are not enlarged

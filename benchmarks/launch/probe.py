@@ -12,6 +12,7 @@ from ... import InputError
 from ...methods import catalog as methods
 from ...methods.networks.encoders import other_sizes, patch_misfit
 from ...methods.networks.network import Network
+from ...methods.recipe import num_parts
 from ..config.schema import RunConfig
 from ..training.misfit import is_out_of_memory, misfit, reason
 from ..training.pretraining import shared_pretraining
@@ -88,6 +89,7 @@ def _passes(config: RunConfig, processes: int) -> list[Pass]:
 
     def sized(setting: str, *of_source_and_trains: bool) -> Pass:
         batch = max(1, getattr(config, setting).batch_size // processes)
+        batch //= num_parts(batch, config.recipe.micro_batch)
         return Pass(setting, min(batch, ENOUGH) if on_cpu else batch, *of_source_and_trains)
 
     found = [sized("recipe", False, method.images_per_step(config.settings, MANY)[0] > 0)]
@@ -165,6 +167,8 @@ def _changes(
     if single := [p for p in passes if p.batch == 1]:
         setting = single[0].setting
         shown = f"{setting}.batch_size={getattr(config, setting).batch_size}"
+        if recipe.micro_batch:
+            shown = f"recipe.micro_batch={recipe.micro_batch} of {shown}"
         each = f" for each of {processes} processes" if processes > 1 else ""
         need = f"{backbone} has norms that need two images or more{each} at {recipe.image_size} px"
         expected = f"expected {2 * processes} or more, or a backbone without batch norms"
