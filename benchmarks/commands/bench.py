@@ -32,6 +32,7 @@ from ..launch.start import (
     print_left_out,
     processes_of,
     run_missing,
+    say_memory,
     show_runs,
     without_effect,
 )
@@ -112,6 +113,8 @@ def before_runs(overrides: Sequence[str], console: Console, dry_run: bool = Fals
     prepare_data(missing(configs, results))
     first = configs[0]
     console.print(f"{first.source_name} -> {first.target_name}: {first.describe()}", markup=False)
+    if dry_run or estimator:
+        say_memory(configs, results, console, estimator.workers if estimator else 1, dry_run)
     estimate = estimator.of(configs) if estimator else None
     if dry_run:
         from ..launch.power import power_line
