@@ -18,7 +18,7 @@ from torch import Tensor
 from transferbench.benchmarks.config.schema import Role, RunConfig
 from transferbench.benchmarks.training.problem import build_problem
 from transferbench.benchmarks.training.tuning import trials
-from transferbench.datasets.pixels import DemandPixels, MemoryPixels
+from transferbench.datasets.pixels import DemandPixels, MemoryPixels, batch_to_device
 from transferbench.methods import catalog
 from transferbench.methods.finetune import FineTune
 
@@ -113,19 +113,29 @@ def test_several_labels_live_on_a_gpu(config_of, tmp_path, monkeypatch, name):
 
 
 KEPT = "datasets/base.py"  # where a source on the CPU learns which of its images the policy kept: one copy
-DECODED = ("recipe.image_size=96", "recipe.batch_size=8", "recipe.steps=6")  # large: a list of images
 
 
 @pytest.mark.parametrize("name", ["finetune", "l2tl"])
-@pytest.mark.parametrize("given", [(), DECODED], ids=["small", "large"])
 @pytest.mark.parametrize("place", ["memory of the host", "files"])
-def test_pixels_that_the_gpu_does_not_hold_are_no_wait(config_of, tmp_path, monkeypatch, name, given, place):
+def test_pixels_that_the_gpu_does_not_hold_are_no_wait(config_of, tmp_path, monkeypatch, name, place):
     if place == "files":
         monkeypatch.setenv("TRANSFERBENCH_CACHE_GB", "0")
-    config = lambda device: config_of(name, *TINY, *given, f"device={device}")  # noqa: E731
+    config = lambda device: config_of(name, *TINY, f"device={device}")  # noqa: E731
     pixels = build_problem(config("cpu")).problem.target.pixels
     assert isinstance(pixels, DemandPixels if place == "files" else MemoryPixels)
     check_contract(config, tmp_path, KEPT if name == "l2tl" else "", memory=0)
+
+
+def test_large_images_reach_the_gpu_by_one_copy(monkeypatch):
+    images = [torch.full((3, 96, 96), i, dtype=torch.uint8) for i in range(4)]
+    with pretended(PACKAGE) as machine:
+        pins, pin = [], torch.Tensor.pin_memory
+        monkeypatch.setattr(torch.Tensor, "pin_memory", lambda x: pins.append(hasattr(x, "pinned")) or pin(x))
+        pixels, _ = batch_to_device((images, torch.ones(4)), torch.device("cuda"))
+        assert not machine.waits
+        assert pixels.is_cuda
+        assert pixels.cpu()[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
+    assert pins == [True, False]  # stacked where it is pinned; the aspect ratios are few
 
 
 Step = Callable[[FineTune, dict[str, Tensor]], Any]
