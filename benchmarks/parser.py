@@ -55,6 +55,8 @@ SETTINGS = """settings, as name=value:
   results=PATH            folder of the records; default: results
   device=auto|cpu|cuda    device of a run
   threads=NUMBER          CPU threads of one run; 0: chosen
+  deterministic=true|false
+                          only deterministic algorithms on a GPU: the same digits when resumed or repeated
   checkpoint_minutes=NUMBER
                           longest time between two checkpoints
   log=none|tensorboard    event files in the folder of each run, while it runs

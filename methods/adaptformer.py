@@ -59,6 +59,7 @@ class AdaptFormer(Method[Config]):
     title = "AdaptFormer"
     paper = "arXiv 2205.13535"
     data_parallel = True
+    trains_in_parts = True
     predictor_class = Bottlenecked
     kind = "parameter-efficient"
 

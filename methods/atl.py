@@ -104,6 +104,7 @@ class ATL(Method[Config]):
     title = "ATL-style (our reconstruction)"
     paper = "arXiv 2111.10937"
     data_parallel = True
+    trains_in_parts = True
     own_norms = True
     predictor_class = OnLayers
 

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from .. import InputError
 from ..datasets import distributed
 from ..datasets.base import Split, Stream
-from .metrics import classification_loss
+from .metrics import classification_loss, total_weight
 from .networks.network import Network
 from .networks.predictor import Predictor, name_of
-from .recipe import Recipe
+from .recipe import Recipe, num_parts
 
 ConfigT = TypeVar("ConfigT")  # the dataclass of a method's own settings; its defaults are the only ones
 Metrics = dict[str, Tensor]  # finite scalars, still on the device
@@ -91,6 +91,7 @@ class Method(ABC, Generic[ConfigT]):
     )
     # Whether the run can be split across processes: every loss is a mean over a batch, and `update` is used
     data_parallel: ClassVar[bool] = False
+    trains_in_parts: ClassVar[bool] = False  # whether all batches it trains on are of `train_step`
     takes_soft_labels: ClassVar[bool] = True  # whether its losses take class probabilities of the target
     averages_weights: ClassVar[bool] = False  # whether it averages weights itself, without `recipe.ema`
     weighs_classes: ClassVar[bool] = True  # whether `recipe.class_weights` has an effect on it
@@ -341,7 +342,22 @@ def train_step(
     with timed("data"):
         x, y = next(stream)
     with timed(name):
-        loss = classification_loss(forward(x), y, weight_C=stream.weight_C)
-        loss.backward()
+        number = num_parts(len(x), optimizer.param_groups[0].get("micro_batch", 0))
+        parts = zip(x.tensor_split(number), y.tensor_split(number), strict=True)
+        losses = [_backward(forward, *part, y, stream.weight_C) for part in parts]
         update(optimizer, rate)
-    return {"loss": loss.detach()}
+    return {"loss": losses[0] if len(losses) == 1 else torch.stack(losses).sum()}
+
+
+def _backward(
+    forward: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, whole: Tensor, weight_C: Tensor | None
+) -> Tensor:
+    """Add the gradient of the loss of a part of a batch, and return that loss [].
+
+    The losses of all parts add up to that of the whole batch, whose labels are `whole`.
+    """
+    loss = classification_loss(forward(x), y, weight_C=weight_C)
+    if len(y) < len(whole):
+        loss = loss * (total_weight(y, weight_C) / total_weight(whole, weight_C))
+    loss.backward()
+    return loss.detach()

@@ -27,6 +27,7 @@ class BitFit(Method[Config]):
     title = "BitFit"
     paper = "arXiv 2106.10199"
     data_parallel = True
+    trains_in_parts = True
     kind = "parameter-efficient"
 
     def __init__(self, problem: Problem, config: Config) -> None:

@@ -56,6 +56,7 @@ class DATL(Method[Config]):
     title = "DATL"
     paper = "arXiv 1811.07056"
     data_parallel = True
+    trains_in_parts = True
     kind = "source selection"
     needs_source = True
     pretrains = True

@@ -51,6 +51,7 @@ class EMD(Method[Config]):
     title = "EMD selection"
     paper = "arXiv 1806.06193"
     data_parallel = True
+    trains_in_parts = True
     kind = "source selection"
     needs_source = True
     pretrains = True

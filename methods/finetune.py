@@ -21,6 +21,7 @@ class FineTune(Method[Config]):
     title = "Fine-tuning"
     paper = "arXiv 1908.11406"
     data_parallel = True
+    trains_in_parts = True
 
     def __init__(self, problem: Problem, config: Config) -> None:
         self.recipe = problem.recipe

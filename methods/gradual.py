@@ -35,6 +35,7 @@ class Gradual(Method[Config]):
     title = "Gradual unfreezing"
     paper = "arXiv 1801.06146"
     data_parallel = True
+    trains_in_parts = True
 
     def __init__(self, problem: Problem, config: Config) -> None:
         self.recipe = problem.recipe

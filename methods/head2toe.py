@@ -88,6 +88,7 @@ class Head2Toe(Method[Config]):
     title = "Head2Toe"
     paper = "arXiv 2201.03529"
     data_parallel = True
+    trains_in_parts = True
     own_norms = True
     predictor_class = OnFeatures
 

@@ -38,6 +38,7 @@ class L2SP(Method[Config]):
     title = "L2-SP"
     paper = "arXiv 1802.01483"
     data_parallel = True
+    trains_in_parts = True
     kind = "regularizer"
 
     def __init__(self, problem: Problem, config: Config) -> None:

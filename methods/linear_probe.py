@@ -54,6 +54,7 @@ class LinearProbe(Method[Config]):
     title = "Linear probe"
     paper = "arXiv 1610.01644"
     data_parallel = True
+    trains_in_parts = True
     own_norms = True
     predictor_class = ByStages
 

@@ -48,6 +48,7 @@ class LoRA(Method[Config]):
     title = "LoRA"
     paper = "arXiv 2106.09685"
     data_parallel = True
+    trains_in_parts = True
     kind = "parameter-efficient"
 
     def __init__(self, problem: Problem, config: Config) -> None:

@@ -26,6 +26,7 @@ class LPFT(Method[Config]):
     title = "LP-FT"
     paper = "arXiv 2202.10054"
     data_parallel = True
+    trains_in_parts = True
     own_norms = True
     kind = "initialization"
 

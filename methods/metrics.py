@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from .. import InputError
 from ..datasets import distributed
+from ..datasets.device import moved
 
 
 def top1(logits: Tensor, y: Tensor) -> Tensor:
@@ -76,7 +77,10 @@ SCORES = {"top1": top1, "top5": top5, "mean_per_class": mean_per_class, "auroc":
 
 def of_scored(logits: Tensor, y: Tensor, scored: list[int]) -> tuple[Tensor, Tensor]:
     """Return logits and labels of the scored labels, if images have several; class numbers are unchanged."""
-    return (logits, y) if y.ndim == 1 else (logits[:, scored], y[:, scored])
+    if y.ndim == 1:
+        return logits, y
+    place = moved(torch.tensor(scored), logits.device)  # the host would wait for the copy of a list
+    return logits[:, place], y[:, place]
 
 
 def check_score(setting: str, name: str, multi_label: bool) -> None:
@@ -115,10 +119,21 @@ def classification_loss(
         reduction: `mean` over images, or `none`: [B].
         weight_C: weight of each class in the mean [C]; None: all are equal. Not for images of several labels.
     """
-    if weight_C is not None:  # several processes share a batch
-        total = distributed.mean((weight_C[y] if y.ndim == 1 else y @ weight_C).sum())
-        return F.cross_entropy(logits, y, weight_C, reduction="sum") / total
+    if weight_C is not None:
+        return F.cross_entropy(logits, y, weight_C, reduction="sum") / total_weight(y, weight_C)
     if y.ndim == 1:
         return F.cross_entropy(logits, y, reduction=reduction)
     loss_B = F.binary_cross_entropy_with_logits(logits, y.to(logits.dtype), reduction="none").mean(1)
     return loss_B if reduction == "none" else loss_B.mean()
+
+
+def total_weight(y: Tensor, weight_C: Tensor | None) -> Tensor | int:
+    """Return what a weighted mean divides by: the sum of the weights of some images, the mean of processes.
+
+    Args:
+        y: class numbers [B], probabilities [B,C], or labels [B,C].
+        weight_C: weight of each class [C]; None: that of each image is 1.
+    """
+    if weight_C is None:
+        return len(y)
+    return distributed.mean((weight_C[y] if y.ndim == 1 else y @ weight_C).sum())

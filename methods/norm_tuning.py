@@ -28,6 +28,7 @@ class NormTuning(Method[Config]):
     title = "Norm tuning"
     paper = "arXiv 1810.10703"
     data_parallel = True
+    trains_in_parts = True
     kind = "parameter-efficient"
 
     def __init__(self, problem: Problem, config: Config) -> None:

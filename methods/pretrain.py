@@ -44,6 +44,7 @@ class Pretrain(Method[Config]):
     title = "Source pre-training"
     paper = "arXiv 1908.11406"
     data_parallel = True
+    trains_in_parts = True
     needs_source = True
     uses_pretraining = False
 

@@ -113,6 +113,9 @@ class Recipe:
     decay_biases: bool = False  # apply weight decay to biases as well
     # Largest norm of the gradients of all parameters of an optimizer in a step; 0: no limit
     clip_grad: float = field(default=0.0, metadata={"undigested": 0.0})
+    # Most images of a pass in training: a step adds up gradients of the parts of its batch, in less memory.
+    # 0: the whole batch. Equal but for batch norms, which see a part, and for random masks of the network
+    micro_batch: int = field(default=0, metadata=_off(0))
     # Weights of the target's classes in the training loss; balanced: all classes count the same
     class_weights: ClassWeights = field(default=ClassWeights.none, metadata={"undigested": ClassWeights.none})
     schedule: Schedule = Schedule.warmup_cosine  # schedule of the learning rate
@@ -206,6 +209,7 @@ class Recipe:
                 "weight_decay": 0.0 if is_spared else self.weight_decay,
                 "lr_scale": scale,
                 "clip_grad": self.clip_grad,
+                "micro_batch": self.micro_batch,
             }
             for (_, scale, is_spared), parameters in sorted(groups.items(), key=lambda item: item[0])
         ]
@@ -216,6 +220,11 @@ class Recipe:
         if epsilon := EARLY_EPSILON.get(self.optimizer):
             add_epsilon_early(optimizer, epsilon)
         return optimizer
+
+
+def num_parts(batch: int, micro_batch: int) -> int:
+    """Return the number of parts, of equal sizes but for one image, that a batch is trained in."""
+    return -(-batch // micro_batch) if micro_batch else 1
 
 
 # Settings that only training on the target has, with the values of a source pre-training

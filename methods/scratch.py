@@ -22,6 +22,7 @@ class Scratch(Method[Config]):
     title = "From scratch"
     paper = "arXiv 1908.11406"
     data_parallel = True
+    trains_in_parts = True
     uses_pretraining = False
 
     def __init__(self, problem: Problem, config: Config) -> None:

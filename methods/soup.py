@@ -56,6 +56,7 @@ class Soup(Method[Config]):
     title = "Model soup"
     paper = "arXiv 2203.05482"
     data_parallel = True
+    trains_in_parts = True
     learns_controls = True
     averages_weights = True
     own_norms = True

@@ -43,6 +43,7 @@ class SSF(Method[Config]):
     title = "SSF"
     paper = "arXiv 2210.08823"
     data_parallel = True
+    trains_in_parts = True
     kind = "parameter-efficient"
 
     def __init__(self, problem: Problem, config: Config) -> None:

@@ -39,6 +39,7 @@ class StochNorm(Method[Config]):
     title = "StochNorm"
     paper = "NeurIPS 2020"
     data_parallel = True
+    trains_in_parts = True
     own_norms = True
     kind = "regularizer"
 

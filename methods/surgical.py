@@ -42,6 +42,7 @@ class Surgical(Method[Config]):
 
     title = "Surgical fine-tuning"
     paper = "arXiv 2210.11466"
+    trains_in_parts = True
     learns_controls = True
 
     def __init__(self, problem: Problem, config: Config) -> None:

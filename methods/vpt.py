@@ -58,6 +58,7 @@ class VPT(Method[Config]):
     title = "VPT"
     paper = "arXiv 2203.12119"
     data_parallel = True
+    trains_in_parts = True
     predictor_class = WithPrompts
     kind = "parameter-efficient"
 

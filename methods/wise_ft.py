@@ -35,6 +35,7 @@ class WiSEFT(Method[Config]):
     title = "WiSE-FT"
     paper = "arXiv 2109.01903"
     data_parallel = True
+    trains_in_parts = True
     learns_controls = True
     averages_weights = True
     own_norms = True

@@ -36,6 +36,7 @@ from ..launch.start import (
     print_left_out,
     processes_of,
     run_missing,
+    say_memory,
     show_runs,
     without_effect,
 )
@@ -126,6 +127,8 @@ def _before_runs(overrides: Sequence[str], console: Console, notes: Console, dry
     prepare_data(missing(configs, results))
     first = configs[0]
     notes.print(f"{first.source_name} -> {first.target_name}: {first.describe()}", markup=False)
+    if dry_run or estimator:
+        say_memory(configs, results, notes, estimator.workers if estimator else 1, dry_run)
     estimate = estimator.of(configs) if estimator else None
     if estimate:
         print_estimate(estimate, console, len(configs))

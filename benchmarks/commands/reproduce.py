@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,8 @@ def _config_of(old: Mapping[str, Any], given: Mapping[str, str]) -> RunConfig:
     own = dict(word.split("=", 1) for word in old["overrides"])
     words = tuple(f"{name}={value}" for name, value in {**own, **names, **given}.items())
     request, settings = request_for(old["method"], words)
-    return run_config(request, old["method"], settings, old["seed"])
+    config = run_config(request, old["method"], settings, old["seed"])
+    return replace(config, deterministic=old["environment"].get("deterministic", False))
 
 
 def _check_config(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
@@ -154,6 +156,6 @@ def _check_config(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
 
 def _causes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Sequence[str]:
     """Return lines for differences of the machine that may be the cause."""
-    names = ("device", "threads", "world_size", "versions")
+    names = ("device", "deterministic", "threads", "world_size", "versions")
     found = [line for name in names for line in differences(old.get(name), new.get(name), name)]
     return [f"possible cause: {line}" for line in found]

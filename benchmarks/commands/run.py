@@ -20,6 +20,7 @@ from ..launch.start import (
     estimator_of,
     print_estimate,
     print_left_out,
+    say_memory,
     show_runs,
     without_effect,
 )
@@ -66,6 +67,7 @@ def _run(overrides: Sequence[str], dry_run: bool) -> int:
     for _, reason in why_incompatible([config], results, distributed.size()).values():
         raise InputError(f"method={method}: cannot run here: {reason}")
     if dry_run or distributed.size() == 1:
+        say_memory([config], results, console, 1, dry_run)
         estimate = estimator_of(config, 1, results).of([config])
         if dry_run:
             show_runs([config], results, console, estimate)

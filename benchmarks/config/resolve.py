@@ -75,6 +75,7 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
         data=data,
         device=request.device,
         threads=request.threads,
+        deterministic=request.deterministic,
         checkpoint_minutes=request.checkpoint_minutes,
         log=_checked_log(request.log),
         draw=drawn,

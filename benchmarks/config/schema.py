@@ -39,11 +39,13 @@ LIMITS = (  # minimum and maximum of each number
     *((f"recipe.{name}", 0, 1000) for name in ("mixup", "cutmix")),
     ("recipe.evaluations", 1, 10**6),
     *((f"recipe.{name}", 0, MOST) for name in ("head_init_std", "clip_grad")),
+    ("recipe.micro_batch", 0, 10**6),
 )
 TUNING_SEED = 10_000  # trials have seeds from here on, which no reported run has
 SMALL_SIDE = 96  # pixels; images up to this side are not enlarged
 MOST_NAME_BYTES = 100  # of a data set's name in the name of a folder, which may have 255
-NO_EFFECT = ("device", "threads", "checkpoint_minutes", "keep", "log")  # do not change a result or digest
+# Do not change a result or digest
+NO_EFFECT = ("device", "threads", "deterministic", "checkpoint_minutes", "keep", "log")
 
 
 class Protocol(StrEnum):
@@ -198,6 +200,9 @@ class Request:
     device: str = "auto"  # device: auto, cpu, cuda or cuda:<number>; auto takes a GPU if there is one
     # CPU threads per run; 0: one on a CPU; another number changes the last digits of results
     threads: int = 0
+    # Use only deterministic algorithms on a GPU: a run that is resumed or repeated has the same digits, as it
+    # has on a CPU anyway
+    deterministic: bool = False
     workers: int = 0  # runs at a time; 0: one per GPU, or one per CPU core
     checkpoint_minutes: float = 10.0  # longest time between two checkpoints of a run, in minutes
     keep: Keep = Keep.best  # models that stay on the disk after a comparison, for `predict` and `export`
@@ -240,6 +245,7 @@ class RunConfig:
     on_nan: OnNan = OnNan.stop
     device: str = "auto"
     threads: int = 0
+    deterministic: bool = False
     checkpoint_minutes: float = 10.0
     keep: Keep = Keep.none
     log: Log = Log.none

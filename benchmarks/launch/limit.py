@@ -26,6 +26,7 @@ NO_EFFECT = (
     "results",
     "workers",
     "threads",
+    "deterministic",
     "device",
     "keep",
     "log",

@@ -89,7 +89,9 @@ def why_incompatible(
     for config in {row_of(c): c for c in reversed(missing(configs, results))}.values():
         problem = build_problem(first_stage(config) or config).problem
         method = methods.load(config.method)
-        general = _why_not_data_parallel(config, processes) or _why_not_soft(config)
+        general = (
+            _why_not_data_parallel(config, processes) or _why_not_soft(config) or _why_not_in_parts(config)
+        )
         if reason := general or method.why_incompatible(problem) or try_method(config, problem):
             reasons[row_of(config)] = (config, reason)
     return reasons
@@ -118,6 +120,14 @@ def _why_not_soft(config: RunConfig) -> str:
     if not given or methods.load(config.method).takes_soft_labels:
         return ""
     return f"it needs the class of each training image, and {given[0]} makes labels probabilities"
+
+
+def _why_not_in_parts(config: RunConfig) -> str:
+    """Return why a method cannot train on parts of a batch; empty if it can, or batches are whole."""
+    size, method = config.recipe.micro_batch, methods.load(config.method)
+    if not size or method.trains_in_parts or method.closed_form:
+        return ""
+    return f"it needs whole batches, and recipe.micro_batch={size} splits them; expected 0"
 
 
 def data_sets_of(configs: Sequence[RunConfig]) -> set[str]:

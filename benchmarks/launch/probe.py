@@ -14,6 +14,7 @@ from ...methods import catalog as methods
 from ...methods.base import Incompatible, Problem
 from ...methods.networks.encoders import other_sizes, patch_misfit
 from ...methods.networks.network import Network
+from ...methods.recipe import num_parts
 from ..config.schema import RunConfig
 from ..training.misfit import is_out_of_memory, misfit, reason
 from ..training.pretraining import shared_pretraining
@@ -115,13 +116,13 @@ def _network(config: RunConfig) -> str:
 def _passes(config: RunConfig, processes: int) -> list[Pass]:
     """Return the passes of a run's step, and of the source pre-training that it starts from."""
     on_cpu = device_of(config.device).type == "cpu"
-    method = methods.load(config.method)
+    method, recipe = methods.load(config.method), config.recipe
 
     def sized(name: str, size: int, *of_source_and_trains: bool) -> Pass:
         batch = max(1, size // processes)
+        batch //= num_parts(batch, recipe.micro_batch)
         return Pass(f"{name}={size}", min(batch, ENOUGH) if on_cpu else batch, *of_source_and_trains)
 
-    recipe = config.recipe
     trains = method.images_per_step(config.settings, replace(recipe, batch_size=MANY))[0] > 0
     found = [sized("recipe.batch_size", recipe.batch_size, False, trains)]
     if method.needs_source:
@@ -211,11 +212,14 @@ def _changes(
     """Yield settings that may help: the changed run, its passes, and the message if they do."""
     recipe, backbone = config.recipe, config.backbone
     if single := [p for p in passes if p.batch == 1]:
+        shown = single[0].setting
+        if recipe.micro_batch:
+            shown = f"recipe.micro_batch={recipe.micro_batch} of {shown}"
         each = f" for each of {processes} processes" if processes > 1 else ""
         need = f"{backbone} has norms that need two images or more{each} at {recipe.image_size} px"
         expected = f"expected {2 * processes} or more, or a backbone without batch norms"
         larger = [replace(p, batch=max(p.batch, 2)) for p in passes]
-        yield config, larger, f"{single[0].setting}: {need}; {expected}"
+        yield config, larger, f"{shown}: {need}; {expected}"
     size = f"recipe.image_size={recipe.image_size}: {backbone} cannot be trained with it ({why}); expected"
     others = other_sizes(backbone, config.backbone_options, recipe.image_size)
     for side in others or [side for side in LARGER if side > recipe.image_size]:

@@ -22,7 +22,7 @@ from ...slurm.cluster import load as load_cluster
 from ..config.schema import Norms, Request, Role, RunConfig, load_target
 from ..training.problem import device_of
 from ..training.record import write_json
-from . import pool
+from . import memory, pool
 from .estimate import Estimate, Estimator
 from .plan import large_batches, missing, run_order, why_incompatible, without_rows
 from .probe import check_networks
@@ -134,6 +134,31 @@ def check_networks_of(
     waiting = missing(configs, results)
     for note in [*large_batches(waiting), *check_networks(waiting, processes)]:
         console.print(note, markup=False)
+
+
+def say_memory(
+    configs: Sequence[RunConfig], results: Path, console: Console, workers: int, dry_run: bool = False
+) -> None:
+    """Print what memory a step of each row takes, for a dry run, and which rows need more than a GPU has.
+
+    Args:
+        configs: the runs.
+        results: the results folder; rows that are done are left out.
+        console: where to print.
+        workers: runs at a time.
+        dry_run: say it of a CPU, too.
+    """
+    waiting = missing(configs, results)
+    device = device_of(configs[0].device)
+    if not waiting or not (dry_run or device.type == "cuda"):
+        return
+    found = memory.by_row(waiting)
+    if dry_run and found:
+        console.print(memory.memory_line(found), markup=False)
+    if device.type == "cuda":
+        free, gpus = memory.free_gpu(configs[0].device)
+        if line := memory.too_large(found, free, -(-workers // gpus), waiting[0]):
+            console.print(line, markup=False)
 
 
 def estimator_of(config: RunConfig, workers: int, results: Path) -> Estimator:

@@ -14,6 +14,7 @@ OF_SIZE = (
     "doesn't match model|Kernel size can't be greater|must be divisible by window"
     "|Output size is too small|output size is too small"
 )
+NO_SUCH_ALGORITHM = r"(\S+) does not have a deterministic implementation"  # torch's error
 OF_MEMORY = "out of memory|allocate memory|DefaultCPUAllocator|Storage size calculation overflowed"
 
 
@@ -37,6 +38,11 @@ def misfit(config: RunConfig, error: BaseException) -> InputError | None:
             f"{batch_setting(config)}: out of memory in a training step of {config.backbone} at "
             f"{config.recipe.image_size} px; expected fewer images, a smaller recipe.image_size, "
             "or recipe.precision=bf16"
+        )
+    if found := re.match(NO_SUCH_ALGORITHM, str(error)):
+        return InputError(
+            f"deterministic=true: {found[1]} has no deterministic algorithm on this device; "
+            "expected false, or another network"
         )
     if re.search(OF_BATCH, str(error)):
         return InputError(

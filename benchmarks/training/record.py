@@ -113,6 +113,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         if device.type == "cuda"
         else f"cpu ({platform.machine()})",
         "tf32": [name for name, part in TF32.items() if part.allow_tf32] if device.type == "cuda" else [],
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
         "host": socket.gethostname(),
         "threads": torch.get_num_threads(),
         "world_size": distributed.size(),

@@ -22,6 +22,7 @@ from ..model.files import write_model
 from . import interrupt, record
 from .clock import Clock
 from .curve_log import FOLDER, EventWriter
+from .determinism import deterministic_algorithms
 from .evaluate import by_image, evaluate
 from .heartbeat import Claim, Taken, living
 from .label_count import Record, label_fields
@@ -76,7 +77,7 @@ def run_one(config: RunConfig, results: Path) -> dict[str, Any]:
         try:
             if (done := distributed.on_first(_begin, config, folder)) is not None:
                 break
-            with explained(config):
+            with explained(config), deterministic_algorithms(config.deterministic):
                 _run(config, results, folder, claim)
         except Taken:
             if distributed.size() > 1:  # the other processes are in the middle of a step

@@ -156,7 +156,8 @@ def method_text(name: str) -> str:
     facts = [
         f"- **Kind:** {cls.kind}. **Paper:** {_paper(cls.paper)}. **Needs:** {_needs(cls)}.",
         f"- **Cost per step:** {_cost_words(cls)}",
-        f"- **Several processes per run:** {'yes' if cls.data_parallel else 'no'}.",
+        f"- **Several processes per run:** {'yes' if cls.data_parallel else 'no'}. "
+        f"**`recipe.micro_batch`:** {'yes' if cls.trains_in_parts else 'no'}.",
     ]
     table = settings_table(own, f"{name}-") if own else "This method has no settings of its own."
     return "\n\n".join([f"## {cls.title} (`{name}`)", *docstring_parts(cls), "\n".join(facts), table])

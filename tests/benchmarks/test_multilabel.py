@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from quadrants import NAME, SCORED, quadrants_known
 from sklearn.metrics import log_loss, roc_auc_score
 from torch.nn import functional as F
 from transferbench import InputError
@@ -22,17 +23,12 @@ from transferbench.benchmarks.launch.plan import why_incompatible
 from transferbench.benchmarks.training.evaluate import evaluate
 from transferbench.benchmarks.training.problem import build_problem
 from transferbench.benchmarks.training.run import run_one
-from transferbench.datasets import catalog as datasets
 from transferbench.datasets.augment import Augment
-from transferbench.datasets.base import Dataset, Part, Split
-from transferbench.datasets.pixels import ArrayImages, MemoryPixels
+from transferbench.datasets.base import Split
+from transferbench.datasets.pixels import MemoryPixels
 from transferbench.methods import catalog
 from transferbench.methods.metrics import areas, auroc, classification_loss, of_scored
 
-NAME = "made/quadrants"  # a path, as far as the catalog can tell
-LABELS = ("upper left", "upper right", "lower left", "lower right")
-SCORED = (3, 0)
-SIZES = {"train": 96, "holdout": 64, "test": 80}
 METHODS = [name for name in catalog.names() if name != "pretrain"]
 
 
@@ -43,22 +39,9 @@ def sample(num_labels: int = 5, size: int = 60) -> tuple[torch.Tensor, torch.Ten
     return (4 * logits).round() / 4, y  # with ties
 
 
-def quadrants(part: str, size: int) -> Part:
-    """Make noise in which a bright quadrant is a label."""
-    random = np.random.default_rng(size)
-    labels = random.random((size, 4)) < 0.4
-    bright = labels.reshape(size, 2, 2).repeat(8, axis=1).repeat(8, axis=2)
-    pixels = 60 * random.random((size, 16, 16)) + 150 * bright
-    return Part(ArrayImages(pixels.astype(np.uint8)), labels.astype(np.float32))
-
-
 @pytest.fixture
 def dataset(monkeypatch):
-    parts = {part: quadrants(part, size) for part, size in SIZES.items()}
-    made = Dataset("quadrants", LABELS, parts, "q0", side=16, hflip=False, scored=SCORED)
-    load = datasets.load
-    monkeypatch.setattr(datasets, "load", lambda name, *a, **k: made if name == NAME else load(name, *a, **k))
-    return made
+    return quadrants_known(monkeypatch)
 
 
 @pytest.fixture

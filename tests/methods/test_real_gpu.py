@@ -1,11 +1,15 @@
 """Every method on a real GPU: the values of a CPU within rounding, and a resumed run goes on as before."""
 
+import os
+
 import pytest
 import torch
 from lives import AGAIN, COSTLY, STEP, life
+from transferbench.benchmarks.training.determinism import deterministic_algorithms
 from transferbench.methods import catalog
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")]
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before anything uses the GPU
 TINY = ["backbone=tiny", "recipe.batch_size=16", "recipe.image_size=16", "recipe.steps=6"]
 
 
@@ -20,3 +24,11 @@ def test_a_method_on_a_gpu_is_the_one_on_a_cpu(config_of, tmp_path, monkeypatch,
     went_on = {key.removeprefix(STEP): value for key, value in there.items() if key.startswith(f"{STEP} ")}
     again = {key.removeprefix(AGAIN): value for key, value in there.items() if key.startswith(AGAIN)}
     assert {key: went_on[key] for key in again} == pytest.approx(again, rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["finetune", "l2tl"])
+def test_deterministic_algorithms_resume_bit_by_bit(config_of, tmp_path, name):
+    with deterministic_algorithms(True):
+        there = life(config_of(name, *TINY, "device=cuda"), tmp_path)
+    again = {key: value for key, value in there.items() if key.startswith(AGAIN)}
+    assert again == {key: there[key.replace(AGAIN, STEP)] for key in again}

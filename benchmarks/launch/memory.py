@@ -1,0 +1,140 @@
+"""Estimate the memory of a training step: the bytes of tensors that live at its worst moment."""
+
+import time
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from ...methods import catalog as methods
+from ...methods.recipe import num_parts
+from ..config.schema import Role, RunConfig, Tune
+from ..training.problem import build_problem, device_of
+
+FEW, MORE = 2, 4  # images of the batches that are measured; norms need two
+SECONDS = 20.0  # after which no further row is measured: a large network is slow on a CPU
+GIB = 1 << 30
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of the tensors that operations make, until they are gone.
+
+    Attributes:
+        now: bytes that live.
+        peak: the most that lived at a time, since it was set.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._seen: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, Tensor) and (storage := tensor.untyped_storage()) not in self._seen:
+                self._seen.add(storage)
+                self._add(size := storage.nbytes())
+                weakref.finalize(storage, self._add, -size).atexit = False
+        return out
+
+    def _add(self, size: int) -> None:
+        self.now += size
+        self.peak = max(self.peak, self.now)
+
+
+def step_bytes(config: RunConfig) -> int | None:
+    """Estimate the peak memory of a run's training step, in bytes.
+
+    Two steps of the real method and network with batches of few images, at their size, give what an image
+    takes and what is always there: weights, gradients, the state of the optimizer. Images that the device
+    holds, and workspaces of its kernels, are not counted.
+
+    Returns:
+        The bytes; None for a method in closed form, or one whose step needs more than these images.
+    """
+    if methods.load(config.method).closed_form:
+        return None
+    recipe = config.recipe
+    try:
+        few, more = (_measured(config, size) for size in (FEW, MORE))
+    except Exception:  # its step needs what `prepare` makes, or more images
+        return None
+    images = recipe.batch_size // num_parts(recipe.batch_size, recipe.micro_batch)
+    return round(few + (more - few) / (MORE - FEW) * (images - FEW))
+
+
+def _measured(config: RunConfig, batch_size: int) -> int:
+    """Return the peak bytes of the second step with a batch size: the first makes the optimizer's state."""
+    recipe = replace(config.recipe, batch_size=batch_size, micro_batch=0, compile=False)
+    role = Role.pretraining if config.role is Role.pretraining else Role.run
+    own = replace(config, recipe=recipe, role=role, tune=Tune.off)
+    device = device_of(config.device)
+    gpus = list(range(torch.cuda.device_count())) if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus), LiveBytes() as live:
+        method = methods.load(config.method)(build_problem(own).problem, own.settings)
+        late = max(0, recipe.steps - 3)  # of two stages the second takes more; the last step may end a run
+        method.step(late)
+        live.peak = live.now
+        method.step(late + 1)
+    if gpus:
+        torch.cuda.empty_cache()
+    return live.peak
+
+
+def by_row(configs: Sequence[RunConfig]) -> dict[str, int | None]:
+    """Return the estimated bytes of a step of each row, by its label; None after `SECONDS`."""
+    end = time.monotonic() + SECONDS
+    found: dict[str, int | None] = {}
+    for config in configs:
+        method = methods.load(config.method)
+        label = method.label(config.settings)
+        if label not in found and not method.closed_form:
+            found[label] = step_bytes(config) if time.monotonic() < end else None
+    return found
+
+
+def memory_line(found: Mapping[str, int | None]) -> str:
+    """Return a line on the memory of a step of each row."""
+    known = [f"{label} {shown(size)}" for label, size in found.items() if size]
+    more = [label for label, size in found.items() if not size]
+    line = f"memory of a step, estimated: {', '.join(known)}; images that the device holds come on top"
+    return f"{line}; not estimated: {', '.join(more)}" if more else line
+
+
+def too_large(found: Mapping[str, int | None], free: int, runs: int, config: RunConfig) -> str:
+    """Return a line on the rows that need more than a GPU has free; empty if there are none.
+
+    Args:
+        found: the bytes of a step of each row, by its label.
+        free: free bytes of the GPU.
+        runs: runs that share it.
+        config: one of the runs.
+    """
+    rows = [
+        f"{label} needs about {shown(size)}" for label, size in found.items() if runs * (size or 0) > free
+    ]
+    if not rows:
+        return ""
+    each = f", for {runs} runs each" if runs > 1 else ""
+    return (
+        f"recipe.batch_size={config.recipe.batch_size}: {', '.join(rows)} for a step, and the GPU has "
+        f"{shown(free)} free{each}; fewer images, recipe.precision=bf16 or recipe.micro_batch=N need less"
+    )
+
+
+def free_gpu(name: str) -> tuple[int, int]:
+    """Return the free bytes of a GPU, and the number of GPUs among which runs on a device are shared."""
+    device = device_of(name)
+    gpus = 1 if device.index is not None else torch.cuda.device_count()
+    return torch.cuda.mem_get_info(device)[0], gpus
+
+
+def shown(size: float) -> str:
+    """Return bytes as people read them."""
+    return f"{size / GIB:.1f} GiB" if size >= GIB else f"{size / (1 << 20):.0f} MiB"
