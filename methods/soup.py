@@ -5,7 +5,7 @@ Source: Wortsman, Ilharco, Gadre, Roelofs, Gontijo-Lopes, Morcos, Namkoong, Farh
 Schmidt: Model soups (arXiv 2203.05482), sections 2 and 3, uniform and greedy (algorithm 1).
 Departs from: (1) the models share the steps of one run, where the paper has dozens of whole runs of a
 hyperparameter search. Trials of `tune=auto` keep no weights, have another seed and mostly fewer steps; to
-train its best candidates again with the seed of the run would give this row several times their steps;
+train its best candidates again with the seed of the run would give this row more steps than any other;
 (2) they differ in the learning rate and in their batches only; (3) the common start has the head of a linear
 probe, as LP-FT has it. A run on training and holdout images uses the choice of a first stage. Running
 statistics of batch norms are averaged as weights are; with `frozen_norms` all models have the same.
