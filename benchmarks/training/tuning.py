@@ -19,11 +19,12 @@ from ..config.schema import TUNING_SEED, Norms, Protocol, Role, RunConfig, Tune,
 
 NUM_TRIALS, KEPT = 9, 3  # candidates of `tune=auto` in the first round, and in the second
 ADAMS = [name for name in OptimizerName if name is not OptimizerName.sgd]
-RATES = {  # of the encoder, with `layer_decay` of its last layers: low, high
+# Of the encoder, with `layer_decay` of its last layers: low, high
+RATES: dict[OptimizerName, tuple[float, float]] = {
     OptimizerName.sgd: (1e-4, 0.2),
     **dict.fromkeys(ADAMS, (1e-6, 3e-3)),
 }
-HEAD_RATES = {  # of the head, if higher
+HEAD_RATES: dict[OptimizerName, tuple[float, float]] = {  # of the head, if higher
     OptimizerName.sgd: (0.01, 0.3),
     **dict.fromkeys(ADAMS, (1e-4, 0.03)),
 }

@@ -144,11 +144,11 @@ def _head(features: int, num_classes: int, std: float | None) -> nn.Module:
     return init_head(nn.Linear(features, num_classes), std) if num_classes else nn.Identity()
 
 
-def init_head(head: nn.Linear, std: float | None) -> nn.Linear:
+def init_head(head: Any, std: float | None) -> Any:
     """Return a linear head with new random weights and a bias of zero.
 
     Args:
-        head: the head, which is changed.
+        head: the linear layer, which is changed.
         std: standard deviation of normal weights; None: Glorot's uniform distribution.
     """
     if std is None:
