@@ -117,7 +117,7 @@ def too_large(found: Mapping[str, int | None], free: int, runs: int, config: Run
         config: one of the runs.
     """
     rows = [
-        f"{label} needs about {shown(size)}" for label, size in found.items() if runs * (size or 0) > free
+        f"{label} needs about {shown(size)}" for label, size in found.items() if size and runs * size > free
     ]
     if not rows:
         return ""
