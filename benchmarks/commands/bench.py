@@ -102,8 +102,9 @@ def before_runs(overrides: Sequence[str], console: Console, dry_run: bool = Fals
             f"{wrong}: one method is for `run`; expected methods={wrong.removeprefix('method=')}"
         )
     noted = StringIO()  # is printed after the first lines
+    notes = Console(file=noted, highlight=False, soft_wrap=True, force_jupyter=False, force_terminal=False)
     try:
-        return _before_runs(overrides, console, Console(file=noted, highlight=False, soft_wrap=True), dry_run)
+        return _before_runs(overrides, console, notes, dry_run)
     finally:
         console.print(noted.getvalue(), end="", markup=False, soft_wrap=not console.is_terminal)
 
