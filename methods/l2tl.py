@@ -18,6 +18,7 @@ Shape letters: M candidates (`multiplier` x B_S), B a batch, B_S images of a sou
 """
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -65,7 +66,8 @@ class L2TL(Method[Settings]):
         self.replays = problem.controls is not None
         self.net = problem.network()
         if config.own_recipe:
-            init_head(self.net.target_head, self.recipe.head_init_std)
+            head: Any = self.net.target_head
+            init_head(head, self.recipe.head_init_std)
         self.optimizer = self.recipe.make_optimizer(self.net, config.decay_biases)
         batch_size = self.recipe.batch_size
         assert config.multiplier  # `resolved` has filled it
