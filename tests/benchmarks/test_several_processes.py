@@ -115,7 +115,7 @@ def by_two():
 def test_two_processes_compute_what_one_computes(by_two, spec):
     one, two = trained(spec), by_two[spec]
     for a, b in zip(one["curve"], two["curve"], strict=True):
-        assert a == pytest.approx(b, abs=1e-5)
+        assert a == pytest.approx(b, rel=1e-4, abs=1e-5)  # sums in another order: 1e-5 on some processors
     for name, value in one["state"].items():
         torch.testing.assert_close(
             torch.tensor(value),
