@@ -61,8 +61,8 @@ SETTINGS = """settings, as name=value:
                           longest time between two checkpoints
   log=none|tensorboard    event files in the folder of each run, while it runs
 {launch}
-docs/reference/settings.md lists every recipe.* and source_recipe.* setting with its default,
-docs/reference/methods.md every method.* setting."""
+Every recipe.* and source_recipe.* setting with its default, and every method.* setting: `make docs`,
+pages reference/settings and reference/methods."""
 
 BENCH_ROWS = """  methods=NAME,NAME       methods or rows to compare; default: see `transferbench methods`
   seeds=NUMBER            seeds per method"""

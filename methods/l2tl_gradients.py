@@ -21,9 +21,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import InputError
 from ..datasets.base import Pending, derive_seed
-from .base import Method, Metrics, Problem, check_ranges, classed_source, judging_stream, timed, update
+from .base import (
+    Incompatible,
+    Method,
+    Metrics,
+    Problem,
+    check_ranges,
+    classed_source,
+    judging_stream,
+    timed,
+    update,
+)
 from .l2tl_policy.candidates import select
 from .l2tl_policy.gradient_credit import ClassCredit, Judge, shared_parameters, unit
 from .l2tl_policy.reinforce import Policy, PolicyConfig
@@ -95,7 +104,7 @@ class L2TLGradients(Method[Config]):
 
     def __init__(self, problem: Problem, config: Config) -> None:
         if (precision := problem.recipe.precision) is not Precision.fp32:
-            raise InputError(
+            raise Incompatible(
                 f"recipe.precision={precision}: method=l2tl_gradients takes small differences of losses, "
                 "which it rounds away; expected fp32"
             )

@@ -95,8 +95,9 @@ class Surgical(Method[Config]):
         return torch.stack(losses).mean()
 
     def chosen_values(self) -> dict[str, float | list[int]]:
-        """Return the number of the part, unless it was given."""
-        return {} if self.is_given else {"part": int(self.losses.argmin()) + 1}
+        """Return the number of the part, unless it was given or there were no trials."""
+        chosen = not self.is_given and self.losses.min() >= 0
+        return {"part": int(self.losses.argmin()) + 1} if chosen else {}
 
     def controls(self) -> dict[str, Tensor]:
         """Return the losses that choose the part."""

@@ -388,7 +388,9 @@ def check_numbers(request: Request) -> None:
         if value is not None and not low <= value <= high:
             kind = "a whole number" if isinstance(value, int) else "a number"
             least = {TINY: "above 0", 0: "of 0 or more"}.get(low, f"of {low} or more")
-            is_long = isinstance(value, int) and abs(value) >= 10**15
-            shown = "a number of many digits" if is_long else f"{value:g}"
+            is_whole = isinstance(value, int)
+            shown = str(value) if is_whole else f"{value:g}"
+            if is_whole and abs(value) >= 10**15:
+                shown = "a number of many digits"
             most = "" if high == MOST else f", up to {high:,}"
             raise InputError(f"{key}={shown}: expected {kind} {least}{most}")

@@ -53,7 +53,8 @@ def step_bytes(config: RunConfig) -> int | None:
 
     Two steps of the real method and network with batches of few images, at their size, give what an image
     takes and what is always there: weights, gradients, the state of the optimizer. Images that the device
-    holds, and workspaces of its kernels, are not counted.
+    holds, and workspaces of its kernels, are not counted. With source batches of a size of their own it is an
+    upper bound: both add up, where a step may hold one at a time.
 
     Returns:
         The bytes; None for a method in closed form, or one whose step needs more than these images.
@@ -62,16 +63,24 @@ def step_bytes(config: RunConfig) -> int | None:
         return None
     recipe = config.recipe
     try:
-        few, more = (_measured(config, size) for size in (FEW, MORE))
+        few, more = (_measured(config, size, FEW) for size in (FEW, MORE))
+        own_source = methods.load(config.method).needs_source and recipe.source_batch_size
+        more_of_source = _measured(config, FEW, MORE) if own_source else few
     except Exception:  # its step needs what `prepare` makes, or more images
         return None
-    images = recipe.batch_size // num_parts(recipe.batch_size, recipe.micro_batch)
-    return round(few + (more - few) / (MORE - FEW) * (images - FEW))
+    images = -(-recipe.batch_size // num_parts(recipe.batch_size, recipe.micro_batch))
+    of_images = (more - few) / (MORE - FEW) * (images - FEW)
+    return round(few + of_images + (more_of_source - few) / (MORE - FEW) * (recipe.source_size - FEW))
 
 
-def _measured(config: RunConfig, batch_size: int) -> int:
-    """Return the peak bytes of the second step with a batch size: the first makes the optimizer's state."""
-    recipe = replace(config.recipe, batch_size=batch_size, micro_batch=0, compile=False)
+def _measured(config: RunConfig, batch_size: int, source_batch_size: int) -> int:
+    """Return the peak bytes of the second step with a batch size: the first makes the optimizer's state.
+
+    The source batch has its size only if it has a setting of its own.
+    """
+    source = source_batch_size if config.recipe.source_batch_size else 0
+    small = {"batch_size": batch_size, "source_batch_size": source}
+    recipe = replace(config.recipe, **small, micro_batch=0, compile=False)
     role = Role.pretraining if config.role is Role.pretraining else Role.run
     own = replace(config, recipe=recipe, role=role, tune=Tune.off)
     device = device_of(config.device)
@@ -88,23 +97,26 @@ def _measured(config: RunConfig, batch_size: int) -> int:
 
 
 def by_row(configs: Sequence[RunConfig]) -> dict[str, int | None]:
-    """Return the estimated bytes of a step of each row, by its label; None after `SECONDS`."""
+    """Return the estimated bytes of a step of each row, by its label; 0 after `SECONDS`, None if unknown."""
     end = time.monotonic() + SECONDS
     found: dict[str, int | None] = {}
     for config in configs:
         method = methods.load(config.method)
         label = method.label(config.settings)
         if label not in found and not method.closed_form:
-            found[label] = step_bytes(config) if time.monotonic() < end else None
+            found[label] = step_bytes(config) if time.monotonic() < end else 0
     return found
 
 
 def memory_line(found: Mapping[str, int | None]) -> str:
     """Return a line on the memory of a step of each row."""
     known = [f"{label} {shown(size)}" for label, size in found.items() if size]
-    more = [label for label, size in found.items() if not size]
-    line = f"memory of a step, estimated: {', '.join(known)}; images that the device holds come on top"
-    return f"{line}; not estimated: {', '.join(more)}" if more else line
+    late = [label for label, size in found.items() if size == 0]
+    other = [label for label, size in found.items() if size is None]
+    parts = [f"{', '.join(known)}; images that the device holds come on top"] if known else []
+    parts += [f"not measured after {SECONDS:.0f} s: {', '.join(late)}"] if late else []
+    parts += [f"cannot be measured beforehand: {', '.join(other)}"] if other else []
+    return f"memory of a step, estimated: {'; '.join(parts)}"
 
 
 def too_large(found: Mapping[str, int | None], free: int, runs: int, config: RunConfig) -> str:

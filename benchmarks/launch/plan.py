@@ -104,7 +104,9 @@ def _why_not_data_parallel(config: RunConfig, processes: int) -> str:
     if processes > 1 and config.recipe.compile:
         return f"recipe.compile=true supports one process; there are {processes}"
     recipe = config.recipe
-    sizes = {"recipe.batch_size": recipe.batch_size, "recipe.source_batch_size": recipe.source_size}
+    sizes = {"recipe.batch_size": recipe.batch_size}
+    if methods.load(config.method).needs_source:
+        sizes["recipe.source_batch_size"] = recipe.source_size
     sizes["source_recipe.batch_size"] = config.source_recipe.batch_size
     for name, size in sizes.items():
         if size % processes:

@@ -211,7 +211,7 @@ def _changes(
 ) -> Iterator[tuple[RunConfig, Sequence[Pass], str]]:
     """Yield settings that may help: the changed run, its passes, and the message if they do."""
     recipe, backbone = config.recipe, config.backbone
-    if single := [p for p in passes if p.batch == 1]:
+    if single := [p for p in passes if p.batch == 1 and p.trains]:
         shown = single[0].setting
         if recipe.micro_batch:
             shown = f"recipe.micro_batch={recipe.micro_batch} of {shown}"

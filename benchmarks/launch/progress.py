@@ -99,14 +99,17 @@ class Progress:
         return self._ended | {d for d, t in self.later.items() if is_done(t.folder(self.results))}
 
     def _left(self) -> float:
-        """Return the seconds that are left: those of the estimate, by the pace so far."""
+        """Return the seconds that are left: those of the estimate, by the pace once a run has ended."""
         whole = sum(self.estimate.seconds.values())
-        done = sum(self._seconds(digest) for digest in self._done())
+        ended = self._done()
+        done = sum(self._seconds(digest) for digest in ended)
         for digest, config in self.watched.items():
             if beat := heartbeat.read(config.folder(self.results) / "heartbeat"):
                 done += self._seconds(digest) * beat["step"] / max(1, beat["steps"])
         share = min(1.0, done / whole) if whole else 1.0
         expected = self.estimate.total
+        if not ended:
+            return (1 - share) * expected
         pace = (time.time() - self.begin + TRUST * expected) / (share * expected + TRUST * expected)
         return pace * (1 - share) * expected
 

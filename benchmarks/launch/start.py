@@ -95,11 +95,14 @@ def print_left_out(of: Sequence[Request | RunConfig], console: Console) -> None:
 
 
 def without_effect(configs: Sequence[RunConfig]) -> list[str]:
-    """Return a line for each setting that has no effect on a method, or on the network."""
+    """Return a line for each setting that has no effect on a method, or another one on the network."""
     lines: dict[str, None] = {}
     for config in configs:
         if config.bn is not Norms.split and not has_batch_norms(config.backbone, config.backbone_options):
             lines[f"bn={config.bn}: no effect on {config.backbone}, which has no batch norms"] = None
+        if (size := config.recipe.micro_batch) and has_batch_norms(config.backbone, config.backbone_options):
+            sees = f"batch norms of {config.backbone} see so many images at a time, and results differ"
+            lines[f"recipe.micro_batch={size}: {sees}; bn=frozen keeps them out of it"] = None
         method = methods.load(config.method)
         for name, default in TARGET_ONLY.items():
             value = getattr(config.recipe, name)

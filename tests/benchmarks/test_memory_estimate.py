@@ -40,7 +40,7 @@ def test_what_a_backward_pass_needs_counts():
 @pytest.mark.parametrize("name", ["finetune", "l2tl", "bi_tuning", "lp_ft"])
 def test_the_estimate_is_what_a_whole_batch_takes(config_of, name):
     config = config_of(name, *LARGE)
-    assert step_bytes(config) == pytest.approx(memory._measured(config, 24), rel=0.05)
+    assert step_bytes(config) == pytest.approx(memory._measured(config, 24, 24), rel=0.05)
 
 
 def test_the_second_of_two_stages_counts(config_of):
@@ -51,7 +51,7 @@ def test_the_second_of_two_stages_counts(config_of):
 
 def test_parts_of_a_batch_take_less(config_of):
     whole, parts = (step_bytes(config_of("finetune", *LARGE, f"recipe.micro_batch={n}")) for n in (0, 6))
-    assert parts == pytest.approx(memory._measured(config_of("finetune", *LARGE), 6), rel=0.05)
+    assert parts == pytest.approx(memory._measured(config_of("finetune", *LARGE), 6, 6), rel=0.05)
     assert parts < 0.6 * whole
 
 
@@ -76,10 +76,17 @@ def test_rows_after_the_time_are_named(config_of, monkeypatch):
     monkeypatch.setattr(memory, "step_bytes", lambda config: 5 << 20)
     assert memory.by_row(rows) == {"Fine-tuning": 5 << 20, "L2TL": 5 << 20}
     monkeypatch.setattr(memory, "SECONDS", -1)
-    assert memory.memory_line({"Fine-tuning": 5 << 20, **memory.by_row(rows[2:])}) == (
+    assert memory.memory_line({"Fine-tuning": 5 << 20, **memory.by_row(rows[2:]), "Leap": None}) == (
         "memory of a step, estimated: Fine-tuning 5 MiB; images that the device holds come on top; "
-        "not estimated: L2TL"
+        "not measured after -1 s: L2TL; cannot be measured beforehand: Leap"
     )
+
+
+def test_a_source_batch_of_its_own_is_not_drawn_whole(config_of):
+    sizes = [f"recipe.source_batch_size={n}" for n in (12, 48, 10**6)]
+    few, more, most = (step_bytes(config_of("l2tl", *LARGE, size)) for size in sizes)
+    assert few < more < most
+    assert 1 <= few / memory._measured(config_of("l2tl", *LARGE, sizes[0]), 24, 12) < 1.25
 
 
 def test_a_dry_run_says_it(results, capsys):

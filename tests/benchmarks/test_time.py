@@ -222,6 +222,8 @@ def test_progress_counts_the_last_round_and_its_time(speed, results, monkeypatch
     estimate = Estimator(results, 1, 1).of(plan(compose_request(words), words))
     console = Console(file=StringIO(), width=200)
     shown = Progress(estimate.todo, results, console, estimate)
+    shown.begin -= 10 * estimate.total
+    assert shown._left() == pytest.approx(estimate.total)  # a pace is known when a run has ended
     for trial in estimate.todo[:9]:
         shown.report(trial, None)
     line = console.file.getvalue().splitlines()[-1]

@@ -210,6 +210,14 @@ def test_frozen_norms_are_tried_on_networks_that_have_some(config_of, backbone, 
     assert bool(without_effect([config_of("finetune", "bn=shared", *given)])) != bool(frozen)
 
 
+@pytest.mark.parametrize(("backbone", "is_said"), [("resnet10t", True), ("vit_tiny_patch16_224", False)])
+def test_norms_that_see_a_part_of_the_batch_are_said(config_of, backbone, is_said):
+    config = config_of("finetune", f"backbone={backbone}", "recipe.micro_batch=8")
+    assert [line.startswith("recipe.micro_batch=8: batch norms of") for line in without_effect([config])] == (
+        [True] * is_said
+    )
+
+
 @pytest.mark.parametrize("command", ["run", "bench"])
 def test_settings_without_effect_are_said(command, results, capsys):
     given = ["backbone=convnext_atto", "recipe.image_size=32", "recipe.batch_size=2", "bn=frozen"]

@@ -66,6 +66,12 @@ def test_a_given_part_and_the_head_alone_are_trained():
     assert changed_in(method, before) == {n for n in before if n.startswith("encoder.stages.1.")} | HEAD
 
 
+def test_a_part_is_chosen_by_trials_alone():
+    few, enough = (replace(holdout(), recipe=replace(toy_problem().recipe, steps=n)) for n in (10, 40))
+    assert Surgical(few, Surgical.Config(trial_share=0.2)).chosen_values() == {}
+    assert Surgical(enough, Surgical.Config(trial_share=0.2)).chosen_values() == {"part": 1}
+
+
 def test_trials_start_alike_and_the_best_is_trained_from_the_start_again():
     problem = replace(holdout(), recipe=replace(toy_problem().recipe, steps=40))
     method = Surgical(problem, Surgical.Config(trial_share=0.2))
