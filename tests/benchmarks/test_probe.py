@@ -245,3 +245,17 @@ def test_a_batch_above_the_images_is_said(config_of):
         "recipe.batch_size=125: each step reads the 50 training images of digits 2.5 times"
     ]
     assert large_batches([config_of("finetune", "recipe.batch_size=50", "shots=5")]) == []
+
+
+def test_a_row_that_refuses_the_recipe_is_left_out_alone(config_of, results):
+    rows = [config_of(name, "recipe.precision=bf16") for name in ("finetune", "l2tl_gradients")]
+    ((config, reason),) = why_incompatible(rows, results).values()
+    assert config.method == "l2tl_gradients"
+    assert reason.startswith("recipe.precision=bf16: ")
+
+
+def test_source_batches_are_shared_only_where_they_are_drawn(config_of, results):
+    rows = [config_of(name, "recipe.source_batch_size=3") for name in ("finetune", "l2tl")]
+    ((config, reason),) = why_incompatible(rows, results, processes=2).values()
+    assert config.method == "l2tl"
+    assert "recipe.source_batch_size=3 is not a multiple of 2" in reason
