@@ -20,6 +20,7 @@ from .networks.predictor import Predictor, name_of
 from .recipe import Recipe, num_parts
 
 ConfigT = TypeVar("ConfigT")  # the dataclass of a method's own settings; its defaults are the only ones
+T = TypeVar("T")
 Metrics = dict[str, Tensor]  # finite scalars, still on the device
 
 
@@ -260,6 +261,16 @@ def restore(thing: object, state: Mapping[str, Any]) -> None:
             own.load_state_dict(value)
 
 
+@contextmanager
+def _set_to(variable: ContextVar[T], value: T) -> Iterator[None]:
+    """Set a context variable inside."""
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
+
+
 _measure: ContextVar[Callable[[str], AbstractContextManager[None]]] = ContextVar(
     "measure", default=lambda name: nullcontext()
 )
@@ -270,14 +281,9 @@ def timed(name: str) -> AbstractContextManager[None]:
     return _measure.get()(name)
 
 
-@contextmanager
-def measured_by(measure: Callable[[str], AbstractContextManager[None]]) -> Iterator[None]:
+def measured_by(measure: Callable[[str], AbstractContextManager[None]]) -> AbstractContextManager[None]:
     """Use a clock for the parts of the steps inside."""
-    token = _measure.set(measure)
-    try:
-        yield
-    finally:
-        _measure.reset(token)
+    return _set_to(_measure, measure)
 
 
 _saving: ContextVar[Callable[[], None]] = ContextVar("saving", default=lambda: None)
@@ -288,14 +294,9 @@ def may_save() -> None:
     _saving.get()()
 
 
-@contextmanager
-def saved_by(save: Callable[[], None]) -> Iterator[None]:
+def saved_by(save: Callable[[], None]) -> AbstractContextManager[None]:
     """Call `save` at each `may_save` inside."""
-    token = _saving.set(save)
-    try:
-        yield
-    finally:
-        _saving.reset(token)
+    return _set_to(_saving, save)
 
 
 _restarting: ContextVar[Callable[[], None]] = ContextVar("restarting", default=lambda: None)
@@ -306,14 +307,9 @@ def training_restarts() -> None:
     _restarting.get()()
 
 
-@contextmanager
-def restarted_by(begin: Callable[[], None]) -> Iterator[None]:
+def restarted_by(begin: Callable[[], None]) -> AbstractContextManager[None]:
     """Call `begin` at each `training_restarts` inside."""
-    token = _restarting.set(begin)
-    try:
-        yield
-    finally:
-        _restarting.reset(token)
+    return _set_to(_restarting, begin)
 
 
 def update(optimizer: torch.optim.Optimizer, rate: float) -> None:

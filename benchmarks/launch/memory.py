@@ -116,7 +116,7 @@ def memory_line(found: Mapping[str, int | None]) -> str:
     parts = [f"{', '.join(known)}; images that the device holds come on top"] if known else []
     parts += [f"not measured after {SECONDS:.0f} s: {', '.join(late)}"] if late else []
     parts += [f"cannot be measured beforehand: {', '.join(other)}"] if other else []
-    return f"memory of a step, estimated: {'; '.join(parts)}"
+    return f"memory of a step{', estimated' if known else ''}: {'; '.join(parts)}"
 
 
 def too_large(found: Mapping[str, int | None], free: int, runs: int, config: RunConfig) -> str:
