@@ -237,7 +237,8 @@ def _serve(connection: Connection, place: int, threads: int, results: Path) -> N
     """Do the runs that the parent sends, until it sends None.
 
     The first run imports what runs need. That stays: later collections of garbage, which each run begins
-    with, need not walk through it. They would take a third of a short run's time.
+    with, need not walk through it. They would take a third of a short run's time. It is collected at the
+    end: some libraries print what is left then.
     """
     _start_worker(place, threads)
     is_first = True
@@ -248,6 +249,7 @@ def _serve(connection: Connection, place: int, threads: int, results: Path) -> N
             gc.collect()
             gc.freeze()
             is_first = False
+    gc.unfreeze()
 
 
 def _outcome(config: RunConfig, results: Path) -> str | OSError | None:
