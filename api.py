@@ -125,9 +125,10 @@ class Results:
     @cached_property
     def _comparisons(self) -> "list[Comparison]":
         from .analysis.records.comparison import comparisons
-        from .analysis.records.load import load, load_skipped
+        from .analysis.records.load import load_records
 
-        return comparisons(load(self.path), load_skipped(self.path))
+        records = load_records(self.path)
+        return comparisons(records.runs, records.skipped)
 
     @property
     def comparison_id(self) -> str | None:

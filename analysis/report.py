@@ -12,7 +12,7 @@ from . import speed
 from .page import page, run_log
 from .page.headline import findings, places
 from .records.comparison import Comparison, comparisons
-from .records.load import Run, Unread, load, load_skipped, no_runs_message, read_all, runs_frame
+from .records.load import Run, Unread, load_records, no_runs_message, read_all, runs_frame
 from .records.pictures import pictures_path, read_pictures
 from .records.suites import load_suite, plans
 from .tables import comparison_table
@@ -101,7 +101,8 @@ def find_comparison(results: Path, source: str, target: str, comparison_id: str)
     Raises:
         InputError: if `results` holds no run of it.
     """
-    known = comparisons(load(results), load_skipped(results))
+    records = load_records(results)
+    known = comparisons(records.runs, records.skipped)
     for comparison in known:
         if comparison.recorded == (source, target, comparison_id):
             return comparison

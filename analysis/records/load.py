@@ -119,15 +119,20 @@ def _printed(text: Any) -> str:
 
 
 def load(results: Path) -> list[Run]:
-    """Return the runs below `results` that enter comparisons, ordered by path.
+    """Return the runs below `results` that enter comparisons, ordered by path."""
+    return load_records(results).runs
+
+
+def load_records(results: Path) -> Records:
+    """Return all records below `results`, and print which are left out.
 
     Raises:
-        InputError: if there is no such run.
+        InputError: if there is no run that enters comparisons.
     """
     found = read_all(results)
     if not found.runs:
         raise InputError(no_runs_message(results, found))
-    return _reported(found).runs
+    return _reported(found)
 
 
 def no_runs_message(results: Path, found: Records) -> str:
@@ -144,11 +149,6 @@ def no_runs_message(results: Path, found: Records) -> str:
 def load_any(results: Path) -> list[Run]:
     """Return the runs below `results` that enter comparisons; none if there are none yet."""
     return _reported(read_all(results)).runs
-
-
-def load_skipped(results: Path) -> list[dict[str, Any]]:
-    """Return the rows that could not run: source, target, comparison_id, label and reason of each."""
-    return read_all(results).skipped
 
 
 def _reported(found: Records) -> Records:

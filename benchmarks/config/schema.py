@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum, auto
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -306,13 +307,13 @@ class RunConfig:
         """Return what a record tells of the places of source and target."""
         return {role: catalog.recorded_name(getattr(self, role)) for role in ("source", "target")}
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Return the hash that identifies the run."""
         own = of_method(self.method, self.settings, self.recipe)
         return _digest(self._first_names() | corrected([*of_setting(self.backbone, self.recipe), *own]))
 
-    @property
+    @cached_property
     def comparison_id(self) -> str:
         """Return the hash of what is equal in a comparison: all but method, its settings and seed."""
         own = ("method", "settings", "seed")

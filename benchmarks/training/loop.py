@@ -136,9 +136,12 @@ class Training:
     def _advance(self, stop: int, beat: Callable[[int, Any], None]) -> dict[str, torch.Tensor]:
         """Take steps until `stop`, or until a checkpoint is due; return the metrics of the last step."""
         restart = self.average.restart if self.average else lambda: None
+        # torch.manual_seed looks for every kind of accelerator at each call
+        on_cpu = self.clock.device.type == "cpu"
+        set_seed = torch.default_generator.manual_seed if on_cpu else torch.manual_seed
         with self.clock.stepping(lambda: self.step), restarted_by(restart):
             while self.step < stop:
-                torch.manual_seed(derive_seed(self.seed, "step", self.step))
+                set_seed(derive_seed(self.seed, "step", self.step))
                 metrics = self._counted() if self.step == 0 else self.watch.step(self.step)
                 if self.average:
                     self.average.update()

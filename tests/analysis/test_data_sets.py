@@ -12,7 +12,7 @@ from transferbench.analysis.page.page_tables import across_grid
 from transferbench.analysis.recommend import recommend
 from transferbench.analysis.records.comparison import comparisons
 from transferbench.analysis.records.data_sets import Key, shown_names
-from transferbench.analysis.records.load import load, load_skipped, runs_frame
+from transferbench.analysis.records.load import load, load_records, runs_frame
 from transferbench.analysis.report import write_report
 
 A, B = "a" * 8, "b" * 8  # fingerprints
@@ -131,6 +131,7 @@ def test_a_row_left_out_is_noted_at_its_own_data_set(two):
     own = simulated_results.digest("cars", B)
     about = {"comparison_id": own, "fingerprints": {"target": B, "source": "s1"}}
     (two / "skipped-x.json").write_text(json.dumps(row | about))
-    found = {item.target: item.notes for item in comparisons(load(two), load_skipped(two))}
+    records = load_records(two)
+    found = {item.target: item.notes for item in comparisons(records.runs, records.skipped)}
     assert "L2TL was not run: no class fits." in found["cars/images"]
     assert "L2TL was not run: no class fits." not in found["birds/images"]
