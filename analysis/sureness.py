@@ -7,23 +7,27 @@ from . import wording
 from .alarms import FEW_SEEDS
 from .candidates import Candidate
 from .choice import Choice, choose
-from .records.comparison import Comparison
+from .records.comparison import REFERENCE, Comparison
 from .records.load import METRICS
 from .statistics.aggregate import holm_corrected
 from .statistics.difference import Difference
 from .statistics.paired import paired_difference
+from .tables.labels import labels_sentence
 
 MOST_NAMES = 3
 Pair = tuple[Candidate, Difference]  # another row, and by how much the one taken is above it
 
 
 def take(comparison: Comparison) -> dict[str, str]:
-    """Return the row to take, its `label`, and `why`: its score, and how sure that is; empty without one."""
+    """Return the row to take, its `label`, and `why`: its score, how sure that is, and its labels if those
+    are more than fine-tuning's; empty without one.
+    """
     choice = choose(comparison)
     if choice.taken is None:
         return {}
     score = score_of(choice.taken, METRICS[comparison.metric])
-    return {"label": choice.taken.label, "why": f"{score}. {capital(sureness(choice))}."}
+    labels = labels_sentence(choice.taken.runs, comparison.by_label.get(REFERENCE, []))
+    return {"label": choice.taken.label, "why": f"{score}. {capital(sureness(choice))}. {labels}".rstrip()}
 
 
 def sureness(choice: Choice) -> str:

@@ -42,6 +42,14 @@ def label_notes(table: pd.DataFrame) -> list[str]:
     return [*more, OTHER_LABELS] if any(map(_drew_others, own.values())) else more
 
 
+def labels_sentence(runs: Sequence[Run], base: Sequence[Run]) -> str:
+    """Return what labels the runs of a row used if those are more than fine-tuning's, `base`; "" if not."""
+    own, reference = (label_numbers(of)["labels_all"] if of else math.nan for of in (runs, base))
+    if not own > reference:
+        return ""
+    return f"It used {wording.whole(own)} labeled target images, fine-tuning {wording.whole(reference)}."
+
+
 def _drew_others(row: dict[Any, Any]) -> bool:
     """Return whether the trials of a row have read labels that its runs have not."""
     return row["labels_choosing"] > 0 and row["labels_all"] > row["labels_training"] + row["labels_rewards"]

@@ -20,7 +20,7 @@ SIGNS = {
     State.done: ("●", "green"),
     State.failed: ("✗", "bold red"),
 }
-LEGEND = "● done  ◐ running  · waiting"
+LEGEND = {State.done: "● done", State.runs: "◐ running", State.waits: "· waiting", State.failed: "✗ failed"}
 SHARE = 3  # the seeds have at most this part of the width, and so have the names
 PADDING = 2  # spaces between two columns
 AROUND = 5  # lines that are not rows: the title, the headings, the rest, the legend, and the cursor's
@@ -89,7 +89,9 @@ def draw(title: str, rows: Sequence[Row], width: int, height: int) -> Table:
     space = " " * (2 * len(seeds) < width // SHARE)
     signs = len(seeds) < width // SHARE
     shown = _most_wanted(rows, max(1, height - AROUND))
-    below = [LEGEND] if signs else []
+    present = {state for row in rows for state in row.states.values()}
+    named = [words for state, words in LEGEND.items() if state is not State.failed or state in present]
+    below = ["  ".join(named)] if signs else []
     if len(shown) < len(rows):
         over = sum(row.is_over for row in rows) - sum(row.is_over for row in shown)
         below.insert(0, f"{counted(len(rows) - len(shown), 'more row')}, {over} of them done")
