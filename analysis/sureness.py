@@ -19,8 +19,9 @@ Pair = tuple[Candidate, Difference]  # another row, and by how much the one take
 
 
 def take(comparison: Comparison) -> dict[str, str]:
-    """Return the row to take, its `label`, and `why`: its score, how sure that is, and its labels if those
-    are more than fine-tuning's; empty without one.
+    """Return the row to take, its `label`, and `why`; empty without one.
+
+    Why: its score, how sure that is, and its labels if those are more than fine-tuning's.
     """
     choice = choose(comparison)
     if choice.taken is None:
