@@ -186,7 +186,21 @@ def _notes(runs: list[Run]) -> list[str]:
         notes.append("Some runs were made with changes that are not committed.")
     if len(images) > len({run.seed for run in runs}):
         notes.append("The target's images are not the same in all runs of a seed (see their fingerprints).")
+    if _share_a_source_model(runs):
+        notes.append(
+            "Seeds share a source model (source_recipe.seed): the intervals hold for that model alone."
+            " source_recipe.seed=null trains one for each seed."
+        )
     return notes
+
+
+def _share_a_source_model(runs: list[Run]) -> bool:
+    """Return whether runs of several seeds rest on one pre-training."""
+    seeds = defaultdict(set)
+    for run in runs:
+        for pretraining in run.record["pretraining"]:
+            seeds[pretraining["digest"]].add(run.seed)
+    return any(len(own) > 1 for own in seeds.values())
 
 
 def in_order(labels: Iterable[str]) -> list[str]:

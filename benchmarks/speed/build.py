@@ -13,7 +13,7 @@ from ..config.compose import compose_request, settings_of
 from ..config.resolve import run_config
 from ..training.problem import BuiltProblem, build_problem, device_of
 
-BASE = ("shots=20", "threads=1")
+BASE = ("shots=20", "threads=1", "backbone=small", "recipe.batch_size=32", "recipe.lr=0.01")
 ON_CPU = {
     "small, 16 px": ("recipe.batch_size=64",),
     "resnet18, 64 px": ("recipe.batch_size=32", "backbone=resnet18", "recipe.image_size=64"),

@@ -112,7 +112,7 @@ def test_one_more_seed_runs_only_what_is_missing(benched, capsys):
 def test_dry_run_prints_runs_with_an_estimate_and_runs_nothing(results, capsys):
     assert main(["bench", "--dry-run", f"results={results}", *TINY]) == 0
     out = capsys.readouterr().out
-    assert "Random search, seed 1" in out
+    assert "L2TL by gradients, seed 1" in out
     assert "21 runs to do, about" in out  # ten rows, two seeds, one pre-training
     assert not results.exists()
 
@@ -318,11 +318,11 @@ def test_a_setting_reaches_every_row_that_has_it():
 
 
 def test_rows_that_are_there_by_name_are_no_default():
-    (first, gradients), (second, code) = rows(compose_request(["methods=l2tl_gradients,l2tl_code"]), [])
-    assert (first, gradients) == ("l2tl_gradients", settings_of("l2tl_gradients", []))
+    (first, random), (second, code) = rows(compose_request(["methods=random,l2tl_code"]), [])
+    assert (first, random) == ("l2tl", settings_of("l2tl", ["method.weights=random"]))
     assert (second, code) == ("l2tl", settings_of("l2tl", ["method.preset=code_svhn"]))
     by_default = [settings for _, settings in rows(compose_request([]), [])]
-    assert gradients not in by_default
+    assert random not in by_default
     assert code not in by_default
 
 

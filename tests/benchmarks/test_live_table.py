@@ -113,7 +113,7 @@ def test_a_low_terminal_shows_active_rows_first_and_counts_the_others():
     assert len(lines) < 8
     shown = [line.split()[0] for line in lines[2:5]]
     assert shown == ["first", "L2TL", "last"]
-    assert lines[5:] == ["20 more rows, 20 of them done", "● done  ◐ running  · waiting"]
+    assert lines[5:] == ["20 more rows, 20 of them done", "● done  ◐ running  · waiting  ✗ failed"]
 
 
 def live(width: int = 120) -> tuple[LiveTable, Console, StringIO]:

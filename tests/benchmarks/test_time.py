@@ -26,6 +26,7 @@ GIVEN = (
     *("recipe.steps=100", "recipe.batch_size=20", "recipe.evaluations=4"),
     *("source_recipe.steps=50", "source_recipe.batch_size=10"),
 )
+BENCH = ("seeds=5", "recipe.steps=1000", "recipe.batch_size=32", "recipe.evaluations=10")
 STEPS = 100 * 20 * TRAINED
 JUDGING = (4 * 400 + 797) * JUDGED  # the holdout at each point of the curve, and the test images
 
@@ -108,7 +109,7 @@ def fitted(speed, results):
     """Fit a bench to minutes; return the settings."""
 
     def to(minutes: float, *overrides: str) -> list[str]:
-        words = ["recipe.steps=1000", "source_recipe.steps=500", "source_recipe.batch_size=10", *overrides]
+        words = [*BENCH, "source_recipe.steps=500", "source_recipe.batch_size=10", *overrides]
         request = compose_request(words)
         estimator = Estimator(results, 1, 1)
         runs = plan(request, words)
