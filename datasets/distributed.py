@@ -8,7 +8,7 @@ With one process, these functions do nothing.
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -99,10 +99,18 @@ def average_gradients(optimizer: torch.optim.Optimizer) -> None:
     if size() == 1:
         return
     gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    with torch.no_grad():
-        flat = mean(torch.cat([g.flatten() for g in gradients]))
-        for gradient, whole in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-            gradient.copy_(whole.view_as(gradient))
+    for gradient, whole in zip(gradients, means(gradients), strict=True):
+        gradient.copy_(whole)
+
+
+@torch.no_grad()
+def means(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Average each of some tensors over the processes, all in one exchange; without gradients."""
+    if size() == 1:
+        return tensors
+    flat = mean(torch.cat([tensor.flatten() for tensor in tensors]))
+    parts = flat.split([tensor.numel() for tensor in tensors])
+    return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
 
 
 def on_first(function: Callable[..., T], *arguments: Any) -> T:

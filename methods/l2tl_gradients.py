@@ -100,6 +100,7 @@ class L2TLGradients(Method[Config]):
     paper = "docs/explanation/learned-weights.md"
     kind = "source selection"
     needs_source = True
+    data_parallel = True
     learns_controls = True
 
     def __init__(self, problem: Problem, config: Config) -> None:

@@ -29,7 +29,6 @@ torch.zeros(1, requires_grad=True).sum().backward()
 frozen = [0]  # how many modules there were at each
 TINY = (
     "backbone=tiny",
-    "shots=5",
     "recipe.batch_size=16",
     "recipe.image_size=16",
     "recipe.evaluations=3",

@@ -15,6 +15,7 @@ from ..statistics.aggregate import holm_corrected
 from ..statistics.paired import Difference, percent_interval
 from .chosen import chosen_numbers, chosen_text, is_tuned, shows_chosen, tuning_note, tuning_text
 from .csv_text import csv_text
+from .data_bound import data_notes
 from .formats import narrowed, to_latex, to_markdown
 from .frozen import against_frozen
 from .labels import label_notes, label_numbers, label_text
@@ -215,8 +216,9 @@ def markdown(comparison: Comparison, width: int | None = None) -> str:
 
 
 def notes(comparison: Comparison, numbers: pd.DataFrame) -> list[str]:
-    """Return the notes on one comparison: on its runs, its labels and its learning rates."""
-    return [*comparison.notes, *label_notes(numbers), *tuning_note(comparison)]
+    """Return the notes on one comparison: on its runs, its labels, its learning rates and its data."""
+    given = [*comparison.notes, *label_notes(numbers), *tuning_note(comparison)]
+    return [*given, *data_notes(comparison.by_label)]
 
 
 def setting(comparison: Comparison) -> str:

@@ -80,9 +80,11 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
         return submit(planned, console, only)
     failed = run_missing(planned.configs, planned.results, console, planned.estimate)
     after_runs(planned)
-    code = _show(planned, failed, console)
-    _keep(planned, console)
-    return code
+    some_are_done = len(missing(planned.configs, planned.results)) < len(planned.configs)
+    comparison = _comparison(planned) if some_are_done else None
+    _show(planned, comparison, failed, console)
+    _keep(planned, console, comparison)
+    return 1 if failed else 0
 
 
 def before_runs(overrides: Sequence[str], console: Console, dry_run: bool = False) -> Planned:
@@ -198,11 +200,11 @@ def submit(planned: Planned, console: Console, only: Container[str] | None = Non
     return code
 
 
-def _keep(planned: Planned, console: Console) -> None:
+def _keep(planned: Planned, console: Console, comparison: "Comparison | None" = None) -> None:
     """Keep the models that were asked for; the choice reads the records with pandas, a slow import."""
     from ..model.keep import keep_models
 
-    keep_models(planned.configs, planned.results, console)
+    keep_models(planned.configs, planned.results, console, comparison)
 
 
 def after_runs(planned: Planned) -> None:
@@ -230,13 +232,14 @@ def _comparison(planned: Planned) -> "Comparison":
     return find_comparison(planned.results, first.source_name, first.target_name, first.comparison_id)
 
 
-def _show(planned: Planned, failed: Mapping[str, str], console: Console) -> int:
-    """Print the table of a bench and the errors of its failed runs; return the exit code."""
+def _show(
+    planned: Planned, comparison: "Comparison | None", failed: Mapping[str, str], console: Console
+) -> None:
+    """Print the answer and the table of a bench, unless no run is done, and the errors of its failed runs."""
     from ...analysis.answer import answer
     from ...analysis.tables.comparison_table import markdown
 
-    if len(missing(planned.configs, planned.results)) < len(planned.configs):
-        comparison = _comparison(planned)
+    if comparison:
         width = console.width if console.is_terminal else None
         for text in ["", *answer(comparison), "", markdown(comparison, width)]:
             console.print(text, markup=False, soft_wrap=width is None)  # a terminal breaks no word
@@ -244,7 +247,6 @@ def _show(planned: Planned, failed: Mapping[str, str], console: Console) -> int:
         console.print(f"\nreport: {page_of(planned.results)}, shown by {shown_by}", markup=False)
     for digest, error in failed.items():
         console.print(f"failed: {digest}: {error}", markup=False)
-    return 1 if failed else 0
 
 
 def why_preset(request: Request, overrides: Sequence[str], config: RunConfig) -> str:

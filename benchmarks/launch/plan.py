@@ -203,13 +203,13 @@ def missing(configs: Sequence[RunConfig], results: Path) -> list[RunConfig]:
 
 
 def prepare_data(configs: Sequence[RunConfig]) -> None:
-    """Decode the images of all runs into the cache.
+    """Decode the images of all runs into the cache; a GPU is left to the workers.
 
     Raises:
         InputError: an image cannot be read, or a class has fewer images than the shots.
     """
     for config in {(c.comparison_id, c.seed): c for c in configs}.values():
-        build_problem(config)
+        build_problem(replace(config, device="cpu"))
 
 
 def _num_passes(config: RunConfig) -> int:

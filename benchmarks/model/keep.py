@@ -24,16 +24,20 @@ from .card import card
 from .files import ABOUT, CARD, FILES, again, has_model, read_about, remove_model
 
 
-def keep_models(configs: Sequence[RunConfig], results: Path, console: Console) -> None:
+def keep_models(
+    configs: Sequence[RunConfig], results: Path, console: Console, found: Comparison | None = None
+) -> None:
     """Keep the models of a comparison that `keep` asks for, and print where the recommended one lies.
 
-    With `keep=best` these are those of the recommended row and of fine-tuning. Other runs of the comparison
-    lose theirs, but none that is still without a record.
+    `found` is that comparison, where it has been read already. With `keep=best` these are the models of the
+    recommended row and of fine-tuning. Other runs of the comparison lose theirs, but none that is still
+    without a record.
     """
     first = configs[0]
     if first.keep is Keep.none or not any(is_done(c.folder(results)) for c in configs):
         return
-    comparison = find_comparison(results, first.source_name, first.target_name, first.comparison_id)
+    ids = (first.source_name, first.target_name, first.comparison_id)
+    comparison = found or find_comparison(results, *ids)
     taken = choose(comparison).taken
     label = taken.label if taken else ""
     pair = first.folder(results).parents[1]

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ...datasets.base import Batch
 from ...methods import catalog
-from ...methods.base import Method
+from ...methods.base import Incompatible, Method
 from ..config.compose import compose_request, settings_of
 from ..config.resolve import run_config
 from ..training.problem import BuiltProblem, build_problem, device_of
@@ -46,14 +46,20 @@ class SameBatch:
 
 
 def build(method: str, *overrides: str) -> tuple[Method, BuiltProblem]:
-    """Build a method and its problem on the built-in pair of data sets."""
+    """Build a method and its problem, by default on the built-in pair of data sets.
+
+    Raises:
+        Incompatible: the method cannot run on the problem.
+    """
     given = [*BASE, *overrides]
     request = compose_request([o for o in given if not o.startswith("method.")])
     config = run_config(request, method, settings_of(method, given), 0)
     if device_of(config.device).type == "cpu":
         torch.set_num_threads(1)
-    built = build_problem(config)
-    return catalog.load(method)(built.problem, config.settings), built
+    built, cls = build_problem(config), catalog.load(method)
+    if reason := cls.why_incompatible(built.problem):
+        raise Incompatible(reason)
+    return cls(built.problem, config.settings), built
 
 
 def stepper(method: Any) -> Callable[[], object]:

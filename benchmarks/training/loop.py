@@ -153,13 +153,13 @@ class Training:
         return metrics
 
     def _counted(self) -> dict[str, torch.Tensor]:
-        """Take the first step and count its floating-point operations.
+        """Take the first step and count its floating-point operations; it is not compiled: kernels hide them.
 
         Not those of a method in closed form, which may find its pass over the images in the cache.
         """
         if self.method.closed_form:
             return self.watch.step(0)
-        with self.counting(display=False) as counter:
+        with self.counting(display=False) as counter, torch.compiler.set_stance("force_eager"):
             metrics = self.watch.step(0)
         self.flops_per_step = distributed.size() * counter.get_total_flops()
         return metrics

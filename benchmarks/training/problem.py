@@ -31,7 +31,7 @@ from ...methods.recipe import ClassWeights, MeanStd, Precision, Recipe
 from ..config.schema import Labels, Norms, Protocol, Role, RunConfig, load_target
 from .pretraining import SourceModel
 
-GPU_SHARE = 0.25  # largest share of the device's memory for pixels
+GPU_SHARE = 0.125  # of the free memory, for the pixels of a part: four parts take at most 41 %
 REWARD_FOLDS = 5  # one of so many folds of a cross-validated trial's images serves rewards
 
 
@@ -234,8 +234,8 @@ def _split(config: RunConfig, dataset: Dataset, part: str, device: torch.device)
     side = decoded_side(dataset.side, recipe.image_size)
     pixels = cache.pixels(dataset, part, side, str(recipe.interpolation))
     if device.type == "cuda" and isinstance(pixels, MemoryPixels):
-        budget = GPU_SHARE * torch.cuda.get_device_properties(device).total_memory
-        if pixels.pixels.numel() < budget:
+        free, _ = torch.cuda.mem_get_info(device)
+        if pixels.pixels.numel() < GPU_SHARE * free:
             pixels = pixels.to(device)
     augment = Augment(
         image_size=recipe.image_size,

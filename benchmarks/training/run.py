@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ... import RunFailed
 from ...analysis.records.migrations import FORMAT as RECORD_FORMAT
 from ...analysis.records.schema import record_path
@@ -123,6 +125,12 @@ def _leave_error(folder: Path, error: Exception) -> None:
         return
 
 
+def _forget_compiled(config: RunConfig) -> None:
+    """Forget what earlier runs of this process compiled: past a number of graphs torch compiles no more."""
+    if config.recipe.compile:
+        torch.compiler.reset()
+
+
 def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
     """Do a run from its start or last checkpoint to its record."""
     started = record.now()
@@ -137,6 +145,7 @@ def _run(config: RunConfig, results: Path, folder: Path, claim: Claim) -> None:
     stage = first_stage(chosen)
     staged = None if stage is None else run_one(stage, results)
     controls = None if stage is None else distributed.on_first(read_kept, stage.folder(results))
+    _forget_compiled(chosen)
     device = current_device(config.device)
     clock, memory = Clock(device), PeakMemory(device)
     rests_on = [shared.reference] if shared else []

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...datasets import distributed
 from ..base import restore, saved
 from ..metrics import classification_loss
 from ..networks.network import Network, frozen_statistics
@@ -70,10 +71,10 @@ class Judge:
             feature_BF = net.features(x)
         loss = classification_loss(head(feature_BF).float(), y)
         wanted = shared_parameters(net)
-        shared = torch.autograd.grad(loss, wanted)
+        shared = distributed.means(torch.autograd.grad(loss, wanted))
         self._learn("target", feature_BF.detach(), y)
         if self.layerwise:
-            shared = tuple(unit(g) * p.detach().norm() for g, p in zip(shared, wanted, strict=True))
+            shared = [unit(g) * p.detach().norm() for g, p in zip(shared, wanted, strict=True)]
         return unit(torch.cat([g.flatten() for g in shared])), loss.detach()
 
     def credit(
@@ -97,6 +98,7 @@ class Judge:
     def _learn(self, domain: str, feature_BF: Tensor, y: Tensor) -> None:
         if self.optimizer is not None:
             classification_loss(self.heads[domain](feature_BF).float(), y).backward()
+            distributed.average_gradients(self.optimizer)
             self.optimizer.step()
             self.optimizer.zero_grad()
 
@@ -184,7 +186,8 @@ class ClassCredit:
         restore(self, state)
 
     def add(self, credit_B: Tensor, y: Tensor) -> None:
-        """Add the credit of a batch's images [B] with labels y [B]."""
+        """Add the credit of a batch's images [B] with labels y [B]; of several processes, that of all."""
+        credit_B, y = distributed.gather_batch(credit_B), distributed.gather_batch(y)
         self.total_S = self.total_S.index_add(0, y, credit_B)
         self.square_S = self.square_S.index_add(0, y, credit_B**2)
         self.count_S = self.count_S.index_add(0, y, torch.ones_like(credit_B))

@@ -112,8 +112,8 @@ class Network(nn.Module):
             norm.load_state_dict(statistics.state_dict(), strict=False)
 
     def compile_encoder(self) -> None:
-        """Run the encoder through torch.compile."""
-        self.__dict__["_run"] = torch.compile(self.encoder)
+        """Run the encoder through torch.compile; its function, since a compiled module warns of all hooks."""
+        self.__dict__["_run"] = torch.compile(self.encoder.forward)
 
     @contextmanager
     def _source_norms(self) -> Iterator[None]:

@@ -27,6 +27,7 @@ from transferbench.datasets.augmentation.mixing import Mixing
 from transferbench.methods import catalog
 from transferbench.methods.base import Method
 from transferbench.methods.finetune import FineTune
+from transferbench.methods.l2tl_gradients import Alpha
 
 STEPS = 50
 SPLIT = [name for name in catalog.names() if catalog.load(name).data_parallel]
@@ -40,7 +41,16 @@ VARIANTS = [
     ("l2tl", "credit", "present"),
 ]
 ALL = [(name,) for name in SPLIT] + VARIANTS
-OWN = {"adaptformer": {"dropout": 0.0}}  # a process draws it for its own part of a batch
+OWN = {
+    "adaptformer": {"dropout": 0.0},  # a process draws it for its own part of a batch
+    # No draw and no choice by the weights: after rounding it may be another one.
+    "l2tl_gradients": {"alpha": Alpha.fixed, "multiplier": 1, "explored": 0},
+}
+# A credit is a difference of losses, divided by the distance of 1e-4 at which it is taken: rounding by 1e-7
+# makes 1e-3 of it, and grows with the steps.
+FEW_STEPS = {"l2tl_gradients": 10}
+# What sums in another order change, of metrics (relative, absolute) and of weights
+ROUNDING = {"l2tl_gradients": (1e-4, 1e-3, 1e-3)}
 
 
 class TinyEncoder(nn.Module):
@@ -81,7 +91,7 @@ def trained(spec: tuple[str, ...]) -> dict:
     method = built(spec)
     method.prepare()
     curve = []
-    for t in range(STEPS):
+    for t in range(FEW_STEPS.get(spec[0], STEPS)):
         torch.manual_seed(t)
         curve.append({k: distributed.mean(v).item() for k, v in method.step(t).items()})
     return {"curve": curve, "state": {k: v.tolist() for k, v in method.net.state_dict().items()}}
@@ -114,13 +124,14 @@ def by_two():
 @pytest.mark.parametrize("spec", ALL, ids=" ".join)
 def test_two_processes_compute_what_one_computes(by_two, spec):
     one, two = trained(spec), by_two[spec]
+    rel, most, moved = ROUNDING.get(spec[0], (1e-4, 1e-5, 1e-4))
     for a, b in zip(one["curve"], two["curve"], strict=True):
-        assert a == pytest.approx(b, rel=1e-4, abs=1e-5)  # sums in another order: 1e-5 on some processors
+        assert a == pytest.approx(b, rel=rel, abs=most)
     for name, value in one["state"].items():
         torch.testing.assert_close(
             torch.tensor(value),
             torch.tensor(two["state"][name]),
-            atol=1e-4,
+            atol=moved,
             rtol=0,
             msg=lambda m, n=name: f"{n}: {m}",
         )
@@ -143,9 +154,6 @@ def test_what_cannot_be_split_is_refused(config_of, results):
     config = config_of("finetune", "recipe.compile=true")
     ((_, reason),) = why_incompatible([config], results, processes=2).values()
     assert reason == "recipe.compile=true supports one process; there are 2"
-    config = config_of("l2tl_gradients")  # it judges single images
-    ((_, reason),) = why_incompatible([config], results, processes=2).values()
-    assert reason == "its batches cannot be split over 2 processes"
     with pytest.raises(InputError, match="batch_size=3: cannot be split evenly over 2 processes"):
         distributed.check_divisible(3, 2)
 
