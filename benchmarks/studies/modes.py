@@ -27,7 +27,7 @@ from ..speed.build import build
 
 STEPS, WARM_UP = 6, 2
 SMALL = ("backbone=resnet18", "recipe.image_size=32", "recipe.batch_size=16", "recipe.steps=100")
-SHORT = ("source_recipe.steps=6", "source_recipe.batch_size=16")
+SHORT = ("source_recipe.steps=6", "source_recipe.batch_size=16", "protocol=holdout")
 HEAD = ("method", "layers in bf16", "largest difference of a loss", "graphs", "of them later", "breaks")
 
 
