@@ -40,11 +40,16 @@ def score(value: float, low: float, high: float, num_seeds: int) -> str:
 
 
 def seeds(values: Sequence[int]) -> str:
-    """Return how many seeds and which: "5 (0-4)", "2 (0, 3)"."""
+    """Return how many seeds and which: "5 (0-4)", "2 (0, 3)", "6 (0-4, 100)"."""
     ordered = sorted(values)
-    if len(ordered) > 2 and ordered[-1] - ordered[0] == len(ordered) - 1:
-        return f"{len(ordered)} ({ordered[0]}\N{EN DASH}{ordered[-1]})"
-    return f"{len(ordered)} ({', '.join(map(str, ordered))})"
+    rows: list[list[int]] = []  # each without a gap
+    for seed in ordered:
+        if rows and seed == rows[-1][-1] + 1:
+            rows[-1].append(seed)
+        else:
+            rows.append([seed])
+    shown = [f"{row[0]}\N{EN DASH}{row[-1]}" if len(row) > 2 else ", ".join(map(str, row)) for row in rows]
+    return f"{len(ordered)} ({', '.join(shown)})"
 
 
 def count(value: float) -> str:

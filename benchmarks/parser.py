@@ -97,7 +97,7 @@ COMMANDS = (
         "compare methods on a target, over several seeds",
         "[name=value ...]",
         (
-            "transferbench bench                            the built-in data sets, ten rows, twenty seeds",
+            "transferbench bench                            the built-in data sets, ten rows, sixteen seeds",
             "transferbench bench target=../my/images source=../photos seeds=3 shots=10",
             "transferbench bench target=../my/images source=none pretrained=true backbone=resnet18",
             "transferbench bench methods=finetune,l2tl method.num_actions=21 --dry-run",

@@ -34,6 +34,7 @@ TINY = (
     "recipe.evaluations=3",
     "source_recipe.steps=6",
     "source_recipe.batch_size=16",
+    "source_recipe.seed=0",
 )
 
 

@@ -6,7 +6,7 @@ from .. import wording
 from ..records.comparison import FROZEN, REFERENCE, Comparison
 from ..records.load import Run, runs_frame
 from ..statistics.paired import paired_difference
-from .chosen import chosen_numbers
+from .chosen import chosen_numbers, is_tuned
 
 
 def against_frozen(comparison: Comparison) -> list[str]:
@@ -19,9 +19,10 @@ def against_frozen(comparison: Comparison) -> list[str]:
     found = paired_difference(comparison.reference, runs)
     times = _seconds(comparison.reference) / max(_seconds(runs), 1e-9)
     verdict = "" if found.is_significant else ", inconclusive" if found.is_tested else ", not tested"
+    tuning = " with tuning" if is_tuned(comparison) else ""
     return [
         f"{REFERENCE} is {wording.signed_points(found)} from {best}, the best row on frozen features"
-        f"{verdict}, at {wording.times(times)} times its time with tuning."
+        f"{verdict}, at {wording.times(times)} times its time{tuning}."
     ]
 
 

@@ -35,10 +35,17 @@ def label_text(number: float) -> str:
 
 
 def label_notes(table: pd.DataFrame) -> list[str]:
-    """Return a note for each row that used more distinct labeled images than fine-tuning."""
+    """Return notes on the rows that used more labeled images than fine-tuning, one for equal numbers."""
     own = {row["label"]: row for row in table.to_dict("records")}
     base = own[REFERENCE]["labels_all"] if REFERENCE in own else math.nan
-    more = [_note(row, base) for row in own.values() if row["labels_all"] > base]
+    alike: dict[str, list[str]] = {}
+    for label, row in own.items():
+        if row["labels_all"] > base:
+            alike.setdefault(_numbers(row), []).append(label)
+    more = [
+        f"{wording.listing(labels)} used {numbers}, fine-tuning {wording.whole(base)}."
+        for numbers, labels in alike.items()
+    ]
     return [*more, OTHER_LABELS] if any(map(_drew_others, own.values())) else more
 
 
@@ -55,12 +62,9 @@ def _drew_others(row: dict[Any, Any]) -> bool:
     return row["labels_choosing"] > 0 and row["labels_all"] > row["labels_training"] + row["labels_rewards"]
 
 
-def _note(row: dict[Any, Any], base: float) -> str:
+def _numbers(row: dict[Any, Any]) -> str:
     """Return how many labels one row used, and for what."""
     uses = [
         f"{wording.whole(num)} {words}" for use, words in USES.items() if (num := row[f"labels_{use}"]) > 0
     ]
-    return (
-        f"{row['label']} used {wording.whole(row['labels_all'])} distinct labeled target images"
-        f" ({wording.listing(uses)}), fine-tuning {wording.whole(base)}."
-    )
+    return f"{wording.whole(row['labels_all'])} distinct labeled target images ({wording.listing(uses)})"

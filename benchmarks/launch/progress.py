@@ -76,7 +76,7 @@ class Progress:
         if self._live:
             return
         rest = self.total - num_done
-        left = f"; about {duration(self._left())} left for {rest} runs" if rest else ""
+        left = f"; about {duration(self._left())} left for {counted(rest, 'run')}" if rest else ""
         self.console.print(f"{count} {end_line(config, self.results)}{left}", markup=False)
 
     def tick(self) -> None:

@@ -117,6 +117,13 @@ def test_a_row_with_more_labels_than_fine_tuning_is_noted():
     assert len([line for line in notes if " used " in line]) == 1
 
 
+def test_rows_with_the_same_numbers_of_labels_share_a_note():
+    made = [r | {"label": label} for r in records() if r["label"] == "L2TL" for label in ("L2TL", "Uniform")]
+    made += [record for record in records() if record["label"] == "Fine-tuning"]
+    text = tables.markdown(compare([parse_run("record.json", record) for record in made]))
+    assert "- L2TL and Uniform used 1,250 distinct labeled target images (" in text
+
+
 def test_old_records_have_no_labels_column():
     found = compare([parse_run("record.json", make_record(seed=seed)) for seed in range(2)])
     columns = tables.method_table(found, tables.comparison_table(found)).columns
@@ -152,6 +159,9 @@ def test_fine_tuning_is_set_beside_the_best_row_on_frozen_features():
     assert sentence.startswith("Fine-tuning is ")
     assert "from k-NN, the best row on frozen features" in sentence
     assert sentence.endswith("at 5 times its time with tuning.")
+    untuned = [record | {"choice": None, "setting": "tune=off"} for record in made]
+    (plain,) = against_frozen(compare([parse_run("record.json", record) for record in untuned]))
+    assert plain.endswith(" times its time.")
     assert sentence in tables.markdown(found)
     without = [record for record in made if record["method"] != "knn"]
     assert against_frozen(compare([parse_run("record.json", record) for record in without])) == []

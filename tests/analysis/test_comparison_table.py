@@ -192,8 +192,8 @@ def test_numbers_as_words():
     assert [wording.duration(value) for value in (0, 0.0405, 0.9997, 12.04, 210, 7560)] == [
         "0 s", "40.5 ms", "1 s", "12 s", "3.5 min", "2.1 h",
     ]  # fmt: skip
-    assert [wording.seeds(value) for value in ([0], [3, 0], [2, 0, 1], [0, 1, 5])] == [
-        "1 (0)", "2 (0, 3)", "3 (0–2)", "3 (0, 1, 5)",
+    assert [wording.seeds(value) for value in ([0], [3, 0], [2, 0, 1], [0, 1, 5], [0, 1, 2, 3, 100])] == [
+        "1 (0)", "2 (0, 3)", "3 (0–2)", "3 (0, 1, 5)", "5 (0–3, 100)",
     ]  # fmt: skip
 
 

@@ -30,6 +30,7 @@ TINY = [
     "source_recipe.steps=4",
     "source_recipe.batch_size=8",
     "threads=1",
+    "source_recipe.seed=0",
 ]
 LAUNCH_ONLY = {
     "minutes",

@@ -24,7 +24,7 @@ RUN = estimates.RUN_SECONDS
 GIVEN = (
     *("tune=off", "shots=5", "labels=train", "seeds=1"),
     *("recipe.steps=100", "recipe.batch_size=20", "recipe.evaluations=4"),
-    *("source_recipe.steps=50", "source_recipe.batch_size=10"),
+    *("source_recipe.steps=50", "source_recipe.batch_size=10", "source_recipe.seed=0"),
 )
 BENCH = ("seeds=5", "recipe.steps=1000", "recipe.batch_size=32", "recipe.evaluations=10")
 STEPS = 100 * 20 * TRAINED
