@@ -243,10 +243,12 @@ def _advice_elsewhere(found: Sequence[Candidate], budget: float | None, num_targ
 
 def _where(comparison: Comparison) -> str:
     """Return where the seconds were measured."""
-    frame = runs_frame(comparison.runs)
-    places = sorted({f"{row.device} on {row.host}" for row in frame.itertuples()})
-    shared = frame["pretraining_shared_seconds"].max()
-    without = f", without the shared pre-training ({wording.duration(shared)}, once)" if shared else ""
+    places = sorted({f"{row.device} on {row.host}" for row in runs_frame(comparison.runs).itertuples()})
+    used = [item for run in comparison.runs for item in run.record["pretraining"] if item["shared"]]
+    shared = {item["digest"]: item["seconds"] for item in used}
+    number = f"{len(shared)} times" if len(shared) > 1 else "once"
+    took = wording.duration(sum(shared.values()))
+    without = f", without the pre-training that rows share ({number}, {took})" if shared else ""
     return f"measured on {wording.listing(places)}{without}."
 
 

@@ -113,6 +113,17 @@ def means(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
     return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
 
 
+def added_by_all(before: Sequence[Tensor], after: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Return sums to which each process has added its own part: `before`, and what all of them added.
+
+    All processes get the same digits, which they would not by each adding all parts on a GPU of its own.
+    """
+    if size() == 1:
+        return after
+    parts = means([own - old for old, own in zip(before, after, strict=True)])
+    return [old + size() * part for old, part in zip(before, parts, strict=True)]
+
+
 def on_first(function: Callable[..., T], *arguments: Any) -> T:
     """Call a function in the first process only, and return its result in all processes."""
     if size() == 1:

@@ -195,11 +195,13 @@ def _notes(runs: list[Run]) -> list[str]:
 
 
 def _share_a_source_model(runs: list[Run]) -> bool:
-    """Return whether runs of several seeds rest on one pre-training."""
+    """Return whether runs of several seeds rest on one pre-training, and start from no published weights."""
     seeds = defaultdict(set)
     for run in runs:
+        config = run.record["config"]
         for pretraining in run.record["pretraining"]:
-            seeds[pretraining["digest"]].add(run.seed)
+            if not (config.get("pretrained") or config.get("checkpoint")):
+                seeds[pretraining["digest"]].add(run.seed)
     return any(len(own) > 1 for own in seeds.values())
 
 

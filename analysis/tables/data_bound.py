@@ -16,8 +16,8 @@ def data_notes(by_label: Mapping[str, Sequence[Run]]) -> list[str]:
     if not found:
         return []
     return [
-        f"data-bound: the device waits for images, or crops them, for {wording.listing(found)}. More cores,"
-        " or images of a smaller size on the disk, feed it faster."
+        f"data-bound: the device waits for images, or crops them, for {wording.listing(found)}. If it waits,"
+        " more cores or smaller images on the disk feed it faster."
     ]
 
 

@@ -349,6 +349,8 @@ class RunConfig:
         shown += [f"recipe.image_size={recipe.image_size}"]
         if self.source != "none" and not (self.pretrained or self.checkpoint):
             shown += [f"source_recipe.steps={self.source_recipe.steps}"]
+            seed = self.source_recipe.seed
+            shown += [] if seed == 0 else [f"source_recipe.seed={'null' if seed is None else seed}"]
         is_used = self.tune is Tune.off and has_batch_norms(self.backbone, self.backbone_options)
         shown += [f"bn={self.bn}"] if is_used or self.bn is not Norms.split else []
         later = {f.name: f.metadata["undigested"] for f in fields(recipe) if "undigested" in f.metadata}

@@ -237,8 +237,8 @@ def _serve(connection: Connection, place: int, threads: int, results: Path) -> N
     """Do the runs that the parent sends, until it sends None.
 
     The first run imports what runs need. That stays: later collections of garbage, which each run begins
-    with, need not walk through it. They would take a third of a short run's time. It is collected at the
-    end: some libraries print what is left then.
+    with, need not walk through it. They would take a third of a short run's time. At the end it is
+    thawed, so that Python frees it: triton prints what is left.
     """
     _start_worker(place, threads)
     is_first = True

@@ -18,6 +18,8 @@ from .interleaved import Rounds, race, show
 SEEDS = 3
 PER_GPU = 3
 ROWS = "methods=scratch,finetune,linear_probe,datl,uniform,random,l2tl"  # those that train
+SIZE = ("backbone=small", "recipe.batch_size=32", "recipe.lr=0.01", "recipe.evaluations=10")
+SOURCE = ("source_recipe.steps=1000", "source_recipe.seed=0")
 
 
 def _bench(*words: str) -> tuple[float, float]:
@@ -47,7 +49,7 @@ def bench_whole(benchmark: Any, tmp_path: Path) -> None:
 
     def whole() -> None:
         words = (f"seeds={SEEDS}", f"workers={workers}", "device=cpu", f"results={tmp_path}")
-        found.append(_bench(ROWS, *words))
+        found.append(_bench(ROWS, *SIZE, *SOURCE, *words))
 
     benchmark.pedantic(whole, rounds=1)
     wall, cpu = found[0]

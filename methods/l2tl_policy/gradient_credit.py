@@ -187,10 +187,10 @@ class ClassCredit:
 
     def add(self, credit_B: Tensor, y: Tensor) -> None:
         """Add the credit of a batch's images [B] with labels y [B]; of several processes, that of all."""
-        credit_B, y = distributed.gather_batch(credit_B), distributed.gather_batch(y)
-        self.total_S = self.total_S.index_add(0, y, credit_B)
-        self.square_S = self.square_S.index_add(0, y, credit_B**2)
-        self.count_S = self.count_S.index_add(0, y, torch.ones_like(credit_B))
+        before = (self.total_S, self.square_S, self.count_S)
+        values = (credit_B, credit_B**2, torch.ones_like(credit_B))
+        after = [old.index_add(0, y, own) for old, own in zip(before, values, strict=True)]
+        self.total_S, self.square_S, self.count_S = distributed.added_by_all(before, after)
 
     def mean(self) -> Tensor:
         """Return the mean credit of each class [S]; zero for a class without images."""

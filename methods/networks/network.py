@@ -112,7 +112,11 @@ class Network(nn.Module):
             norm.load_state_dict(statistics.state_dict(), strict=False)
 
     def compile_encoder(self) -> None:
-        """Run the encoder through torch.compile; its function, since a compiled module warns of all hooks."""
+        """Run the encoder through torch.compile.
+
+        Its function, not the module: a compiled module warns where any hook of torch is active. So hooks of
+        the encoder itself do not run, and a copy of this network would run the encoder of the original.
+        """
         self.__dict__["_run"] = torch.compile(self.encoder.forward)
 
     @contextmanager

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from simulated_results import make_record
 from transferbench.analysis import wording
 from transferbench.analysis.figures import accuracy, curves, style
 from transferbench.analysis.records.comparison import comparisons
@@ -228,3 +229,16 @@ def test_curve_figure_draws_a_line_a_seed_and_a_mean():
     figure = curves.curve_figure(curve, style.styles("A"), "Accuracy")
     lines = [list(line.get_ydata()) for line in figure.axes[0].lines]
     assert np.allclose(sorted(lines), [[10, 20], [15, 25], [20, 30]])
+
+
+def test_a_source_model_that_seeds_share_is_told_of():
+    shared, own = ([make_record("L2TL", seed=seed) for seed in range(2)] for _ in range(2))
+    for record in own:
+        (only,) = record["pretraining"]
+        record["pretraining"] = [only | {"digest": f"{record['seed']:010}"}]
+    published = [record | {"config": record["config"] | {"pretrained": True}} for record in shared]
+    told = []
+    for records in (shared, own, published):
+        (found,) = comparisons([parse_run("record.json", record) for record in records])
+        told.append("Seeds share a source model" in comparison_table.markdown(found))
+    assert told == [True, False, False]

@@ -42,7 +42,7 @@ def test_what_is_above_fine_tuning_is_taken_with_its_numbers_and_its_price(tmp_p
     assert "from fine-tuning, p " in text
     assert "Cost: 42.5 s per run: 3.5 times fine-tuning's time." in text
     assert "Settings: shots=5" in text
-    assert "measured on cpu (x86_64) on desk, without the shared pre-training (62 s, once)." in text
+    assert "measured on cpu (x86_64) on desk, without the pre-training that rows share (once, 62 s)." in text
 
 
 def test_lines_are_short_and_each_says_what_it_is_about(tmp_path):

@@ -32,6 +32,15 @@ def test_a_later_run_of_a_process_is_compiled_too(config_of, tmp_path, graphs_al
     assert numbers[1] - numbers[0] == numbers[2] - numbers[1] == numbers[0]
 
 
+def test_operations_are_counted_in_a_compiled_run_too(config_of, tmp_path, graphs_alone):
+    short = ("recipe.steps=2", "recipe.evaluations=1")
+    plain, compiled = (
+        run_one(config_of("scratch", *short, *more), tmp_path) for more in ((), ("recipe.compile=true",))
+    )
+    assert graphs_alone() > 0
+    assert compiled["flops_per_step"] == plain["flops_per_step"] > 0
+
+
 GIVEN = ("backbone=tiny", "recipe.image_size=16", "recipe.batch_size=8", "recipe.steps=20", "shots=2")
 
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import zoom
 from sklearn.datasets import load_digits
+from transferbench.benchmarks.config.compose import compose_request
+from transferbench.benchmarks.launch.plan import plan, requirements
 from transferbench.datasets import digits, glyphs
 
 Parts = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -98,3 +100,11 @@ def test_glyphs_look_like_digits(pair: dict[str, Parts]) -> None:
     assert glyph.std() == pytest.approx(digit.std(), abs=0.05)  # contrast
     bright = [np.median(image.max(axis=(1, 2))) for image in (glyph, digit)]
     assert bright[0] == pytest.approx(bright[1], abs=0.1)
+
+
+def test_the_default_comparison_has_a_source_model_for_each_seed() -> None:
+    configs = plan(compose_request([]), [])
+    assert len(configs) == 10 * 16
+    shared = {needed.digest for c in configs for needed in requirements(c) if c.method != "datl"}
+    assert len(shared) == 16
+    assert "source_recipe.steps=400, source_recipe.seed=null" in configs[0].describe()

@@ -27,7 +27,7 @@ from transferbench.datasets.augmentation.mixing import Mixing
 from transferbench.methods import catalog
 from transferbench.methods.base import Method
 from transferbench.methods.finetune import FineTune
-from transferbench.methods.l2tl_gradients import Alpha
+from transferbench.methods.l2tl_gradients import Alpha, Config, L2TLGradients
 
 STEPS = 50
 SPLIT = [name for name in catalog.names() if catalog.load(name).data_parallel]
@@ -136,6 +136,24 @@ def test_two_processes_compute_what_one_computes(by_two, spec):
             msg=lambda m, n=name: f"{n}: {m}",
         )
     assert one["curve"][-1] != one["curve"][0]
+
+
+def judged() -> dict[str, list[float]]:
+    """Return how many images of each class L2TL by gradients has judged in three steps, and their credit."""
+    method = L2TLGradients(toy_problem(encoder=TinyEncoder, holdout=toy_split([0, 1] * 6, 3)), Config())
+    for t in range(3):
+        torch.manual_seed(t)
+        method.step(t)
+    return {"count": method.credit.count_S.tolist(), "total": method.credit.total_S.tolist()}
+
+
+def test_two_processes_judge_the_images_of_one_with_those_that_are_only_explored():
+    first, second = in_two(judged)
+    assert first == second
+    one = judged()
+    assert sum(one["count"]) == 3 * 2 * 8  # three steps, batches of 8 that are trained on and explored
+    assert first["count"] == one["count"]
+    assert first["total"] == pytest.approx(one["total"], abs=0.02)
 
 
 @pytest.mark.parametrize("name", WHOLE)
