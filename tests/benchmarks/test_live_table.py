@@ -18,7 +18,15 @@ from transferbench.benchmarks.launch.row_states import Row, State
 from trees import TINY
 
 CONTROL = re.compile(r"\x1b\[(\??[\d;]*)([A-Za-z])")
-BENCH = ["bench", "methods=scratch,ncm", *TINY, "backbone=tiny", "seeds=2", "workers=1"]
+BENCH = [
+    "bench",
+    "methods=scratch,ncm",
+    *TINY,
+    "source_recipe.seed=0",
+    "backbone=tiny",
+    "seeds=2",
+    "workers=1",
+]
 
 
 class Screen:

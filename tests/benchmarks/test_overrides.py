@@ -10,7 +10,7 @@ from trees import tree
 
 ASKED = [
     ("finetune",),
-    ("l2tl", "method.num_actions=21", "recipe.steps=70", "shots=null", "source_recipe.seed=null"),
+    ("l2tl", "method.num_actions=21", "recipe.steps=70", "shots=null", "source_recipe.seed=3"),
     ("leap", "method.metric=energy", "recipe.milestones=[3,5]", "recipe.image_size=0", "recipe.hflip=false"),
     ("datl", "protocol=trainval", "tune=paper_grid", "recipe.lr_grid=[0.1,0.2]", "score=mean_per_class"),
     ("uot", "labels=all", "shots=10", "holdout_shots=3"),
