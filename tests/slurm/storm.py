@@ -25,6 +25,7 @@ BENCH = [
     "recipe.image_size=16",
     "source_recipe.steps=100",
     "source_recipe.batch_size=4",
+    "source_recipe.seed=0",
     "checkpoint_minutes=0.02",
     "threads=1",
 ]

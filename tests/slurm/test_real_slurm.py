@@ -43,6 +43,7 @@ LONG = [
     "recipe.image_size=16",
     "source_recipe.steps=20",
     "source_recipe.batch_size=4",
+    "source_recipe.seed=0",
     "checkpoint_minutes=0.02",
     "threads=1",
 ]
