@@ -119,7 +119,11 @@ def _printed(text: Any) -> str:
 
 
 def load(results: Path) -> list[Run]:
-    """Return the runs below `results` that enter comparisons, ordered by path."""
+    """Return the runs below `results` that enter comparisons, ordered by path.
+
+    Raises:
+        InputError: if there is no such run.
+    """
     return load_records(results).runs
 
 

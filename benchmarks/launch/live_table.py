@@ -20,7 +20,7 @@ SIGNS = {
     State.done: ("●", "green"),
     State.failed: ("✗", "bold red"),
 }
-LEGEND = {State.done: "● done", State.runs: "◐ running", State.waits: "· waiting", State.failed: "✗ failed"}
+LEGEND = {State.done: "done", State.runs: "running", State.waits: "waiting", State.failed: "failed"}
 SHARE = 3  # the seeds have at most this part of the width, and so have the names
 PADDING = 2  # spaces between two columns
 AROUND = 5  # lines that are not rows: the title, the headings, the rest, the legend, and the cursor's
@@ -90,7 +90,8 @@ def draw(title: str, rows: Sequence[Row], width: int, height: int) -> Table:
     signs = len(seeds) < width // SHARE
     shown = _most_wanted(rows, max(1, height - AROUND))
     present = {state for row in rows for state in row.states.values()}
-    named = [words for state, words in LEGEND.items() if state is not State.failed or state in present]
+    shown_states = [state for state in LEGEND if state is not State.failed or state in present]
+    named = [f"{SIGNS[state][0]} {LEGEND[state]}" for state in shown_states]
     below = ["  ".join(named)] if signs else []
     if len(shown) < len(rows):
         over = sum(row.is_over for row in rows) - sum(row.is_over for row in shown)
