@@ -182,10 +182,11 @@ class Results:
             InputError: several comparisons, and no target named.
         """
         from .analysis.recommend import recommend, recommend_within
+        from .datasets.check_name import check_name
 
         if target is None:
             return recommend_within(self._chosen(), seconds)
-        return recommend(self.path, str(target), seconds)
+        return recommend(self.path, str(target), seconds, check_name)
 
     def figure(self, name: str = "accuracy", comparison_id: str | None = None) -> "Drawing":
         """Return a figure of a comparison, which a notebook shows.

@@ -13,7 +13,7 @@ from .records.comparison import REFERENCE, Comparison
 from .records.load import Run, runs_frame
 from .statistics.aggregate import holm_corrected
 from .statistics.difference import Difference
-from .statistics.paired import mean_interval, percent_interval
+from .statistics.paired import comparable_mean, mean_interval, percent_interval
 from .tables.chosen import chosen_numbers
 
 
@@ -24,6 +24,7 @@ class Candidate:
     label: str
     seconds: float  # of a run, beyond the shared pre-training
     score: tuple[float, float, float]  # mean and interval, in percent
+    level: float  # the mean by which it is placed among the others, see `comparable_mean`
     difference: Difference | None  # from fine-tuning; None for itself, and if that was not run
     runs: Sequence[Run] = ()
     tuning_seconds: float = 0.0  # once, for any number of runs
@@ -84,14 +85,15 @@ def candidate(comparison: Comparison, label: str, difference: Difference) -> Can
     score = percent_interval(frame["score"])
     is_compared = comparison.reference and label != REFERENCE and not difference.no_claim
     tuning = chosen_numbers(runs)["tuning_seconds"]
-    return Candidate(label, spent, score, difference if is_compared else None, runs, tuning)
+    level = comparable_mean(runs, comparison.reference, difference)
+    return Candidate(label, spent, score, level, difference if is_compared else None, runs, tuning)
 
 
 def corrected(found: Sequence[Candidate]) -> list[Candidate]:
     """Return the candidates, the best first, with Holm correction over their differences."""
     differences = holm_corrected([item.difference for item in found])
     marked = [replace(item, difference=new) for item, new in zip(found, differences, strict=True)]
-    return sorted(marked, key=lambda item: (-item.score[0], item.label))
+    return sorted(marked, key=lambda item: (-item.level, item.label))
 
 
 def over_targets(known: Sequence[Comparison]) -> list[Candidate]:
@@ -110,11 +112,11 @@ def _mean(label: str, items: Sequence[Candidate]) -> Candidate:
     differences = [item.difference for item in items if item.difference is not None]
     points = [found.points for found in differences if not math.isnan(found.points)]
     if not points:
-        return Candidate(label, seconds, (0.0, math.nan, math.nan), None, tuning_seconds=tuning)
+        return Candidate(label, seconds, (0.0, math.nan, math.nan), 0.0, None, tuning_seconds=tuning)
     mean, low, high = mean_interval(points)
     p_value = math.nan
     if not math.isnan(low):
         error = statistics.stdev(points) / math.sqrt(len(points))
         p_value = 2 * float(stdtr(len(points) - 1, -abs(mean) / error)) if error else float(mean == 0)
     found = Difference(mean, low, high, len(points), p_value=p_value)
-    return Candidate(label, seconds, (mean, low, high), found, tuning_seconds=tuning, unit="target")
+    return Candidate(label, seconds, (mean, low, high), mean, found, tuning_seconds=tuning, unit="target")

@@ -2,7 +2,7 @@
 
 import shlex
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from .. import InputError
@@ -26,10 +26,18 @@ COMMAND = "Next"  # in one line, to copy
 Line = tuple[str, str]  # what it is about, and the text
 
 
-def recommend(results: Path, target: str, seconds: float | None = None) -> str:
+def recommend(
+    results: Path, target: str, seconds: float | None = None, check: Callable[[str], object] | None = None
+) -> str:
     """Return lines: which method to take for `target`, if a run may train for `seconds`, why, and its cost.
 
     Runs on the target decide; without them, runs on other targets do, as weaker evidence.
+
+    Args:
+        results: the results folder.
+        target: the name of a data set, or the path of one.
+        seconds: the longest that a run may train; None: any time.
+        check: is called with a target that has no runs, and raises if there is no such data set.
 
     Raises:
         InputError: if `results` holds no run, or a record that cannot be read.
@@ -38,6 +46,8 @@ def recommend(results: Path, target: str, seconds: float | None = None) -> str:
     own = _of_target(target, known)
     if own:
         return _printed(_on_target(max(own, key=_evidence), len(own) - 1, seconds))
+    if check:
+        check(target)
     best = {item.data_set: item for item in sorted(known, key=_evidence)}
     return _printed(_elsewhere(target, list(best.values()), seconds))
 
@@ -136,7 +146,9 @@ def _reasons(choice: Choice, taken: Candidate, best: Candidate) -> Iterator[str]
             f" long. {taken.label} loses {_loss(loss)}: a loss of more than {MARGIN:g} point is excluded."
         )
     elif len(choice.fitting) > 1:
-        yield "It has the highest mean."
+        is_highest = taken.score[0] >= max(item.score[0] for item in choice.fitting)
+        shared = "" if is_highest else " on the seeds that it shares with fine-tuning"
+        yield f"It has the highest mean{shared}."
     if taken.difference is not None:
         yield f"It is {taken.gap}, {taken.conclusion}."
     elif taken.label != REFERENCE:
@@ -212,7 +224,7 @@ def _elsewhere(target: str, known: Sequence[Comparison], budget: float | None) -
 def _advice_elsewhere(found: Sequence[Candidate], budget: float | None, num_targets: int) -> Iterator[Line]:
     """Yield the method to try first on a new target: fine-tuning unless one is above it."""
     fitting, too_slow = within(found, budget)
-    others = sorted((c for c in fitting if c.label != REFERENCE), key=lambda item: -item.score[0])
+    others = sorted((c for c in fitting if c.label != REFERENCE), key=lambda item: -item.level)
     base = next(item for item in found if item.label == REFERENCE)
     if not fitting:
         yield "Take", _nothing_fits(too_slow)

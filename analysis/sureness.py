@@ -40,7 +40,8 @@ def sureness(choice: Choice) -> str:
         return ""
     others = [item for item in choice.fitting if item is not taken]
     if not others:
-        return "it is the only row that fits: nothing is compared"
+        why = "fits into the time" if choice.too_slow else "can be taken"
+        return f"it is the only row that {why}: nothing is compared"
     differences = holm_corrected([paired_difference(taken.runs, item.runs) for item in others])
     found = list(zip(others, differences, strict=True))
     tested = [(item, gap) for item, gap in found if gap.is_tested]

@@ -245,6 +245,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
 
 def _recommend(arguments: argparse.Namespace) -> int:
     from ..analysis.recommend import recommend
+    from ..datasets.check_name import check_name
 
     given = _named(arguments.overrides, ("results", "target", "seconds"))
     if "target" not in given:
@@ -257,7 +258,7 @@ def _recommend(arguments: argparse.Namespace) -> int:
         raise InputError(f"seconds={given['seconds']}: expected a number") from None
     if seconds is not None and not seconds > 0:
         raise InputError(f"seconds={given['seconds']}: expected a number above 0")
-    print(recommend(Path(given.get("results", "results")), given["target"], seconds))
+    print(recommend(Path(given.get("results", "results")), given["target"], seconds, check_name))
     return 0
 
 

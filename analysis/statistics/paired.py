@@ -6,6 +6,7 @@ Legend: S seeds, N test examples, K kinds of test examples, R resamples.
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from statistics import fmean
 
 import numpy as np
 import pandas as pd
@@ -62,6 +63,23 @@ def paired_difference(a_runs: Sequence[Run], b_runs: Sequence[Run]) -> Differenc
     elif len(pairs) == 1:
         note = _join(note, "the interval covers the choice of test images, not of the seed")
     return _difference(mean, parts, len(pairs), note)
+
+
+def comparable_mean(runs: Sequence[Run], reference: Sequence[Run], difference: Difference) -> float:
+    """Return the mean score in percent by which a row is placed among the others.
+
+    With other seeds than the reference's it would be a mean over easier or harder draws. It is then the mean
+    of the reference plus the paired difference, which is over the seeds of both.
+
+    Args:
+        runs: of the row.
+        reference: the runs of fine-tuning; none leaves the mean as it is.
+        difference: of the two, paired.
+    """
+    is_alike = {run.seed for run in runs} == {run.seed for run in reference}
+    if is_alike or math.isnan(difference.points):
+        return 100 * fmean(run.score for run in runs)
+    return 100 * fmean(run.score for run in reference) + difference.points
 
 
 def pairs_of(a_runs: Sequence[Run], b_runs: Sequence[Run]) -> list[tuple[Run, Run]]:

@@ -12,7 +12,7 @@ from ..alarms import alarms, checked
 from ..records.comparison import CLOSED_FORM, REFERENCE, Comparison
 from ..records.load import METRICS, SIZES, Run, runs_frame
 from ..statistics.aggregate import holm_corrected
-from ..statistics.paired import Difference, percent_interval
+from ..statistics.paired import Difference, comparable_mean, percent_interval
 from .chosen import chosen_numbers, chosen_text, is_tuned, shows_chosen, tuning_note, tuning_text
 from .csv_text import csv_text
 from .data_bound import data_notes
@@ -41,12 +41,21 @@ METHOD_NOTE = (
 
 
 def comparison_table(comparison: Comparison) -> pd.DataFrame:
-    """Return one row per label, the best mean score first; scores in percent, times in seconds."""
+    """Return one row per label, the best first; scores in percent, times in seconds.
+
+    Rows are in the order of their mean scores, as far as their seeds allow (see `comparable_mean`).
+    """
     reference = comparison.reference
     base = runs_frame(reference)["seconds_per_step"].median() if reference else math.nan
     differences = checked(comparison).differences
-    rows = [_row(label, runs, differences[label], base) for label, runs in comparison.by_label.items()]
-    return pd.DataFrame(rows).sort_values(["score", "label"], ascending=[False, True], ignore_index=True)
+    place = {
+        label: (-comparable_mean(runs, reference, differences[label]), label)
+        for label, runs in comparison.by_label.items()
+    }
+    ordered = sorted(place, key=place.__getitem__)
+    return pd.DataFrame(
+        [_row(label, comparison.by_label[label], differences[label], base) for label in ordered]
+    )
 
 
 def _row(label: str, runs: list[Run], difference: Difference, base_seconds: float) -> dict[str, Any]:
@@ -101,12 +110,13 @@ def method_table(comparison: Comparison, numbers: pd.DataFrame) -> Table:
     }
     columns = [name for name in rows[0] if shown.get(name, True)]
     score = next(i for i, name in enumerate(columns) if name.endswith(", %"))
+    by_score = (score, "descending") if numbers["score"].is_monotonic_decreasing else None
     return Table(
         f"Methods compared: {title(comparison)}",
         columns,
         [[row[name] for name in columns] for row in rows],
         numbers,
-        sorted_by=(score, "descending"),
+        sorted_by=by_score,
     )
 
 
@@ -217,8 +227,15 @@ def markdown(comparison: Comparison, width: int | None = None) -> str:
 
 def notes(comparison: Comparison, numbers: pd.DataFrame) -> list[str]:
     """Return the notes on one comparison: on its runs, its labels, its learning rates and its data."""
-    given = [*comparison.notes, *label_notes(numbers), *tuning_note(comparison)]
+    given = [*comparison.notes, *_seed_note(numbers), *label_notes(numbers), *tuning_note(comparison)]
     return [*given, *data_notes(comparison.by_label)]
+
+
+def _seed_note(numbers: pd.DataFrame) -> list[str]:
+    """Return a note if rows are not in the order of their means, since their seeds differ."""
+    if numbers["score"].is_monotonic_decreasing:
+        return []
+    return ["Rows with other seeds than fine-tuning's are placed by their paired difference from it."]
 
 
 def setting(comparison: Comparison) -> str:

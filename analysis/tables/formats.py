@@ -10,7 +10,10 @@ from .csv_text import csv_text
 from .table import Table
 
 # characters with a meaning in Markdown; the bar is escaped in cells only
-MARKDOWN = re.compile(r"[\\`*_\[\]>~$]|<(?=[A-Za-z/!?])|&(?=#?\w+;)")
+MARKDOWN = re.compile(
+    r"[\\`*\[\]>~$]|<(?=[A-Za-z/!?])|&(?=#?\w+;)"
+    r"|(?<![^\W_])_|_(?![^\W_])"  # inside of a word an underscore has none
+)
 LATEX = {
     "\\": r"\textbackslash{}",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},

@@ -7,7 +7,8 @@ from dataclasses import fields, is_dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 import torch
 from hydra import compose, initialize_config_dir
@@ -169,7 +170,17 @@ def _one_line(error: Exception, overrides: Iterable[str], names: list[str]) -> s
         return (
             f"{name}={given[name]}: this is a method now; expected method={right}, in bench methods={right}"
         )
-    return f"{name}={given.get(name, '')}: expected {_expected(text)}"
+    null = ", or null for none" if _takes_null(name) else ""
+    return f"{name}={given.get(name, '')}: expected {_expected(text)}{null}"
+
+
+def _takes_null(name: str) -> bool:
+    """Return whether a setting of the schema may have no value; False for a setting of a method."""
+    *groups, last = name.split(".")
+    owner: Any = Request
+    for group in groups:
+        owner = get_type_hints(owner).get(group) if is_dataclass(owner) else None
+    return is_dataclass(owner) and NoneType in get_args(get_type_hints(owner).get(last))
 
 
 def _readable(override: str) -> bool:

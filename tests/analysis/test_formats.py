@@ -94,7 +94,12 @@ def test_markdown_shows_the_name_itself(name):
     text = markdown_text(name)
     assert re.sub(r"\\([\\`*_\[\]<>~$&])", r"\1", text) == seen(name)
     bare = re.sub(r"\\.", "", text)
-    assert not re.search(r"[*_`\[\]~$]|<[a-z/!]|&#?\w+;", bare)
+    assert not re.search(r"[*`\[\]~$]|<[a-z/!]|&#?\w+;", bare)
+    assert not re.search(r"(?<![^\W_])_|_(?![^\W_])", re.sub(r"\\.", ".", text))
+
+
+def test_a_name_with_an_underscore_inside_is_not_escaped_in_markdown():
+    assert markdown_text("L2TL (num_actions=2), _private_") == r"L2TL (num_actions=2), \_private\_"
 
 
 def test_every_row_of_markdown_has_as_many_cells():

@@ -18,6 +18,7 @@ from transferbench.analysis.records.comparison import compare, comparisons
 from transferbench.analysis.records.load import load, parse_run
 from transferbench.analysis.statistics.paired import Difference
 from transferbench.analysis.sureness import take
+from transferbench.analysis.tables.comparison_table import comparison_table, method_table, notes
 
 FEW = {label: METHODS[label] for label in ("Scratch", "Linear probe", "Fine-tuning", "DATL", "L2TL")}
 SKILL = {"Scratch": 0.60, "Linear probe": 0.80, "Fine-tuning": 0.85, "DATL": 0.851, "L2TL": 0.91}
@@ -193,14 +194,39 @@ def test_where_nothing_is_beside_fine_tuning_nothing_is_said(tmp_path):
         recommend(tmp_path / "nowhere", "pets")
 
 
+def test_a_target_without_runs_is_checked_and_one_with_runs_is_not(tmp_path):
+    def check(name):
+        raise InputError(f"{name}: no such data set")
+
+    write(tmp_path, skill={"Fine-tuning": 0.85, "DATL": 0.85})
+    with pytest.raises(InputError, match="digitz: no such data set"):
+        printed(tmp_path, "digitz", None, check)
+    assert "Take: " in recommend(tmp_path, "digits", None, check)
+
+
+def test_a_row_of_easier_seeds_is_placed_by_its_paired_difference(tmp_path):
+    shares = {0: 0.95, 1: 0.80, 2: 0.80}  # seed 0 is easy for every row
+    for seed, share in shares.items():
+        save(tmp_path, make_record("Fine-tuning", seed=seed, share=share))
+        save(tmp_path, make_record("DATL", seed=seed, share=share + 0.03))
+    save(tmp_path, make_record("L2TL", seed=0, share=0.96))
+    (comparison,) = comparisons(load(tmp_path))
+    rows = comparison_table(comparison)
+    assert list(rows["label"]) == ["DATL", "L2TL", "Fine-tuning"]
+    assert list(rows["score"]) != sorted(rows["score"], reverse=True)
+    assert choose(comparison).taken.label == "DATL"
+    assert any("placed by their paired difference" in note for note in notes(comparison, rows))
+    assert method_table(comparison, rows).sorted_by is None
+
+
 def test_p_values_are_corrected_for_the_number_of_methods():
     runs = [parse_run("record.json", make_record())]
     score = (80.0, 79.0, 81.0)
     found = [
-        Candidate("A", 1.0, score, Difference(1.0, 0.1, 1.9, 5, p_value=0.03), runs),
-        Candidate("B", 1.0, score, Difference(1.0, 0.1, 1.9, 5, p_value=0.02), runs),
-        Candidate("C", 1.0, score, Difference(9.0, 8.0, 10.0, 1, p_value=0.001), runs),
-        Candidate("Fine-tuning", 1.0, score, None, runs),
+        Candidate("A", 1.0, score, score[0], Difference(1.0, 0.1, 1.9, 5, p_value=0.03), runs),
+        Candidate("B", 1.0, score, score[0], Difference(1.0, 0.1, 1.9, 5, p_value=0.02), runs),
+        Candidate("C", 1.0, score, score[0], Difference(9.0, 8.0, 10.0, 1, p_value=0.001), runs),
+        Candidate("Fine-tuning", 1.0, score, score[0], None, runs),
     ]
     adjusted = {item.label: item.difference.p_value_holm for item in corrected(found) if item.difference}
     assert adjusted["A"] == pytest.approx(0.04)  # Holm: the larger of 2 x .02 and .03

@@ -205,6 +205,8 @@ def test_a_comparison_with_an_unknown_backbone_starts_nothing(says, monkeypatch)
         ("recipe.steps=1.5", "recipe.steps=1.5: expected a whole number"),
         ("recipe.steps=", "recipe.steps=: expected a whole number"),
         ("recipe.lr=fast", "recipe.lr=fast: expected a number"),
+        ("recipe.head_init_std=none", "recipe.head_init_std=none: expected a number, or null for none"),
+        ("shots=none", "shots=none: expected a whole number, or null for none"),
         ("seeds=two", "seeds=two: expected a whole number"),
         ("seeds=1,2", "seeds=1,2: not readable; expected one value"),
         ("recipe.lr={", "recipe.lr={: not readable; expected one value"),
