@@ -182,7 +182,7 @@ class Results:
             InputError: several comparisons, and no target named.
         """
         from .analysis.recommend import recommend, recommend_within
-        from .datasets.check_name import check_name
+        from .benchmarks.config.check_name import check_name
 
         if target is None:
             return recommend_within(self._chosen(), seconds)

@@ -21,14 +21,15 @@ Pair = tuple[Candidate, Difference]  # another row, and by how much the one take
 def take(comparison: Comparison) -> dict[str, str]:
     """Return the row to take, its `label`, and `why`; empty without one.
 
-    Why: its score, how sure that is, and its labels if those are more than fine-tuning's.
+    Why: its score, its time, how sure that is, and its labels if those are more than fine-tuning's.
     """
     choice = choose(comparison)
     if choice.taken is None:
         return {}
     score = score_of(choice.taken, METRICS[comparison.metric])
     labels = labels_sentence(choice.taken.runs, comparison.by_label.get(REFERENCE, []))
-    return {"label": choice.taken.label, "why": f"{score}. {capital(sureness(choice))}. {labels}".rstrip()}
+    why = f"{score}; {choice.taken.time}. {capital(sureness(choice))}. {labels}"
+    return {"label": choice.taken.label, "why": why.rstrip()}
 
 
 def sureness(choice: Choice) -> str:

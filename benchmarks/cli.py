@@ -245,7 +245,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
 
 def _recommend(arguments: argparse.Namespace) -> int:
     from ..analysis.recommend import recommend
-    from ..datasets.check_name import check_name
+    from .config.check_name import check_name
 
     given = _named(arguments.overrides, ("results", "target", "seconds"))
     if "target" not in given:

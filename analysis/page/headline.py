@@ -199,11 +199,11 @@ def _counts(labels: list[str], chosen: dict[str, list[Finding]], by_label: dict[
 
 
 def _not_significant(items: Sequence[Finding]) -> str:
-    """Return the largest difference that is not significant after Holm correction, and how many more are."""
+    """Return the largest difference that is not significant after Holm correction, and whose else are not."""
     largest = max(items, key=lambda item: abs(item.difference.points))
     text = f"{largest.label} on {largest.place}: {wording.not_significant(largest.difference)}"
-    others = len(items) - 1
-    return f"{text}; {others} more like it." if others else f"{text}."
+    others = [item.label for item in items if item is not largest]
+    return f"{text}; {len(others)} more like it: {_some(sorted(set(others)))}." if others else f"{text}."
 
 
 def _inconclusive(by_label: Mapping[str, Sequence[Finding]], num_places: int) -> str:

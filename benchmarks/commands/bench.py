@@ -12,6 +12,7 @@ from ... import InputError
 from ...analysis.page_path import page_of
 from ...analysis.records.schema import is_done, record_path
 from ...datasets import catalog as datasets
+from ...methods import catalog as methods
 from ..config.compose import compose_request
 from ..config.length import num_training_images
 from ..config.schema import Request, RunConfig, load_target
@@ -30,6 +31,7 @@ from ..launch.start import (
     check_data,
     check_networks_of,
     check_place,
+    check_records,
     drop_incompatible,
     estimator_of,
     print_estimate,
@@ -127,6 +129,7 @@ def _before_runs(overrides: Sequence[str], console: Console, notes: Console, dry
     if request.minutes is not None:
         request, configs = _fitted(request, overrides, configs, estimator, notes, dry_run)
     configs, _ = drop_incompatible(configs, results, notes, processes, writes=not dry_run)
+    check_records(configs, results)
     prepare_data(missing(configs, results))
     first = configs[0]
     notes.print(f"{first.source_name} -> {first.target_name}: {first.describe()}", markup=False)
@@ -240,6 +243,8 @@ def _show(
     from ...analysis.tables.comparison_table import markdown
 
     if comparison:
+        if line := _others_line(planned.configs, comparison):
+            console.print(line, markup=False)
         width = console.width if console.is_terminal else None
         for text in ["", *answer(comparison), "", markdown(comparison, width)]:
             console.print(text, markup=False, soft_wrap=width is None)  # a terminal breaks no word
@@ -247,6 +252,15 @@ def _show(
         console.print(f"\nreport: {page_of(planned.results)}, shown by {shown_by}", markup=False)
     for digest, error in failed.items():
         console.print(f"failed: {digest}: {error}", markup=False)
+
+
+def _others_line(configs: Sequence[RunConfig], comparison: "Comparison") -> str:
+    """Return which rows of the table were not asked for: those of earlier runs; empty without any."""
+    asked = {methods.load(c.method).label(c.settings) for c in configs}
+    others = [label for label in comparison.by_label if label not in asked]
+    if not others:
+        return ""
+    return f"also in the table, from earlier runs of the same setting: {', '.join(others)}"
 
 
 def why_preset(request: Request, overrides: Sequence[str], config: RunConfig) -> str:

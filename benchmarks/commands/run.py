@@ -1,6 +1,7 @@
 """`run`: do one run, in this process or in all processes that torchrun has started."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -12,7 +13,7 @@ from ..config.resolve import run_config
 from ..config.schema import Request
 from ..launch import pool
 from ..launch.plan import data_sets_of, missing, prepare_data, why_incompatible
-from ..launch.progress import end_line
+from ..launch.progress import Progress, end_line, refreshed
 from ..launch.start import (
     check_data,
     check_networks_of,
@@ -66,16 +67,20 @@ def _run(overrides: Sequence[str], dry_run: bool) -> int:
     prepare_data(missing([config], results))
     for _, reason in why_incompatible([config], results, distributed.size()).values():
         raise InputError(f"method={method}: cannot run here: {reason}")
+    shown: AbstractContextManager[None] = nullcontext()
     if dry_run or distributed.size() == 1:
         say_memory([config], results, console, 1, dry_run)
         estimate = estimator_of(config, 1, results).of([config])
         if dry_run:
             show_runs([config], results, console, estimate)
         print_estimate(estimate, console, 1)
+        if estimate.todo:
+            shown = refreshed(Progress([config], results, console, estimate))
     if dry_run:
         return 0
     torch.set_num_threads(pool.num_threads(config.threads, config.device, 1))
-    run_one(config, results)
+    with shown:
+        run_one(config, results)
     if not distributed.is_first():
         return 0
     console.print(end_line(config, results), markup=False)

@@ -10,14 +10,18 @@ from ..config.schema import RunConfig, Score, load_target
 
 
 def power_line(config: RunConfig, results: Path, num_seeds: int) -> str:
-    """Return the line on a comparison, given one of its runs; empty if nothing is known."""
+    """Return the line on a comparison, given one of its runs; empty if nothing is known.
+
+    Earlier runs of the same setting tell it; without them those of any, as few steps may spread otherwise.
+    """
     images = config.data["target"]
     runs = [run for run in read_all(results).runs if run.record["fingerprints"]["target"] == images]
     runs = [
         run for run in runs if run.metric == config.score and run.record["config"]["shots"] == config.shots
     ]
+    alike = [run for run in runs if run.comparison_id == config.comparison_id]
     num_images = len(load_target(config).parts["test"].labels)
-    return power_text(runs, config.target_name, num_images, num_seeds, config.score == Score.top1)
+    return power_text(alike or runs, config.target_name, num_images, num_seeds, config.score == Score.top1)
 
 
 def power_text(runs: Sequence[Run], target: str, num_images: int, num_seeds: int, by_accuracy: bool) -> str:

@@ -1,9 +1,11 @@
 """Show the progress of runs: a live table on a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
+from threading import Event, Thread
 from types import TracebackType
 
 from rich.console import Console
@@ -19,6 +21,7 @@ from .live_table import LiveTable
 from .plan import missing, row_of
 from .row_states import RowStates
 
+TICK_SECONDS = 0.5  # between two looks at the heartbeats
 QUIET_SECONDS = 30.0  # time between two plain lines about active runs
 TRUST = 0.1  # share of the estimate after which the pace so far counts as much as the estimate
 
@@ -78,6 +81,11 @@ class Progress:
         rest = self.total - num_done
         left = f"; about {duration(self._left())} left for {counted(rest, 'run')}" if rest else ""
         self.console.print(f"{count} {end_line(config, self.results)}{left}", markup=False)
+
+    def look(self) -> None:
+        """Count the runs that ended and that nobody reports: those that this process does itself."""
+        self._ended |= {d for d, c in self.configs.items() if is_done(c.folder(self.results))}
+        self.tick()
 
     def tick(self) -> None:
         """Refresh the display of the active runs."""
@@ -146,6 +154,26 @@ class Progress:
         failed = f", {len(self.failed)} failed" if self.failed else ""
         left = f", about {duration(self._left(), digits=2)} left" if num_done < self.total else ""
         return f"{num_done - len(self.failed)} of {counted(self.total, 'run')} done{failed}{left}"
+
+
+@contextmanager
+def refreshed(progress: Progress) -> Iterator[None]:
+    """Show and refresh the display of runs that this process does itself."""
+    done = Event()
+
+    def tick() -> None:
+        while not done.wait(TICK_SECONDS):
+            progress.look()
+
+    thread = Thread(target=tick, daemon=True)
+    with progress:
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+            progress.look()
 
 
 def end_line(config: RunConfig, results: Path) -> str:

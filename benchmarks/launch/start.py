@@ -21,7 +21,7 @@ from ...methods.recipe import TARGET_ONLY
 from ...slurm.cluster import load as load_cluster
 from ..config.schema import Norms, Request, Role, RunConfig, load_target
 from ..training.problem import device_of
-from ..training.record import write_json
+from ..training.record import read, write_json
 from . import memory, pool
 from .estimate import Estimate, Estimator
 from .plan import large_batches, missing, run_order, why_incompatible, without_rows
@@ -137,6 +137,16 @@ def check_networks_of(
     waiting = missing(configs, results)
     for note in [*large_batches(waiting), *check_networks(waiting, processes)]:
         console.print(note, markup=False)
+
+
+def check_records(configs: Sequence[RunConfig], results: Path) -> None:
+    """Read the records of the runs that are done, so that a damaged one is said before the others run.
+
+    Raises:
+        InputError: a record is damaged or of a newer version.
+    """
+    for config in configs if missing(configs, results) else ():
+        read(config.folder(results))
 
 
 def say_memory(

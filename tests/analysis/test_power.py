@@ -1,6 +1,7 @@
 """The minimum detectable effect before a run: simulated effects of that size are found as often as said."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from transferbench.analysis.records.load import load
 from transferbench.analysis.statistics.paired import paired_difference
 from transferbench.analysis.statistics.power import at_best, earlier, with_seeds
 from transferbench.analysis.statistics.simulate import Design, coverage
+from transferbench.benchmarks.launch import power
 from transferbench.benchmarks.launch.power import power_text
 
 ROWS = {"Fine-tuning": ("finetune", 0.0, 0.040, False), "LwF": ("lwf", 0.4, 0.055, False)}
@@ -44,6 +46,29 @@ def test_more_seeds_from_the_figure_of_a_table(tmp_path):
     design = Design(3, 20_000, spread=1.0, agreement=0.0)
     wanted = [coverage(replace(design, num_seeds=n), trials=300)[2] for n in (3, 10)]
     assert with_seeds(wanted[0], 3, 10) == pytest.approx(wanted[1], rel=0.1)
+
+
+def test_runs_of_the_same_setting_tell_the_power(tmp_path, monkeypatch):
+    runs = load(write_results(tmp_path, ROWS, ["digits"], seeds=3, trouble=False))
+    for run in runs:
+        run.record["config"]["shots"] = 5
+    toys = [replace(run, comparison_id="toy") for run in runs]
+    config = SimpleNamespace(
+        data={"target": runs[0].record["fingerprints"]["target"]},
+        score=runs[0].metric,
+        shots=5,
+        comparison_id="toy",
+        target_name="digits",
+    )
+    monkeypatch.setattr(power, "read_all", lambda results: SimpleNamespace(runs=[*runs, *toys]))
+    test = SimpleNamespace(labels=range(9))
+    monkeypatch.setattr(power, "load_target", lambda config: SimpleNamespace(parts={"test": test}))
+    told = []
+    monkeypatch.setattr(power, "power_text", lambda runs, *rest: told.append(list(runs)) or "")
+    for name, expected in (("toy", toys), (runs[0].comparison_id, runs), ("new", [*runs, *toys])):
+        config.comparison_id = name
+        power.power_line(config, tmp_path, 5)
+        assert told.pop() == expected
 
 
 def test_what_is_said(tmp_path):

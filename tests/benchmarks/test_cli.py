@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import fields
@@ -108,6 +109,41 @@ def test_one_more_seed_runs_only_what_is_missing(benched, capsys):
     after = records(results)
     assert len(after) == len(before) + 1
     assert before.items() <= after.items()
+
+
+def test_a_damaged_record_is_said_before_another_run_starts(benched, capsys, tmp_path):
+    results, command = benched
+    copy = tmp_path / "copy"
+    shutil.copytree(results, copy)
+    (record, *_) = sorted(copy.glob("*/finetune/*/record.json"))
+    record.write_text("{")
+    before = records(copy)
+    words = [w if not w.startswith("results=") else f"results={copy}" for w in command]
+    assert main([*words, "seeds=4"]) == 2
+    assert f"{record}: broken JSON" in capsys.readouterr().err
+    assert records(copy) == before
+
+
+def test_rows_of_earlier_runs_in_the_table_are_named(benched, capsys):
+    _, command = benched
+    assert main([*command, "methods=finetune"]) == 0
+    said = capsys.readouterr().out
+    assert "1 method, 2 seeds: " in said
+    (line,) = [line for line in said.splitlines() if line.startswith("also in the table")]
+    assert line == "also in the table, from earlier runs of the same setting: From scratch, L2TL"
+
+
+def test_a_run_shows_what_it_rests_on_while_it_is_made(results, capsys, monkeypatch):
+    module = "transferbench.benchmarks.launch.progress"
+    monkeypatch.setattr(f"{module}.TICK_SECONDS", 0.01)
+    monkeypatch.setattr(f"{module}.QUIET_SECONDS", 0.0)
+    given = [*TINY, "source_recipe.steps=200", "recipe.steps=100"]
+    assert main(["run", "method=finetune", f"results={results}", *given]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"running: Source pre-training, seed 0, step \d+/200", said)
+    assert re.search(r"running: Fine-tuning, seed 0, step \d+/100", said)
+    assert main(["run", "method=finetune", f"results={results}", *given]) == 0
+    assert "running" not in capsys.readouterr().out
 
 
 def test_dry_run_prints_runs_with_an_estimate_and_runs_nothing(results, capsys):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from .. import InputError
+from ... import InputError
 
 
 def check_name(name: str) -> None:
@@ -11,8 +11,8 @@ def check_name(name: str) -> None:
     Raises:
         InputError: it is neither; names the nearest known data set.
     """
-    from . import catalog  # imports torch
-    from .loading import hub
+    from ...datasets import catalog  # imports torch
+    from ...datasets.loading import hub
 
     is_place = catalog.about(name) is None and catalog.is_own(name) and not hub.is_hub(name)
     if is_place and not Path(name).exists():
