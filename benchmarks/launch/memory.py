@@ -4,7 +4,7 @@ import time
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,11 +14,19 @@ from torch.utils._pytree import tree_leaves
 from ...methods import catalog as methods
 from ...methods.recipe import num_parts
 from ..config.schema import Role, RunConfig, Tune
+from ..training.misfit import batch_setting
 from ..training.problem import build_problem, device_of
 
 FEW, MORE = 2, 4  # images of the batches that are measured; norms need two
 SECONDS = 20.0  # after which no further row is measured: a large network is slow on a CPU
 GIB = 1 << 30
+
+
+class Need(NamedTuple):
+    """What a step of a row takes."""
+
+    size: int | None  # bytes; 0: not measured, None: cannot be
+    batch: str  # the setting that it grows with: "recipe.batch_size=64"
 
 
 class LiveBytes(TorchDispatchMode):
@@ -96,47 +104,49 @@ def _measured(config: RunConfig, batch_size: int, source_batch_size: int) -> int
     return live.peak
 
 
-def by_row(configs: Sequence[RunConfig]) -> dict[str, int | None]:
-    """Return the estimated bytes of a step of each row, by its label; 0 after `SECONDS`, None if unknown."""
+def by_row(configs: Sequence[RunConfig]) -> dict[str, Need]:
+    """Return what a step of each row takes by estimate, by its label; after `SECONDS` none is measured."""
     end = time.monotonic() + SECONDS
-    found: dict[str, int | None] = {}
+    found: dict[str, Need] = {}
     for config in configs:
         method = methods.load(config.method)
         label = method.label(config.settings)
         if label not in found and not method.closed_form:
-            found[label] = step_bytes(config) if time.monotonic() < end else 0
+            size = step_bytes(config) if time.monotonic() < end else 0
+            found[label] = Need(size, batch_setting(config))
     return found
 
 
-def memory_line(found: Mapping[str, int | None]) -> str:
+def memory_line(found: Mapping[str, Need]) -> str:
     """Return a line on the memory of a step of each row."""
-    known = [f"{label} {shown(size)}" for label, size in found.items() if size]
-    late = [label for label, size in found.items() if size == 0]
-    other = [label for label, size in found.items() if size is None]
+    known = [f"{label} {shown(need.size)}" for label, need in found.items() if need.size]
+    late = [label for label, need in found.items() if need.size == 0]
+    other = [label for label, need in found.items() if need.size is None]
     parts = [f"{', '.join(known)}; images that the device holds come on top"] if known else []
     parts += [f"not measured after {SECONDS:.0f} s: {', '.join(late)}"] if late else []
     parts += [f"cannot be measured beforehand: {', '.join(other)}"] if other else []
     return f"memory of a step{', estimated' if known else ''}: {'; '.join(parts)}"
 
 
-def too_large(found: Mapping[str, int | None], free: int, runs: int, config: RunConfig) -> str:
+def too_large(found: Mapping[str, Need], free: int, runs: int) -> str:
     """Return a line on the rows that need more than a GPU has free; empty if there are none.
 
     Args:
-        found: the bytes of a step of each row, by its label.
+        found: what a step of each row takes, by its label.
         free: free bytes of the GPU.
         runs: runs that share it.
-        config: one of the runs.
     """
-    rows = [
-        f"{label} needs about {shown(size)}" for label, size in found.items() if size and runs * size > free
-    ]
-    if not rows:
+    by_batch: dict[str, list[str]] = {}
+    for label, (size, batch) in found.items():
+        if size and runs * size > free:
+            by_batch.setdefault(batch, []).append(f"{label} needs about {shown(size)}")
+    if not by_batch:
         return ""
+    rows = "; ".join(f"{batch}: {', '.join(rows)} for a step" for batch, rows in by_batch.items())
     each = f", for {runs} runs each" if runs > 1 else ""
     return (
-        f"recipe.batch_size={config.recipe.batch_size}: {', '.join(rows)} for a step, and the GPU has "
-        f"{shown(free)} free{each}; fewer images, recipe.precision=bf16 or recipe.micro_batch=N need less"
+        f"{rows}, and the GPU has {shown(free)} free{each}; fewer images, recipe.precision=bf16 or "
+        "recipe.micro_batch=N need less"
     )
 
 

@@ -154,6 +154,8 @@ def say_memory(
 ) -> None:
     """Print what memory a step of each row takes, for a dry run, and which rows need more than a GPU has.
 
+    Shared pre-trainings are rows, too.
+
     Args:
         configs: the runs.
         results: the results folder; rows that are done are left out.
@@ -161,16 +163,15 @@ def say_memory(
         workers: runs at a time.
         dry_run: say it of a CPU, too.
     """
-    waiting = missing(configs, results)
     device = device_of(configs[0].device)
-    if not waiting or not (dry_run or device.type == "cuda"):
+    if not missing(configs, results) or not (dry_run or device.type == "cuda"):
         return
-    found = memory.by_row(waiting)
+    found = memory.by_row([c for c in run_order(configs, results) if c.role is not Role.trial])
     if dry_run and found:
         console.print(memory.memory_line(found), markup=False)
     if device.type == "cuda":
         free, gpus = memory.free_gpu(configs[0].device)
-        if line := memory.too_large(found, free, -(-workers // gpus), waiting[0]):
+        if line := memory.too_large(found, free, -(-workers // gpus)):
             console.print(line, markup=False)
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import torch
 
 from ... import InputError, RunFailed
+from ...methods import catalog as methods
 from ..config.schema import Role, RunConfig
 
 OF_BATCH = "Expected more than 1 value per channel|Expected more than 1 spatial element"
@@ -36,8 +37,8 @@ def misfit(config: RunConfig, error: BaseException) -> InputError | None:
     if is_out_of_memory(error):
         return InputError(
             f"{batch_setting(config)}: out of memory in a training step of {config.backbone} at "
-            f"{config.recipe.image_size} px; expected fewer images, a smaller recipe.image_size, "
-            "or recipe.precision=bf16"
+            f"{config.recipe.image_size} px; expected fewer images, a smaller recipe.image_size"
+            f"{_or_in_parts(config)} or recipe.precision=bf16"
         )
     if found := re.match(NO_SUCH_ALGORITHM, str(error)):
         return InputError(
@@ -55,6 +56,14 @@ def misfit(config: RunConfig, error: BaseException) -> InputError | None:
             f"({reason(error)}); expected another size"
         )
     return None
+
+
+def _or_in_parts(config: RunConfig) -> str:
+    """Return the setting that trains on parts of a batch, where the method can."""
+    recipe = config.recipe
+    size = recipe.micro_batch or recipe.batch_size
+    can = methods.load(config.method).trains_in_parts and size > 1
+    return f", recipe.micro_batch={size // 2}" if can else ","
 
 
 def is_out_of_memory(error: BaseException) -> bool:

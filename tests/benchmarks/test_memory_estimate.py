@@ -7,8 +7,9 @@ import torch
 from rich.console import Console
 from transferbench.benchmarks.cli import main
 from transferbench.benchmarks.launch import memory, start
-from transferbench.benchmarks.launch.memory import GIB, LiveBytes, step_bytes, too_large
+from transferbench.benchmarks.launch.memory import GIB, LiveBytes, Need, step_bytes, too_large
 
+BATCH = "recipe.batch_size=16"
 LARGE = ("recipe.image_size=32", "recipe.batch_size=24", "recipe.steps=9")
 
 
@@ -58,7 +59,8 @@ def test_parts_of_a_batch_take_less(config_of):
 def test_a_row_that_is_larger_than_the_gpu_is_named(config_of, results, monkeypatch):
     config, said = config_of("finetune"), StringIO()
     monkeypatch.setattr(start, "device_of", lambda name: torch.device("cuda"))
-    monkeypatch.setattr(memory, "by_row", lambda configs: {"Fine-tuning": 23 * GIB, "SpotTune": 50 * GIB})
+    needs = {"Fine-tuning": Need(23 * GIB, BATCH), "SpotTune": Need(50 * GIB, BATCH)}
+    monkeypatch.setattr(memory, "by_row", lambda configs: needs)
     monkeypatch.setattr(memory, "free_gpu", lambda name: (79 * GIB, 2))
     console = Console(file=said, width=1000)
     start.say_memory([config], results, console, workers=2)
@@ -68,15 +70,25 @@ def test_a_row_that_is_larger_than_the_gpu_is_named(config_of, results, monkeypa
         "recipe.batch_size=16: SpotTune needs about 50.0 GiB for a step, and the GPU has 79.0 GiB free, "
         "for 2 runs each; fewer images, recipe.precision=bf16 or recipe.micro_batch=N need less\n"
     )
-    assert not too_large({"Fine-tuning": GIB}, 2 * GIB, 2, config)
+    assert not too_large({"Fine-tuning": Need(GIB, BATCH)}, 2 * GIB, 2)
+    source = {"Source pre-training": Need(90 * GIB, "source_recipe.batch_size=512")}
+    assert too_large(needs | source, 30 * GIB, 1).startswith(
+        "recipe.batch_size=16: SpotTune needs about 50.0 GiB for a step; source_recipe.batch_size=512: "
+        "Source pre-training needs about 90.0 GiB for a step, and the GPU has 30.0 GiB free; fewer images"
+    )
 
 
 def test_rows_after_the_time_are_named(config_of, monkeypatch):
     rows = [config_of(name) for name in ("finetune", "finetune", "l2tl", "knn")]
     monkeypatch.setattr(memory, "step_bytes", lambda config: 5 << 20)
-    assert memory.by_row(rows) == {"Fine-tuning": 5 << 20, "L2TL": 5 << 20}
+    assert memory.by_row(rows) == {"Fine-tuning": Need(5 << 20, BATCH), "L2TL": Need(5 << 20, BATCH)}
     monkeypatch.setattr(memory, "SECONDS", -1)
-    assert memory.memory_line({"Fine-tuning": 5 << 20, **memory.by_row(rows[2:]), "Leap": None}) == (
+    found = {
+        "Fine-tuning": Need(5 << 20, BATCH),
+        **memory.by_row(rows[2:]),
+        "Leap": Need(None, BATCH),
+    }
+    assert memory.memory_line(found) == (
         "memory of a step, estimated: Fine-tuning 5 MiB; images that the device holds come on top; "
         "not measured after -1 s: L2TL; cannot be measured beforehand: Leap"
     )
