@@ -7,13 +7,24 @@ UV = VIRTUAL_ENV=.venv .venv/bin/uv pip
 COMPILE = MACOSX_DEPLOYMENT_TARGET=14.0 $(UV) compile --quiet --no-header --no-annotate pyproject.toml
 EXTRAS = hub,onnx,slurm,train
 PLATFORMS = x86_64-manylinux_2_28 aarch64-manylinux_2_28 aarch64-apple-darwin windows
-# The build of torch: for this machine's GPU, or for none. The first machine of a cluster may lack what others have.
-# Where only PyPI answers, which has one build, a machine without a GPU leaves out what that needs on a GPU only.
-TORCH = $$(if [ "$$UV_TORCH_BACKEND" ] || command -v sbatch >/dev/null; then :; \
-  elif echo torch | UV_HTTP_RETRIES=0 $(UV) compile --quiet --no-deps --torch-backend=auto - >/dev/null 2>&1; \
-  then echo --torch-backend=auto; elif ! command -v nvidia-smi >/dev/null; then echo --excludes=without-gpu.txt; fi)
+# The build of torch at set-up: make TORCH=cpu, TORCH=cuda, or auto: for this machine's GPU, or for none. The first
+# machine of a cluster may lack what others have. Where only PyPI answers, which has one build, a machine without a
+# GPU leaves out what that needs on a GPU only.
+ifneq ($(origin TORCH),command line)
+TORCH := auto
+endif
+ifeq ($(filter auto cpu cuda,$(TORCH)),)
+$(error TORCH=$(TORCH): expected auto, cpu or cuda)
+endif
+AUTO = [ "$$UV_TORCH_BACKEND" ] || { [ $(TORCH) = auto ] && command -v sbatch >/dev/null; }
+BUILD = $$(if [ $(TORCH) = cuda ] || $(AUTO); then :; \
+  elif echo torch | UV_HTTP_RETRIES=0 $(UV) compile --quiet --no-deps --torch-backend=$(TORCH) - >/dev/null 2>&1; \
+  then echo --torch-backend=$(TORCH); \
+  elif [ $(TORCH) = cpu ] || ! command -v nvidia-smi >/dev/null; then echo --excludes=without-gpu.txt; fi)
 # $(call install,EXTRAS)
-install = $(UV) install --quiet --compile-bytecode --constraints=constraints.txt $(TORCH) --editable '.[$(1)]'
+install = $(UV) install --quiet --compile-bytecode --constraints=constraints.txt $(BUILD) --editable '.[$(1)]'
+# A .venv is made anew if its Python is gone, or if the clone was moved
+USABLE = .venv/bin/python -c '' 2>/dev/null && { ! [ -e $(READY) ] || [ "$$(cat $(READY))" = "$$(pwd -P)" ]; }
 RUN := .venv/bin/transferbench
 define LINE_END
 
@@ -88,12 +99,15 @@ pins: $(DEV_READY)  ## renew constraints.txt [ARGS=--upgrade], and look for whee
 
 .venv: $(READY)
 
+ifneq ($(shell ! [ -e .venv ] || { $(USABLE); } && echo yes),yes)
+.PHONY: $(READY)
+endif
 $(READY): pyproject.toml constraints.txt without-gpu.txt
 	@echo "setting up .venv (once, under a minute with a fast mirror)"
-	@$(PYTHON) -m venv .venv
+	@$(PYTHON) -m venv $$({ $(USABLE); } || echo --clear) .venv
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check uv
 	@$(call install,$(EXTRAS))
-	@touch $@
+	@pwd -P > $@
 
 $(DEV_READY): $(READY)
 	@echo "adding what developing needs to .venv"

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from . import wording
-from .alarms import FEW_SEEDS
+from .alarms import FAILED, FEW_SEEDS
 from .candidates import Candidate
 from .choice import Choice, choose
 from .records.comparison import REFERENCE, Comparison
@@ -41,8 +41,7 @@ def sureness(choice: Choice) -> str:
         return ""
     others = [item for item in choice.fitting if item is not taken]
     if not others:
-        why = "fits into the time" if choice.too_slow else "can be taken"
-        return f"it is the only row that {why}: nothing is compared"
+        return f"it is the only row {_why_alone(choice)}: nothing is compared"
     differences = holm_corrected([paired_difference(taken.runs, item.runs) for item in others])
     found = list(zip(others, differences, strict=True))
     tested = [(item, gap) for item, gap in found if gap.is_tested]
@@ -58,6 +57,13 @@ def sureness(choice: Choice) -> str:
     if len(tested) < len(found):
         said.append(f"not compared with {wording.counted(len(found) - len(tested), 'row')}")
     return "; ".join(said)
+
+
+def _why_alone(choice: Choice) -> str:
+    """Return what the only row to choose from has that others lack."""
+    if choice.too_slow:
+        return "that fits into the time"
+    return "whose training did not fail" if any(alarm.kind in FAILED for alarm in choice.alarms) else "here"
 
 
 def score_of(item: Candidate, name: str) -> str:

@@ -368,9 +368,10 @@ def _named(overrides: Sequence[str], known: Sequence[str]) -> dict[str, str]:
     """Parse `name=value` pairs of commands that train nothing. Raises InputError for an unknown name."""
     given = dict(o.partition("=")[::2] for o in overrides)
     for name, value in given.items():
-        if name not in known or not value:
-            wrong = f"{name}={value}" if value else name
-            raise InputError(f"'{wrong}': expected {', '.join(EXAMPLE[k] for k in known)}")
+        if name not in known:
+            raise InputError(f"{name}={value}: not known; expected {', '.join(EXAMPLE[k] for k in known)}")
+        if not value:
+            raise InputError(f"{name}=: no value; expected one, as {EXAMPLE[name]}")
     return {name: user_path(value) for name, value in given.items()}
 
 

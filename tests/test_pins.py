@@ -1,5 +1,9 @@
 """The pinned versions: one of each package on each platform, within the limits of pyproject.toml."""
 
+import os
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -55,3 +59,39 @@ def test_the_public_tests_have_every_python():
     jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))["jobs"]
     assert all(job["strategy"]["matrix"]["python"] == list(PYTHONS) for job in jobs.values())
     assert PROJECT["requires-python"] == ">=3.11,<3.15"
+
+
+def planned(clone: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Return what `make -n` says of the set-up."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    command = ["make", "-n", ".venv/.ready", *words]
+    return subprocess.run(
+        command, cwd=clone, env=own, capture_output=True, text=True, check=False, encoding="utf-8"
+    )
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_a_set_up_is_made_anew_where_its_python_is_gone_or_the_clone_moved(tmp_path):
+    clone = tmp_path / "a clone"
+    (clone / ".venv" / "bin").mkdir(parents=True)
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "without-gpu.txt"):
+        shutil.copy(ROOT / name, clone)
+    python, ready = clone / ".venv" / "bin" / "python", clone / ".venv" / ".ready"
+    python.symlink_to(sys.executable)
+    assert "-m venv" in planned(clone).stdout
+    ready.write_text(f"{clone.resolve()}\n")
+    assert "-m venv" not in planned(clone).stdout
+    moved = clone.rename(tmp_path / "another clone")
+    assert "-m venv" in planned(moved).stdout
+    (moved / ".venv" / ".ready").write_text(f"{moved.resolve()}\n")
+    assert "-m venv" not in planned(moved).stdout
+    (moved / ".venv" / "bin" / "python").unlink()
+    assert "-m venv" in planned(moved).stdout
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_the_build_of_torch_is_one_of_three():
+    found = planned(ROOT, "TORCH=nonsense")
+    assert found.returncode == 2
+    assert "TORCH=nonsense: expected auto, cpu or cuda" in found.stderr
+    assert planned(ROOT, "TORCH=cpu").returncode == 0

@@ -14,6 +14,7 @@ from .migrations import FORMAT, upgraded
 
 ROLES = ("run", "pretraining", "trial", "first_stage")
 METRICS = {"top1": "accuracy", "mean_per_class": "mean per-class accuracy", "auroc": "AUROC"}
+AGAIN = "delete the file and run the same command again"
 MOST_BYTES = 1 << 29  # of a record
 MOST_CHARS = 10_000  # of a text
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
@@ -67,13 +68,11 @@ def _json(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(
-            f"{path}: broken JSON ({error}); delete the file and run the same command again"
-        ) from error
+        raise InputError(f"{path}: broken JSON ({error}); {AGAIN}") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     if not isinstance(record, dict):
-        raise InputError(f"{path}: a {type(record).__name__}, where a record is a JSON object")
+        raise InputError(f"{path}: a {type(record).__name__}, where a record is a JSON object; {AGAIN}")
     return record
 
 

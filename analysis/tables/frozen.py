@@ -3,6 +3,7 @@
 from statistics import fmean
 
 from .. import wording
+from ..alarms import FAILED, alarms
 from ..records.comparison import FROZEN, REFERENCE, Comparison
 from ..records.load import Run, runs_frame
 from ..statistics.paired import paired_difference
@@ -10,9 +11,17 @@ from .chosen import chosen_numbers, is_tuned
 
 
 def against_frozen(comparison: Comparison) -> list[str]:
-    """Return a sentence on fine-tuning and the frozen row with the highest mean; none without both."""
-    frozen = [label for label, runs in comparison.by_label.items() if runs[0].method in FROZEN]
-    if not comparison.reference or not frozen:
+    """Return a sentence on fine-tuning and the frozen row with the highest mean; none without both.
+
+    A row whose training failed is none of them.
+    """
+    failed = {alarm.label for alarm in alarms(comparison) if alarm.kind in FAILED}
+    frozen = [
+        label
+        for label, runs in comparison.by_label.items()
+        if runs[0].method in FROZEN and label not in failed
+    ]
+    if not comparison.reference or REFERENCE in failed or not frozen:
         return []
     best = max(frozen, key=lambda label: fmean(run.score for run in comparison.by_label[label]))
     runs = comparison.by_label[best]

@@ -86,6 +86,9 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
     comparison = _comparison(planned) if some_are_done else None
     _show(planned, comparison, failed, console)
     _keep(planned, console, comparison)
+    if comparison:
+        shown = {run.digest for run in comparison.runs}
+        check_records([c for c in planned.configs if c.digest not in shown], planned.results)
     return 1 if failed else 0
 
 
@@ -129,8 +132,9 @@ def _before_runs(overrides: Sequence[str], console: Console, notes: Console, dry
     if request.minutes is not None:
         request, configs = _fitted(request, overrides, configs, estimator, notes, dry_run)
     configs, _ = drop_incompatible(configs, results, notes, processes, writes=not dry_run)
-    check_records(configs, results)
-    prepare_data(missing(configs, results))
+    if todo := missing(configs, results):  # before they run, since no table would follow
+        check_records(configs, results)
+    prepare_data(todo)
     first = configs[0]
     notes.print(f"{first.source_name} -> {first.target_name}: {first.describe()}", markup=False)
     if dry_run or estimator:

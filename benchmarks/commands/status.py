@@ -39,7 +39,7 @@ ENDS = {
 
 @dataclass(frozen=True)
 class State:
-    """The state of one run: done, running, pending, failed or lost; and a short explanation."""
+    """The state of one run: done, damaged, running, pending, failed or lost; and a short explanation."""
 
     name: str  # folder of the run, below the results folder
     digest: str
@@ -77,7 +77,7 @@ def state_of(folder: Path, job: queue.Job | None = None) -> tuple[str, str]:
         try:
             done = read_record(record_path(folder))
         except InputError as error:
-            return "done", str(error)
+            return "damaged", str(error)
         scores = done.get("test") or done.get("holdout") or {}
         score = scores.get(done.get("metric"))
         return "done", "" if score is None else f"{100 * score:.1f} %"

@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ... import InputError, nearest, suggest
 from ...analysis.records.migrations import RENAMED
 from ...datasets import catalog as datasets
+from ...datasets.about import About
 from ...methods import catalog as methods
 from ...methods.recipe import Recipe
 from ...plain_yaml import read_yaml
@@ -78,6 +79,8 @@ def compose_request(overrides: Iterable[str], method: str | None = None) -> Requ
         InputError: a name, type or value is wrong.
     """
     given = dict(map(split_override, overrides))
+    if "methods" in given and "" in given["methods"].split(","):
+        raise InputError(f"methods={given['methods']}: an empty name; expected names of rows between commas")
     texts = {key: given[key] for key in TEXTS if given.get(key) not in (None, "", "null")}
     words = [_checked(o) for o in overrides if split_override(o)[0] not in texts]
     preset = given.get("preset") or _preset_of(given.get("target", Request.target))
@@ -150,8 +153,20 @@ def _checked(override: str) -> str:
 
 def _preset_of(target: str) -> str:
     """Return the preset of a known target; for a path `own`."""
-    about = datasets.about(target)
+    about = about_given("target", target)
     return about.preset if about else "own"
+
+
+def about_given(role: str, name: str) -> About | None:
+    """Return what is known of a data set that a setting names.
+
+    Raises:
+        InputError: for an unknown name, with the setting and the nearest known name.
+    """
+    try:
+        return datasets.about(name)
+    except InputError as error:
+        raise InputError(f"{role}={name}: {error}") from error
 
 
 def _one_line(error: Exception, overrides: Iterable[str], names: list[str]) -> str:
@@ -170,17 +185,18 @@ def _one_line(error: Exception, overrides: Iterable[str], names: list[str]) -> s
         return (
             f"{name}={given[name]}: this is a method now; expected method={right}, in bench methods={right}"
         )
-    null = ", or null for none" if _takes_null(name) else ""
-    return f"{name}={given.get(name, '')}: expected {_expected(text)}{null}"
+    kind = _kind(name)
+    null = ", or null for none" if NoneType in get_args(kind) else ""
+    return f"{name}={given.get(name, '')}: expected {_expected(text, kind)}{null}"
 
 
-def _takes_null(name: str) -> bool:
-    """Return whether a setting of the schema may have no value; False for a setting of a method."""
+def _kind(name: str) -> Any:
+    """Return the type of a setting of the schema; None for a setting of a method."""
     *groups, last = name.split(".")
     owner: Any = Request
     for group in groups:
         owner = get_type_hints(owner).get(group) if is_dataclass(owner) else None
-    return is_dataclass(owner) and NoneType in get_args(get_type_hints(owner).get(last))
+    return get_type_hints(owner).get(last) if is_dataclass(owner) else None
 
 
 def _readable(override: str) -> bool:
@@ -191,11 +207,14 @@ def _readable(override: str) -> bool:
     return True
 
 
-def _expected(text: str) -> str:
-    """Return the type or the choices that OmegaConf expected."""
+def _expected(text: str, kind: Any) -> str:
+    """Return the type or the choices that OmegaConf expected, from its error and the type of the setting."""
+    if "is not Optional" in text:
+        words: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false"}
+        return words.get(kind, "a name" if kind is str else "another value")
     if choices := re.search(r"expected one of \[(.*?)\]", text):
         return f"one of {choices.group(1)}"
-    words = {
+    known = {
         "converted to Integer": "a whole number",
         "converted to Float": "a number",
         "not a valid bool": "true or false",
@@ -204,7 +223,7 @@ def _expected(text: str) -> str:
         "is not a subclass of": "its settings one by one, as recipe.steps=500",
     }
     return next(
-        (right for part, right in words.items() if part in text), f"another value ({text.split(chr(10))[0]})"
+        (right for part, right in known.items() if part in text), f"another value ({text.split(chr(10))[0]})"
     )
 
 

@@ -19,6 +19,7 @@ from ...methods.base import Method
 from ...methods.networks.encoders import has_batch_norms
 from ...methods.recipe import TARGET_ONLY
 from ...slurm.cluster import load as load_cluster
+from ..config.compose import about_given
 from ..config.schema import Norms, Request, Role, RunConfig, load_target
 from ..training.problem import device_of
 from ..training.record import read, write_json
@@ -63,8 +64,21 @@ def check_data(request: Request, console: Console, fetch: bool = True) -> None:
     """Check that target and source are here, or download them; say which is used of two with one name."""
     locate.set_places(request.data.root, request.data.mirror)
     given = _names_of(request)
+    for role, name in given.items():
+        about_given(role, name)
+    if len(given) == 2 and _is_one(*given.values()):
+        raise InputError(
+            f"source={given['source']}: these are the target's images; expected others, or source=none"
+        )
     say_namesakes(given.items(), console)
     datasets.require(list(given.values()), fetch)
+
+
+def _is_one(name: str, other: str) -> bool:
+    """Return whether two names of data sets are one, or two paths of one place."""
+    if not (datasets.is_own(name) and datasets.is_own(other)):
+        return name == other
+    return Path(name).resolve() == Path(other).resolve()
 
 
 def _names_of(request: Request | RunConfig) -> dict[str, str]:
@@ -140,13 +154,19 @@ def check_networks_of(
 
 
 def check_records(configs: Sequence[RunConfig], results: Path) -> None:
-    """Read the records of the runs that are done, so that a damaged one is said before the others run.
+    """Read the records of the runs that are done: their own errors come before those of a table.
 
     Raises:
-        InputError: a record is damaged or of a newer version.
+        InputError: records are damaged or of a newer version; names them all.
     """
-    for config in configs if missing(configs, results) else ():
-        read(config.folder(results))
+    wrong = []
+    for config in configs:
+        try:
+            read(config.folder(results))
+        except InputError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise InputError("; ".join(wrong))
 
 
 def say_memory(

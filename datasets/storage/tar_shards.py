@@ -68,7 +68,9 @@ def find_tars(path: Path) -> list[Path]:
         InputError: if the path does not exist, or an archive is compressed.
     """
     if not path.exists():
-        raise InputError(f"{path}: no such folder or tar")
+        raise InputError(f"{path}: no such file or folder")
+    if path.is_file() and not ARCHIVE.search(path.name):
+        raise InputError(f"{path}: expected a folder, a .tar, a .zip or a list (.csv, .tsv, .jsonl)")
     if path.is_file():
         tars = [path]
     else:

@@ -62,7 +62,7 @@ def test_what_the_runs_do_not_tell_apart_is_named(tmp_path):
     runs = [replace(parse_run(*same), seed=seed) for seed in range(3)]
     comparison = compare(runs)
     assert (
-        "(the same in all 3 seeds); 12.1 s per run. It is the only row that can be" in take(comparison)["why"]
+        "(the same in all 3 seeds); 12.1 s per run. It is the only row here: " in take(comparison)["why"]
     )
 
 

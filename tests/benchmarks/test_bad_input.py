@@ -123,11 +123,22 @@ def test_a_missing_split(says, tmp_path, command, part, name):
 
 
 def test_no_target_there(says, tmp_path):
-    assert says("bench", f"target={tmp_path}/none") == f"{tmp_path}/none: no such folder or tar"
+    assert says("bench", f"target={tmp_path}/none") == f"{tmp_path}/none: no such file or folder"
     assert "no images; expected split/class/image" in says("bench", f"target={tmp_path}")
     assert "no data set 'digit'; did you mean 'digits'?" in says("bench", "target=digit")
     assert "no data set 'glyph'; did you mean 'glyphs'?" in says("run", "method=finetune", "source=glyph")
-    assert says("bench", "target=").startswith("no data set ''. Known: ")
+    assert says("bench", "target=").startswith("target=: no data set ''. Known: ")
+    assert says("bench", "source=None").startswith("source=None: no data set 'None'. Known: ")
+    assert says("bench", "target=/etc/hostname") == (
+        "/etc/hostname: expected a folder, a .tar, a .zip or a list (.csv, .tsv, .jsonl)"
+    )
+
+
+def test_a_source_that_is_the_target(says, tmp_path):
+    for place in ("digits", str(tree(tmp_path / "pets"))):
+        assert says("bench", f"target={place}", f"source={place}") == (
+            f"source={place}: these are the target's images; expected others, or source=none"
+        )
 
 
 # --- source and weights ---------------------------------------------------------------------------
@@ -262,7 +273,11 @@ def test_a_wrong_setting_of_a_run(says, given, expected):
             "methods=finetune,l2tk",
             "methods: no row 'l2tk'; did you mean 'l2tl'? Known: adaptformer, atl, bi_tuning, ",
         ),
-        ("methods=finetune,", "methods: no row ''. Known: "),
+        ("methods=finetune,", "methods=finetune,: an empty name; expected names of rows between commas"),
+        ("methods=", "methods=: an empty name; expected names of rows between commas"),
+        ("seeds=null", "seeds=null: expected a whole number"),
+        ("pretrained=null", "pretrained=null: expected true or false"),
+        ("backbone=null", "backbone=null: expected a name"),
         ("methods=pretrain", "methods: no row 'pretrain'. Known: "),
         ("method.num_action=3", "no setting 'method.num_action'; did you mean 'method.num_actions'?"),
         ("method.nope=3", "no setting 'method.nope'. Known: "),

@@ -111,17 +111,26 @@ def test_one_more_seed_runs_only_what_is_missing(benched, capsys):
     assert before.items() <= after.items()
 
 
-def test_a_damaged_record_is_said_before_another_run_starts(benched, capsys, tmp_path):
+@pytest.mark.parametrize("seeds", [2, 4])
+def test_damaged_records_are_named_before_another_run_starts(benched, capsys, tmp_path, seeds):
     results, command = benched
     copy = tmp_path / "copy"
     shutil.copytree(results, copy)
-    (record, *_) = sorted(copy.glob("*/finetune/*/record.json"))
-    record.write_text("{")
+    damaged = [next(copy.glob(f"*/{row}/*/record.json")) for row in ("finetune", "l2tl")]
+    for path, content in zip(damaged, ("{", "[1, 2]"), strict=True):
+        path.write_text(content)
     before = records(copy)
     words = [w if not w.startswith("results=") else f"results={copy}" for w in command]
-    assert main([*words, "seeds=4"]) == 2
-    assert f"{record}: broken JSON" in capsys.readouterr().err
+    assert main([*words, f"seeds={seeds}"]) == 2
+    said = capsys.readouterr()
+    (line,) = [line for line in said.err.splitlines() if "left out" not in line]
+    for path in damaged:
+        assert str(path) in line
+    assert line.count("; delete the file and run the same command again") == 2
+    assert ("| From scratch" in said.out) == (seeds == 2)
     assert records(copy) == before
+    assert main(["status", f"results={copy}"]) == 0
+    assert "2 damaged" in capsys.readouterr().out
 
 
 def test_rows_of_earlier_runs_in_the_table_are_named(benched, capsys):

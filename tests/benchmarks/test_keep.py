@@ -176,7 +176,7 @@ def test_images_are_predicted_from_files_folders_archives_and_lists(whole, photo
         (("best", "{}/wrong.csv"), "no column for the image"),
         (("best", "{}/void.csv"), "no image in it"),
         (("best", "{}/0.png", "top=0"), "top=0: expected a whole number of 1 or more"),
-        (("best", "{}/0.png", "tops=0"), "'tops=0': expected out=PATH"),
+        (("best", "{}/0.png", "tops=0"), "tops=0: not known; expected out=PATH"),
         (("{}", "{}/0.png"), "no model; expected the folder of a finished run"),
         (("{}/none", "{}/0.png"), "no such folder"),
     ],

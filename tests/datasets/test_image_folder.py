@@ -285,7 +285,7 @@ def test_a_tree_of_another_shape_is_refused(tmp_path, parts, classes, message):
 
 
 def test_what_cannot_be_read_is_named(split, tmp_path):
-    with pytest.raises(InputError, match="nowhere: no such folder or tar"):
+    with pytest.raises(InputError, match="nowhere: no such file or folder"):
         image_folder.load(tmp_path / "nowhere")
     (tmp_path / "junk.tar").write_text("junk")
     with pytest.raises(InputError, match="junk.tar: not a readable tar .* expected an uncompressed one"):
