@@ -37,8 +37,7 @@ def misfit(config: RunConfig, error: BaseException) -> InputError | None:
     if is_out_of_memory(error):
         return InputError(
             f"{batch_setting(config)}: out of memory in a training step of {config.backbone} at "
-            f"{config.recipe.image_size} px; expected fewer images, a smaller recipe.image_size"
-            f"{_or_in_parts(config)} or recipe.precision=bf16"
+            f"{config.recipe.image_size} px; expected {_needs_less(config)}"
         )
     if found := re.match(NO_SUCH_ALGORITHM, str(error)):
         return InputError(
@@ -58,12 +57,12 @@ def misfit(config: RunConfig, error: BaseException) -> InputError | None:
     return None
 
 
-def _or_in_parts(config: RunConfig) -> str:
-    """Return the setting that trains on parts of a batch, where the method can."""
-    recipe = config.recipe
-    size = recipe.micro_batch or recipe.batch_size
-    can = methods.load(config.method).trains_in_parts and size > 1
-    return f", recipe.micro_batch={size // 2}" if can else ","
+def _needs_less(config: RunConfig) -> str:
+    """Return the settings with which a step takes less memory."""
+    size = config.recipe.micro_batch or config.recipe.batch_size
+    can_split = methods.load(config.method).trains_in_parts and size > 1
+    parts = f"recipe.micro_batch={size // 2}, " if can_split else ""
+    return f"fewer images, a smaller recipe.image_size, {parts}or recipe.precision=bf16"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -61,9 +61,7 @@ def test_what_the_runs_do_not_tell_apart_is_named(tmp_path):
     same = Path("record.json"), make_record(share=0.5)
     runs = [replace(parse_run(*same), seed=seed) for seed in range(3)]
     comparison = compare(runs)
-    assert (
-        "(the same in all 3 seeds); 12.1 s per run. It is the only row here: " in take(comparison)["why"]
-    )
+    assert "(the same in all 3 seeds); 12.1 s per run. It is the only row here: " in take(comparison)["why"]
 
 
 def test_it_ends_with_the_commands_for_the_model_that_is_kept(tmp_path):

@@ -30,7 +30,7 @@ def test_the_setting_to_lower_is_named(results, monkeypatch, capsys, command, er
     text = " ".join((said.out + said.err).split())
     assert "recipe.batch_size=16: out of memory in a training step of tiny at 16 px" in text
     assert (
-        "expected fewer images, a smaller recipe.image_size, recipe.micro_batch=8 or recipe.precision=bf16"
+        "expected fewer images, a smaller recipe.image_size, recipe.micro_batch=8, or recipe.precision=bf16"
         in text
     )
     assert "Traceback" not in text
