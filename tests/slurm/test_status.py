@@ -6,6 +6,7 @@ import socket
 import time
 
 import pytest
+from simulated_results import make_record
 from transferbench.benchmarks.commands.status import state_of, watch
 from transferbench.benchmarks.launch import stage_data as staging
 from transferbench.benchmarks.launch.on_slurm import _resources
@@ -63,7 +64,7 @@ def test_watch_ends_when_nothing_goes_on(tmp_path, capsys):
 
     def sleep(seconds):
         slept.append(seconds)
-        write(folder, "record.json", {"test": {"top1": 0.5}, "holdout": None, "metric": "top1"})
+        write(folder, "record.json", make_record())
 
     assert watch(tmp_path, sleep) == 0
     assert len(slept) == 1
