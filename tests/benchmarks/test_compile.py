@@ -8,6 +8,9 @@ from torch._dynamo.utils import counters
 from transferbench.benchmarks.studies import modes
 from transferbench.benchmarks.training.run import run_one
 
+# torch says it of the first Python 3.13 alone
+pytestmark = pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0")
+
 
 @pytest.fixture
 def graphs_alone(monkeypatch):
