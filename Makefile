@@ -23,8 +23,8 @@ BUILD = $$(if [ $(TORCH) = cuda ] || $(AUTO); then :; \
   elif [ $(TORCH) = cpu ] || ! command -v nvidia-smi >/dev/null; then echo --excludes=without-gpu.txt; fi)
 # $(call install,EXTRAS)
 install = $(UV) install --quiet --compile-bytecode --constraints=constraints.txt $(BUILD) --editable '.[$(1)]'
-# A .venv is made anew if its Python is gone, or if the clone was moved
-USABLE = .venv/bin/python -c '' 2>/dev/null && { ! [ -e $(READY) ] || [ "$$(cat $(READY))" = "$$(pwd -P)" ]; }
+# A .venv is made anew if its Python is gone, or if the clone was moved or copied; two paths of one folder are one
+USABLE = .venv/bin/python -c '' 2>/dev/null && { ! [ -e $(READY) ] || [ "$$(cat $(READY))" -ef . ]; }
 RUN := .venv/bin/transferbench
 define LINE_END
 

@@ -81,6 +81,9 @@ def test_a_set_up_is_made_anew_where_its_python_is_gone_or_the_clone_moved(tmp_p
     assert "-m venv" in planned(clone).stdout
     ready.write_text(f"{clone.resolve()}\n")
     assert "-m venv" not in planned(clone).stdout
+    (tmp_path / "alias").symlink_to(clone)
+    ready.write_text(f"{tmp_path / 'alias'}\n")
+    assert "-m venv" not in planned(clone).stdout
     moved = clone.rename(tmp_path / "another clone")
     assert "-m venv" in planned(moved).stdout
     (moved / ".venv" / ".ready").write_text(f"{moved.resolve()}\n")

@@ -48,14 +48,11 @@ def comparison_table(comparison: Comparison) -> pd.DataFrame:
     reference = comparison.reference
     base = runs_frame(reference)["seconds_per_step"].median() if reference else math.nan
     differences = checked(comparison).differences
-    place = {
-        label: (-comparable_mean(runs, reference, differences[label]), label)
-        for label, runs in comparison.by_label.items()
-    }
-    ordered = sorted(place, key=place.__getitem__)
-    return pd.DataFrame(
-        [_row(label, comparison.by_label[label], differences[label], base) for label in ordered]
+    ordered = sorted(
+        comparison.by_label.items(),
+        key=lambda row: (-comparable_mean(row[1], reference, differences[row[0]]), row[0]),
     )
+    return pd.DataFrame([_row(label, runs, differences[label], base) for label, runs in ordered])
 
 
 def _row(label: str, runs: list[Run], difference: Difference, base_seconds: float) -> dict[str, Any]:
