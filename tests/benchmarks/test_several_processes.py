@@ -220,6 +220,31 @@ def test_a_run_by_two_stops_in_step_and_goes_on_by_one(whole, results):
     assert not differences(figures(run_one(config, results)), figures(one))
 
 
+def test_credit_by_gradients_by_two_goes_on_by_two_with_the_digits_of_an_unbroken_run(config_of, tmp_path):
+    short = ("recipe.steps=12", "recipe.evaluations=2", "recipe.batch_size=8", "recipe.image_size=16")
+    config = config_of("l2tl_gradients", *short, "shots=4", "keep=none")
+    unbroken = in_two(run_one, config, tmp_path / "unbroken")
+
+    def stopped() -> None:
+        cls = catalog.load(config.method)
+        step = cls.step
+
+        def asked(self, t):
+            if t == 6 and distributed.is_first():
+                interrupt.request()
+            return step(self, t)
+
+        cls.step = asked
+        with pytest.raises(interrupt.Interrupted, match="saved at step 7 of 12"):
+            run_one(config, tmp_path / "stopped")
+
+    in_two(stopped)
+    resumed = in_two(run_one, config, tmp_path / "stopped")
+    assert resumed[0] == resumed[1]
+    assert figures(resumed[0]) == figures(unbroken[0])
+    assert resumed[0]["environment"]["world_size"] == 2
+
+
 def test_a_process_that_ends_ends_the_others_and_leaves_the_run_as_it_was(whole, results):
     config, one = whole
 
