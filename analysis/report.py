@@ -12,7 +12,7 @@ from . import speed
 from .page import page, run_log
 from .page.headline import findings, places
 from .records.comparison import Comparison, comparisons
-from .records.load import Run, Unread, load_records, no_runs_message, read_all, runs_frame
+from .records.load import Run, Unread, load_records, runs_frame
 from .records.pictures import pictures_path, read_pictures
 from .records.suites import load_suite, plans
 from .tables import comparison_table
@@ -27,12 +27,11 @@ def write_report(results: Path, out: Path, prints: bool = False) -> Path:
     """Write tables and `report.html` into `out`, with `prints` figures as PNG and PDF too; return the page.
 
     Raises:
-        InputError: if `results` holds no run. Records and plans that cannot be read are listed on the page.
+        InputError: if `results` holds no run. Records and plans that cannot be read are listed on the page,
+            records on stderr too.
     """
-    found = read_all(results)
+    found = load_records(results)
     runs, skipped = found.runs, found.skipped
-    if not runs:
-        raise InputError(no_runs_message(results, found))
     compared = [(item, comparison_table.comparison_table(item)) for item in comparisons(runs, skipped)]
     for comparison, _ in compared:
         comparison_table.write_table(comparison, out / "tables")

@@ -26,6 +26,7 @@ EXTRAS = {
 FULL = (errno.ENOSPC, errno.EDQUOT)
 LIMITS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE)  # possible with any file
+RESUMING = ("bench", "run", "suite", "screen", "reproduce", "data")  # keep what they have done
 EXAMPLE = {
     "results": "results=PATH",
     "target": "target=NAME",
@@ -70,7 +71,8 @@ def _answer(words: list[str]) -> int:
         return _print_error(f"this command needs {error.name}: {install_command(EXTRAS[error.name])}")
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the exit short
-        print("\nstopped; the same command resumes", file=sys.stderr)
+        goes_on = arguments.command in RESUMING and not getattr(arguments, "dry_run", False)
+        print("\nstopped; the same command resumes" if goes_on else "\nstopped", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader has closed the pipe, as `| head` does
         return 0

@@ -9,7 +9,7 @@ EXIT_CODES = """exit codes:
   0    success
   1    a run failed, or the command found a difference or a fault
   2    invalid request or missing data; one line says what to change
-  130  stopped by Ctrl-C; the same command resumes
+  130  stopped by Ctrl-C; the same command resumes a bench, a run, a suite or a screen
 
 `transferbench COMMAND --help` shows the arguments and examples of a command."""
 

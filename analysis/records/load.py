@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -135,11 +136,11 @@ def load_records(results: Path) -> Records:
     """
     found = read_all(results)
     if not found.runs:
-        raise InputError(no_runs_message(results, found))
+        raise InputError(_no_runs_message(results, found))
     return _reported(found)
 
 
-def no_runs_message(results: Path, found: Records) -> str:
+def _no_runs_message(results: Path, found: Records) -> str:
     """Return the message for a folder without runs, with what it contains."""
     if found.unread:
         first = found.unread[0]
@@ -156,10 +157,15 @@ def load_any(results: Path) -> list[Run]:
 
 
 def _reported(found: Records) -> Records:
-    """Print the files that are left out to stderr."""
     for path, reason in found.unread:
-        print(f"transferbench: left out: {printable(f'{path}: {reason}')}", file=sys.stderr)
+        _say_left_out(path, reason)
     return found
+
+
+@cache
+def _say_left_out(path: Path, reason: str) -> None:
+    """Print a file that is left out to stderr, once in a process."""
+    print(f"transferbench: left out: {printable(f'{path}: {reason}')}", file=sys.stderr)
 
 
 def tests_by_seed(run: Run) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from processes import LONG, figures
+from transferbench.benchmarks import cli
 from transferbench.benchmarks.training import heartbeat, interrupt, loop
 from transferbench.benchmarks.training.run import run_one
 from transferbench.methods import catalog
@@ -153,6 +154,23 @@ def test_ctrl_c_twice_says_one_line_and_saves(tmp_path):
     assert error.strip() == "stopped; the same command resumes"
     assert not list(tmp_path.glob("*/*/*/heartbeat"))  # the worker has left by itself
     assert list(tmp_path.glob("*/*/*/checkpoint.pt"))
+
+
+@pytest.mark.parametrize(
+    ("words", "goes_on"),
+    [(["bench"], True), (["suite", "small"], True), (["bench", "--dry-run"], False), (["status"], False)],
+)
+def test_only_what_keeps_its_work_says_that_it_resumes(monkeypatch, capsys, words, goes_on):
+    def stop(_):
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setitem(cli.COMMANDS, words[0], stop)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert cli.main(words) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().err == ("\nstopped; the same command resumes\n" if goes_on else "\nstopped\n")
 
 
 def test_workers_end_with_a_parent_that_was_killed(tmp_path):

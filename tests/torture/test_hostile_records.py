@@ -87,6 +87,7 @@ def test_one_bad_record_does_not_take_the_report_down(results, capsys):
     (results / "suites").mkdir()
     (results / "suites" / "mine.json").write_text('{"format": 99}')
     page = write_report(results, results / "report").read_text()
+    assert capsys.readouterr().err.count("transferbench: left out: ") == len(bad) + 1
     for name in bad:
         assert f"a/b/{name}/record.json" in page
     newer = f"format 99 is of a newer version; this one reads 1 to {migrations.FORMAT}"
@@ -95,7 +96,7 @@ def test_one_bad_record_does_not_take_the_report_down(results, capsys):
     assert "suites/mine.json" in page
     assert "a/skipped-1.json" in page
     assert len(load.load(results)) == 4
-    assert capsys.readouterr().err.count("transferbench: left out: ") == len(bad) + 1
+    assert not capsys.readouterr().err  # said once in a process
 
 
 @pytest.mark.parametrize("text", ["{torn", "[1]", '{"benchmarks": [{"extra_info": 1}]}', "[" * 100_000])
