@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,31 @@ def bench_images_a_second(benchmark: Any, photos: Path, workers: int) -> None:
     for name, least in LEAST.items():
         ratio = times.ratios("torchvision", name)
         show(benchmark, f"images a second from {name} / torchvision's, {words}", ratio, least=least)
+
+
+def bench_decoding_in_parallel(benchmark: Any, photos: Path) -> None:
+    """Time decoding alone, by threads of one process and by processes, which share no interpreter.
+
+    The pixels of the processes stay where they are: no copy between processes is counted.
+    """
+    part = image_folder.load(photos, as_source=True).parts["train"]
+    rows, cores = torch.arange(len(part.labels)), num_cores()
+    with get_context("fork").Pool(cores, torch.set_num_threads, (1,)) as pool:
+        halves = [(part.images, rows[k::cores]) for k in range(cores)]
+        rivals: dict[str, Callable[[], object]] = {
+            "1 thread": partial(_decode, part.images, rows),
+            f"{cores} threads": partial(_decode, part.images, rows, cores),
+            f"{cores} processes": partial(pool.starmap, _decode, halves, 1),
+        }
+        times = race(benchmark, Rounds(rivals), count=9, warmup=1)
+    for name in rivals:
+        show(benchmark, f"images decoded by {name}", len(rows) / times.median(name), "a second")
+    for name in list(rivals)[1:]:
+        show(benchmark, f"images decoded by {name} / by 1 thread", times.ratios("1 thread", name))
+
+
+def _decode(images: Images, rows: torch.Tensor, num_threads: int = 1) -> None:
+    DemandPixels(images, SIDE, num_threads).take(rows)()
 
 
 def bench_cpu_of_an_image(benchmark: Any, photos: Path) -> None:
