@@ -1,8 +1,11 @@
 """Images from disk: rate relative to torchvision's loader, number of decoded images, waiting time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
+from io import BytesIO
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from timm.data import create_loader
 from torch.utils.data import DataLoader
 from torchvision import datasets as torchvision_datasets
 from torchvision.transforms import v2
@@ -30,7 +34,7 @@ NUM_CLASSES, PER_CLASS, QUALITY = 4, 96, 90
 WIDTH, HEIGHT = 500, 375  # a typical image of ImageNet
 SIZE, SIDE, BATCH_SIZE = 224, 256, 32
 NUM_BATCHES = NUM_CLASSES * PER_CLASS // BATCH_SIZE  # batches of an epoch
-LEAST = {"JPEG": 1.0, "the cache": 5.0}  # smallest rate relative to torchvision's
+LEAST = {"JPEG": 1.0, "the cache": 5.0}  # smallest rate relative to torchvision's and timm's
 WAIT = 5.0  # longest wait for data, in % of a step
 
 
@@ -51,18 +55,23 @@ class Counting:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write JPEGs that cost as much to decode as photographs: smooth shapes with some grain."""
+    """Write the photos of `NUM_CLASSES` classes."""
     root = tmp_path_factory.mktemp("photos")
-    rng = np.random.default_rng(0)
     for c in range(NUM_CLASSES):
-        (root / f"class{c}").mkdir()
-        for i in range(PER_CLASS):
-            coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8))
-            smooth = np.asarray(coarse.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC), np.float32)
-            grain = smooth + rng.normal(0, 6, smooth.shape)
-            image = Image.fromarray(grain.clip(0, 255).astype(np.uint8))
-            image.save(root / f"class{c}" / f"{i}.jpg", quality=QUALITY)
+        _write_photos(root / f"class{c}", PER_CLASS, WIDTH, HEIGHT)
     return root
+
+
+def _write_photos(folder: Path, number: int, width: int, height: int) -> None:
+    """Write JPEGs that cost as much to decode as photographs: smooth shapes with some grain."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(number):
+        coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8))
+        smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), np.float32)
+        grain = smooth + rng.normal(0, 6, smooth.shape)
+        image = Image.fromarray(grain.clip(0, 255).astype(np.uint8))
+        image.save(folder / f"{i}.jpg", quality=QUALITY)
 
 
 @pytest.mark.parametrize("workers", sorted({1, num_cores()}))
@@ -80,6 +89,8 @@ def bench_images_a_second(benchmark: Any, photos: Path, workers: int) -> None:
     for name, least in LEAST.items():
         ratio = times.ratios("torchvision", name)
         show(benchmark, f"images a second from {name} / torchvision's, {words}", ratio, least=least)
+        ratio = times.ratios("timm", name)
+        show(benchmark, f"images a second from {name} / timm's, {words}", ratio, least=least)
 
 
 def bench_decoding_in_parallel(benchmark: Any, photos: Path) -> None:
@@ -117,6 +128,47 @@ def bench_cpu_of_an_image(benchmark: Any, photos: Path) -> None:
     for name, least in LEAST.items():
         ratio = times.ratios("torchvision", name)
         show(benchmark, f"images a CPU second from {name} / torchvision's", ratio, least=least)
+        ratio = times.ratios("timm", name)
+        show(benchmark, f"images a CPU second from {name} / timm's", ratio, least=least)
+
+
+@pytest.mark.parametrize(("width", "height"), [(WIDTH, HEIGHT), (4 * WIDTH, 4 * HEIGHT)])
+def bench_decoders(benchmark: Any, tmp_path: Path, width: int, height: int) -> None:
+    """Compare the CPU time of decoders: a JPEG as a square of `SIDE` pixels.
+
+    `draft` decodes at the nearest larger eighth of the size. torchcodec and simplejpeg take part where they
+    are installed.
+    """
+    _write_photos(tmp_path / "photos", 16, width, height)
+    images = image_folder.load(tmp_path, as_source=True).parts["train"].images
+    files = [path.read_bytes() for path in sorted((tmp_path / "photos").iterdir())][: len(images)]
+    ways: dict[str, Callable[[bytes], object]] = {"Pillow with draft": _by_draft}
+    with suppress(ImportError):
+        by_codec = import_module("torchcodec.decoders").decode_jpeg
+        ways["torchcodec"] = lambda data: _squared(
+            by_codec(torch.frombuffer(bytearray(data), dtype=torch.uint8))
+        )
+    with suppress(ImportError):
+        simply = import_module("simplejpeg").decode_jpeg
+        ways["simplejpeg"] = lambda data: _squared(torch.from_numpy(simply(data)).permute(2, 0, 1))
+    rivals: dict[str, Callable[[], object]] = {
+        name: partial(lambda way: [way(data) for data in files], way) for name, way in ways.items()
+    }
+    rivals["ours"] = lambda: [images.decode(i, SIDE) for i in range(len(images))]
+    times = race(benchmark, Rounds(rivals, cpu_clock), count=15, warmup=2)
+    show(benchmark, f"decoding {width} x {height}", 1e3 * times.median("ours") / len(files), "ms")
+    for name in ways:
+        show(benchmark, f"decoding {width} x {height}: {name} / ours", times.ratios(name, "ours"))
+
+
+def _by_draft(data: bytes) -> np.ndarray:
+    with Image.open(BytesIO(data)) as image:
+        image.draft("RGB", (SIDE, SIDE))
+        return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+
+
+def _squared(image: torch.Tensor) -> torch.Tensor:
+    return v2.functional.resize(image, [SIDE, SIDE], v2.InterpolationMode.BICUBIC, antialias=True)
 
 
 def bench_l2tl_from_disk(benchmark: Any, photos: Path) -> None:
@@ -163,6 +215,7 @@ def _epochs(photos: Path, workers: int) -> dict[str, Callable[[], None]]:
         "JPEG": _epoch(demand, part.labels),
         "the cache": _epoch(decoded, part.labels),
         "torchvision": _torchvision(photos, workers),
+        "timm": _timm(photos, workers),
     }
 
 
@@ -191,8 +244,30 @@ def _torchvision(root: Path, workers: int) -> Callable[[], None]:
         v2.Normalize(mean, std),
     ]
     images = torchvision_datasets.ImageFolder(str(root), v2.Compose(steps))
-    loader = DataLoader(images, BATCH_SIZE, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
+    return _pass(
+        DataLoader(images, BATCH_SIZE, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
+    )
 
+
+def _timm(root: Path, workers: int) -> Callable[[], None]:
+    """Return an epoch of timm's loader with the crop and the flip of the others.
+
+    The images are torchvision's `ImageFolder`: timm's own data set leaves files open.
+    """
+    loader = create_loader(
+        torchvision_datasets.ImageFolder(str(root)),
+        (3, SIZE, SIZE),
+        BATCH_SIZE,
+        is_training=True,
+        color_jitter=0.0,
+        use_prefetcher=False,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+    )
+    return _pass(loader)
+
+
+def _pass(loader: Iterable[Any]) -> Callable[[], None]:
     def epoch() -> None:
         assert sum(len(x) for x, _ in loader) == NUM_BATCHES * BATCH_SIZE
 
