@@ -54,6 +54,8 @@ def sureness(choice: Choice) -> str:
         said.append(f"not distinguishable from {_listed(near)}")
     elif not above:
         said.append(f"above every other row; the nearest is {_listed(tested[:1])}")
+    if any(gap.num_seeds < max(len(taken.runs), len(item.runs)) for item, gap in tested):
+        said.append("differences are over the seeds that both rows have")
     if len(tested) < len(found):
         said.append(f"not compared with {wording.counted(len(found) - len(tested), 'row')}")
     return "; ".join(said)

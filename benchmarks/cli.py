@@ -61,6 +61,10 @@ def _answer(words: list[str]) -> int:
         Path.cwd()  # fails without a working folder: libraries would end the process
         provide_home()
         return COMMANDS[arguments.command](arguments)
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # rich ends so if the reader has closed the pipe
+            return 0
+        raise
     except InputError as error:
         return _print_error(str(error))
     except RunFailed as error:

@@ -41,7 +41,7 @@ def read_record(path: Path) -> dict[str, Any]:
     record = _json(path)
     version = record.get("format")
     if not (type(version) is int and version >= 1):
-        raise InputError(f"{path}: format {version!r:.60} is unknown; expected 1 to {FORMAT}")
+        raise InputError(f"{path}: format {version!r:.60} is unknown; expected 1 to {FORMAT}; {AGAIN}")
     if version > FORMAT:
         raise InputError(
             f"{path}: format {version} is of a newer version; this one reads 1 to {FORMAT}: "

@@ -42,7 +42,7 @@ from ..launch.start import (
     show_runs,
     without_effect,
 )
-from ..training.record import open_results
+from ..training.record import check_writable, is_writable, open_results
 from ..training.tuning import not_used
 
 if TYPE_CHECKING:
@@ -81,11 +81,16 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
     if planned.estimate is None:
         return submit(planned, console, only)
     failed = run_missing(planned.configs, planned.results, console, planned.estimate)
-    after_runs(planned)
+    writes = is_writable(planned.results)
+    if writes:
+        after_runs(planned)
+    else:
+        console.print(f"results={planned.results}: read-only; the page and the kept models stay as they are")
     some_are_done = len(missing(planned.configs, planned.results)) < len(planned.configs)
     comparison = _comparison(planned) if some_are_done else None
     _show(planned, comparison, failed, console)
-    _keep(planned, console, comparison)
+    if writes:
+        _keep(planned, console, comparison)
     if comparison:
         shown = {run.digest for run in comparison.runs}
         check_records([c for c in planned.configs if c.digest not in shown], planned.results)
@@ -134,6 +139,8 @@ def _before_runs(overrides: Sequence[str], console: Console, notes: Console, dry
     configs, _ = drop_incompatible(configs, results, notes, processes, writes=not dry_run)
     if todo := missing(configs, results):  # before they run, since no table would follow
         check_records(configs, results)
+        if not dry_run:
+            check_writable(results)
     prepare_data(todo)
     first = configs[0]
     notes.print(f"{first.source_name} -> {first.target_name}: {first.describe()}", markup=False)

@@ -38,11 +38,13 @@ def export(run: str, given: Mapping[str, str]) -> int:
         model.net.autocast = ""
     if model.ten_crops:
         print("recipe.test_crops=ten: the file has the logits of one crop; average them over the crops")
+    replaced = ", replaced" if out.exists() else ""
     with atomic_write(out) as draft:
         use = WRITERS[kind](model, draft)
     write_json(
         out.with_name(f"{out.name}.json"), {**facts(model), "use": use.replace("PATH", repr(out.name))}
     )
-    print(printable(f"{out}: {len(model.classes)} classes, named with the preprocessing in {out.name}.json"))
+    words = f"{len(model.classes)} classes, named with the preprocessing in {out.name}.json{replaced}"
+    print(printable(f"{out}: {words}"))
     print(printable(f"use: {use.replace('PATH', repr(str(out)))}"))
     return 0

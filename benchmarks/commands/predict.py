@@ -52,14 +52,16 @@ def predict(run: str, paths: Sequence[Path], given: Mapping[str, str]) -> int:
         found = find(paths, opened)
         rows = list(_rows(model, found, min(most, len(model.classes))))
     failed = [row for row in rows if row[-1]]
-    _write(out, _header(most, len(model.classes)), rows)
+    if len(failed) == len(rows):
+        name, *_, why = failed[0]
+        raise InputError(f"none of {counted(len(rows), 'image')} can be read; the first: {name}: {why}")
     for row in failed[:3]:
         print(f"not read: {printable(f'{row[0]}: {row[-1]}')}", file=sys.stderr)
-    if len(failed) == len(rows):
-        raise InputError(f"none of {counted(len(rows), 'image')} can be read; the first: {failed[0][-1]}")
+    replaced = " (replaced)" if out.exists() else ""
+    _write(out, _header(most, len(model.classes)), rows)
     words = f", {len(failed)} of them not read" if failed else ""
     if str(out) != "-":
-        print(printable(f"{counted(len(rows), 'image')}{words}: {out}"))
+        print(printable(f"{counted(len(rows), 'image')}{words}: {out}{replaced}"))
     return 0
 
 

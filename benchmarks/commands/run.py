@@ -8,7 +8,8 @@ from rich.console import Console
 
 from ... import InputError
 from ...analysis.records.schema import record_path
-from ..config.compose import compose_request, settings_of
+from ...methods import catalog as methods
+from ..config.compose import compose_request, named_rows, settings_of, suite_rows
 from ..config.resolve import run_config
 from ..config.schema import Request
 from ..launch import pool
@@ -25,7 +26,7 @@ from ..launch.start import (
     show_runs,
     without_effect,
 )
-from ..training.record import open_results
+from ..training.record import check_writable, open_results
 from ..training.tuning import not_used
 
 
@@ -64,7 +65,9 @@ def _run(overrides: Sequence[str], dry_run: bool) -> int:
     for line in [*not_used(overrides, config.tune), *without_effect([config])]:
         console.print(line, markup=False)
     check_networks_of([config], results, console, distributed.size())
-    prepare_data(missing([config], results))
+    if (todo := missing([config], results)) and not dry_run:
+        check_writable(results)
+    prepare_data(todo)
     for _, reason in why_incompatible([config], results, distributed.size()).values():
         raise InputError(f"method={method}: cannot run here: {reason}")
     shown: AbstractContextManager[None] = nullcontext()
@@ -105,6 +108,8 @@ def _request(overrides: Sequence[str]) -> tuple[Request, str]:
             "method=pretrain: source pre-training runs when a method needs it; expected another method, "
             "as method=finetune"
         )
+    if method not in methods.names() and method in {**suite_rows(), **named_rows()}:
+        raise InputError(f"method={method}: a row of `bench`; expected methods={method} there")
     request = compose_request([o for o in overrides if not o.startswith("method.")])
     check_place(request.on, request.cluster, request.device)
     if request.on != "local":

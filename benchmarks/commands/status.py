@@ -53,6 +53,8 @@ def states(results: Path) -> list[State]:
     folders = {str(p.parent.relative_to(results)) for p in results.glob("*/*/*/config.json")}
     digests = {line.folder: line.digest for line in lines.values()}
     digests |= {name: name.rpartition("-")[2] for name in folders}
+    if results.exists() and not results.is_dir():
+        raise InputError(f"results={results}: not a folder")
     if not digests:
         raise InputError(
             f"results={results}: no runs there; start some with {command_hint('bench', results)}"
@@ -113,6 +115,8 @@ def status(results: Path) -> int:
     """Print the state of every run; return the exit code. Raises InputError for a folder without runs."""
     console = Console(highlight=False, soft_wrap=True)
     found = states(results)
+    if not console.is_terminal:  # a file or a pipe has no width: paths stay whole
+        console.width = max(console.width, *(len(s.name) + len(s.word) + len(s.about) + 8 for s in found))
     console.print(_table(found))
     console.print(_summary(found))
     return 0
@@ -139,7 +143,7 @@ def watch(results: Path, sleep: Callable[[float], None] = time.sleep) -> int:
 def _table(found: Sequence[State], caption: str | None = None) -> Table:
     table = Table(box=None, caption=caption, caption_justify="left")
     for heading in ("run", "state", ""):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     for state in found:
         table.add_row(*map(Text, (state.name, state.word, state.about)))  # without markup
     return table

@@ -62,7 +62,9 @@ def suite(
         configs = [replace(c, device="cpu") for c in configs]  # for the checks here; jobs use the given one
     check_networks_of(configs, results, console, processes)
     left, incompatible = drop_incompatible(configs, results, console, processes, writes=not dry_run)
-    prepare_data(missing(left, results))
+    if (todo := missing(left, results)) and not dry_run:
+        record.check_writable(results)
+    prepare_data(todo)
     estimate = (
         estimator_of(left[0], int(given.get("workers", 0)), results).of(left) if on == "local" else None
     )

@@ -27,7 +27,8 @@ def folder_of(run: str, results: Path) -> Path:
     found = sorted(results.glob(f"*/{BEST}"))
     if not found:
         raise InputError(
-            f"best: no {BEST} in {results}; `transferbench bench` with keep=best or keep=all writes it"
+            f"best: no {BEST} in {results}; `transferbench bench` with keep=best or keep=all writes it, and "
+            "`transferbench reproduce RUN` makes the model of a finished run again"
         )
     if len(found) > 1:
         places = ", ".join(str(path.parent) for path in found)

@@ -175,11 +175,12 @@ def read_predictor(folder: Path, about: Mapping[str, Any]) -> Predictor:
 
 
 def has_model(folder: Path) -> bool:
-    """Return whether a run's folder holds the model of its record."""
+    """Return whether a run's folder holds the model of its record, as long as it was written."""
     try:
-        return bool(read_about(folder))
+        about = read_about(folder)
     except InputError:
         return False
+    return (folder / TENSORS).stat().st_size == about["tensors"].get("num_bytes")
 
 
 def remove_model(folder: Path) -> None:

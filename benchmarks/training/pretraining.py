@@ -163,8 +163,10 @@ def read_kept(folder: Path) -> dict[str, Tensor]:
         kept = read_tensors(path)
         if not (isinstance(kept, dict) and all(isinstance(tensor, Tensor) for tensor in kept.values())):
             raise ValueError("no named tensors in it")
-    except (ValueError, FileNotFoundError) as error:
+    except FileNotFoundError:
+        raise InputError(f"{path}: missing; remove its folder, and repeat the command") from None
+    except ValueError as error:
         raise InputError(
-            f"{path}: not readable ({error}); remove {folder}, and repeat the command"
+            f"{path}: not readable ({error}); remove its folder, and repeat the command"
         ) from error
     return kept

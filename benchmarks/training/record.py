@@ -66,9 +66,22 @@ def open_results(results: Path, images: Iterable[str] = (), writes: bool = True)
         results.mkdir(parents=True, exist_ok=True)
         write_json(marker, {"format": FORMAT})
     except OSError as error:
-        raise InputError(
-            f"results={results}: cannot be written ({error.strerror}); choose another place with results=PATH"
-        ) from error
+        raise InputError(_not_writable(results, error.strerror)) from error
+
+
+def is_writable(results: Path) -> bool:
+    """Return whether new runs have a place in a results folder."""
+    return os.access(results, os.W_OK)
+
+
+def check_writable(results: Path) -> None:
+    """Check that new runs have a place. Raises: InputError."""
+    if not is_writable(results):
+        raise InputError(_not_writable(results, "read-only"))
+
+
+def _not_writable(results: Path, reason: str | None) -> str:
+    return f"results={results}: cannot be written ({reason}); choose another place with results=PATH"
 
 
 def write_json(path: Path, content: Any) -> None:

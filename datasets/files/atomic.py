@@ -55,7 +55,8 @@ def path_in_errors(path: Path, draft: Path | None = None) -> Iterator[None]:
         yield
     except OSError as error:
         if error.filename is None or (draft and str(error.filename) == str(draft)):
-            error.filename, error.filename2 = str(path), None
+            error.filename = str(path)
+            del error.filename2  # that of a rename; None would be printed
         raise
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+PICKLE = b"\x80"  # first byte of what `torch.save` wrote before PyTorch 1.6
 DOS_FOLDER = 0x10  # bit of a zip entry's attributes
 MOST_INDEX = 100_000_000  # bytes of the index of a file in several parts
 KNOWN = (  # first bytes of files that are often given in place of weights, and what they are
@@ -179,8 +180,11 @@ def _check_packing(path: Path) -> None:
     with _named():
         if not zipfile.is_zipfile(path):  # a format before PyTorch 1.6, or not a torch file
             with path.open("rb") as file:
-                if file.read(4) == b"PK\x03\x04":
-                    raise ValueError("its end is missing: the download or copy is not complete")
+                begin = file.read(4)
+            if begin == b"PK\x03\x04":
+                raise ValueError("its end is missing: the download or copy is not complete")
+            if not begin.startswith(PICKLE):
+                raise ValueError("it is no file of PyTorch")
             return
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()

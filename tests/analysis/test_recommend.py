@@ -219,6 +219,14 @@ def test_a_row_of_easier_seeds_is_placed_by_its_paired_difference(tmp_path):
     assert method_table(comparison, rows).sorted_by is None
 
 
+@pytest.mark.parametrize(("seeds", "said"), [(3, False), (2, True)])
+def test_rows_of_other_seeds_are_said_to_be_compared_on_shared_ones(tmp_path, seeds, said):
+    write(tmp_path, skill={"Fine-tuning": 0.8}, seeds=3)
+    write(tmp_path, skill={"DATL": 0.85}, seeds=seeds)
+    (comparison,) = comparisons(load(tmp_path))
+    assert ("over the seeds that both rows have" in take(comparison)["why"]) == said
+
+
 def test_p_values_are_corrected_for_the_number_of_methods():
     runs = [parse_run("record.json", make_record())]
     score = (80.0, 79.0, 81.0)

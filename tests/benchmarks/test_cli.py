@@ -1,6 +1,7 @@
 """The command line from end to end, as a person uses it."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -9,6 +10,8 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+from transferbench.benchmarks import cli
 from transferbench.benchmarks.cli import main
 from transferbench.benchmarks.commands.bench import why_preset
 from transferbench.benchmarks.config.compose import compose_request, rows, settings_of
@@ -410,3 +413,39 @@ def test_given_rates_that_tuning_replaces_are_told(tmp_path, capsys):
     assert "10 runs to do and 3 trials of the best candidates" in out
     main(["bench", *given, "tune=off", "--dry-run"])
     assert "not used" not in capsys.readouterr().out
+
+
+def test_a_reader_that_closes_its_pipe_is_no_failure(monkeypatch):
+    def printed(_):
+        class Closed:
+            def write(self, text):
+                raise BrokenPipeError
+
+            def flush(self):
+                raise BrokenPipeError
+
+        Console(file=Closed()).print("a")
+
+    monkeypatch.setitem(cli.COMMANDS, "status", printed)
+    assert main(["status"]) == 0
+
+
+def test_a_results_folder_that_is_read_only_is_named_before_the_first_run(tmp_path, monkeypatch, capsys):
+    given = ["target=digits", "methods=finetune", "seeds=1", *TINY[:3], *TINY[4:], f"results={tmp_path}"]
+    assert main(["bench", *given]) == 0
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != str(tmp_path) and access(path, mode))
+    capsys.readouterr()
+    assert main(["bench", *given]) == 0
+    said = capsys.readouterr().out
+    assert "read-only; the page and the kept models stay as they are" in said
+    assert "| Fine-tuning" in said
+    wanted = f"transferbench: results={tmp_path}: cannot be written (read-only)"
+    for words in (["bench", *given, "recipe.lr=0.02"], ["run", "method=finetune", *given[2:], "recipe.lr=0.02"]):
+        assert main([word for word in words if words[0] == "bench" or not word.startswith("seeds=")]) == 2
+        assert capsys.readouterr().err.startswith(wanted)
+
+
+def test_a_row_of_bench_is_no_method_of_run(capsys):
+    assert main(["run", "method=uniform"]) == 2
+    assert "method=uniform: a row of `bench`; expected methods=uniform there" in capsys.readouterr().err

@@ -191,6 +191,27 @@ def test_one_line_for_what_cannot_be_predicted(whole, photos, tmp_path, capsys, 
     assert message in error
 
 
+def test_predictions_stay_if_no_image_can_be_read_and_are_said_to_be_replaced(whole, photos, tmp_path, capsys):
+    given = [f"out={tmp_path / 'o.csv'}", f"results={whole}"]
+    assert main(["predict", "best", str(photos / "0.png"), *given]) == 0
+    before = (tmp_path / "o.csv").read_bytes()
+    assert main(["predict", "best", str(photos / "bad.jpg"), *given]) == 2
+    assert (tmp_path / "o.csv").read_bytes() == before
+    said = capsys.readouterr()
+    assert f"the first: {photos / 'bad.jpg'}: cannot identify" in said.err
+    assert "replaced" not in said.out
+    assert main(["predict", "best", str(photos / "0.png"), *given]) == 0
+    assert "o.csv (replaced)" in capsys.readouterr().out
+
+
+def test_a_cut_model_is_not_offered(again):
+    (pair,) = [path.parent for path in again.glob("*/best.json")]
+    folder = folder_of(str(pair), again)
+    with (folder / "model.safetensors").open("r+b") as file:
+        file.truncate(2000)
+    assert not has_model(folder)
+
+
 def test_one_of_several_bests_is_named(whole, again, capsys):
     (pair,) = [path.parent for path in again.glob("*/best.json")]
     shutil.copytree(pair, again / "other")

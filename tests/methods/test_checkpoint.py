@@ -323,6 +323,12 @@ def test_objects_of_a_training_program_are_left_out_and_others_refused(tmp_path)
         read_tensors(path)
 
 
+def test_zeros_are_no_file_of_pytorch(tmp_path):
+    (tmp_path / "w.pth").write_bytes(bytes(3000))
+    with pytest.raises(ValueError, match="it is no file of PyTorch"):
+        read_tensors(tmp_path / "w.pth")
+
+
 def test_the_files_of_weights_in_parts(tmp_path):
     path = in_parts({"a": torch.ones(1), "b": torch.ones(2)}, tmp_path / "w.json")
     assert files_of(path) == [path, tmp_path / "one.safetensors", tmp_path / "two.safetensors"]

@@ -7,7 +7,8 @@ import time
 
 import pytest
 from simulated_results import make_record
-from transferbench.benchmarks.commands.status import state_of, watch
+from transferbench import InputError
+from transferbench.benchmarks.commands.status import state_of, status, watch
 from transferbench.benchmarks.launch import stage_data as staging
 from transferbench.benchmarks.launch.on_slurm import _resources
 from transferbench.slurm.cluster import Cluster
@@ -116,3 +117,17 @@ def test_images_are_copied_to_a_nodes_disk_once(tmp_path, monkeypatch):
     monkeypatch.setenv("TRANSFERBENCH_CACHE", str(shared))
     staging.stage({"digits"}, scratch)
     assert copy.stat().st_ino == before
+
+
+def test_the_table_of_a_pipe_has_whole_paths_and_a_file_holds_no_runs(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    folder = tmp_path / "a-b" / "a_method_of_a_long_name" / "seed0-0123456789"
+    folder.mkdir(parents=True)
+    write(folder, "config.json", {})
+    write(folder, "error.json", {"error": "OSError: " + "a long reason, " * 20})
+    assert status(tmp_path) == 0
+    said = capsys.readouterr().out
+    assert "a-b/a_method_of_a_long_name/seed0-0123456789" in said
+    assert "a long reason, " * 19 in said
+    with pytest.raises(InputError, match="not a folder"):
+        status(folder / "config.json")
