@@ -48,8 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ["PYTHONSAFEPATH"] = "1"  # no further process imports a select.py of the working folder
     try:
         code = _answer(list(sys.argv[1:] if argv is None else argv))
-    except SystemExit as end:  # from argparse: help, or a wrong option
-        sys.exit(_end_output(int(end.code or 0)))
+    except SystemExit as end:  # from argparse: help, or a wrong option; from rich: the pipe's reader is gone
+        is_closed = isinstance(end.__context__, BrokenPipeError)
+        sys.exit(_end_output(0 if is_closed else int(end.code or 0)))
     return _end_output(code)
 
 
@@ -61,10 +62,6 @@ def _answer(words: list[str]) -> int:
         Path.cwd()  # fails without a working folder: libraries would end the process
         provide_home()
         return COMMANDS[arguments.command](arguments)
-    except SystemExit as end:
-        if isinstance(end.__context__, BrokenPipeError):  # rich ends so if the reader has closed the pipe
-            return 0
-        raise
     except InputError as error:
         return _print_error(str(error))
     except RunFailed as error:

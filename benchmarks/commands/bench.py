@@ -24,7 +24,6 @@ from ..launch.plan import (
     data_sets_of,
     missing,
     plan_runnable,
-    prepare_data,
     row_names,
 )
 from ..launch.start import (
@@ -34,6 +33,7 @@ from ..launch.start import (
     check_records,
     drop_incompatible,
     estimator_of,
+    prepare_missing,
     print_estimate,
     print_left_out,
     processes_of,
@@ -42,7 +42,7 @@ from ..launch.start import (
     show_runs,
     without_effect,
 )
-from ..training.record import check_writable, is_writable, open_results
+from ..training.record import is_writable, open_results
 from ..training.tuning import not_used
 
 if TYPE_CHECKING:
@@ -137,11 +137,9 @@ def _before_runs(overrides: Sequence[str], console: Console, notes: Console, dry
     if request.minutes is not None:
         request, configs = _fitted(request, overrides, configs, estimator, notes, dry_run)
     configs, _ = drop_incompatible(configs, results, notes, processes, writes=not dry_run)
-    if todo := missing(configs, results):  # before they run, since no table would follow
+    if missing(configs, results):  # before they run, since no table would follow
         check_records(configs, results)
-        if not dry_run:
-            check_writable(results)
-    prepare_data(todo)
+    prepare_missing(configs, results, writes=not dry_run)
     first = configs[0]
     notes.print(f"{first.source_name} -> {first.target_name}: {first.describe()}", markup=False)
     if dry_run or estimator:

@@ -13,20 +13,21 @@ from ..config.compose import compose_request, named_rows, settings_of, suite_row
 from ..config.resolve import run_config
 from ..config.schema import Request
 from ..launch import pool
-from ..launch.plan import data_sets_of, missing, prepare_data, why_incompatible
+from ..launch.plan import data_sets_of, why_incompatible
 from ..launch.progress import Progress, end_line, refreshed
 from ..launch.start import (
     check_data,
     check_networks_of,
     check_place,
     estimator_of,
+    prepare_missing,
     print_estimate,
     print_left_out,
     say_memory,
     show_runs,
     without_effect,
 )
-from ..training.record import check_writable, open_results
+from ..training.record import open_results
 from ..training.tuning import not_used
 
 
@@ -65,9 +66,7 @@ def _run(overrides: Sequence[str], dry_run: bool) -> int:
     for line in [*not_used(overrides, config.tune), *without_effect([config])]:
         console.print(line, markup=False)
     check_networks_of([config], results, console, distributed.size())
-    if (todo := missing([config], results)) and not dry_run:
-        check_writable(results)
-    prepare_data(todo)
+    prepare_missing([config], results, writes=not dry_run)
     for _, reason in why_incompatible([config], results, distributed.size()).values():
         raise InputError(f"method={method}: cannot run here: {reason}")
     shown: AbstractContextManager[None] = nullcontext()

@@ -11,12 +11,13 @@ from ...analysis.wording import counted
 from ..config.compose import read_suite, split_override
 from ..config.compose import suites as suite_names
 from ..config.schema import Keep, RunConfig
-from ..launch.plan import data_sets_of, missing, prepare_data
+from ..launch.plan import data_sets_of
 from ..launch.start import (
     check_networks_of,
     check_place,
     drop_incompatible,
     estimator_of,
+    prepare_missing,
     print_estimate,
     print_left_out,
     processes_of,
@@ -62,9 +63,7 @@ def suite(
         configs = [replace(c, device="cpu") for c in configs]  # for the checks here; jobs use the given one
     check_networks_of(configs, results, console, processes)
     left, incompatible = drop_incompatible(configs, results, console, processes, writes=not dry_run)
-    if (todo := missing(left, results)) and not dry_run:
-        record.check_writable(results)
-    prepare_data(todo)
+    prepare_missing(left, results, writes=not dry_run)
     estimate = (
         estimator_of(left[0], int(given.get("workers", 0)), results).of(left) if on == "local" else None
     )

@@ -22,10 +22,10 @@ from ...slurm.cluster import load as load_cluster
 from ..config.compose import about_given
 from ..config.schema import Norms, Request, Role, RunConfig, load_target
 from ..training.problem import device_of
-from ..training.record import read, write_json
+from ..training.record import check_writable, read, write_json
 from . import memory, pool
 from .estimate import Estimate, Estimator
-from .plan import large_batches, missing, run_order, why_incompatible, without_rows
+from .plan import large_batches, missing, prepare_data, run_order, why_incompatible, without_rows
 from .probe import check_networks
 from .progress import Progress, name_of
 
@@ -151,6 +151,18 @@ def check_networks_of(
     waiting = missing(configs, results)
     for note in [*large_batches(waiting), *check_networks(waiting, processes)]:
         console.print(note, markup=False)
+
+
+def prepare_missing(configs: Sequence[RunConfig], results: Path, writes: bool = True) -> None:
+    """Check that runs without a record have a place, if one is written, and prepare their data.
+
+    Raises:
+        InputError: the folder is read-only, or a data set cannot be read.
+    """
+    todo = missing(configs, results)
+    if todo and writes:
+        check_writable(results)
+    prepare_data(todo)
 
 
 def check_records(configs: Sequence[RunConfig], results: Path) -> None:

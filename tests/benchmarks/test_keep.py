@@ -191,7 +191,7 @@ def test_one_line_for_what_cannot_be_predicted(whole, photos, tmp_path, capsys, 
     assert message in error
 
 
-def test_predictions_stay_if_no_image_can_be_read_and_are_said_to_be_replaced(whole, photos, tmp_path, capsys):
+def test_predictions_stay_if_no_image_can_be_read_and_replaced_ones_are_said(whole, photos, tmp_path, capsys):
     given = [f"out={tmp_path / 'o.csv'}", f"results={whole}"]
     assert main(["predict", "best", str(photos / "0.png"), *given]) == 0
     before = (tmp_path / "o.csv").read_bytes()
