@@ -156,6 +156,8 @@ class Recipe:
     precision: Precision = Precision.fp32  # number format of forward passes; weights stay in float32
     channels_last: bool = False  # use the channels_last memory format
     compile: bool = False  # run the encoder through torch.compile
+    # Keep few activations of the encoder and compute the others again for gradients: less memory, more time
+    grad_checkpointing: bool = field(default=False, metadata=_off(False))
     evaluations: int = 10  # number of holdout evaluations, and of checkpoints, in a run
     # Learning rates that `tune=paper_grid` tries
     lr_grid: list[float] = field(default_factory=lambda: [0.001, 0.005, 0.01, 0.05, 0.1, 0.15, 0.2, 0.4])

@@ -145,8 +145,8 @@ def too_large(found: Mapping[str, Need], free: int, runs: int) -> str:
     rows = "; ".join(f"{batch}: {', '.join(rows)} for a step" for batch, rows in by_batch.items())
     each = f", for {runs} runs each" if runs > 1 else ""
     return (
-        f"{rows}, and the GPU has {shown(free)} free{each}; fewer images, recipe.precision=bf16 or "
-        "recipe.micro_batch=N need less"
+        f"{rows}, and the GPU has {shown(free)} free{each}; fewer images, recipe.precision=bf16, "
+        "recipe.micro_batch=N or recipe.grad_checkpointing=true need less"
     )
 
 

@@ -309,6 +309,8 @@ def _network_maker(
             net = net.to(memory_format=torch.channels_last)
         if pretrained and shared is not None:
             shared.load_into(net)
+        if recipe.grad_checkpointing:
+            net.checkpoint_gradients()
         if recipe.compile:
             net.compile_encoder()
         return net

@@ -125,6 +125,8 @@ def why_no_second_derivative(problem: Problem) -> str:
     """Return why a problem's network has no second derivatives; empty if it has."""
     if problem.recipe.compile:
         return "second derivatives do not go through a compiled encoder"
+    if problem.recipe.grad_checkpointing:
+        return "second derivatives do not go through recomputed activations"
     modules = problem.network(pretrained=False).encoder.modules()
     hard = any(isinstance(m, nn.Hardsigmoid) or type(m).__name__ == "HardSigmoid" for m in modules)
     return "a hard sigmoid, as in this backbone, has no second derivative" if hard else ""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ... import InputError
 from .tensor_files import misfits, some
 
 
@@ -118,6 +119,23 @@ class Network(nn.Module):
         the encoder itself do not run, and a copy of this network would run the encoder of the original.
         """
         self.__dict__["_run"] = torch.compile(self.encoder.forward)
+
+    def checkpoint_gradients(self) -> None:
+        """Keep few activations of the encoder, and compute the others again for gradients.
+
+        Raises:
+            InputError: the encoder cannot, or has batch norms, which would count each batch twice.
+        """
+        setting = "recipe.grad_checkpointing=true"
+        if self.norms and not self.frozen_norms:
+            raise InputError(
+                f"{setting}: batch norms of {self.backbone} would count each batch twice; expected bn=frozen "
+                "with pre-trained weights, or false"
+            )
+        try:
+            self.encoder.set_grad_checkpointing(True)
+        except (AttributeError, AssertionError):  # of timm
+            raise InputError(f"{setting}: {self.backbone} does not support it; expected false") from None
 
     @contextmanager
     def _source_norms(self) -> Iterator[None]:

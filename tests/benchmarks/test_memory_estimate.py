@@ -68,7 +68,8 @@ def test_a_row_that_is_larger_than_the_gpu_is_named(config_of, results, monkeypa
     start.say_memory([config], results, console, workers=4)
     assert said.getvalue() == (
         "recipe.batch_size=16: SpotTune needs about 50.0 GiB for a step, and the GPU has 79.0 GiB free, "
-        "for 2 runs each; fewer images, recipe.precision=bf16 or recipe.micro_batch=N need less\n"
+        "for 2 runs each; fewer images, recipe.precision=bf16, recipe.micro_batch=N or "
+        "recipe.grad_checkpointing=true need less\n"
     )
     assert not too_large({"Fine-tuning": Need(GIB, BATCH)}, 2 * GIB, 2)
     source = {"Source pre-training": Need(90 * GIB, "source_recipe.batch_size=512")}
