@@ -73,8 +73,7 @@ def screen(overrides: Sequence[str]) -> int:
     screening_drawing(ranking, METRICS[ranking[0].screen["metric"]]).save(stem)
     console.print(f"figure: {stem}.png", markup=False)
     place = next(i for i, scores in enumerate(of_encoders) if scores is ranking[0].screen)
-    given = [o for o in asked.rest if not o.startswith("results=")]
-    command = shlex.join(["transferbench", "bench", *given, *encoders[place].backbone.settings])
+    command = shlex.join(["transferbench", "bench", *asked.rest, *encoders[place].bench_settings])
     console.print(f"measure the best: {command}", markup=False)
     return 0
 

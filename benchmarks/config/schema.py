@@ -33,7 +33,8 @@ LIMITS = (  # minimum and maximum of each number
     ("recipe.source_batch_size", 0, 10**6),
     ("recipe.head_lr_factor", TINY, MOST),
     ("recipe.crop_scale", TINY, 1),
-    *((f"recipe.{name}", 0, 1) for name in ("crop_pct", "momentum", "warmup_fraction", "drop_path")),
+    *((f"recipe.{name}", 0, 1) for name in ("crop_pct", "momentum", "warmup_fraction")),
+    ("recipe.drop_path", 0, 0.99),
     ("recipe.layer_decay", TINY, 1),
     *((f"recipe.{name}", 0, 1) for name in ("color_jitter", "random_erasing", "ema")),
     ("recipe.label_smoothing", 0, 0.99),  # at 1 labels say nothing

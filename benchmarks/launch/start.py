@@ -272,6 +272,10 @@ def drop_incompatible(
         InputError: no run is left.
     """
     reasons = why_incompatible(configs, results, processes)
+    left = without_rows(configs, reasons)
+    if not left:
+        words = (f"{c.method} cannot run here: {reason}" for c, reason in reasons.values())
+        raise InputError(f"methods: {'; '.join(words)}")
     for config, reason in reasons.values():
         label = methods.load(config.method).label(config.settings)
         console.print(f"not run: {label}: {reason}", markup=False)
@@ -289,8 +293,6 @@ def drop_incompatible(
         write_json(
             folder / f"skipped-{config.comparison_id}.json", {**names, "label": label, "reason": reason}
         )
-    if not (left := without_rows(configs, reasons)):
-        raise InputError(f"methods: none can run here: {'; '.join(reason for _, reason in reasons.values())}")
     return left, {row: reason for row, (_, reason) in reasons.items()}
 
 

@@ -58,6 +58,15 @@ class Candidate:
         return self.backbone.weights == RANDOM and self.config.source != NONE
 
     @property
+    def bench_settings(self) -> list[str]:
+        """Return the settings by which a bench starts from the encoder."""
+        own = self.backbone.settings
+        if self.learns_source:
+            return [*own, f"source={self.config.source}"]
+        is_random = self.backbone.weights == RANDOM
+        return [*own, "pretrained=false", "source=none", "methods=scratch"] if is_random else own
+
+    @property
     def label(self) -> str:
         """Return how a table names the encoder."""
         if self.learns_source:
@@ -121,7 +130,10 @@ def screening_of(overrides: Sequence[str]) -> Screening:
             raise InputError(f"{name}={value}: expected {right}")
     if not given.get("backbones"):
         raise InputError("backbones: not given; expected names, as backbones=resnet18,vit_small_patch16_224")
-    backbones = [_backbone(word) for word in dict.fromkeys(given["backbones"].split(","))]
+    words = given["backbones"].split(",")
+    if twice := next((word for word in words if words.count(word) > 1), None):
+        raise InputError(f"backbones={given['backbones']}: {twice} twice; expected each once")
+    backbones = [_backbone(word) for word in words]
     sources = list(dict.fromkeys(split_paths(given.get("sources", NONE))))
     if "" in sources:
         raise InputError(f"sources={given['sources']}: an empty name; expected names, as sources=glyphs,none")
@@ -139,7 +151,9 @@ def _whole(name: str, text: str) -> int:
 
 def _backbone(word: str) -> Backbone:
     """Return the backbone of NAME or NAME:WEIGHTS. Raises InputError if there is no such file."""
-    name, _, weights = word.partition(":")
+    name, colon, weights = word.partition(":")
+    if colon and not weights:
+        raise InputError(f"backbones={word}: expected {name}:FILE, {name}:random or {name}")
     if not name:
         raise InputError(f"backbones: '{word}' names no network; expected names, as backbones=resnet18")
     if weights in ("", RANDOM):

@@ -52,7 +52,7 @@ def check_folds(problem: Problem) -> None:
     if (most := int(target.labels.bincount().max())) < NUM_FOLDS:
         raise InputError(
             f"{target.name}: at most {most} labeled images in a class; cross-validation in {NUM_FOLDS} folds "
-            f"needs {NUM_FOLDS} or more"
+            f"needs {NUM_FOLDS} or more; expected shots={NUM_FOLDS} or more, or more labeled images"
         )
 
 

@@ -73,9 +73,9 @@ def fill(model: Any, content: Any, convert: Convert | None) -> tuple[nn.Linear |
     own = model.state_dict()
     needed = {name: v for name, v in own.items() if not name.endswith(COMPUTED)}
     found = {n: v for n, v in part.state.items() if n in needed or n in own and own[n].shape == v.shape}
-    if wrong := misfits(needed, {n: found[n] for n in needed if n in found}) + _bad_values(needed, found):
-        there = sorted(name for name in part.state if name not in needed)
-        raise ValueError(some(wrong) + (f"; the file has {some(there)}" if there else ""))
+    misfitting = misfits(needed, {n: found[n] for n in needed if n in found})
+    if wrong := misfitting + _bad_values(needed, found):
+        raise ValueError(some(wrong) + (_another(part.state, needed, heads) if misfitting else ""))
     model.load_state_dict(found, strict=False)
     notes = [f"read from '{part.place}'" + (f", not '{others[0]}'" if others else "")] if part.place else []
     if kept is None:
@@ -88,6 +88,12 @@ def fill(model: Any, content: Any, convert: Convert | None) -> tuple[nn.Linear |
     if unused:
         notes.append(f"{len(unused)} tensor{'s' * (len(unused) > 1)} unused: {some(sorted(unused))}")
     return kept, notes
+
+
+def _another(given: State, needed: State, heads: Collection[str]) -> str:
+    """Return what shows that a file is of another model: its tensors that the encoder does not need."""
+    there = [n for n in given if n not in needed and not n.endswith(COMPUTED) and not _is_of(n, heads)]
+    return (f"; the file has {some(sorted(there))}" if there else "") + "; backbone=NAME takes another"
 
 
 def _in_blocks(unused: Collection[str], own: State) -> list[str]:

@@ -255,8 +255,7 @@ def _from_file(
     try:
         head, model.notes = fill(model, content, _converter(timm, backbone, model))
     except ValueError as error:
-        words = f"does not fit {backbone}: {error}; backbone=NAME takes another"
-        raise InputError(f"checkpoint={checkpoint}: {words}") from error
+        raise InputError(f"checkpoint={checkpoint}: does not fit {backbone}: {error}") from error
     return model, head
 
 

@@ -1,6 +1,7 @@
 """`screen`, from the command line to its files: planted truth, a second run, and bad input."""
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,11 @@ def test_a_second_run_reads_what_the_first_has_written(tmp_path, capsys, monkeyp
     files = sorted((tmp_path / "screen").rglob("encoder-*.json"))
     assert [json.loads(f.read_text())["config"]["backbone"] for f in files] == ["small", "tiny"]
     assert "measure the best: transferbench bench target=digits shots=6" in first
+    (line,) = [line for line in first.splitlines() if line.startswith("measure the best: ")]
+    command = shlex.split(line.removeprefix("measure the best: "))
+    assert f"results={tmp_path}" in command
+    assert main([*command[1:], "--dry-run"]) == 0
+    capsys.readouterr()
     files[1].write_text("{")
     passes = []
     real = record.feature_scores
@@ -125,12 +131,17 @@ def test_test_images_are_not_read(tmp_path, monkeypatch):
         (("backbones=resnet1",), "backbone=resnet1: neither 'small' nor a timm model"),
         (("backbones=resnet18:none.pth",), "no file none.pth; expected resnet18:FILE"),
         (("backbones=:x",), "backbones: ':x' names no network"),
+        (
+            ("backbones=resnet18:",),
+            "backbones=resnet18:: expected resnet18:FILE, resnet18:random or",
+        ),
+        (("backbones=tiny,small,tiny",), "backbones=tiny,small,tiny: tiny twice; expected each once"),
         (("backbones=tiny", "sources=glyphs,"), "an empty name"),
         (("backbones=tiny", "sources=glyph"), "glyphs"),
         (("backbones=tiny", "source_images=-1"), "source_images=-1: expected a whole number"),
         (("backbones=tiny", "backbone=small"), "backbone=small: expected backbones="),
         (("backbones=tiny", "methods=knn"), "methods=knn: expected none: nothing is trained"),
-        (("backbones=tiny", "shots=4"), "at most 4 labeled images in a class; cross-validation in 5 folds"),
+        (("backbones=tiny", "shots=4"), "needs 5 or more; expected shots=5 or more, or more labeled images"),
         (("backbones=tiny", "recipe.stepz=4"), "did you mean 'recipe.steps'"),
     ],
 )

@@ -275,6 +275,17 @@ def test_more_than_the_classifier_missing_is_an_error(change, reason, tmp_path):
         loaded("resnet10t", path)
 
 
+def test_another_network_is_proposed_only_where_names_or_shapes_differ(tmp_path):
+    own = state_of("resnet10t")
+    bad = own | {"bn1.bias": own["bn1.bias"] / 0}
+    with pytest.raises(InputError) as error:
+        loaded("resnet10t", pickled(bad, tmp_path / "w.pth"))
+    assert str(error.value).endswith("bn1.bias has values that are NaN or infinite")
+    with pytest.raises(InputError) as error:
+        loaded("resnet10t", pickled({k: v for k, v in own.items() if k != "bn1.bias"}, tmp_path / "w.pth"))
+    assert str(error.value).endswith("bn1.bias is missing; backbone=NAME takes another")
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
