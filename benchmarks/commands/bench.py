@@ -85,7 +85,8 @@ def bench(overrides: Sequence[str], dry_run: bool = False, only: Container[str] 
     if writes:
         after_runs(planned)
     else:
-        console.print(f"results={planned.results}: read-only; the page and the kept models stay as they are")
+        kept = "the page and the kept models stay as they are"
+        console.print(f"results={planned.results}: read-only; {kept}", markup=False)
     some_are_done = len(missing(planned.configs, planned.results)) < len(planned.configs)
     comparison = _comparison(planned) if some_are_done else None
     _show(planned, comparison, failed, console)
