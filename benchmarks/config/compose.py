@@ -35,6 +35,7 @@ OPEN = ("backbone_options", "method_defaults")  # hold names that are not in the
 PATHS = ("target", "source", "results", "checkpoint", "data.root", "cluster")
 # May hold any character, so Hydra's grammar does not read them. The first are paths.
 TEXTS = (*PATHS, "methods", "data.mirror", "draw", "groups")
+MOST_KNOWN = 30  # names in an error; the page of settings has all
 MOVED = dict.fromkeys((("method.preset", "first_order"), ("method.credit", "first_order")), "l2tl_gradients")
 SUITE: dict[str, Callable[[Any], bool]] = {  # valid values of a suite file
     **dict.fromkeys(("element", "title", "view", "source", "stands_for"), lambda v: isinstance(v, str)),
@@ -228,7 +229,7 @@ def _expected(text: str, kind: Any) -> str:
 
 
 def _unknown(name: str, names: list[str]) -> str:
-    """Return the message for an unknown setting, with the nearest one, or else all of its group."""
+    """Return the message for an unknown setting, with the nearest one, or else the first of its group."""
     if name in RENAMED:
         return f"no setting '{name}'; its new name is '{RENAMED[name]}'"
     prefix, _, last = name.rpartition(".")
@@ -236,7 +237,9 @@ def _unknown(name: str, names: list[str]) -> str:
     elsewhere = [n for n in names if n.rpartition(".")[2] == last]
     if likely := elsewhere or [family[near] for near in nearest(last, family)]:
         return f"no setting '{name}'; did you mean '{likely[0]}'?"
-    return f"no setting '{name}'. Known: {', '.join(family.values() or names)}"
+    known = list(family.values()) or names
+    more = f" and {len(known) - MOST_KNOWN} more" if len(known) > MOST_KNOWN else ""
+    return f"no setting '{name}'. Known: {', '.join(known[:MOST_KNOWN])}{more}"
 
 
 def _names(method: str | None) -> list[str]:

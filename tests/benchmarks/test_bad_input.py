@@ -53,7 +53,7 @@ def says(place, capsys) -> Says:
         assert code == 2, error
         assert error.startswith("transferbench: ")
         assert error.count("\n") == 1
-        assert len(error) < 900
+        assert len(error) < 800
         assert not any(word in error for word in ("Traceback", "hydra", "omegaconf", "multirun", "dataclass"))
         after = contents(place / "results")
         assert {p: after.get(p) for p in before} == before

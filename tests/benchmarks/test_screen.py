@@ -141,6 +141,7 @@ def test_test_images_are_not_read(tmp_path, monkeypatch):
         (("backbones=tiny", "source_images=-1"), "source_images=-1: expected a whole number"),
         (("backbones=tiny", "backbone=small"), "backbone=small: expected backbones="),
         (("backbones=tiny", "methods=knn"), "methods=knn: expected none: nothing is trained"),
+        (("backbones=tiny", "shots=4"), "at most 4 labeled images in a class; cross-validation in 5 folds"),
         (("backbones=tiny", "shots=4"), "needs 5 or more; expected shots=5 or more, or more labeled images"),
         (("backbones=tiny", "recipe.stepz=4"), "did you mean 'recipe.steps'"),
     ],

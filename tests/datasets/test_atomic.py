@@ -82,6 +82,7 @@ def test_errors_name_the_file_and_not_its_draft(tmp_path):
     assert caught.value.filename == str(path)
     with pytest.raises(OSError, match="No space left") as caught, atomic_write(path) as draft:
         full(str(draft))
+    assert caught.value.filename == str(path)
     assert str(caught.value) == f"[Errno {errno.ENOSPC}] No space left on device: '{path}'"
     with pytest.raises(FileNotFoundError) as caught, path_in_errors(path):
         Path(tmp_path / "other").read_text()
