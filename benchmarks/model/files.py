@@ -175,7 +175,7 @@ def read_predictor(folder: Path, about: Mapping[str, Any]) -> Predictor:
 
 
 def has_model(folder: Path) -> bool:
-    """Return whether a run's folder holds the model of its record, as long as it was written."""
+    """Return whether a run's folder holds the model of its record, in its full size."""
     try:
         about = read_about(folder)
     except InputError:

@@ -63,8 +63,9 @@ class Candidate:
         own = self.backbone.settings
         if self.learns_source:
             return [*own, f"source={self.config.source}"]
-        is_random = self.backbone.weights == RANDOM
-        return [*own, "pretrained=false", "source=none", "methods=scratch"] if is_random else own
+        if self.backbone.weights == RANDOM:
+            return [*own, "pretrained=false", "source=none", "methods=scratch"]
+        return own
 
     @property
     def label(self) -> str:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from io import BytesIO
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ NUM_CLASSES, PER_CLASS, QUALITY = 4, 96, 90
 WIDTH, HEIGHT = 500, 375  # a typical image of ImageNet
 SIZE, SIDE, BATCH_SIZE = 224, 256, 32
 NUM_BATCHES = NUM_CLASSES * PER_CLASS // BATCH_SIZE  # batches of an epoch
-LEAST = {"JPEG": 1.0, "the cache": 5.0}  # smallest rate relative to torchvision's and timm's
+OTHERS = ("torchvision", "timm")
+LEAST = {"JPEG": 1.0, "the cache": 5.0}  # smallest rate relative to theirs
 WAIT = 5.0  # longest wait for data, in % of a step
 
 
@@ -56,16 +58,15 @@ class Counting:
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write the photos of `NUM_CLASSES` classes."""
-    root = tmp_path_factory.mktemp("photos")
+    root, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
     for c in range(NUM_CLASSES):
-        _write_photos(root / f"class{c}", PER_CLASS, WIDTH, HEIGHT)
+        _write_photos(root / f"class{c}", PER_CLASS, WIDTH, HEIGHT, rng)
     return root
 
 
-def _write_photos(folder: Path, number: int, width: int, height: int) -> None:
+def _write_photos(folder: Path, number: int, width: int, height: int, rng: np.random.Generator) -> None:
     """Write JPEGs that cost as much to decode as photographs: smooth shapes with some grain."""
     folder.mkdir()
-    rng = np.random.default_rng(0)
     for i in range(number):
         coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8))
         smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), np.float32)
@@ -86,11 +87,9 @@ def bench_images_a_second(benchmark: Any, photos: Path, workers: int) -> None:
     for name in rivals:
         rate = NUM_BATCHES * BATCH_SIZE / times.median(name)
         show(benchmark, f"images from {name}, {words}", rate, "a second")
-    for name, least in LEAST.items():
-        ratio = times.ratios("torchvision", name)
-        show(benchmark, f"images a second from {name} / torchvision's, {words}", ratio, least=least)
-        ratio = times.ratios("timm", name)
-        show(benchmark, f"images a second from {name} / timm's, {words}", ratio, least=least)
+    for name, other in product(LEAST, OTHERS):
+        ratio = times.ratios(other, name)
+        show(benchmark, f"images a second from {name} / {other}'s, {words}", ratio, least=LEAST[name])
 
 
 def bench_decoding_in_parallel(benchmark: Any, photos: Path) -> None:
@@ -101,11 +100,11 @@ def bench_decoding_in_parallel(benchmark: Any, photos: Path) -> None:
     part = image_folder.load(photos, as_source=True).parts["train"]
     rows, cores = torch.arange(len(part.labels)), num_cores()
     with get_context("fork").Pool(cores, torch.set_num_threads, (1,)) as pool:
-        halves = [(part.images, rows[k::cores]) for k in range(cores)]
+        shares = [(part.images, rows[k::cores]) for k in range(cores)]
         rivals: dict[str, Callable[[], object]] = {
             "1 thread": partial(_decode, part.images, rows),
             f"{cores} threads": partial(_decode, part.images, rows, cores),
-            f"{cores} processes": partial(pool.starmap, _decode, halves, 1),
+            f"{cores} processes": partial(pool.starmap, _decode, shares, 1),
         }
         times = race(benchmark, Rounds(rivals), count=9, warmup=1)
     for name in rivals:
@@ -125,11 +124,9 @@ def bench_cpu_of_an_image(benchmark: Any, photos: Path) -> None:
     for name in rivals:
         seconds = times.median(name) / (NUM_BATCHES * BATCH_SIZE)
         show(benchmark, f"CPU time of an image from {name}", 1e3 * seconds, "ms")
-    for name, least in LEAST.items():
-        ratio = times.ratios("torchvision", name)
-        show(benchmark, f"images a CPU second from {name} / torchvision's", ratio, least=least)
-        ratio = times.ratios("timm", name)
-        show(benchmark, f"images a CPU second from {name} / timm's", ratio, least=least)
+    for name, other in product(LEAST, OTHERS):
+        ratio = times.ratios(other, name)
+        show(benchmark, f"images a CPU second from {name} / {other}'s", ratio, least=LEAST[name])
 
 
 @pytest.mark.parametrize(("width", "height"), [(WIDTH, HEIGHT), (4 * WIDTH, 4 * HEIGHT)])
@@ -139,7 +136,7 @@ def bench_decoders(benchmark: Any, tmp_path: Path, width: int, height: int) -> N
     `draft` decodes at the nearest larger eighth of the size. torchcodec and simplejpeg take part where they
     are installed.
     """
-    _write_photos(tmp_path / "photos", 16, width, height)
+    _write_photos(tmp_path / "photos", 16, width, height, np.random.default_rng(0))
     images = image_folder.load(tmp_path, as_source=True).parts["train"].images
     files = [path.read_bytes() for path in sorted((tmp_path / "photos").iterdir())][: len(images)]
     ways: dict[str, Callable[[bytes], object]] = {"Pillow with draft": _by_draft}

@@ -310,7 +310,7 @@ def _network_maker(
         if pretrained and shared is not None:
             shared.load_into(net)
         if recipe.grad_checkpointing:
-            net.checkpoint_gradients()
+            net.checkpoint_activations()
         if recipe.compile:
             net.compile_encoder()
         return net

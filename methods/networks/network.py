@@ -120,7 +120,7 @@ class Network(nn.Module):
         """
         self.__dict__["_run"] = torch.compile(self.encoder.forward)
 
-    def checkpoint_gradients(self) -> None:
+    def checkpoint_activations(self) -> None:
         """Keep few activations of the encoder, and compute the others again for gradients.
 
         Raises:
