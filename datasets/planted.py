@@ -8,6 +8,8 @@ from SOURCE:
 - `shuffled`: their labels are shuffled among their images.
 - `conflicting`: their images are those of the near classes, with random harmful labels.
 - `foreign`: rows and columns of their images are permuted, in the same way for all images.
+- `noisy`: as `conflicting`, and a third of the near images have a random label of the near classes.
+- `turned`: as `conflicting`, and all images are turned by 180 degrees, so that none is one of the target's.
 """
 
 import hashlib
@@ -22,6 +24,7 @@ from .base import Dataset, Part, derive_seed
 from .pixels import BICUBIC, Images
 
 PREFIX = "planted:"
+NOISE = 1 / 3  # share of near images with a random label, in a `noisy` source
 
 
 class Kind(StrEnum):
@@ -30,6 +33,8 @@ class Kind(StrEnum):
     shuffled = auto()
     conflicting = auto()
     foreign = auto()
+    noisy = auto()
+    turned = auto()
 
 
 @dataclass(frozen=True)
@@ -128,20 +133,28 @@ def _join(plan: Plan, near: Part, far: Part, bad: np.ndarray, num_near: int) -> 
     labels = num_near + np.searchsorted(bad, far.labels[rows])
     if plan.kind is Kind.shuffled:
         labels = random.permutation(labels)
-    images, image = (far.images, rows)
-    if plan.kind is Kind.conflicting:
+    images, image = far.images, rows
+    if plan.kind in (Kind.conflicting, Kind.noisy, Kind.turned):
         images, image = near.images, random.integers(len(near.labels), size=len(rows))
-    harmful = _Images(images, image, derive_seed(plan.seed, "order") if plan.kind is Kind.foreign else None)
-    return Part(_Joined(near.images, harmful), np.concatenate((near.labels, labels)))
+    near_labels = near.labels
+    if plan.kind is Kind.noisy:
+        noisy = random.random(len(near_labels)) < NOISE
+        near_labels = np.where(noisy, random.integers(num_near, size=len(near_labels)), near_labels)
+    kept, moved = plan.kind if plan.kind is Kind.turned else None, derive_seed(plan.seed, "order")
+    all_near = _Images(near.images, np.arange(len(near_labels)), kept, moved)
+    return Part(
+        _Joined(all_near, _Images(images, image, plan.kind, moved)), np.concatenate((near_labels, labels))
+    )
 
 
 @dataclass(frozen=True)
 class _Images:
-    """Selected images [N] of a part; with a seed, rows and columns are permuted."""
+    """Selected images [N] of a part, changed as the kind says: permuted, turned, or as they are."""
 
     images: Images
     image: np.ndarray
-    order_seed: int | None
+    kind: Kind | None
+    order_seed: int
 
     def __len__(self) -> int:
         return len(self.image)
@@ -149,9 +162,11 @@ class _Images:
     def decode(self, i: int, side: int, interpolation: str = BICUBIC) -> tuple[np.ndarray, float]:
         """Return image `i` as uint8 [side,side,3] and its aspect ratio."""
         pixels, aspect = self.images.decode(int(self.image[i]), side, interpolation)
-        if self.order_seed is not None:
+        if self.kind is Kind.foreign:
             random = np.random.default_rng(self.order_seed)
             pixels = pixels[random.permutation(side)][:, random.permutation(side)]
+        if self.kind is Kind.turned:
+            pixels = np.ascontiguousarray(pixels[::-1, ::-1])
         return pixels, aspect
 
 

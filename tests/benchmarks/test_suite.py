@@ -49,6 +49,11 @@ def test_the_rates_of_the_planted_suite_are_given_and_not_tuned():
     assert table("planted", "targets=../mine", "checkpoint=w.pth").settings["tune"] == "off"
 
 
+def test_the_suites_of_planted_sources_have_the_same_settings():
+    planted, harm = table("planted").settings, table("harm").settings
+    assert harm == {k: v for k, v in planted.items() if k != "method.scale"}  # of DoGE and DVRL
+
+
 def test_small_overrides_the_paper_and_the_user_overrides_small():
     first = load("small", [])[0]
     assert first.settings == {"protocol": "holdout", "tune": "off"}

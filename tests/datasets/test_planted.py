@@ -67,6 +67,26 @@ def test_foreign_images_have_the_same_rows_and_columns_in_one_other_order():
     assert sorted(plain.sum((0, 2))) == sorted(moved.sum((0, 2)))
 
 
+def test_a_third_of_the_near_labels_of_a_noisy_source_are_random(digits):
+    pixels, labels = images(planted("noisy"))
+    assert np.array_equal(pixels[:600], digits[0])
+    wrong = labels[:600] != digits[1]
+    assert wrong.mean() == pytest.approx(0.9 / 3, abs=0.06)  # one of ten random labels is the true one
+    assert labels[:600].max() == 9
+    assert np.bincount(labels[:600][wrong], minlength=10).min() > 5
+    assert np.array_equal(images(planted("conflicting"))[0], pixels)
+
+
+def test_no_image_of_a_turned_source_is_one_of_the_target(digits):
+    found = planted("turned")
+    pixels, labels = images(found)
+    assert np.array_equal(labels[:600], digits[1])
+    assert np.array_equal(pixels[:600], digits[0][:, ::-1, ::-1])
+    own = {image.tobytes() for image in digits[0]}
+    assert not any(image.tobytes() in own for image in pixels)
+    assert all(np.ascontiguousarray(image[::-1, ::-1]).tobytes() in own for image in pixels)
+
+
 def test_the_seed_and_the_kind_make_another_source():
     first, second = planted("shuffled"), planted("shuffled", rest="glyphs:digits:1")
     assert len({first.fingerprint, second.fingerprint, planted("foreign").fingerprint}) == 3
