@@ -54,13 +54,6 @@ class Action(StrEnum):
     sampled = auto()  # sampled levels, as in L2TL
 
 
-class Reference(StrEnum):
-    """The mean credit of which a class must exceed a share (`credit_bar`)."""
-
-    helpful = auto()  # of the helpful classes, each weighted by its credit
-    mixture = auto()  # of the source, each class weighted by the policy
-
-
 RANGES = {
     "alpha_max": (0, math.inf),
     "num_actions": (2, math.inf),
@@ -92,9 +85,7 @@ class Config:
     explored: int = 1  # batches of candidates in a step that are judged but not trained on
     direction_memory: float = 0.9  # decay of the running sum of holdout gradients, 0 to 1
     credit_sharpness: float = 2.0  # logit difference of highest and lowest level for each standard error
-    credit_reference: Reference = Reference.helpful  # measure of a class: helpful ones or mixture
-    credit_bar: float = 0.3  # credit a class must exceed, as a share of the mean credit of credit_reference
-    balanced_judge: bool = True  # add a class's log share to its logit of the judge's source head
+    credit_bar: float = 0.1  # credit a class must exceed, as a share of the mixture's mean credit
 
     def resolved(self) -> "Config":
         """Check the ranges. Raises: InputError."""
@@ -193,27 +184,22 @@ class L2TLGradients(Method[Config]):
             newest, loss = self.judge.direction(self.net, x_holdout, y_holdout)
             self.direction = self.config.direction_memory * self.direction + newest
             along = unit(self.direction)
-            self._add_credit(x, y, feature_BF, along)
+            relative = self.config.relative_credit
+            self.credit.add(self.judge.credit(self.net, x, y, feature_BF, along, relative), y)
             if explored is not None:
-                self._add_credit(*explored.result(), None, along)
+                x, y = explored.result()
+                self.credit.add(self.judge.credit(self.net, x, y, None, along, relative), y)
         return {"reward": -loss}
-
-    def _add_credit(self, x: Tensor, y: Tensor, feature_BF: Tensor | None, along: Tensor) -> None:
-        prior_S = self.credit.log_shares() if self.config.balanced_judge else None
-        relative = self.config.relative_credit
-        self.credit.add(self.judge.credit(self.net, x, y, feature_BF, along, relative, prior_S), y)
 
     def _update_policy(self) -> Tensor:
         """Set the policy's logits by the credit of all images so far; returns the mixture's mean credit [].
 
         The logits of a class rise with the number of standard errors by which its mean credit exceeds a
-        share (`credit_bar`) of that of the helpful classes, or of the mixture. Those of the scale rise with
-        the number of standard errors by which the mixture's mean credit exceeds zero.
+        share of the mixture's (`credit_bar`). Those of the scale rise with the number of standard errors by
+        which the mixture's mean credit exceeds zero.
         """
         worth, error = self.credit.mixture(self.policy.expected()[0])
-        by_helpful = self.config.credit_reference is Reference.helpful
-        reference = self.credit.helpful() if by_helpful else worth.clamp(min=0)
-        evidence_S = self.credit.evidence(self.config.credit_bar * reference)
+        evidence_S = self.credit.evidence(self.config.credit_bar * worth.clamp(min=0))
         sharpness = self.config.credit_sharpness
         self.policy.tilt(sharpness * evidence_S, sharpness * worth / error.clamp(min=1e-12))
         return worth

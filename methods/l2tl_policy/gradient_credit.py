@@ -10,7 +10,7 @@ Shape letters: B images of a batch, S source classes.
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -72,7 +72,7 @@ class Judge:
         loss = classification_loss(head(feature_BF).float(), y)
         wanted = shared_parameters(net)
         shared = distributed.means(torch.autograd.grad(loss, wanted))
-        self._learn(head, feature_BF.detach(), y)
+        self._learn("target", feature_BF.detach(), y)
         if self.layerwise:
             shared = [unit(g) * p.detach().norm() for g, p in zip(shared, wanted, strict=True)]
         return unit(torch.cat([g.flatten() for g in shared])), loss.detach()
@@ -85,30 +85,19 @@ class Judge:
         feature_BF: Tensor | None,
         direction: Tensor,
         relative: bool,
-        prior_S: Tensor | None = None,
     ) -> Tensor:
-        """Return the credit [B] of source images x with labels y [B]; see `image_credit`.
-
-        With `prior_S`, log shares of the images of each class so far [S], these are added to the logits of
-        the judge's source head, also while it learns (balanced softmax, Ren et al., arXiv 2007.10740). Else
-        the head takes a class that was judged rarely for an unlikely one, which changes its credit.
-        """
-        head: Callable[[Tensor], Tensor] = net.source_head
-        if self.optimizer is not None:
-            head = self.heads["source"] if prior_S is None else self._source_head_with(prior_S)
+        """Return the credit [B] of source images x with labels y [B]; see `image_credit`."""
+        head = net.source_head if self.optimizer is None else self.heads["source"]
         if feature_BF is None or is_rounded(net, x):
             with torch.no_grad(), frozen_statistics(net), full_precision(net):
                 feature_BF = net.features(x)
         credit_B = image_credit(net, head, x, y, feature_BF, direction, relative)
-        self._learn(head, feature_BF, y)
+        self._learn("source", feature_BF, y)
         return credit_B
 
-    def _source_head_with(self, prior_S: Tensor) -> Callable[[Tensor], Tensor]:
-        return lambda feature_BF: self.heads["source"](feature_BF) + prior_S
-
-    def _learn(self, head: Callable[[Tensor], Tensor], feature_BF: Tensor, y: Tensor) -> None:
+    def _learn(self, domain: str, feature_BF: Tensor, y: Tensor) -> None:
         if self.optimizer is not None:
-            classification_loss(head(feature_BF).float(), y).backward()
+            classification_loss(self.heads[domain](feature_BF).float(), y).backward()
             distributed.average_gradients(self.optimizer)
             self.optimizer.step()
             self.optimizer.zero_grad()
@@ -145,7 +134,7 @@ def unit(vector: Tensor) -> Tensor:
 
 def image_credit(
     net: Network,
-    head: Callable[[Tensor], Tensor],
+    head: nn.Module,
     x: Tensor,
     y: Tensor,
     feature_BF: Tensor,
@@ -211,21 +200,6 @@ class ClassCredit:
         """Return the standard deviation [] of the images' credit around the means of their classes."""
         within = self.square_S.sum() - (self.count_S * self.mean() ** 2).sum()
         return (within / self.count_S.sum().clamp(min=1)).clamp(min=1e-12).sqrt()
-
-    def log_shares(self) -> Tensor:
-        """Return the logarithm of each class's number of images so far [S], relative to their mean.
-
-        One is added to all numbers. Differences of classes are what matters; small numbers round less.
-        """
-        return ((self.count_S + 1) / (self.count_S + 1).mean()).log()
-
-    def helpful(self) -> Tensor:
-        """Return the mean credit [] of the classes that help, each weighted by its credit.
-
-        Classes that help most decide it. The mean over the mixture falls with every useless class in it.
-        """
-        helps_S = self.mean().clamp(min=0)
-        return (helps_S**2).sum() / helps_S.sum().clamp(min=1e-12)
 
     def mixture(self, weight_S: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean credit [] of the source, weighted by class [S], and its standard error []."""

@@ -43,9 +43,8 @@ VARIANTS = [
 ALL = [(name,) for name in SPLIT] + VARIANTS
 OWN = {
     "adaptformer": {"dropout": 0.0},  # a process draws it for its own part of a batch
-    # No draw and no choice by the weights: after rounding it may be another one. Weights that follow gently:
-    # near the bar a sharp weight multiplies the rounding of its class's credit.
-    "l2tl_gradients": {"alpha": Alpha.fixed, "multiplier": 1, "explored": 0, "credit_sharpness": 0.5},
+    # No draw and no choice by the weights: after rounding it may be another one.
+    "l2tl_gradients": {"alpha": Alpha.fixed, "multiplier": 1, "explored": 0},
 }
 # A credit is a difference of losses, divided by the distance of 1e-4 at which it is taken: rounding by 1e-7
 # makes 1e-3 of it, and grows with the steps.
