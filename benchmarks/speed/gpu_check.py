@@ -1,31 +1,58 @@
 """What only a real GPU can tell, in ten minutes: `make gpu-check`.
 
-Each part is a command with a limit of seconds. Parts that passed are not repeated by a second call. The
-answers are in `results/gpu-check.json` and, to be read, in `results/gpu-check.md`.
+Each part is a command with a limit of seconds. Parts that passed are not repeated by a second call; those
+that were not asked yet come first. The answers are in `results/gpu-check.json` and, to be read, in
+`results/gpu-check.md`.
 """
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from xml.etree import ElementTree
 
 import torch
 
 from ...datasets.files.atomic import atomic_write
 
+ROOT = Path(__file__).parents[2]
 LIMIT_SECONDS = 540.0
 LEAST_SECONDS = 15.0  # with less time left a part is not begun
 MOST_CHARACTERS = 6000  # of a part's output that are kept, from its end
-TESTS = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-n", "0")
+FOLDER = "{folder}"  # in a command: a fresh folder for what it writes
+JUNIT, FIGURES = "junit.xml", "figures.json"
+TESTS = (
+    sys.executable,
+    "-m",
+    "pytest",
+    "-p",
+    "no:cacheprovider",
+    "-v",
+    "--tb=short",
+    "-n",
+    "0",
+    f"--junitxml={FOLDER}/{JUNIT}",
+)
 SPEED = (
     *(*TESTS, "benchmarks/speed", "-o", "python_files=bench_*.py", "-o", "python_functions=bench_*"),
-    *("--benchmark-only", "--benchmark-columns=median,iqr,rounds"),
+    *("--benchmark-only", "--benchmark-columns=median,iqr,rounds", f"--benchmark-json={FOLDER}/{FIGURES}"),
 )
 RUN = (sys.executable, "-m", "transferbench.benchmarks.cli")
+ANSWER_TYPES: dict[str, Any] = {
+    "passed": bool,
+    "code": str,
+    "seconds": (int, float),
+    "output": str,
+    "command": list,
+}
 
 
 @dataclass(frozen=True)
@@ -39,11 +66,16 @@ class Part:
 
 
 PARTS = (
-    Part("waits", 60, "no step waits for the GPU", (*TESTS, "-m", "gpu", "tests/methods/test_no_waiting.py")),
+    Part(
+        "waits",
+        60,
+        "no step of fine-tuning and L2TL waits for the GPU",
+        (*TESTS, "-m", "gpu", "tests/methods/test_no_waiting.py"),
+    ),
     Part(
         "methods",
         200,
-        "every method has the values of a CPU, and resumes",
+        "every method has the losses of a CPU, and resumes",
         (*TESTS, "-m", "gpu", "tests/methods/test_real_gpu.py", "--durations=5"),
     ),
     Part(
@@ -53,16 +85,19 @@ PARTS = (
         (
             *(*RUN, "bench", "target=digits", "source=glyphs", "methods=finetune,l2tl,l2tl_gradients"),
             *("seeds=1", "device=cuda", "recipe.steps=60", "source_recipe.steps=60", "yes=true"),
+            f"results={FOLDER}/results",
         ),
     ),
     Part(
         "speed",
         150,
-        "fine-tuning as fast as timm's loop; a step of L2TL at most 3.4 of fine-tuning",
+        "fine-tuning as fast as timm's loop, a step of L2TL as its operations say",
         (*SPEED, "-k", "inception and (finetune_step or l2tl_step)"),
     ),
     Part("memory", 60, "L2TL's peak is at most 1.15 of fine-tuning's", (*SPEED, "-k", "peak_of_l2tl")),
-    Part("sharing", 60, "two runs on one GPU do 1.5 times the work of one", (*SPEED, "-k", "share_a_gpu")),
+    Part(
+        "sharing", 60, "several runs on one GPU do 1.5 times the work of one", (*SPEED, "-k", "share_a_gpu")
+    ),
 )
 
 
@@ -70,52 +105,125 @@ def check(parts: Sequence[Part], folder: Path, limit: float = LIMIT_SECONDS) -> 
     """Run the parts that have not passed yet, until the time is over; return whether all have passed.
 
     Args:
-        parts: in the order in which they are asked.
+        parts: in the order in which they are asked; those without an answer come first.
         folder: for `gpu-check.json`, which a later call continues, and `gpu-check.md`.
         limit: seconds for all.
+
+    Raises:
+        OSError: if the folder cannot be written.
     """
-    answers = _answers(folder)
+    answers = _answers(parts, folder)
+    _write(folder, parts, answers)
     end = time.monotonic() + limit
-    for part in parts:
+    for part in sorted(parts, key=lambda part: part.name in answers):
         left = end - time.monotonic()
-        if (answers.get(part.name) or {}).get("passed") or left < LEAST_SECONDS:
+        if (answers.get(part.name) or {}).get("passed"):
+            continue
+        if left < LEAST_SECONDS:
+            print(f"{part.name}: not asked, no time was left; call again", flush=True)
             continue
         print(f"{part.name}: {part.shows}; up to {min(part.seconds, left):.0f} s", flush=True)
         answers[part.name] = asked(part, min(part.seconds, left))
         _write(folder, parts, answers)
         print(f"  {_verdict(answers[part.name])}", flush=True)
-    _write(folder, parts, answers)
     print(folder / "gpu-check.md")
     return all((answers.get(part.name) or {}).get("passed") for part in parts)
 
 
 def asked(part: Part, seconds: float) -> dict[str, Any]:
-    """Return the answer of a part: whether it passed, its seconds, and the end of its output."""
+    """Return the answer of a part: whether it passed, its seconds, and the end of its output.
+
+    Tests that are skipped, and figures beyond their bounds, fail. At the limit all its processes are killed.
+    """
     begin = time.monotonic()
-    try:
-        done = subprocess.run(
-            part.command,
-            stdout=subprocess.PIPE,
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        command = [word.replace(FOLDER, name) for word in part.command]
+        code = _code(command, folder / "output", seconds)
+        figures, missed = _figures(folder / FIGURES)
+        output = (folder / "output").read_text(encoding="utf-8", errors="replace")[-MOST_CHARACTERS:]
+        cut = [f"cut off after {seconds:.0f} of {part.seconds:.0f} s: call again"]
+        cut = cut if code == "out of time" and seconds < part.seconds else []
+        if code == "0" and not _ran(folder / JUNIT):
+            code = "tests were skipped, or none ran"
+        if code == "0" and not figures and f"--benchmark-json={FOLDER}/{FIGURES}" in part.command:
+            code = "measured nothing"
+        if code == "0" and missed:
+            code = f"beyond its bound: {', '.join(missed)}"
+    return {
+        "passed": code == "0",
+        "code": code,
+        "seconds": round(time.monotonic() - begin, 1),
+        "output": "\n".join([*figures, *cut, output]),
+        "command": list(part.command),
+    }
+
+
+def _code(command: Sequence[str], output: Path, seconds: float) -> str:
+    """Run a command in the project's folder; return its exit code, or `out of time`."""
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=file,
             stderr=subprocess.STDOUT,
-            timeout=seconds,
-            encoding="utf-8",
-            errors="replace",
-            check=False,
+            start_new_session=True,
         )
-        code, said = str(done.returncode), done.stdout
-    except subprocess.TimeoutExpired as error:
-        code, said = "out of time", (error.stdout or b"").decode(errors="replace")
-    took = round(time.monotonic() - begin, 1)
-    return {"passed": code == "0", "code": code, "seconds": took, "output": said[-MOST_CHARACTERS:]}
+        try:
+            return str(process.wait(seconds))
+        except subprocess.TimeoutExpired:
+            return "out of time"
+        finally:  # of what it has started, too: it would go on using the GPU
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
-def _answers(folder: Path) -> dict[str, Any]:
-    """Return the answers of an earlier call on this GPU; none of another one."""
+def _ran(report: Path) -> bool:
+    """Return whether tests ran and none was skipped; a part that runs no tests has no report."""
+    if not report.exists():
+        return True
+    suites = list(ElementTree.parse(report).getroot().iter("testsuite"))
+    ran, skipped = (sum(int(suite.get(key, 0)) for suite in suites) for key in ("tests", "skipped"))
+    return ran > 0 and not skipped
+
+
+def _figures(report: Path) -> tuple[list[str], list[str]]:
+    """Return a line for each figure that a part measured, and the names of those beyond their bounds."""
+    if not report.exists() or not report.stat().st_size:
+        return [], []
+    lines, missed = [], []
+    for case in json.loads(report.read_text(encoding="utf-8"))["benchmarks"]:
+        for figure in case["extra_info"].get("figures", ()):
+            most, least, value = figure["most"], figure["least"], figure["value"]
+            bounds = [] if most is None else [f"at most {most:.3g}"]
+            bounds += [] if least is None else [f"at least {least:.3g}"]
+            lines.append(", ".join([f"{figure['what']}: {value:.3g} {figure['unit']}", *bounds]))
+            if (most is not None and value > most) or (least is not None and value < least):
+                missed.append(figure["what"])
+    return lines, missed
+
+
+def _answers(parts: Sequence[Part], folder: Path) -> dict[str, Any]:
+    """Return the answers of an earlier call to the same commands on this GPU; a damaged file has none."""
     try:
         known = json.loads((folder / "gpu-check.json").read_text(encoding="utf-8"))
-        return dict(known["answers"]) if known["device"] == device_name() else {}
-    except (OSError, ValueError, KeyError, TypeError):
+        told = dict(known["answers"]) if known["device"] == device_name() else {}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
+    return {
+        part.name: told[part.name] for part in parts if _is_answer(told.get(part.name), list(part.command))
+    }
+
+
+def _is_answer(told: Any, command: list[str]) -> bool:
+    return (
+        isinstance(told, dict)
+        and all(isinstance(told.get(key), kind) for key, kind in ANSWER_TYPES.items())
+        and told["command"] == command
+    )
 
 
 def device_name() -> str:
@@ -151,7 +259,17 @@ def main() -> int:
         build = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
         print(f"no GPU here: torch {torch.__version__} ({build}) sees none", file=sys.stderr)
         return 2
-    return 0 if check(PARTS, Path("results")) else 1
+    if not (ROOT / "tests").is_dir():
+        print(f"no tests in {ROOT}: expected a clone of the project, not a wheel", file=sys.stderr)
+        return 2
+    try:
+        return 0 if check(PARTS, Path("results")) else 1
+    except OSError as error:
+        print(f"results: {error}; expected a folder that can be written", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; call again to go on", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -53,7 +53,95 @@ def test_another_gpu_is_asked_anew(tmp_path, monkeypatch):
     good = [part("good", "pass")]
     assert check(good, tmp_path)
     monkeypatch.setattr(gpu_check, "device_name", lambda: "another GPU")
-    assert gpu_check._answers(tmp_path) == {}
+    assert gpu_check._answers(good, tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        '{"device": "a GPU", "answers": {"good": "yes"}}',
+        '{"device": "a GPU", "answers": {"good": {"passed": true}}}',
+        "[" * 20000,
+    ],
+)
+def test_a_damaged_file_is_asked_anew(tmp_path, text):
+    (tmp_path / "gpu-check.json").write_text(text)
+    assert check([part("good", "print('asked')")], tmp_path)
+    assert "asked" in (tmp_path / "gpu-check.md").read_text()
+
+
+def test_another_command_is_asked_anew(tmp_path):
+    assert check([part("good", "pass")], tmp_path)
+    assert not check([part("good", "raise SystemExit(1)")], tmp_path)
+
+
+def pytest_part(tmp_path, text, *more):
+    (tmp_path / "test_one.py").write_text(text)
+    return Part(
+        "tests", 60, "it passes", (*gpu_check.TESTS, "-c", os.devnull, *more, str(tmp_path / "test_one.py"))
+    )
+
+
+def test_skipped_tests_do_not_pass(tmp_path):
+    passes = "def test_one(): pass\n"
+    skipped = "import pytest\n@pytest.mark.skip\ndef test_two(): pass\n"
+    assert gpu_check.asked(pytest_part(tmp_path, passes), 60)["passed"]
+    answer = gpu_check.asked(pytest_part(tmp_path, passes + skipped), 60)
+    assert answer["code"] == "tests were skipped, or none ran"
+
+
+@pytest.mark.parametrize(("bound", "code"), [(2, "0"), (0.5, "beyond its bound: a ratio")])
+def test_a_figure_beyond_its_bound_does_not_pass(tmp_path, monkeypatch, bound, code):
+    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT"):
+        monkeypatch.delenv(name, raising=False)  # several workers do not measure
+    text = (
+        "from transferbench.benchmarks.speed.interleaved import show\n"
+        f"def test_one(benchmark): show(benchmark, 'a ratio', 1.0, most={bound}); benchmark(int)\n"
+    )
+    figures = f"--benchmark-json={gpu_check.FOLDER}/{gpu_check.FIGURES}"
+    answer = gpu_check.asked(pytest_part(tmp_path, text, figures), 60)
+    assert answer["code"] == code, answer["output"]
+    assert answer["output"].startswith(f"a ratio: 1 x, at most {bound}")
+
+
+def test_a_part_that_measured_nothing_does_not_pass(tmp_path):
+    figures = f"--benchmark-json={gpu_check.FOLDER}/{gpu_check.FIGURES}"
+    answer = gpu_check.asked(pytest_part(tmp_path, "def test_one(): pass\n", figures), 60)
+    assert answer["code"] == "measured nothing"
+
+
+def test_what_a_part_started_ends_with_it(tmp_path):
+    """A grandchild would go on using the GPU."""
+    alive = tmp_path / "alive"
+    child = f"import time\nwhile True: open({str(alive)!r}, 'a').write('x'); time.sleep(0.05)"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}], capture_output=True)"
+    answer = gpu_check.asked(part("hangs", code, 2), 2)
+    assert answer["code"] == "out of time"
+    size = alive.stat().st_size
+    time.sleep(0.3)
+    assert alive.stat().st_size == size
+
+
+def test_parts_that_were_not_asked_come_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu_check, "LEAST_SECONDS", 0.5)
+    slow = [part("a", "import time; time.sleep(60)", 1.0), part("b", "import time; time.sleep(60)", 1.0)]
+    parts = [*slow, part("c", "pass")]
+    assert not check(parts, tmp_path, limit=2.2)
+    assert "| c | it passes | not asked" in (tmp_path / "gpu-check.md").read_text()
+    assert not check(parts, tmp_path, limit=2.2)
+    assert "| c | it passes | passed" in (tmp_path / "gpu-check.md").read_text()
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_a_part_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(gpu_check.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(gpu_check, "asked", lambda *_: pytest.fail("it was asked"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").write_text("a file")
+    assert gpu_check.main() == 2
+    said = capsys.readouterr().err
+    assert said.startswith("results: ")
+    assert said.count("\n") == 1
 
 
 def test_the_questions_can_be_asked():
