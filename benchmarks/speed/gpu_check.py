@@ -21,6 +21,7 @@ from xml.etree import ElementTree
 
 import torch
 
+from ...analysis.speed import figures, met, read, row
 from ...datasets.files.atomic import atomic_write
 
 ROOT = Path(__file__).parents[2]
@@ -140,13 +141,13 @@ def asked(part: Part, seconds: float) -> dict[str, Any]:
         folder = Path(name)
         command = [word.replace(FOLDER, name) for word in part.command]
         code = _code(command, folder / "output", seconds)
-        figures, missed = _figures(folder / FIGURES)
+        measured, missed = _figures(folder / FIGURES)
         output = (folder / "output").read_text(encoding="utf-8", errors="replace")[-MOST_CHARACTERS:]
         cut = [f"cut off after {seconds:.0f} of {part.seconds:.0f} s: call again"]
         cut = cut if code == "out of time" and seconds < part.seconds else []
         if code == "0" and not _ran(folder / JUNIT):
             code = "tests were skipped, or none ran"
-        if code == "0" and not figures and f"--benchmark-json={FOLDER}/{FIGURES}" in part.command:
+        if code == "0" and not measured and f"--benchmark-json={FOLDER}/{FIGURES}" in part.command:
             code = "measured nothing"
         if code == "0" and missed:
             code = f"beyond its bound: {', '.join(missed)}"
@@ -154,7 +155,7 @@ def asked(part: Part, seconds: float) -> dict[str, Any]:
         "passed": code == "0",
         "code": code,
         "seconds": round(time.monotonic() - begin, 1),
-        "output": "\n".join([*figures, *cut, output]),
+        "output": "\n".join([*measured, *cut, output]),
         "command": list(part.command),
     }
 
@@ -194,16 +195,9 @@ def _figures(report: Path) -> tuple[list[str], list[str]]:
     """Return a line for each figure that a part measured, and the names of those beyond their bounds."""
     if not report.exists() or not report.stat().st_size:
         return [], []
-    lines, missed = [], []
-    for case in json.loads(report.read_text(encoding="utf-8"))["benchmarks"]:
-        for figure in case["extra_info"].get("figures", ()):
-            most, least, value = figure["most"], figure["least"], figure["value"]
-            bounds = [] if most is None else [f"at most {most:.3g}"]
-            bounds += [] if least is None else [f"at least {least:.3g}"]
-            lines.append(", ".join([f"{figure['what']}: {value:.3g} {figure['unit']}", *bounds]))
-            if (most is not None and value > most) or (least is not None and value < least):
-                missed.append(figure["what"])
-    return lines, missed
+    found = figures(read(report))
+    lines = [f"{f['what']}: {f['value']:.3g} {f['unit']}, {row(f)[3]}".removesuffix(", ") for f in found]
+    return lines, [f["what"] for f in found if met(f) is False]
 
 
 def _answers(parts: Sequence[Part], folder: Path) -> dict[str, Any]:
