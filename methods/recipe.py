@@ -156,6 +156,8 @@ class Recipe:
     precision: Precision = Precision.fp32  # number format of forward passes; weights stay in float32
     channels_last: bool = False  # use the channels_last memory format
     compile: bool = False  # run the encoder through torch.compile
+    # Capture the compiled encoder's kernels in CUDA graphs: a step of few images starts them all at once
+    cuda_graphs: bool = field(default=False, metadata=_off(False))
     # Keep few activations of the encoder and compute the others again for gradients: less memory, more time
     grad_checkpointing: bool = field(default=False, metadata=_off(False))
     evaluations: int = 10  # number of holdout evaluations, and of checkpoints, in a run
@@ -189,6 +191,10 @@ class Recipe:
         """Return the recipe with its whole schedule in fewer steps."""
         milestones = [round(m * steps / self.steps) for m in self.milestones]
         return replace(self, steps=steps, milestones=milestones)
+
+    def not_compiled(self) -> "Recipe":
+        """Return the recipe without `compile`, which takes minutes, and what needs it."""
+        return replace(self, compile=False, cuda_graphs=False)
 
     def make_optimizer(self, net: nn.Module, decay_biases: bool | None = None) -> torch.optim.Optimizer:
         """Build the optimizer of a network's trainable parameters; `decay_biases` overrides the recipe's.

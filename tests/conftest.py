@@ -23,9 +23,6 @@ from transferbench.methods import catalog
 from transferbench.methods.base import Method
 
 torch.set_num_threads(1)
-# The first gradient starts a thread for each device, and where there is one forbids to fork. It may not be in
-# one of the tests that pretend a GPU.
-torch.zeros(1, requires_grad=True).sum().backward()
 frozen = [0]  # how many modules there were at each
 TINY = (
     "backbone=tiny",
@@ -36,6 +33,15 @@ TINY = (
     "source_recipe.batch_size=16",
     "source_recipe.seed=0",
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide GPUs from tests that do not ask for one, and start the threads of gradients."""
+    if "gpu" not in config.option.markexpr.replace("not gpu", ""):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    # The first gradient starts a thread for each device, and where there is one forbids to fork. It may not
+    # be in one of the tests that pretend a GPU.
+    torch.zeros(1, requires_grad=True).sum().backward()
 
 
 @pytest.fixture(scope="session", autouse=True)

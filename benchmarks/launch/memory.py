@@ -88,7 +88,7 @@ def _measured(config: RunConfig, batch_size: int, source_batch_size: int) -> int
     """
     source = source_batch_size if config.recipe.source_batch_size else 0
     recipe = replace(config.recipe, batch_size=batch_size, source_batch_size=source)
-    recipe = replace(recipe, micro_batch=0, compile=False)
+    recipe = replace(recipe.not_compiled(), micro_batch=0)
     role = Role.pretraining if config.role is Role.pretraining else Role.run
     own = replace(config, recipe=recipe, role=role, tune=Tune.off)
     device = device_of(config.device)

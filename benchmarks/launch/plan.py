@@ -90,7 +90,10 @@ def why_incompatible(
         problem = build_problem(first_stage(config) or config).problem
         method = methods.load(config.method)
         general = (
-            _why_not_data_parallel(config, processes) or _why_not_soft(config) or _why_not_in_parts(config)
+            _why_not_data_parallel(config, processes)
+            or _why_not_soft(config)
+            or _why_not_in_parts(config)
+            or _why_no_graphs(config)
         )
         if reason := general or method.why_incompatible(problem) or try_method(config, problem):
             reasons[row_of(config)] = (config, reason)
@@ -130,6 +133,20 @@ def _why_not_in_parts(config: RunConfig) -> str:
     if not size or method.trains_in_parts or method.closed_form:
         return ""
     return f"it needs whole batches, and recipe.micro_batch={size} splits them; expected 0"
+
+
+def _why_no_graphs(config: RunConfig) -> str:
+    """Return why the kernels of a run cannot be captured in CUDA graphs; empty if they can, or need not."""
+    recipe, method = config.recipe, methods.load(config.method)
+    if not recipe.cuda_graphs or method.closed_form:
+        return ""
+    if not recipe.compile:
+        return "recipe.cuda_graphs=true needs recipe.compile=true"
+    if recipe.micro_batch:
+        return f"recipe.cuda_graphs=true needs whole batches, and recipe.micro_batch={recipe.micro_batch}"
+    if not method.trains_in_parts:
+        return "it passes several batches in a step, and recipe.cuda_graphs=true captures one; expected false"
+    return ""
 
 
 def data_sets_of(configs: Sequence[RunConfig]) -> set[str]:

@@ -151,7 +151,7 @@ def _step(config: RunConfig, passes: Sequence[Pass]) -> tuple[str, ...]:
 
 
 def _not_compiled(config: RunConfig) -> RunConfig:
-    return replace(config, recipe=replace(config.recipe, compile=False))
+    return replace(config, recipe=config.recipe.not_compiled())
 
 
 def _same_random_numbers(device: torch.device) -> AbstractContextManager[None]:

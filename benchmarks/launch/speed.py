@@ -61,7 +61,7 @@ def measure(config: RunConfig, workers: int, threads: int, num_images: float) ->
         method=trainer,
         tune=Tune.off,
         settings=methods.load(trainer).Config(),
-        recipe=replace(config.recipe, compile=False, batch_size=batch_size),  # compiling takes minutes
+        recipe=replace(config.recipe.not_compiled(), batch_size=batch_size),  # compiling takes minutes
     )
     at_once = min(workers, MOST_AT_ONCE) if device.type == "cpu" else 1
     before = torch.get_num_threads()

@@ -224,6 +224,8 @@ def print_estimate(estimate: Estimate, console: Console, num_runs: int) -> None:
         f"{counted(len(estimate.todo), 'run')} to do{more}, about {duration(estimate.total)} with "
         f"{counted(estimate.workers, 'worker')}: until {ends:%H:%M}"
     )
+    if any(config.recipe.compile for config in estimate.todo):
+        console.print("recipe.compile=true: a minute or more a run comes on top, to compile")
 
 
 def show_runs(

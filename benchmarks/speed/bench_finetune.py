@@ -1,5 +1,6 @@
 """A fine-tuning step relative to a bare torch loop and timm's: on equal ready batches, and with its data."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ from torchvision.transforms import v2
 from ...datasets.augment import RATIO
 from ...datasets.base import Batch, Split
 from ...datasets.pixels import as_tensor
-from .build import SIZES, SameBatch, build, stepper
+from .build import ON_GPU, SIZES, SameBatch, build, stepper
 from .interleaved import Rounds, device_clock, race, show
 from .reference_loops import timm_loop, torch_loop
 
@@ -34,6 +35,25 @@ def bench_finetune_step(benchmark: Any, size: str) -> None:
         show(benchmark, f"fine-tuning step / {name}'s, ready batches: {size}", times.ratios("ours", name))
     faster = times.to_fastest("ours", ["torch", "timm"])
     show(benchmark, f"fine-tuning step / the faster, ready batches: {size}", faster, most=MOST)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("size", ON_GPU)
+def bench_compiled_step(benchmark: Any, size: str) -> None:
+    """Time steps on one fixed batch with a compiled encoder, and the seconds until it has compiled."""
+    rivals = {}
+    for name, given in (("eager", ()), ("compiled", ("recipe.compile=true",))):
+        method: Any = build("finetune", *SIZES[size], *given)[0]
+        method.target = SameBatch(next(method.target))
+        rivals[name] = stepper(method)
+    begin = time.perf_counter()
+    for _ in range(2):
+        rivals["compiled"]()
+    torch.cuda.synchronize()
+    show(benchmark, f"two first steps, compiled: {size}", time.perf_counter() - begin, "s")
+    times = race(benchmark, Rounds(rivals, device_clock(torch.device("cuda"))), count=10)
+    show(benchmark, f"compiled step / eager step: {size}", times.ratios("compiled", "eager"), most=1.0)
 
 
 @pytest.mark.parametrize("size", SIZES)

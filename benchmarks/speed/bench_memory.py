@@ -1,4 +1,4 @@
-"""Memory: no growth over thousands of steps; peak of L2TL on a GPU relative to fine-tuning."""
+"""Memory: no growth over thousands of steps; peaks on a GPU, relative to each other and to the estimate."""
 
 import gc
 from dataclasses import replace
@@ -10,8 +10,9 @@ import torch
 from ...methods.base import Method
 from ...methods.networks.encoders import SmallEncoder
 from ...methods.networks.network import Network
+from ..launch.memory import step_bytes
 from ..training.memory import STATUS
-from .build import ON_GPU, build, stepper
+from .build import ON_GPU, build, configured, stepper
 from .interleaved import show
 
 WARM, STEPS = 500, 5_000
@@ -53,6 +54,18 @@ def bench_peak_of_l2tl(benchmark: Any, size: str) -> None:
     benchmark.pedantic(lambda: None)
     ratio = peaks["l2tl"] / peaks["finetune"]
     show(benchmark, f"peak memory of L2TL / fine-tuning at B_S + B_T: {size}", ratio, most=1.15)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("size", ON_GPU)
+def bench_peak_of_the_estimate(benchmark: Any, size: str) -> None:
+    """Compare the peak memory of fine-tuning with the estimate that `--dry-run` prints."""
+    estimate = step_bytes(configured("finetune", *ON_GPU[size]))
+    assert estimate is not None
+    benchmark.pedantic(lambda: None)
+    ratio = _peak_bytes(build("finetune", *ON_GPU[size])[0]) / estimate
+    show(benchmark, f"peak memory of fine-tuning / its estimate: {size}", ratio, least=0.8, most=1.25)
 
 
 def _peak_bytes(method: Method) -> int:

@@ -11,6 +11,7 @@ from ...methods import catalog
 from ...methods.base import Incompatible, Method
 from ..config.compose import compose_request, settings_of
 from ..config.resolve import run_config
+from ..config.schema import RunConfig
 from ..training.problem import BuiltProblem, build_problem, device_of
 
 BASE = ("shots=20", "threads=1", "backbone=small", "recipe.batch_size=32", "recipe.lr=0.01")
@@ -45,15 +46,20 @@ class SameBatch:
         return self.batch
 
 
+def configured(method: str, *overrides: str) -> RunConfig:
+    """Return the settings of a run, by default on the built-in pair of data sets."""
+    given = [*BASE, *overrides]
+    request = compose_request([o for o in given if not o.startswith("method.")])
+    return run_config(request, method, settings_of(method, given), 0)
+
+
 def build(method: str, *overrides: str) -> tuple[Method, BuiltProblem]:
     """Build a method and its problem, by default on the built-in pair of data sets.
 
     Raises:
         Incompatible: the method cannot run on the problem.
     """
-    given = [*BASE, *overrides]
-    request = compose_request([o for o in given if not o.startswith("method.")])
-    config = run_config(request, method, settings_of(method, given), 0)
+    config = configured(method, *overrides)
     if device_of(config.device).type == "cpu":
         torch.set_num_threads(1)
     built, cls = build_problem(config), catalog.load(method)

@@ -65,6 +65,8 @@ def device_of(name: str) -> torch.device:
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"device={name}: no CUDA device here; expected cpu")
+    if device.index is not None and device.index >= (count := torch.cuda.device_count()):
+        raise InputError(f"device={name}: no such GPU here; the last one is cuda:{count - 1}")
     return device
 
 
@@ -311,8 +313,10 @@ def _network_maker(
             shared.load_into(net)
         if recipe.grad_checkpointing:
             net.checkpoint_activations()
+        if recipe.cuda_graphs and device.type != "cuda":
+            raise InputError("recipe.cuda_graphs=true: needs a GPU, and the device is a CPU; expected false")
         if recipe.compile:
-            net.compile_encoder()
+            net.compile_encoder(recipe.cuda_graphs)
         return net
 
     return network

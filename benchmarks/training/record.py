@@ -134,11 +134,11 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 @cache
-def code_fingerprint() -> str:
+def code_fingerprint(folders: tuple[str, ...] = ("benchmarks", "datasets", "methods")) -> str:
     """Return a hash of all source files that can change a result; independent of commit and place."""
     digest = hashlib.sha256()
-    for package in ("benchmarks", "datasets", "methods"):
-        for path in sorted((ROOT / package).rglob("*.*")):
+    for folder in folders:
+        for path in sorted((ROOT / folder).rglob("*.*")):
             if path.suffix in (".py", ".yaml", ".txt"):
                 digest.update(f"{path.relative_to(ROOT)}\n".encode() + path.read_bytes())
     return digest.hexdigest()[:16]

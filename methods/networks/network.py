@@ -112,13 +112,21 @@ class Network(nn.Module):
         for norm, statistics in zip(self.norms, self.source_statistics, strict=False):
             norm.load_state_dict(statistics.state_dict(), strict=False)
 
-    def compile_encoder(self) -> None:
+    def compile_encoder(self, cuda_graphs: bool = False) -> None:
         """Run the encoder through torch.compile.
 
         Its function, not the module: a compiled module warns where any hook of torch is active. So hooks of
         the encoder itself do not run, and a copy of this network would run the encoder of the original.
+
+        Args:
+            cuda_graphs: capture its kernels in CUDA graphs. The next pass then writes over the features of
+                this one, so they are copied.
         """
-        self.__dict__["_run"] = torch.compile(self.encoder.forward)
+        if not cuda_graphs:
+            self.__dict__["_run"] = torch.compile(self.encoder.forward)
+            return
+        captured = torch.compile(self.encoder.forward, mode="reduce-overhead")
+        self.__dict__["_run"] = lambda x: captured(x).clone()
 
     def checkpoint_activations(self) -> None:
         """Keep few activations of the encoder, and compute the others again for gradients.

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from transferbench import InputError
 from transferbench.benchmarks.cli import main
+from transferbench.benchmarks.training.problem import device_of
 from transferbench.datasets import catalog
 from transferbench.datasets.storage import cache
 from trees import TINY, picture, tree
@@ -307,6 +309,14 @@ def test_a_setting_of_a_method_out_of_its_range(says, tmp_path, given):
 def test_a_device_that_is_not_here(says, command):
     error = says(command, "methods=finetune", "method=finetune", "device=cuda")
     assert error == "device=cuda: no CUDA device here; expected cpu"
+
+
+def test_a_gpu_of_a_number_that_is_not_here(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert device_of("cuda:1").index == 1
+    with pytest.raises(InputError, match=r"^device=cuda:2: no such GPU here; the last one is cuda:1$"):
+        device_of("cuda:2")
 
 
 # --- places ---------------------------------------------------------------------------------------

@@ -1,10 +1,14 @@
 """Two processes that share a run compute what one computes."""
 
+import json
 import math
 import os
+import subprocess
+import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -337,6 +341,37 @@ def test_by_hand_what_cannot_be_split_is_refused_at_once(results, capfd):
     assert words in capfd.readouterr().err
     assert in_two(main, ["bench", f"results={results}"], join=nullcontext) == [2, 2]
     assert "torchrun: its processes share one run" in capfd.readouterr().err
+
+
+SHORT = ("image_size=16", "steps=4", "batch_size=8")
+
+
+def record_by(launcher: list[str], results: Path, device: str) -> dict:
+    """Return the record of a run on the embedded pair that a launcher starts."""
+    small = ["preset=embedded", "backbone=tiny", *(f"recipe.{o}" for o in SHORT)]
+    run = ["-m", "transferbench.benchmarks.cli", "run", "method=l2tl", "tune=off", *small]
+    given = ["source_recipe.steps=4", "source_recipe.batch_size=8", f"device={device}", f"results={results}"]
+    command = [sys.executable, *launcher, *run, *given]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (path,) = results.glob("glyphs-digits/l2tl/*/record.json")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+TWO_GPUS = (
+    pytest.mark.gpu,
+    pytest.mark.skipif(torch.cuda.device_count() < 2, reason="no two GPUs here"),
+)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=TWO_GPUS)])
+def test_torchrun_starts_a_run_by_two(tmp_path, device):
+    one = record_by([], tmp_path / "one", device)
+    by_two = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    two = record_by(by_two, tmp_path / "two", device)
+    assert (one["environment"]["world_size"], two["environment"]["world_size"]) == (1, 2)
+    losses = [record["curve"][-1]["train"]["loss"] for record in (one, two)]
+    assert losses[1] == pytest.approx(losses[0], rel=0.02, abs=1e-3)
 
 
 def differences(a, b, path: str = "") -> list[str]:
