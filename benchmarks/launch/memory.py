@@ -22,11 +22,30 @@ SECONDS = 20.0  # after which no further row is measured: a large network is slo
 GIB = 1 << 30
 
 
+SHARE = 0.9  # of the free memory that a step in parts may take: kernels have workspaces
+
+
+class Growth(NamedTuple):
+    """The memory of a step, and how it grows with the images of a pass."""
+
+    size: int  # bytes
+    per_image: float  # bytes of one more
+    images: int  # of a pass of the target
+
+
 class Need(NamedTuple):
     """What a step of a row takes."""
 
     size: int | None  # bytes; 0: not measured, None: cannot be
     batch: str  # the setting that it grows with: "recipe.batch_size=64"
+    split: Growth | None = None  # of a method that can train on parts of a batch
+
+    def micro_batch(self, free: float) -> int:
+        """Return the most images of a part of a batch whose step fits into free bytes; 0: one is too many."""
+        if self.split is None:
+            return 0
+        size, per_image, images = self.split
+        return max(0, int(images - (size - SHARE * free) / per_image))
 
 
 class LiveBytes(TorchDispatchMode):
@@ -57,7 +76,13 @@ class LiveBytes(TorchDispatchMode):
 
 
 def step_bytes(config: RunConfig) -> int | None:
-    """Estimate the peak memory of a run's training step, in bytes.
+    """Estimate the peak memory of a run's training step, in bytes; see `growth`."""
+    found = growth(config)
+    return found and found.size
+
+
+def growth(config: RunConfig) -> Growth | None:
+    """Estimate the peak memory of a run's training step, and how it grows.
 
     Two steps of the real method and network with batches of few images, at their size, give what an image
     takes and what is always there: weights, gradients, the state of the optimizer. Images that the device
@@ -65,7 +90,7 @@ def step_bytes(config: RunConfig) -> int | None:
     upper bound: both add up, where a step may hold one at a time.
 
     Returns:
-        The bytes; None for a method in closed form, or one whose step needs more than these images.
+        The growth; None for a method in closed form, or one whose step needs more than these images.
     """
     if methods.load(config.method).closed_form:
         return None
@@ -77,8 +102,9 @@ def step_bytes(config: RunConfig) -> int | None:
     except Exception:  # its step needs what `prepare` makes, or more images
         return None
     images = -(-recipe.batch_size // num_parts(recipe.batch_size, recipe.micro_batch))
-    of_images = (more - few) / (MORE - FEW) * (images - FEW)
-    return round(few + of_images + (more_of_source - few) / (MORE - FEW) * (recipe.source_size - FEW))
+    per_image = (more - few) / (MORE - FEW)
+    of_source = (more_of_source - few) / (MORE - FEW) * (recipe.source_size - FEW)
+    return Growth(round(few + per_image * (images - FEW) + of_source), per_image, images)
 
 
 def _measured(config: RunConfig, batch_size: int, source_batch_size: int) -> int:
@@ -112,8 +138,10 @@ def by_row(configs: Sequence[RunConfig]) -> dict[str, Need]:
         method = methods.load(config.method)
         label = method.label(config.settings)
         if label not in found and not method.closed_form:
-            size = step_bytes(config) if time.monotonic() < end else 0
-            found[label] = Need(size, batch_setting(config))
+            grown = growth(config) if (in_time := time.monotonic() < end) else None
+            size = grown.size if grown else None if in_time else 0
+            split = grown if method.trains_in_parts and config.role is not Role.pretraining else None
+            found[label] = Need(size, batch_setting(config), split)
     return found
 
 
@@ -137,17 +165,18 @@ def too_large(found: Mapping[str, Need], free: int, runs: int) -> str:
         runs: runs that share it.
     """
     by_batch: dict[str, list[str]] = {}
-    for label, (size, batch) in found.items():
-        if size and runs * size > free:
-            by_batch.setdefault(batch, []).append(f"{label} needs about {shown(size)}")
+    large = {label: need for label, need in found.items() if need.size and runs * need.size > free}
+    for label, need in large.items():
+        by_batch.setdefault(need.batch, []).append(f"{label} needs about {shown(need.size or 0)}")
     if not by_batch:
         return ""
+    parts = [need.micro_batch(free / runs) for need in large.values() if need.split]
+    those = "" if len(parts) == len(large) else ", for rows that can train in parts,"
+    in_parts = [f"recipe.micro_batch={min(parts)}{those}"] if parts and min(parts) > 1 else []
+    ways = ["fewer images", "recipe.precision=bf16", *in_parts, "recipe.grad_checkpointing=true"]
     rows = "; ".join(f"{batch}: {', '.join(rows)} for a step" for batch, rows in by_batch.items())
     each = f", for {runs} runs each" if runs > 1 else ""
-    return (
-        f"{rows}, and the GPU has {shown(free)} free{each}; fewer images, recipe.precision=bf16, "
-        "recipe.micro_batch=N or recipe.grad_checkpointing=true need less"
-    )
+    return f"{rows}, and the GPU has {shown(free)} free{each}; {', '.join(ways[:-1])} or {ways[-1]} need less"
 
 
 def free_gpu(name: str) -> tuple[int, int]:

@@ -30,6 +30,7 @@ LIMIT_SECONDS = 540.0
 LEAST_SECONDS = 15.0  # with less time left a part is not begun
 GRACE_SECONDS = 5.0  # after the limit, in which a part may say what failed and where it was
 MOST_CHARACTERS = 6000  # of a part's output that are kept, from its end
+REAL = "tests/methods/test_real_gpu.py"
 CODE = ("benchmarks", "datasets", "methods", "tests")  # folders whose files an answer depends on
 FOLDER = "{folder}"  # in a command: a fresh folder for what it writes
 OUT_OF_TIME = "out of time"
@@ -74,25 +75,25 @@ class Part:
 PARTS = (
     Part(
         "waits",
-        35,
-        "no step of fine-tuning and L2TL waits for the GPU",
-        (*TESTS, "-m", "gpu", "tests/methods/test_no_waiting.py"),
+        70,
+        "no step waits for the GPU",
+        (*TESTS, "-m", "gpu", "-k", "wait", "tests/methods/test_no_waiting.py", REAL),
     ),
     Part(
         "methods",
-        130,
-        "every method has the losses of a CPU, and resumes",
-        (*TESTS, "-m", "gpu", "tests/methods/test_real_gpu.py", "-k", "not setting", "--durations=5"),
+        110,
+        "every method has the losses of a CPU, and resumes; no credit is rounded",
+        (*TESTS, "-m", "gpu", "-k", "not setting and not wait", REAL, "tests/methods/test_rounding.py"),
     ),
     Part(
         "settings",
-        120,
+        105,
         "bf16, compiled and other settings have the losses of a CPU",
-        (*TESTS, "-m", "gpu", "tests/methods/test_real_gpu.py", "-k", "setting", "--durations=5"),
+        (*TESTS, "-m", "gpu", "-k", "setting", REAL),
     ),
     Part(
         "bench",
-        45,
+        40,
         "a bench runs from end to end",
         (
             *(*RUN, "bench", "target=digits", "source=glyphs", "methods=finetune,l2tl,l2tl_gradients"),
@@ -102,9 +103,9 @@ PARTS = (
     ),
     Part(
         "speed",
-        110,
+        120,
         "fine-tuning as fast as timm's loop, a step of L2TL as its operations say; compiled no slower",
-        (*SPEED, "-k", "inception and (finetune_step or l2tl_step or compiled_step)"),
+        (*SPEED, "-k", "inception and (finetune_step or l2tl_step or compiled_step or from_disk)"),
     ),
     Part(
         "memory",
@@ -113,7 +114,7 @@ PARTS = (
         (*SPEED, "-k", "peak_of"),
     ),
     Part(
-        "sharing", 60, "several runs on one GPU do 1.5 times the work of one", (*SPEED, "-k", "share_a_gpu")
+        "sharing", 55, "several runs on one GPU do 1.5 times the work of one", (*SPEED, "-k", "share_a_gpu")
     ),
 )
 SEVERAL = Part(

@@ -68,8 +68,7 @@ def test_a_row_that_is_larger_than_the_gpu_is_named(config_of, results, monkeypa
     start.say_memory([config], results, console, workers=4)
     assert said.getvalue() == (
         "recipe.batch_size=16: SpotTune needs about 50.0 GiB for a step, and the GPU has 79.0 GiB free, "
-        "for 2 runs each; fewer images, recipe.precision=bf16, recipe.micro_batch=N or "
-        "recipe.grad_checkpointing=true need less\n"
+        "for 2 runs each; fewer images, recipe.precision=bf16 or recipe.grad_checkpointing=true need less\n"
     )
     assert not too_large({"Fine-tuning": Need(GIB, BATCH)}, 2 * GIB, 2)
     source = {"Source pre-training": Need(90 * GIB, "source_recipe.batch_size=512")}
@@ -79,10 +78,25 @@ def test_a_row_that_is_larger_than_the_gpu_is_named(config_of, results, monkeypa
     )
 
 
+def test_the_parts_of_a_batch_that_fit_are_named(config_of):
+    config = config_of("finetune", *LARGE)
+    row, other = memory.by_row([config, config_of("l2tl", *LARGE)]).values()
+    free = row.size // 2
+    size = row.micro_batch(free)
+    assert 1 < size < 24
+    needed = [step_bytes(config_of("finetune", *LARGE, f"recipe.micro_batch={n}")) for n in (size, 2 * size)]
+    assert needed[0] < free < needed[1]
+    assert f" recipe.micro_batch={size} or recipe.grad" in too_large({"Fine-tuning": row}, free, 1)
+    both = too_large({"Fine-tuning": row, "L2TL": other}, free, 1)
+    assert f"recipe.micro_batch={size}, for rows that can train in parts, or recipe.grad" in both
+    assert "micro_batch" not in too_large({"Fine-tuning": row}, 1000, 1)  # not even one image fits
+
+
 def test_rows_after_the_time_are_named(config_of, monkeypatch):
     rows = [config_of(name) for name in ("finetune", "finetune", "l2tl", "knn")]
-    monkeypatch.setattr(memory, "step_bytes", lambda config: 5 << 20)
-    assert memory.by_row(rows) == {"Fine-tuning": Need(5 << 20, BATCH), "L2TL": Need(5 << 20, BATCH)}
+    grown = memory.Growth(5 << 20, 1 << 18, 16)
+    monkeypatch.setattr(memory, "growth", lambda config: grown)
+    assert memory.by_row(rows) == {"Fine-tuning": Need(5 << 20, BATCH, grown), "L2TL": Need(5 << 20, BATCH)}
     monkeypatch.setattr(memory, "SECONDS", -1)
     found = {
         "Fine-tuning": Need(5 << 20, BATCH),

@@ -1,12 +1,12 @@
 """A step asks nothing of the GPU: shown without one on tensors that have no values, and with one by CUDA."""
 
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from lives import on_waits
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from toy import toy_problem, toy_split
@@ -115,12 +115,6 @@ def test_accuracy_by_class_is_that_of_counting():
     assert metrics.mean_per_class(logits, y).item() == pytest.approx((2 / 3 + 1 / 2) / 2)
 
 
-def _refuse_waits(mode: str) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch calls it a prototype
-        torch.cuda.set_sync_debug_mode(mode)
-
-
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 @pytest.mark.parametrize("spec", [("finetune",), ("l2tl",), *AUGMENTED], ids=" ".join)
@@ -129,8 +123,8 @@ def test_a_step_on_a_real_gpu_never_waits(build, spec):
     for t in range(3):
         method.step(t)
     try:
-        _refuse_waits("error")
+        on_waits("error")
         for t in range(3, 6):
             method.step(t)
     finally:
-        _refuse_waits("default")
+        on_waits("default")

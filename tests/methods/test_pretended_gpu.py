@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import transferbench
-from lives import AGAIN, COSTLY, REPLAY, START, STEP, STEPS, life, method_device, resumed
+from lives import AGAIN, COSTLY, MAY_WAIT, REPLAY, START, STEP, STEPS, life, method_device, resumed
 from pretended_gpu import Mismatch, pretended
 from quadrants import NAME, quadrants_known
 from suited import SUITED
@@ -40,11 +40,6 @@ VARIANTS = [
     ("finetune", "recipe.clip_grad=1", "recipe.class_weights=balanced"),
     ("finetune", "recipe.test_crops=ten", "recipe.crop_pct=0.875"),
 ]
-ALLOWED = {  # waits of a step that have to be, by the file that asks for them
-    "bss": "methods/bss.py",  # eigenvalues, for which CUDA's solver waits
-    "surgical": "methods/surgical.py",  # which part the trials chose
-    "selective_joint": "methods/selective_joint.py",  # a new round: which images are misclassified
-}
 SPECS = [(name,) for name in catalog.names()] + VARIANTS
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU: it is asked itself")
 
@@ -93,7 +88,7 @@ def test_a_method_lives_on_a_gpu_as_on_a_cpu(config_of, tmp_path, spec):
     check_contract(
         lambda device: config_of(name, *options, f"device={device}"),
         tmp_path,
-        ALLOWED.get(name, ""),
+        MAY_WAIT.get(name, ""),
         waits_in,
     )
 

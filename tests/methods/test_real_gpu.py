@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from lives import AGAIN, COSTLY, STEP, life
+from lives import AGAIN, COSTLY, MAY_WAIT, STEP, STEPS, life, on_waits
 from suited import SUITED, TRANSFORMER
 from transferbench.benchmarks.training.determinism import deterministic_algorithms
 from transferbench.methods import catalog
@@ -41,6 +41,21 @@ def test_a_method_on_a_gpu_is_the_one_on_a_cpu(config_of, tmp_path, monkeypatch,
     went_on = {key.removeprefix(STEP): value for key, value in there.items() if key.startswith(f"{STEP} ")}
     again = {key.removeprefix(AGAIN): value for key, value in there.items() if key.startswith(AGAIN)}
     assert {key: went_on[key] for key in again} == pytest.approx(again, rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("name", [name for name in catalog.names() if name not in MAY_WAIT])
+def test_no_step_waits(config_of, tmp_path, name):
+    in_steps = () if catalog.load(name).closed_form else STEPS
+    try:
+        life(
+            config_of(name, *options_of(name), "device=cuda"),
+            tmp_path,
+            lambda phase: on_waits("error" if phase in in_steps else "default"),
+        )
+    finally:
+        on_waits("default")
 
 
 @pytest.mark.parametrize("name", catalog.names())

@@ -62,6 +62,19 @@ def test_tf32_does_not_reach_the_credit(judged, monkeypatch):
     assert correlation(rounded, exact) > 0.99
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_tf32_of_a_real_gpu_does_not_reach_the_credit(judged):
+    """On a GPU without TF32 it holds as well."""
+    exact = credit(judged)
+    net, *batches = judged
+    there = (net.to("cuda"), *([part.to("cuda") for part in batch] for batch in batches))
+    assert torch.backends.cudnn.allow_tf32
+    with torch.no_grad():
+        feature_BF = there[0].features(there[2][0])  # of the training step, and rounded
+    assert correlation(credit(there, feature_BF).cpu(), exact) > 0.99
+
+
 def test_rounded_credit_would_be_noise(judged, monkeypatch):
     """The emulation is able to show the fault."""
     exact = credit(judged)
