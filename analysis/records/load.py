@@ -4,7 +4,7 @@ import base64
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -15,7 +15,7 @@ import pandas as pd
 
 from ... import InputError, printable
 from .answers import Answers, answers_of
-from .data_sets import ROLES, key_of, shown_names
+from .data_sets import ROLES, Key, Shown, key_of, shown_names
 from .schema import METRICS, OF_DATA_SETS, misfit, read_record
 
 __all__ = ["METRICS", "Run", "read_record"]
@@ -90,15 +90,24 @@ def read_all(results: Path) -> Records:
 def _distinct(found: Records) -> Records:
     """Return the records with data sets named so that no two share a name."""
     names = shown_names([*(run.record for run in found.runs), *found.skipped])
+    skipped = [row | _shown(names, row) for row in found.skipped]
+    return replace(found, runs=_named(names, found.runs), skipped=skipped)
 
-    def shown(record: Mapping[str, Any]) -> dict[str, Any]:
-        return {role: names[key_of(record, role)].name for role in ROLES}
 
-    runs = [
-        replace(run, **shown(run.record), data_set=names[key_of(run.record, "target")].data_set)
-        for run in found.runs
+def named_apart(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs with data sets named so that no two share a name."""
+    return _named(shown_names([run.record for run in runs]), runs)
+
+
+def _named(names: Mapping[Key, Shown], runs: Sequence[Run]) -> list[Run]:
+    return [
+        replace(run, **_shown(names, run.record), data_set=names[key_of(run.record, "target")].data_set)
+        for run in runs
     ]
-    return replace(found, runs=runs, skipped=[row | shown(row) for row in found.skipped])
+
+
+def _shown(names: Mapping[Key, Shown], record: Mapping[str, Any]) -> dict[str, Any]:
+    return {role: names[key_of(record, role)].name for role in ROLES}
 
 
 def _skipped(path: Path) -> dict[str, Any]:

@@ -38,7 +38,11 @@ def read_record(path: Path) -> dict[str, Any]:
     Raises:
         InputError: if the file is no record, of a newer version, or lacks what is read of it.
     """
-    record = _json(path)
+    return checked(path, _json(path))
+
+
+def checked(path: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of a record as the present format has it; raises as `read_record`."""
     version = record.get("format")
     if not (type(version) is int and version >= 1):
         raise InputError(f"{path}: format {version!r:.60} is unknown; expected 1 to {FORMAT}; {AGAIN}")

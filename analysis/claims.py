@@ -1,0 +1,199 @@
+"""The paper's claims: by how much L2TL is above other rows on pairs of data sets, and what follows by rules.
+
+Claims, pairs and rules stand in docs/explanation/evidence.md, and were written before the runs.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from . import wording
+from .records.comparison import REFERENCE, Comparison, comparisons
+from .records.load import Run
+from .records.published import find, of_element
+from .statistics.aggregate import holm_corrected
+from .statistics.difference import Difference
+from .statistics.paired import paired_difference
+
+KINDS = {  # source and target: how far they are apart, by the images' looks
+    ("glyphs", "digits"): "near",
+    ("mnist", "usps"): "near",
+    ("usps", "mnist"): "near",
+    ("tiny-imagenet", "food101"): "middle",
+    ("tiny-imagenet", "stanford-cars"): "middle",
+    ("tiny-imagenet", "dtd10"): "far",
+    ("tiny-imagenet", "pneumonia-mnist"): "far",
+}
+FEW = 5  # labels per class; the other number is the largest that each set has, up to 20
+LEARNED = "L2TL"
+OTHERS = (REFERENCE, "Uniform weights", "Random search")
+FEW_LABELS, MORE_LABELS = "5 labels per class", "15 or 20 labels per class"
+SUPPORTED, CONTRADICTED = "supported", "contradicted"
+TWO, FOUR = 2, 4  # pairs that the rules ask for
+SMALL, HARM = 0.5, -1.0  # points: an interval below the one, or above the other
+
+
+class Effect(NamedTuple):
+    """By how much L2TL is above another row on a pair, with a number of labels per class."""
+
+    source: str
+    target: str
+    kind: str
+    shots: int
+    other: str
+    difference: Difference
+
+    @property
+    def pair(self) -> str:
+        """The pair in words."""
+        return f"{self.source} to {self.target}"
+
+
+class Published(NamedTuple):
+    """The paper's own differences of L2TL from fine-tuning."""
+
+    what: str
+    points: list[float]
+
+
+def effects(runs: Sequence[Run]) -> list[Effect]:
+    """Return the differences of L2TL from the other rows, corrected within each row and number of labels."""
+    found = [
+        Effect(source, target, KINDS[source, target], shots, other, _difference(comparison, other))
+        for (source, target, shots), comparison in by_pair(runs).items()
+        for other in OTHERS
+        if {LEARNED, other} <= comparison.by_label.keys()
+    ]
+    corrected = []
+    for other in OTHERS:
+        for is_few in (True, False):
+            own = [e for e in found if e.other == other and (e.shots == FEW) == is_few]
+            differences = holm_corrected([e.difference for e in own])
+            corrected += [e._replace(difference=d) for e, d in zip(own, differences, strict=True)]
+    return corrected
+
+
+def by_pair(runs: Sequence[Run]) -> dict[tuple[str, str, int], Comparison]:
+    """Return the comparison of each source, target and number of labels, in the order of the plan."""
+    known = {(c.source, c.target, c.runs[0].record["config"]["shots"]): c for c in comparisons(list(runs))}
+    planned = list(KINDS)
+    order = sorted(
+        (key for key in known if key[:2] in KINDS), key=lambda key: (planned.index(key[:2]), key[2])
+    )
+    return {key: known[key] for key in order}
+
+
+def _difference(comparison: Comparison, other: str) -> Difference:
+    return paired_difference(comparison.by_label[LEARNED], comparison.by_label[other])
+
+
+def gains(found: Sequence[Effect]) -> list[tuple[str, Difference]]:
+    """Return, for each near pair, the gain over fine-tuning with few labels minus that with more.
+
+    The runs with few labels are others than those with more, so the errors add up.
+    """
+    own = {(e.pair, e.shots == FEW): e.difference for e in found if e.other == REFERENCE and e.kind == "near"}
+    pairs = dict.fromkeys(pair for pair, _ in own)
+    both = [
+        (pair, own[pair, True], own[pair, False])
+        for pair in pairs
+        if {(pair, True), (pair, False)} <= own.keys()
+    ]
+    return [(pair, _minus(few, more)) for pair, few, more in both]
+
+
+def _minus(a: Difference, b: Difference) -> Difference:
+    points = a.points - b.points
+    below, above = (
+        math.hypot(a.points - a.low, b.high - b.points),
+        math.hypot(a.high - a.points, b.points - b.low),
+    )
+    return Difference(
+        points,
+        points - below,
+        points + above,
+        min(a.num_seeds, b.num_seeds),
+        detectable=math.hypot(a.detectable, b.detectable),
+    )
+
+
+def verdicts(found: Sequence[Effect]) -> Iterator[tuple[str, str]]:
+    """Yield each claim with what follows by the rules: supported, contradicted or open, and on what."""
+    for labels, is_few in ((FEW_LABELS, True), (MORE_LABELS, False)):
+        own = [e for e in found if (e.shots == FEW) == is_few]
+        yield f"(i) above fine-tuning on near targets, {labels}", _near(_of(own, REFERENCE, "near"))
+    yield "(ii) more so with few labels", _more_with_few([d for _, d in gains(found)])
+    for labels, is_few in ((FEW_LABELS, True), (MORE_LABELS, False)):
+        own = [e for e in found if (e.shots == FEW) == is_few]
+        yield f"(iii) no harm on far targets, {labels}", _far(_of(own, REFERENCE, "far"))
+        yield f"the policy is what helps, {labels}", _policy(own)
+
+
+def _of(found: Sequence[Effect], other: str, kind: str = "") -> list[Difference]:
+    return [e.difference for e in found if e.other == other and kind in ("", e.kind)]
+
+
+def _near(own: Sequence[Difference]) -> str:
+    if (count := _count(own, lambda d: d.outcome == "above")) >= TWO:
+        return f"{SUPPORTED}: significantly above on {count} of {_run(own)}"
+    if (count := _count(own, lambda d: d.high < SMALL)) >= TWO:
+        return f"{CONTRADICTED}: the interval is below +{SMALL} on {count} of {_run(own)}"
+    return _open(own)
+
+
+def _more_with_few(own: Sequence[Difference]) -> str:
+    if (count := _count(own, lambda d: d.low > 0)) >= TWO:
+        return f"{SUPPORTED}: the interval is above zero on {count} of {_run(own)}"
+    if (count := _count(own, lambda d: d.high < 0)) >= TWO:
+        return f"{CONTRADICTED}: the interval is below zero on {count} of {_run(own)}"
+    return _open(own)
+
+
+def _far(own: Sequence[Difference]) -> str:
+    if count := _count(own, lambda d: d.outcome == "below"):
+        return f"{CONTRADICTED}: significantly below on {count} of {_run(own)}"
+    if len(own) >= TWO and all(d.low > HARM for d in own):
+        return f"{SUPPORTED}: the interval is above {wording.number(HARM, 0)} on {_run(own)}"
+    return _open(own)
+
+
+def _policy(own: Sequence[Effect]) -> str:
+    uniform, random = (_of(own, other) for other in OTHERS[1:])
+    both = list(zip(uniform, random, strict=True))
+    if (count := sum(a.outcome == b.outcome == "above" for a, b in both)) >= TWO:
+        return f"{SUPPORTED}: significantly above both on {count} of {_run(uniform)}"
+    if (count := sum(max(a.high, b.high) < SMALL for a, b in both)) >= FOUR:
+        return f"{CONTRADICTED}: both intervals are below +{SMALL} on {count} of {_run(uniform)}"
+    return _open([*uniform, *random], len(uniform))
+
+
+def _open(own: Sequence[Difference], pairs: int | None = None) -> str:
+    if not own:
+        return "not run yet"
+    effect = max(d.detectable for d in own)
+    return f"open on {_run(own, pairs)}; effects of up to {wording.number(effect)} points could be missed"
+
+
+def _count(own: Sequence[Difference], holds: Callable[[Difference], bool]) -> int:
+    return sum(map(holds, own))
+
+
+def _run(own: Sequence[Difference], pairs: int | None = None) -> str:
+    return wording.counted(len(own) if pairs is None else pairs, "pair")
+
+
+def papers_own() -> list[Published]:
+    """Return the paper's differences of L2TL from fine-tuning: Tables 2 and 6 (accuracy) and 7 (AUROC)."""
+
+    def gain(element: str, before: str, target: str, quantity: str = "top1") -> float:
+        rows = (find(element, before + row, "imagenet", target, quantity) for row in (LEARNED, REFERENCE))
+        ours, reference = (row.value if row else math.nan for row in rows)
+        return ours - reference
+
+    sets = [row.target for row in of_element("Table 2") if row.row == LEARNED]
+    return [
+        Published("the paper, five near sets", [gain("Table 2", "", target) for target in sets]),
+        Published("the paper, textures, 10 labels", [gain("Table 6", "10-shot, ", "dtd")]),
+        Published("the paper, textures", [gain("Table 6", "", "dtd")]),
+        Published("the paper, X-rays, AUROC", [gain("Table 7", "", "chexpert", "auroc")]),
+    ]

@@ -1,0 +1,100 @@
+"""The evidence on the paper's claims, as tables and a figure, from the packed records of its runs.
+
+`python -m transferbench.analysis.evidence [FILE.parquet] [picture.png]`
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .. import InputError
+from ..terminal import configure_output
+from . import wording
+from .claims import KINDS, OTHERS, Effect, by_pair, effects, gains, papers_own, verdicts
+from .figures.claims import claims_figure
+from .records.comparison import REFERENCE, in_order
+from .records.load import Run
+from .records.packed import unpack
+from .statistics.aggregate import holm_corrected
+from .statistics.difference import Difference
+from .statistics.paired import paired_difference, percent_interval
+from .tables.formats import to_markdown
+from .tables.table import Cell, Table
+
+FILE = Path(__file__).with_name("evidence.parquet")
+
+
+def claims_table(found: Sequence[Effect]) -> Table:
+    """Return the differences of L2TL on each pair, with the smallest effect that could be seen."""
+    columns = ["pair", "", "labels", "seeds", *(f"from {o[0].lower()}{o[1:]}" for o in OTHERS), "detectable"]
+    rows = []
+    for pair, kind, shots in dict.fromkeys((e.pair, e.kind, e.shots) for e in found):
+        own = {e.other: e.difference for e in found if (e.pair, e.shots) == (pair, shots)}
+        reference = own[REFERENCE]
+        texts = [_text(own[other]) if other in own else wording.ABSENT for other in OTHERS]
+        about = [pair, kind, str(shots), str(reference.num_seeds)]
+        rows.append([Cell(text) for text in (*about, *texts, wording.number(reference.detectable))])
+    return Table("L2TL, points above other rows", columns, rows)
+
+
+def _text(difference: Difference) -> str:
+    outcome = difference.outcome
+    said = wording.estimate(difference.points, difference.low, difference.high, sign=True)
+    return f"{said}, {outcome}" if outcome in ("above", "below") else said
+
+
+def rows_table(runs: Sequence[Run]) -> Table:
+    """Return the score of fine-tuning on each pair, and each other row's mean difference from it."""
+    known = by_pair(runs)
+    labels = in_order(label for comparison in known.values() for label in comparison.by_label)[1:]
+    rows = []
+    for (source, target, shots), comparison in known.items():
+        score = wording.estimate(*percent_interval([run.score for run in comparison.reference]))
+        own = [label for label in labels if label in comparison.by_label]
+        differences = [paired_difference(comparison.by_label[label], comparison.reference) for label in own]
+        of_label = dict(zip(own, holm_corrected(differences), strict=True))
+        cells = [_short(of_label[label]) if label in of_label else wording.ABSENT for label in labels]
+        rows.append([Cell(text) for text in (f"{source} to {target}, {shots}", score, *cells)])
+    return Table("All rows, points from fine-tuning", ["pair, labels", f"{REFERENCE}, %", *labels], rows)
+
+
+def _short(difference: Difference) -> str:
+    mark = "*" if difference.is_significant else ""
+    return f"{wording.number(difference.points, sign=True)}{mark}"
+
+
+def report(runs: Sequence[Run]) -> str:
+    """Return the tables in Markdown, the gains with few labels, the verdicts, and what is not run yet."""
+    found = effects(runs)
+    parts = [to_markdown(claims_table(found))]
+    for pair, gain in gains(found):
+        parts.append(f"Gain over fine-tuning on {pair}, 5 labels minus more: {_text(gain)} points.")
+    parts += [f"{claim}: {verdict}." for claim, verdict in verdicts(found)]
+    missing = [f"{source} to {target}" for source, target in KINDS if not _has_both(found, source, target)]
+    if missing:
+        parts.append(f"Not run, or with one number of labels: {wording.listing(missing)}.")
+    rows = f"Points from fine-tuning (*: significant):\n\n{to_markdown(rows_table(runs))}"
+    return "\n\n".join([*parts, rows]).rstrip()
+
+
+def _has_both(found: Sequence[Effect], source: str, target: str) -> bool:
+    return len({e.shots for e in found if (e.source, e.target) == (source, target)}) > 1
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the tables of a packed file, and draw the figure where a second path is given."""
+    configure_output()
+    try:
+        runs = unpack(Path(argv[0]) if argv else FILE)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(report(runs))
+    for picture in argv[1:]:
+        figure = claims_figure(effects(runs), papers_own())
+        figure.savefig(picture, dpi=110, metadata={"Software": None})
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

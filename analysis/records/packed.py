@@ -1,0 +1,104 @@
+"""The records of many runs in one Parquet file, without what no table of differences reads.
+
+`python -m transferbench.analysis.records.packed RESULTS FILE.parquet`
+
+A row is a run. Its record is one column of JSON; the others are for readers of the file. Places and the name
+of the machine are left out.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+import pandas as pd
+
+from ... import InputError
+from .load import Run, load, named_apart, parse_run
+from .schema import checked
+
+LEFT_OUT = ("class_weights", "predictions", "test_labels", "class_names", "overrides", "notes")
+IS_PLACE = re.compile(r"(/|[A-Za-z]:[\\/]|\\\\|\.\.?/).*")
+
+
+def pack(results: Path, file: Path) -> int:
+    """Write the records of the runs of a results folder to a Parquet file; return their number.
+
+    Raises:
+        InputError: there are none.
+    """
+    rows = [
+        {
+            "source": run.source,
+            "target": run.target,
+            "shots": run.record["config"].get("shots"),
+            "row": run.label,
+            "seed": run.seed,
+            "score": run.score,
+            "record": json.dumps(_shortened(run.record), sort_keys=True),
+        }
+        for run in load(results)
+    ]
+    table = pd.DataFrame(rows).sort_values(["source", "target", "shots", "row", "seed"])
+    table.to_parquet(file, compression="zstd", compression_level=19, index=False)
+    return len(table)
+
+
+def unpack(file: Path) -> list[Run]:
+    """Return the runs of a packed file.
+
+    Raises:
+        InputError: the file cannot be read, or holds something else.
+    """
+    try:
+        texts = pd.read_parquet(file, columns=["record"])["record"]
+    except (OSError, ValueError, KeyError) as error:  # Arrow's errors are among them
+        raise InputError(f"{file}: cannot be read as packed records ({error!r:.200})") from error
+    places = [(file / str(number), text) for number, text in enumerate(texts)]
+    return named_apart([parse_run(place, checked(place, json.loads(text))) for place, text in places])
+
+
+def _shortened(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record without places, and without fields that only pages and curves read."""
+    empty: dict[str, Any] = {"class_weights": None, "overrides": [], "notes": [], "curve": []}
+    kept = {name: value for name, value in record.items() if name not in LEFT_OUT}
+    environment = record["environment"] | {"host": ""}
+    settings = [word.partition("=") for word in record["setting"].split(", ")]
+    return {
+        **kept,
+        **empty,
+        "environment": environment,
+        "setting": ", ".join(f"{name}{sign}{_without_places(value)}" for name, sign, value in settings),
+        **{name: _without_places(record.get(name)) for name in ("config", "data_sets", "source", "target")},
+    }
+
+
+def _without_places(value: Any) -> Any:
+    """Return a value in which each path is its last name alone."""
+    if isinstance(value, dict):
+        return {name: _without_places(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_without_places(item) for item in value]
+    if isinstance(value, str) and IS_PLACE.fullmatch(value):
+        return PurePath(value).name
+    return value
+
+
+def main(argv: Sequence[str]) -> int:
+    """Pack the records of a results folder; return the exit code."""
+    if len(argv) != 2:
+        print("expected RESULTS FILE.parquet", file=sys.stderr)
+        return 2
+    try:
+        count = pack(Path(argv[0]), Path(argv[1]))
+    except (InputError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"{argv[1]}: {count} records, {Path(argv[1]).stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

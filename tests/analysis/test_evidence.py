@@ -1,0 +1,126 @@
+"""The paper's claims by their rules, on planted effects; records packed without places; tables and figure."""
+
+import json
+
+import pytest
+from simulated_results import digest, make_record, save
+from transferbench import InputError
+from transferbench.analysis import evidence
+from transferbench.analysis.claims import KINDS, OTHERS, effects, gains, papers_own, verdicts
+from transferbench.analysis.records.load import load
+from transferbench.analysis.records.packed import main, pack, unpack
+
+PLACE = "/home/someone/packs"
+ROWS = ("L2TL", *OTHERS)
+
+
+def write(folder, above, pairs=tuple(KINDS), seeds=5):
+    """Write runs on pairs; `above(kind, shots, other)` is by how many points L2TL is above another row."""
+    for source, target in pairs:
+        for shots in (5, 20):
+            for label in ROWS:
+                for seed in range(seeds):
+                    lead = 0 if label == "L2TL" else above(KINDS[source, target], shots, label)
+                    record = make_record(
+                        label,
+                        target,
+                        seed,
+                        share=0.8 - lead / 100,
+                        source=source,
+                        digest=digest(source, target, shots, label, seed),
+                        comparison_id=digest(source, target, shots),
+                        config={"shots": shots, "target": f"{PLACE}/{target}", "recipe": {}},
+                        setting=f"shots={shots}, checkpoint={PLACE}/weights.pth",
+                        fingerprints={"target": f"t-{target}", "source": f"s-{source}"},
+                        data_sets={
+                            "source": {"name": source, "place": f"{PLACE}/{source}"},
+                            "target": {"name": target, "place": f"{PLACE}/{target}"},
+                        },
+                    )
+                    save(folder, record)
+    return load(folder)
+
+
+def told(runs):
+    return {claim: verdict.partition(":")[0] for claim, verdict in verdicts(effects(runs))}
+
+
+def test_what_is_planted_is_found(tmp_path):
+    runs = write(tmp_path, lambda kind, shots, other: {"near": 25 / shots, "middle": 3, "far": 0.0}[kind] + 2)
+    found = told(runs)
+    assert set(found.values()) == {"supported"}, found
+    assert len(found) == 7
+    assert all(gain.points > 1 for _, gain in gains(effects(runs)))
+
+
+def test_the_opposite_is_contradicted(tmp_path):
+    runs = write(tmp_path, lambda kind, shots, other: -25 / shots if kind == "near" else -4)
+    assert set(told(runs).values()) == {"contradicted"}
+
+
+def test_two_seeds_leave_it_open(tmp_path):
+    runs = write(tmp_path, lambda kind, shots, other: 0.3, seeds=2)
+    found = dict(verdicts(effects(runs)))
+    assert found["(i) above fine-tuning on near targets, 5 labels per class"].startswith(
+        "open on 3 pairs; effects of up to "
+    )
+
+
+def test_what_is_not_run_is_said(tmp_path):
+    runs = write(tmp_path, lambda kind, shots, other: 1.0, pairs=[("glyphs", "digits")])
+    text = evidence.report(runs)
+    assert "(iii) no harm on far targets, 5 labels per class: not run yet." in text
+    assert "Not run, or with one number of labels: mnist to usps, usps to mnist" in text
+    assert "(i) above fine-tuning on near targets, 5 labels per class: open on 1 pair" in text
+
+
+def test_a_gain_is_the_difference_of_two(tmp_path):
+    runs = write(tmp_path, lambda kind, shots, other: 20 / shots, pairs=[("mnist", "usps")])
+    few, more = (e.difference for e in effects(runs) if e.other == "Fine-tuning")
+    ((pair, gain),) = gains(effects(runs))
+    assert pair == "mnist to usps"
+    assert gain.points == pytest.approx(few.points - more.points)
+    half = [d.high - d.points for d in (few, more, gain)]
+    assert half[2] ** 2 == pytest.approx(half[0] ** 2 + half[1] ** 2, rel=1e-6)
+
+
+def test_the_papers_own_are_those_of_its_tables():
+    own = {each.what: [round(p, 1) for p in each.points] for each in papers_own()}
+    assert own == {
+        "the paper, five near sets": [1.0, 1.3, 0.6, 0.9, 0.8],
+        "the paper, textures, 10 labels": [5.1],
+        "the paper, textures": [1.7],
+        "the paper, X-rays, AUROC": [0.7],
+    }
+
+
+def test_packed_records_give_the_same_and_hold_no_place(tmp_path, capsys):
+    runs = write(tmp_path / "results", lambda kind, shots, other: 1.0, pairs=[("mnist", "usps")])
+    file = tmp_path / "evidence.parquet"
+    assert pack(tmp_path / "results", file) == len(runs) == 40
+    again = unpack(file)
+    assert effects(again) == effects(runs)
+    assert evidence.report(again) == evidence.report(runs)
+    text = json.dumps([run.record for run in again])
+    assert "someone" not in text
+    assert "desk" not in text
+    assert again[0].setting.endswith("checkpoint=weights.pth")
+    assert evidence.main([str(file), str(tmp_path / "claims.png")]) == 0
+    assert "| mnist to usps | near |" in capsys.readouterr().out
+    assert (tmp_path / "claims.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PAR1 and no more"])
+def test_a_file_that_is_none_is_named(tmp_path, content, capsys):
+    file = tmp_path / "evidence.parquet"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(InputError, match=r"evidence.parquet: cannot be read as packed records"):
+        unpack(file)
+    assert evidence.main([str(file)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_folder_without_records_is_named(tmp_path, capsys):
+    assert main([str(tmp_path), str(tmp_path / "evidence.parquet")]) == 2
+    assert "no results in" in capsys.readouterr().err
