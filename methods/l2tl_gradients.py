@@ -20,6 +20,7 @@ from enum import StrEnum, auto
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from ..datasets.base import Pending, derive_seed
 from .base import (
@@ -65,6 +66,7 @@ RANGES = {
     "direction_memory": (0, 1),
     "credit_sharpness": (0, math.inf),
     "credit_bar": (0, math.inf),
+    "credit_memory": (0, math.inf),
 }
 
 
@@ -86,6 +88,8 @@ class Config:
     direction_memory: float = 0.9  # decay of the running sum of holdout gradients, 0 to 1
     credit_sharpness: float = 2.0  # logit difference of highest and lowest level for each standard error
     credit_bar: float = 0.1  # credit a class must exceed, as a share of the mixture's mean credit
+    credit_memory: int = 100  # images of a class whose credit counts: older ones fade; 0: all
+    proportional: bool = True  # a class's weight falls with its mean credit, below that of the helpful ones
 
     def resolved(self) -> "Config":
         """Check the ranges. Raises: InputError."""
@@ -121,7 +125,7 @@ class L2TLGradients(Method[Config]):
         self.target = problem.target.stream(batch_size, problem.seed)
         self.policy = Policy(source.num_classes, policy_config(config), problem.seed, problem.device)
         self.judge = Judge(self.net, config.judge_lr, config.layerwise)
-        self.credit = ClassCredit(source.num_classes, problem.device)
+        self.credit = ClassCredit(source.num_classes, problem.device, config.credit_memory)
         num_shared = sum(p.numel() for p in shared_parameters(self.net))
         self.direction = torch.zeros(num_shared, device=problem.device)
         if problem.controls is not None:
@@ -194,14 +198,18 @@ class L2TLGradients(Method[Config]):
     def _update_policy(self) -> Tensor:
         """Set the policy's logits by the credit of all images so far; returns the mixture's mean credit [].
 
-        The logits of a class rise with the number of standard errors by which its mean credit exceeds a
-        share of the mixture's (`credit_bar`). Those of the scale rise with the number of standard errors by
-        which the mixture's mean credit exceeds zero.
+        The weight of a class is the probability that it helps, by the number of standard errors by which its
+        mean credit exceeds a share of the mixture's (`credit_bar`); times its mean credit relative to that of
+        the helpful classes (`proportional`). The logits of the scale rise with the number of standard errors
+        by which the mixture's mean credit exceeds zero.
         """
         worth, error = self.credit.mixture(self.policy.expected()[0])
         evidence_S = self.credit.evidence(self.config.credit_bar * worth.clamp(min=0))
         sharpness = self.config.credit_sharpness
-        self.policy.tilt(sharpness * evidence_S, sharpness * worth / error.clamp(min=1e-12))
+        slope_S = sharpness * evidence_S
+        if self.config.proportional:
+            slope_S = times_share(slope_S, self.credit.share())
+        self.policy.tilt(slope_S, sharpness * worth / error.clamp(min=1e-12))
         return worth
 
     @classmethod
@@ -217,6 +225,13 @@ class L2TLGradients(Method[Config]):
     def controls(self) -> dict[str, Tensor]:
         """Return the policy's logits, which a second stage replays."""
         return self.policy.controls()
+
+
+def times_share(logit_S: Tensor, share_S: Tensor) -> Tensor:
+    """Return the logits of probabilities that are multiplied by shares from 0 to 1 [S]; no rank is lost."""
+    product_S = logsigmoid(logit_S) + share_S.log()
+    rest_S = torch.logaddexp(logsigmoid(-logit_S), logsigmoid(logit_S) + (1 - share_S).log())
+    return product_S - rest_S
 
 
 def policy_config(config: Config) -> PolicyConfig:

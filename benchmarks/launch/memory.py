@@ -2,18 +2,22 @@
 
 import time
 import weakref
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from ...analysis import wording
 from ...methods import catalog as methods
-from ...methods.recipe import num_parts
-from ..config.schema import Role, RunConfig, Tune
+from ...methods.networks.encoders import has_batch_norms
+from ...methods.recipe import Precision, num_parts
+from ..config.schema import Norms, Role, RunConfig, Tune
 from ..training.misfit import batch_setting
 from ..training.problem import build_problem, device_of
 
@@ -26,11 +30,22 @@ SHARE = 0.9  # of the free memory that a step in parts may take: kernels have wo
 
 
 class Growth(NamedTuple):
-    """The memory of a step, and how it grows with the images of a pass."""
+    """The memory of a step, as it grows with the target's images in a pass.
 
-    size: int  # bytes
-    per_image: float  # bytes of one more
-    images: int  # of a pass of the target
+    Each moment of a step needs bytes that are always there, and more for each image. Which moment needs most
+    depends on the images: with few it is the optimizer's, with many that between the passes.
+    """
+
+    moments: tuple[tuple[float, float], ...]  # bytes, bytes of an image
+    images: int  # of a pass
+
+    def size(self, images: int) -> int:
+        """Return the bytes of a step whose passes have so many images."""
+        return round(max(fixed + images * each for fixed, each in self.moments))
+
+    def most_images(self, free: float) -> int:
+        """Return the most images of a pass whose step fits into free bytes; 0: not even one does."""
+        return bisect_right(range(1, self.images + 1), SHARE * free, key=self.size)
 
 
 class Need(NamedTuple):
@@ -38,14 +53,8 @@ class Need(NamedTuple):
 
     size: int | None  # bytes; 0: not measured, None: cannot be
     batch: str  # the setting that it grows with: "recipe.batch_size=64"
-    split: Growth | None = None  # of a method that can train on parts of a batch
-
-    def micro_batch(self, free: float) -> int:
-        """Return the most images of a part of a batch whose step fits into free bytes; 0: one is too many."""
-        if self.split is None:
-            return 0
-        size, per_image, images = self.split
-        return max(0, int(images - (size - SHARE * free) / per_image))
+    split: Growth | None = None  # of a row that can train on parts of a batch
+    ways: tuple[str, ...] = ()  # settings with which it may need less
 
 
 class LiveBytes(TorchDispatchMode):
@@ -53,12 +62,13 @@ class LiveBytes(TorchDispatchMode):
 
     Attributes:
         now: bytes that live.
-        peak: the most that lived at a time, since it was set.
+        course: bytes that lived after each operation.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = self.peak = 0
+        self.now = 0
+        self.course: list[int] = []
         self._seen: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -68,26 +78,25 @@ class LiveBytes(TorchDispatchMode):
                 self._seen.add(storage)
                 self._add(size := storage.nbytes())
                 weakref.finalize(storage, self._add, -size).atexit = False
+        self.course.append(self.now)
         return out
 
     def _add(self, size: int) -> None:
         self.now += size
-        self.peak = max(self.peak, self.now)
 
 
 def step_bytes(config: RunConfig) -> int | None:
     """Estimate the peak memory of a run's training step, in bytes; see `growth`."""
     found = growth(config)
-    return found and found.size
+    return found and found.size(found.images)
 
 
 def growth(config: RunConfig) -> Growth | None:
     """Estimate the peak memory of a run's training step, and how it grows.
 
-    Two steps of the real method and network with batches of few images, at their size, give what an image
-    takes and what is always there: weights, gradients, the state of the optimizer. Images that the device
-    holds, and workspaces of its kernels, are not counted. With source batches of a size of their own it is an
-    upper bound: both add up, where a step may hold one at a time.
+    Steps of the real method and network with batches of few images, at their size, give for each operation
+    what an image takes and what is always there: weights, gradients, the state of the optimizer. Images that
+    the device holds, and workspaces of its kernels, are not counted.
 
     Returns:
         The growth; None for a method in closed form, or one whose step needs more than these images.
@@ -96,19 +105,30 @@ def growth(config: RunConfig) -> Growth | None:
         return None
     recipe = config.recipe
     try:
-        few, more = (_measured(config, size, FEW) for size in (FEW, MORE))
+        few, more = (_course(config, size, FEW) for size in (FEW, MORE))
         own_source = methods.load(config.method).needs_source and recipe.source_batch_size
-        more_of_source = _measured(config, FEW, MORE) if own_source else few
+        more_of_source = _course(config, FEW, MORE) if own_source else few
     except Exception:  # its step needs what `prepare` makes, or more images
         return None
-    images = -(-recipe.batch_size // num_parts(recipe.batch_size, recipe.micro_batch))
-    per_image = (more - few) / (MORE - FEW)
+    if not len(few) == len(more) == len(more_of_source):  # other operations: the peaks alone grow
+        few, more, more_of_source = (course.max(keepdims=True) for course in (few, more, more_of_source))
+    each = (more - few) / (MORE - FEW)
     of_source = (more_of_source - few) / (MORE - FEW) * (recipe.source_size - FEW)
-    return Growth(round(few + per_image * (images - FEW) + of_source), per_image, images)
+    images = -(-recipe.batch_size // num_parts(recipe.batch_size, recipe.micro_batch))
+    return Growth(_upper(few - each * FEW + of_source, each, images), images)
 
 
-def _measured(config: RunConfig, batch_size: int, source_batch_size: int) -> int:
-    """Return the peak bytes of the second step with a batch size: the first makes the optimizer's state.
+def _upper(fixed: np.ndarray, each: np.ndarray, images: int) -> tuple[tuple[float, float], ...]:
+    """Return the moments that need most with some number of images up to `images`."""
+    moments = dict.fromkeys(zip(fixed.tolist(), each.tolist(), strict=True))
+    sizes = np.unique(np.geomspace(1, images, 64).round())
+    needs = [[f + n * e for f, e in moments] for n in sizes]
+    known = list(moments)
+    return tuple(dict.fromkeys(known[int(np.argmax(row))] for row in needs))
+
+
+def _course(config: RunConfig, batch_size: int, source_batch_size: int) -> np.ndarray:
+    """Return the bytes after each operation of the second step: the first makes the optimizer's state.
 
     The source batch has its size only if it has a setting of its own.
     """
@@ -123,11 +143,11 @@ def _measured(config: RunConfig, batch_size: int, source_batch_size: int) -> int
         method = methods.load(config.method)(build_problem(own).problem, own.settings)
         late = max(0, recipe.steps - 3)  # of two stages the second takes more; the last step may end a run
         method.step(late)
-        live.peak = live.now
+        live.course.clear()
         method.step(late + 1)
     if gpus:
         torch.cuda.empty_cache()
-    return live.peak
+    return np.array(live.course, dtype=float)
 
 
 def by_row(configs: Sequence[RunConfig]) -> dict[str, Need]:
@@ -139,10 +159,19 @@ def by_row(configs: Sequence[RunConfig]) -> dict[str, Need]:
         label = method.label(config.settings)
         if label not in found and not method.closed_form:
             grown = growth(config) if (in_time := time.monotonic() < end) else None
-            size = grown.size if grown else None if in_time else 0
-            split = grown if method.trains_in_parts and config.role is not Role.pretraining else None
-            found[label] = Need(size, batch_setting(config), split)
+            size = grown.size(grown.images) if grown else None if in_time else 0
+            split = grown if method.trains_in_parts else None
+            found[label] = Need(size, batch_setting(config), split, _ways(config))
     return found
+
+
+def _ways(config: RunConfig) -> tuple[str, ...]:
+    """Return the settings with which a run may need less memory, and which it does not have yet."""
+    ways = [] if config.recipe.precision is Precision.bf16 else ["recipe.precision=bf16"]
+    counts_twice = config.bn is not Norms.frozen and has_batch_norms(config.backbone, config.backbone_options)
+    if not config.recipe.grad_checkpointing and not counts_twice:
+        ways.append("recipe.grad_checkpointing=true")
+    return tuple(ways)
 
 
 def memory_line(found: Mapping[str, Need]) -> str:
@@ -170,13 +199,14 @@ def too_large(found: Mapping[str, Need], free: int, runs: int) -> str:
         by_batch.setdefault(need.batch, []).append(f"{label} needs about {shown(need.size or 0)}")
     if not by_batch:
         return ""
-    parts = [need.micro_batch(free / runs) for need in large.values() if need.split]
-    those = "" if len(parts) == len(large) else ", for rows that can train in parts,"
+    parts = [need.split.most_images(free / runs) for need in large.values() if need.split]
+    those = "" if len(parts) == len(large) else " (which leaves out rows that need whole batches)"
     in_parts = [f"recipe.micro_batch={min(parts)}{those}"] if parts and min(parts) > 1 else []
-    ways = ["fewer images", "recipe.precision=bf16", *in_parts, "recipe.grad_checkpointing=true"]
+    others = dict.fromkeys(way for need in large.values() for way in need.ways)
+    ways = wording.listing(["fewer images", *in_parts, *others]).replace(" and ", " or ")
     rows = "; ".join(f"{batch}: {', '.join(rows)} for a step" for batch, rows in by_batch.items())
     each = f", for {runs} runs each" if runs > 1 else ""
-    return f"{rows}, and the GPU has {shown(free)} free{each}; {', '.join(ways[:-1])} or {ways[-1]} need less"
+    return f"{rows}, and the GPU has {shown(free)} free{each}; expected {ways}"
 
 
 def free_gpu(name: str) -> tuple[int, int]:

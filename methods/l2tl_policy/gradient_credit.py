@@ -24,6 +24,8 @@ from ..networks.network import Network, frozen_statistics
 
 DISTANCE = 1e-4  # norm of the move of the weights; in float32 the two losses still differ
 SOFTENING = 0.5  # nats; added to the loss by which a relative credit is divided
+LEAST = 0.01  # share of the helpful classes' credit; below zero, evidence alone ranks classes
+ENOUGH = 8  # images of a class from which on its weight follows its mean credit
 
 
 def shared_parameters(net: Network) -> list[Tensor]:
@@ -167,14 +169,17 @@ def image_credit(
 
 
 class ClassCredit:
-    """Mean and spread of the credit of each class, over all its images so far.
+    """Mean and spread of the credit of each class, over its images so far.
 
     Args:
         num_classes: S.
         device: device of the sums.
+        memory: images of a class that count; older ones fade, because the credit of a class changes as the
+            network learns. 0: all count.
     """
 
-    def __init__(self, num_classes: int, device: torch.device) -> None:
+    def __init__(self, num_classes: int, device: torch.device, memory: int = 0) -> None:
+        self.memory = memory
         self.total_S, self.square_S, self.count_S = torch.zeros(3, num_classes, device=device)
 
     def state_dict(self) -> dict[str, Any]:
@@ -190,7 +195,11 @@ class ClassCredit:
         before = (self.total_S, self.square_S, self.count_S)
         values = (credit_B, credit_B**2, torch.ones_like(credit_B))
         after = [old.index_add(0, y, own) for old, own in zip(before, values, strict=True)]
-        self.total_S, self.square_S, self.count_S = distributed.added_by_all(before, after)
+        sums = distributed.added_by_all(before, after)
+        if self.memory:
+            kept_S = (self.memory / sums[2].clamp(min=1)).clamp(max=1)
+            sums = [kept_S * own for own in sums]
+        self.total_S, self.square_S, self.count_S = sums
 
     def mean(self) -> Tensor:
         """Return the mean credit of each class [S]; zero for a class without images."""
@@ -208,6 +217,16 @@ class ClassCredit:
         return (share_S * self.mean()).sum() / total, self.deviation() * (
             weight_S * share_S
         ).sum().sqrt() / total
+
+    def share(self) -> Tensor:
+        """Return the mean credit of each class relative to that of the helpful ones, LEAST to 1 [S].
+
+        Theirs is the mean of all positive ones, weighted by themselves. A class with few images has 1.
+        """
+        mean_S = self.mean().clamp(min=0)
+        helpful = (mean_S**2).sum() / mean_S.sum().clamp(min=1e-8)
+        share_S = (mean_S / helpful.clamp(min=1e-8)).clamp(LEAST, 1)
+        return share_S.where(self.count_S >= ENOUGH, 1)
 
     def evidence(self, baseline: Tensor) -> Tensor:
         """Return by how many standard errors each class exceeds a bar [S]; 0 for a class without images."""

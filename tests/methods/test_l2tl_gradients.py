@@ -7,7 +7,7 @@ import torch
 from near_pair import build_near, in_float64
 from torch.nn import functional as F
 from transferbench import InputError
-from transferbench.methods.l2tl_gradients import Alpha, L2TLGradients, policy_config
+from transferbench.methods.l2tl_gradients import Alpha, L2TLGradients, policy_config, times_share
 from transferbench.methods.l2tl_policy.gradient_credit import (
     ClassCredit,
     Judge,
@@ -136,6 +136,50 @@ def test_means_of_classes_by_hand():
     assert ClassCredit(4, CPU).evidence(torch.tensor(0.0)).tolist() == [0, 0, 0, 0]
 
 
+def test_old_credit_fades():
+    """A class whose credit changes sign is judged by its last images; one that is seen rarely by all."""
+    kept, faded = ClassCredit(2, CPU), ClassCredit(2, CPU, memory=20)
+    for value in [-1.0] * 30 + [1.0] * 30:
+        for credit in (kept, faded):
+            credit.add(torch.tensor([value, value]), torch.tensor([0, 0]))
+    for credit in (kept, faded):
+        credit.add(torch.tensor([2.0]), torch.tensor([1]))
+    assert kept.mean().tolist() == [0, 2]
+    assert faded.mean()[0].item() == pytest.approx(1 - 2 * (20 / 22) ** 30)
+    assert faded.count_S.tolist() == pytest.approx([20, 1])
+    assert faded.deviation() > 0
+
+
+def test_a_share_of_the_helpful_classes_credit_by_hand():
+    credit = ClassCredit(5, CPU)
+    for c, value in enumerate([4.0, 2.0, 1.0, -3.0]):
+        credit.add(torch.full((8,), value), torch.full((8,), c))
+    helpful = (16 + 4 + 1) / 7  # each of the positive ones, weighted by itself: 3
+    assert credit.share().tolist() == pytest.approx([1, 2 / helpful, 1 / helpful, 0.01, 1])
+    credit.add(torch.full((7,), -1.0), torch.full((7,), 4))
+    assert credit.share()[4] == 1  # too few
+
+
+def test_a_product_of_probabilities_keeps_its_rank():
+    logit, share = torch.tensor([-40.0, -30, 0, 2, 40, 40]), torch.tensor([1.0, 0.01, 0.5, 0.3, 1, 0.2])
+    product = times_share(logit.double(), share.double())
+    assert product.sigmoid().tolist() == pytest.approx((logit.double().sigmoid() * share).tolist())
+    assert times_share(logit, share)[0] < times_share(logit, share)[1]
+    assert times_share(logit, torch.ones(6)).tolist() == pytest.approx(logit.tolist())
+
+
+def test_weights_are_the_probability_to_help_times_the_share(build):
+    for proportional in (True, False):
+        method = build("l2tl_gradients", f"method.proportional={proportional}")
+        for t in range(6):
+            method.step(t)
+        worth, _ = method.credit.mixture(method.policy.expected()[0])
+        evidence = method.credit.evidence(0.1 * worth.clamp(min=0))
+        method._update_policy()
+        expected = (2 * evidence).sigmoid() * (method.credit.share() if proportional else 1)
+        assert method.policy.expected()[0].tolist() == pytest.approx(expected.tolist(), abs=2e-6)
+
+
 def test_the_mixtures_error_is_what_many_draws_show():
     """Images of two classes with weights; their weighted mean over 20,000 sets of images."""
     weight_S, counts = torch.tensor([1.0, 0.3]), (6, 10)
@@ -172,18 +216,19 @@ def test_a_tilt_leaves_alone_what_is_not_learned():
     assert policy.scale_logits.abs().sum() == 0
 
 
-def test_it_finds_the_classes_under_conflicting_labels(config_of, built_of):
+@pytest.mark.parametrize("proportional", [False, True])
+def test_it_finds_the_classes_under_conflicting_labels(config_of, built_of, proportional):
     """The planted truth, from random weights and in few steps."""
     given = ("source=planted:conflicting:0.5:glyphs:digits", "backbone=tiny", "recipe.steps=200", "shots=2")
-    config = config_of("l2tl_gradients", *given, "recipe.lr=0.05")
+    config = config_of("l2tl_gradients", *given, "recipe.lr=0.05", f"method.proportional={proportional}")
     problem = built_of(config).problem
     method = L2TLGradients(problem, config.settings)
     for t in range(200):
         method.step(t)
     weight_S, truth_S = method.policy.expected()[0], torch.tensor(problem.source.truth)
     assert (weight_S[truth_S == 1][:, None] > weight_S[truth_S == 0]).float().mean() > 0.98
-    assert weight_S[truth_S == 1].mean() > 0.9
-    assert weight_S[truth_S == 0].mean() < 0.1
+    assert weight_S[truth_S == 1].mean() > (0.5 if proportional else 0.9)
+    assert weight_S[truth_S == 0].mean() < (0.01 if proportional else 0.1)
 
 
 @pytest.mark.parametrize("explored", [0, 2])
