@@ -53,7 +53,7 @@ SETTINGS = """settings, as name=value:
   data.root=PATH          folder with data sets; default: $TRANSFERBENCH_DATA
   data.mirror=URL         mirror of the archives; default: $TRANSFERBENCH_MIRROR
   results=PATH            folder of the records; default: results
-  device=auto|cpu|cuda    device of a run
+  device=auto|cpu|cuda|cuda:1   device of a run
   threads=NUMBER          CPU threads of one run; 0: chosen
   deterministic=true|false
                           only deterministic algorithms on a GPU: the same digits when resumed or repeated

@@ -28,6 +28,7 @@ from ..launch.plan import (
 )
 from ..launch.start import (
     check_data,
+    check_graphs,
     check_networks_of,
     check_place,
     check_records,
@@ -163,6 +164,7 @@ def _plan(overrides: Sequence[str], console: Console, fetch: bool) -> tuple[Requ
     """Return the request and its runs; print what is left out."""
     request = compose_request([o for o in overrides if not o.startswith("method.")])
     check_place(request.on, request.cluster, request.device)
+    check_graphs(request)
     check_data(request, console, fetch)
     print_left_out([request], console)
     configs, left_out = plan_runnable(request, overrides)

@@ -17,6 +17,7 @@ from ..launch.plan import data_sets_of, why_incompatible
 from ..launch.progress import Progress, end_line, refreshed
 from ..launch.start import (
     check_data,
+    check_graphs,
     check_networks_of,
     check_place,
     estimator_of,
@@ -111,6 +112,7 @@ def _request(overrides: Sequence[str]) -> tuple[Request, str]:
         raise InputError(f"method={method}: a row of `bench`; expected methods={method} there")
     request = compose_request([o for o in overrides if not o.startswith("method.")])
     check_place(request.on, request.cluster, request.device)
+    check_graphs(request)
     if request.on != "local":
         raise InputError(
             f"on={request.on}: `run` uses this process; expected on=local, or `bench methods={method}`"

@@ -46,6 +46,7 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
     score = score_of(request, target)
     check_score("score", score, is_multi_label(target))
     _check_labels(recipe, is_multi_label(target))
+    _check_graphs(recipe)
     data = {"target": target.fingerprint}
     if source != "none":
         data["source"] = datasets.load(source, as_source=True, draw=drawn, groups=request.groups).fingerprint
@@ -94,6 +95,16 @@ def _check_labels(recipe: Recipe, multi_label: bool) -> None:
     if given and multi_label:
         default = "none" if recipe.class_weights is ClassWeights.balanced else "0"
         raise InputError(f"recipe.{given[0]}: the target's images have several labels; expected {default}")
+
+
+def _check_graphs(recipe: Recipe) -> None:
+    """Check that CUDA graphs are asked for with what they need. Raises InputError."""
+    if recipe.cuda_graphs and not recipe.compile:
+        raise InputError(
+            "recipe.cuda_graphs=true: captures compiled kernels; expected recipe.compile=true with it"
+        )
+    if recipe.cuda_graphs and recipe.micro_batch:
+        raise InputError(f"recipe.micro_batch={recipe.micro_batch}: expected 0 with recipe.cuda_graphs=true")
 
 
 def _checked_log(log: Log) -> Log:

@@ -217,7 +217,12 @@ def _changes(
             shown = f"recipe.micro_batch={recipe.micro_batch} of {shown}"
         each = f" for each of {processes} processes" if processes > 1 else ""
         need = f"{backbone} has norms that need two images or more{each} at {recipe.image_size} px"
-        expected = f"expected {2 * processes} or more, or a backbone without batch norms"
+        least = 2 * processes
+        if recipe.micro_batch:  # the last part of a batch has one image less than the others
+            sizes = range(1, recipe.batch_size + 1)
+            fits = (n for n in sizes if recipe.batch_size // processes // num_parts(recipe.batch_size, n) > 1)
+            least = next(fits, least)
+        expected = f"expected {least} or more, or a backbone without batch norms"
         larger = [replace(p, batch=max(p.batch, 2)) for p in passes]
         yield config, larger, f"{shown}: {need}; {expected}"
     size = f"recipe.image_size={recipe.image_size}: {backbone} cannot be trained with it ({why}); expected"

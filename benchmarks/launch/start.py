@@ -17,7 +17,7 @@ from ...datasets.reading.balance import balance_line
 from ...methods import catalog as methods
 from ...methods.base import Method
 from ...methods.networks.encoders import has_batch_norms
-from ...methods.recipe import TARGET_ONLY
+from ...methods.recipe import TARGET_ONLY, num_parts
 from ...slurm.cluster import load as load_cluster
 from ..config.compose import about_given
 from ..config.schema import Norms, Request, Role, RunConfig, load_target
@@ -58,6 +58,12 @@ def check_place(on: str, cluster: str | None, device: str) -> str:
     else:
         device_of(device)
     return on
+
+
+def check_graphs(request: Request) -> None:
+    """Check that runs here have a GPU if CUDA graphs are asked for. Raises InputError."""
+    if request.recipe.cuda_graphs and request.on == "local" and device_of(request.device).type == "cpu":
+        raise InputError("recipe.cuda_graphs=true: needs a GPU, and the device is a CPU; expected false")
 
 
 def check_data(request: Request, console: Console, fetch: bool = True) -> None:
@@ -108,14 +114,21 @@ def print_left_out(of: Sequence[Request | RunConfig], console: Console) -> None:
         console.print(line, markup=False)
 
 
+def _norms_see_parts(config: RunConfig) -> bool:
+    """Return whether a batch is trained in parts, and norms take the statistics of each."""
+    parts = num_parts(config.recipe.batch_size, config.recipe.micro_batch)
+    learn = has_batch_norms(config.backbone, config.backbone_options) and config.bn is not Norms.frozen
+    return parts > 1 and learn
+
+
 def without_effect(configs: Sequence[RunConfig]) -> list[str]:
     """Return a line for each setting that has no effect on a method, or another one on the network."""
     lines: dict[str, None] = {}
     for config in configs:
         if config.bn is not Norms.split and not has_batch_norms(config.backbone, config.backbone_options):
             lines[f"bn={config.bn}: no effect on {config.backbone}, which has no batch norms"] = None
-        if (size := config.recipe.micro_batch) and has_batch_norms(config.backbone, config.backbone_options):
-            sees = f"batch norms of {config.backbone} see so many images at a time, and results differ"
+        if (size := config.recipe.micro_batch) and _norms_see_parts(config):
+            sees = f"batch norms of {config.backbone} see at most {size} images at a time, and results differ"
             lines[f"recipe.micro_batch={size}: {sees}; bn=frozen keeps them out of it"] = None
         method = methods.load(config.method)
         for name, default in TARGET_ONLY.items():

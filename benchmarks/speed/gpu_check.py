@@ -7,10 +7,12 @@ are in `results/gpu-check.json` and, to be read, in `results/gpu-check.md`.
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from xml.etree import ElementTree
 
 import torch
 
+from ... import InputError
 from ...analysis.speed import figures, met, read, row
 from ...datasets.files.atomic import atomic_write
 from ..training.record import code_fingerprint
@@ -31,9 +34,12 @@ LEAST_SECONDS = 15.0  # with less time left a part is not begun
 GRACE_SECONDS = 5.0  # after the limit, in which a part may say what failed and where it was
 MOST_CHARACTERS = 6000  # of a part's output that are kept, from its end
 REAL = "tests/methods/test_real_gpu.py"
-CODE = ("benchmarks", "datasets", "methods", "tests")  # folders whose files an answer depends on
+CODE = ("analysis", "benchmarks", "datasets", "methods", "tests")  # folders whose files an answer depends on
 FOLDER = "{folder}"  # in a command: a fresh folder for what it writes
 OUT_OF_TIME = "out of time"
+FENCE = "~" * 8  # around an output, which may hold the usual ones
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")  # characters that no text file should hold
+REPORT_ERRORS = (InputError, ValueError, TypeError, KeyError, AttributeError, ElementTree.ParseError)
 JUNIT, FIGURES = "junit.xml", "figures.json"
 TESTS = (
     sys.executable,
@@ -170,29 +176,40 @@ def asked(part: Part, seconds: float) -> dict[str, Any]:
     Tests that are skipped, and figures beyond their bounds, fail. At the limit it is interrupted, so that it
     says what has failed before; then all its processes are killed.
     """
-    begin = time.monotonic()
+    begin, lines = time.monotonic(), list[str]()
     with TemporaryDirectory() as name:
         folder = Path(name)
         command = [word.replace(FOLDER, name) for word in part.command]
-        said = _exit(command, folder / "output", seconds)
-        measured, missed = _figures(folder / FIGURES)
-        output = (folder / "output").read_text(encoding="utf-8", errors="replace")[-MOST_CHARACTERS:]
-        cut = [f"cut off after {seconds:.0f} of {part.seconds:.0f} s: call again"]
-        cut = cut if said == OUT_OF_TIME and seconds < part.seconds else []
-        if said == "0" and not _ran(folder / JUNIT):
-            said = "tests were skipped, or none ran"
-        if said == "0" and not measured and f"--benchmark-json={FOLDER}/{FIGURES}" in part.command:
-            said = "measured nothing"
-        if said == "0" and missed:
-            said = f"beyond its bound: {', '.join(missed)}"
+        try:
+            said = _exit(command, folder / "output", seconds)
+            if said == OUT_OF_TIME and seconds < part.seconds:
+                lines = [f"cut off after {seconds:.0f} of {part.seconds:.0f} s: call again"]
+            lines.append((folder / "output").read_text(encoding="utf-8", errors="replace")[-MOST_CHARACTERS:])
+            measured, missed = _figures(folder / FIGURES)
+            lines = [*measured, *lines]
+            if said == "0":
+                said = _why_not(part, folder, measured, missed) or said
+        except OSError as error:
+            said = f"could not be asked: {error}"
+        except REPORT_ERRORS as error:
+            said = f"its report cannot be read: {error!r:.200}"
     return {
         "passed": said == "0",
         "exit": said,
         "code": code_fingerprint(CODE),
         "seconds": round(time.monotonic() - begin, 1),
-        "output": "\n".join([*measured, *cut, output]),
+        "output": CONTROL.sub("?", "\n".join(lines)),
         "command": list(part.command),
     }
+
+
+def _why_not(part: Part, folder: Path, measured: Sequence[str], missed: Sequence[str]) -> str:
+    """Return why a part whose command succeeded does not pass; empty if it does."""
+    if not _ran(folder / JUNIT):
+        return "tests were skipped, or none ran"
+    if not measured and f"--benchmark-json={FOLDER}/{FIGURES}" in part.command:
+        return "measured nothing"
+    return f"beyond its bound: {', '.join(missed)}" if missed else ""
 
 
 def _exit(command: Sequence[str], output: Path, seconds: float) -> str:
@@ -206,9 +223,11 @@ def _exit(command: Sequence[str], output: Path, seconds: float) -> str:
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=_take_interrupts,
         )
         try:
-            return str(process.wait(seconds))
+            code = process.wait(seconds)
+            return f"killed by {signal.Signals(-code).name}" if code < 0 else str(code)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)
             with suppress(subprocess.TimeoutExpired):
@@ -218,6 +237,11 @@ def _exit(command: Sequence[str], output: Path, seconds: float) -> str:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def _take_interrupts() -> None:
+    """Let a process be interrupted that is started by one in the background, which is not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _ran(report: Path) -> bool:
@@ -240,14 +264,20 @@ def _figures(report: Path) -> tuple[list[str], list[str]]:
 
 def _answers(parts: Sequence[Part], folder: Path) -> dict[str, Any]:
     """Return the answers of earlier calls to the same commands on this GPU; a damaged file has none."""
-    try:
-        known = json.loads((folder / "gpu-check.json").read_text(encoding="utf-8"))
-        told = dict(known["answers"]) if known["device"] == device_name() else {}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    told = _known(folder).get(device_name())
+    if not isinstance(told, dict):
         return {}
     return {
         part.name: told[part.name] for part in parts if _is_answer(told.get(part.name), list(part.command))
     }
+
+
+def _known(folder: Path) -> dict[str, Any]:
+    """Return the answers of all GPUs that were asked, by their names."""
+    try:
+        return dict(json.loads((folder / "gpu-check.json").read_text(encoding="utf-8"))["devices"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
 
 
 def _is_answer(told: Any, command: list[str]) -> bool:
@@ -265,7 +295,7 @@ def device_name() -> str:
 
 def _verdict(answer: dict[str, Any] | None) -> str:
     if answer is None:
-        return "not asked: no time was left; call again"
+        return "not asked yet; call again"
     word = "passed" if answer["passed"] else f"FAILED ({answer['exit']})"
     stale = "" if answer["code"] == code_fingerprint(CODE) else ", by other code; call again"
     return f"{word} in {answer['seconds']:.0f} s{stale}"
@@ -273,21 +303,26 @@ def _verdict(answer: dict[str, Any] | None) -> str:
 
 def _write(folder: Path, parts: Sequence[Part], answers: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    known = _known(folder)
+    before = known.get(device_name())
+    known[device_name()] = {**(before if isinstance(before, dict) else {}), **answers}
     with atomic_write(folder / "gpu-check.json") as draft:
-        draft.write_text(
-            json.dumps({"device": device_name(), "answers": answers}, indent=1), encoding="utf-8"
-        )
+        draft.write_text(json.dumps({"devices": known}, indent=1), encoding="utf-8")
     lines = [f"# GPU check: {device_name()}", "", "| part | shows | answer |", "| --- | --- | --- |"]
     lines += [f"| {p.name} | {p.shows} | {_verdict(answers.get(p.name))} |" for p in parts]
     for part in parts:
         if answer := answers.get(part.name):
-            lines += ["", f"## {part.name}", "", "```", answer["output"].strip(), "```"]
+            lines += ["", f"## {part.name}", "", FENCE, answer["output"].strip(), FENCE]
     with atomic_write(folder / "gpu-check.md") as draft:
-        draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        draft.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="replace")
 
 
 def main() -> int:
     """Check the GPU of this machine; return the exit code."""
+    ArgumentParser(description="Ask a GPU what only a real one can tell, in up to ten minutes.").parse_args()
+    for name in ("SIGTERM", "SIGHUP"):  # as Ctrl-C: a part ends with the check
+        if number := getattr(signal, name, None):
+            signal.signal(number, signal.default_int_handler)
     if not torch.cuda.is_available():
         build = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
         print(f"no GPU here: torch {torch.__version__} ({build}) sees none", file=sys.stderr)

@@ -60,8 +60,8 @@ def device_of(name: str) -> torch.device:
     """Return the device of a name; `auto` is a GPU if there is one. Raises InputError if it is not here."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise InputError(f"device={name}: not known; expected auto, cpu or cuda")
+    if not re.fullmatch(r"cpu|cuda(:(0|[1-9]\d?))?", name):
+        raise InputError(f"device={name}: not known; expected auto, cpu, cuda or cuda:0")
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"device={name}: no CUDA device here; expected cpu")

@@ -260,7 +260,7 @@ def test_a_comparison_with_an_unknown_backbone_starts_nothing(says, monkeypatch)
         ("source_recipe.batch_size=0", "source_recipe.batch_size=0: expected a whole number of 1 or more"),
         ("source_recipe.lr=-1", "source_recipe.lr=-1: expected a number above 0"),
         ("on=slrm", "on=slrm: not known; "),
-        ("device=gpu", "device=gpu: not known; expected auto, cpu or cuda"),
+        ("device=gpu", "device=gpu: not known; expected auto, cpu, cuda or cuda:0"),
     ],
 )
 def test_a_wrong_setting_of_a_run(says, given, expected):
@@ -315,6 +315,11 @@ def test_a_gpu_of_a_number_that_is_not_here(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert device_of("cuda:1").index == 1
+    for name in ("cuda:01", "cuda:99999999999", "cuda:", "cuda:-1"):
+        with pytest.raises(
+            InputError, match=f"^device={name}: not known; expected auto, cpu, cuda or cuda:0$"
+        ):
+            device_of(name)
     with pytest.raises(InputError, match=r"^device=cuda:2: no such GPU here; the last one is cuda:1$"):
         device_of("cuda:2")
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -33,7 +34,7 @@ def test_parts_that_passed_are_not_repeated(tmp_path, capsys):
     assert "FAILED (3)" in text
     assert "no kernel" in text
     assert check([parts[0], part("bad", count)], tmp_path)
-    known = json.loads((tmp_path / "gpu-check.json").read_text())["answers"]
+    known = json.loads((tmp_path / "gpu-check.json").read_text())["devices"]["a GPU"]
     assert {name: answer["passed"] for name, answer in known.items()} == {"good": True, "bad": True}
 
 
@@ -54,6 +55,10 @@ def test_another_gpu_is_asked_anew(tmp_path, monkeypatch):
     assert check(good, tmp_path)
     monkeypatch.setattr(gpu_check, "device_name", lambda: "another GPU")
     assert gpu_check._answers(good, tmp_path) == {}
+    assert check(good, tmp_path)
+    monkeypatch.setattr(gpu_check, "device_name", lambda: "a GPU")
+    monkeypatch.setattr(gpu_check, "asked", lambda *_: pytest.fail("it was asked again"))
+    assert check(good, tmp_path)  # the answers of both are kept
 
 
 def test_what_other_code_has_passed_is_asked_after_what_failed(tmp_path, monkeypatch, capsys):
@@ -79,8 +84,10 @@ def test_a_part_out_of_time_says_what_failed_before_and_where_it_was(tmp_path):
     "text",
     [
         "[]",
-        '{"device": "a GPU", "answers": {"good": "yes"}}',
-        '{"device": "a GPU", "answers": {"good": {"passed": true}}}',
+        '{"devices": {"a GPU": {"good": "yes"}}}',
+        '{"devices": {"a GPU": {"good": {"passed": true}}}}',
+        '{"devices": {"a GPU": []}}',
+        '{"devices": 3}',
         "[" * 20000,
     ],
 )
@@ -130,6 +137,58 @@ def test_a_part_that_measured_nothing_does_not_pass(tmp_path):
     assert answer["exit"] == "measured nothing"
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [(gpu_check.FIGURES, '{"bench'), (gpu_check.FIGURES, "[]"), (gpu_check.JUNIT, "<testsuite")],
+)
+def test_a_report_that_was_cut_fails_and_stops_nothing(tmp_path, name, content):
+    writes = f"open({gpu_check.FOLDER + '/' + name!r}, 'w').write({content!r})"
+    assert not check([part("cut", writes), part("good", "pass")], tmp_path)
+    text = (tmp_path / "gpu-check.md").read_text()
+    assert "| cut | it passes | FAILED (its report cannot be read: " in text
+    assert "| good | it passes | passed" in text
+
+
+def test_a_part_that_cannot_start_or_is_killed_says_so(tmp_path):
+    missing = Part("missing", 9, "it passes", ("/nonexistent/program",))
+    assert gpu_check.asked(missing, 9)["exit"].startswith("could not be asked: [Errno 2]")
+    killed = part("killed", "import os; os.kill(os.getpid(), 9)")
+    assert gpu_check.asked(killed, 9)["exit"] == "killed by SIGKILL"
+
+
+def test_what_a_terminal_would_obey_is_left_out(tmp_path):
+    check([part("odd", "print('```' + chr(27) + '[31m' + chr(0xd800), end='')")], tmp_path)
+    check([part("odd", "print('```' + chr(27) + '[31m', end='')")], tmp_path)
+    text = (tmp_path / "gpu-check.md").read_text()
+    assert "~~~~~~~~\n```?[31m\n~~~~~~~~" in text
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_ends_the_part_too(tmp_path, number):
+    alive = tmp_path / "alive"
+    part_code = f"import time\nwhile True: open({str(alive)!r}, 'a').write('x'); time.sleep(0.05)"
+    code = (
+        "import sys, torch\n"
+        "from transferbench.benchmarks.speed import gpu_check\n"
+        "torch.cuda.is_available = lambda: True\n"
+        "torch.cuda.device_count = lambda: 1\n"
+        "gpu_check.device_name = lambda: 'a GPU'\n"
+        f"gpu_check.PARTS = (gpu_check.Part('slow', 60, 'it ends', (sys.executable, '-c', {part_code!r})),)\n"
+        "sys.argv = ['gpu_check']\n"
+        "sys.exit(gpu_check.main())\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    while not alive.exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=20)
+    assert (process.returncode, said) == (130, "stopped; call again to go on\n")
+    size = alive.stat().st_size
+    time.sleep(0.3)
+    assert alive.stat().st_size == size
+
+
 def test_what_a_part_started_ends_with_it(tmp_path):
     """A grandchild would go on using the GPU."""
     alive = tmp_path / "alive"
@@ -157,6 +216,7 @@ def test_a_folder_that_cannot_be_written_is_named_before_a_part_runs(tmp_path, m
     monkeypatch.setattr(gpu_check, "asked", lambda *_: pytest.fail("it was asked"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "results").write_text("a file")
+    monkeypatch.setattr(sys, "argv", ["gpu_check"])
     assert gpu_check.main() == 2
     said = capsys.readouterr().err
     assert said.startswith("results: ")

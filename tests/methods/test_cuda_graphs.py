@@ -3,30 +3,33 @@
 import pytest
 import torch
 from transferbench import InputError
+from transferbench.benchmarks.cli import main
 from transferbench.benchmarks.launch.plan import why_incompatible
 
 GRAPHS = ("recipe.compile=true", "recipe.cuda_graphs=true")
 
 
 @pytest.mark.parametrize(
-    ("method", "given", "reason"),
+    ("given", "said"),
     [
-        ("finetune", GRAPHS[1:], "recipe.cuda_graphs=true needs recipe.compile=true"),
         (
-            "finetune",
-            (*GRAPHS, "recipe.micro_batch=8"),
-            "recipe.cuda_graphs=true needs whole batches, and recipe.micro_batch=8",
+            GRAPHS[1:],
+            "recipe.cuda_graphs=true: captures compiled kernels; expected recipe.compile=true with it",
         ),
-        (
-            "l2tl",
-            GRAPHS,
-            "it passes several batches in a step, and recipe.cuda_graphs=true captures one; expected false",
-        ),
+        ((*GRAPHS, "recipe.micro_batch=8"), "recipe.micro_batch=8: expected 0 with recipe.cuda_graphs=true"),
     ],
 )
-def test_where_they_cannot_hold(config_of, results, method, given, reason):
-    ((_, found),) = why_incompatible([config_of(method, *given)], results).values()
-    assert found == reason
+def test_what_they_need(config_of, given, said):
+    with pytest.raises(InputError, match=f"^{said}$"):
+        config_of("finetune", *given)
+
+
+@pytest.mark.parametrize("name", ["l2tl", "delta"])
+def test_methods_that_take_several_passes_are_refused(config_of, results, name):
+    ((_, reason),) = why_incompatible([config_of(name, *GRAPHS)], results).values()
+    assert reason == (
+        "it takes several passes a step, and recipe.cuda_graphs=true captures one; expected false"
+    )
 
 
 def test_other_rows_may_have_them(config_of, results):
@@ -36,6 +39,17 @@ def test_other_rows_may_have_them(config_of, results):
 def test_a_cpu_has_none(build):
     with pytest.raises(InputError, match="cuda_graphs=true: needs a GPU, and the device is a CPU"):
         build("finetune", *GRAPHS)
+
+
+@pytest.mark.parametrize("command", ["bench", "run"])
+def test_a_cpu_has_none_before_anything_starts(results, capsys, command):
+    rows = "methods=finetune" if command == "bench" else "method=finetune"
+    given = ["target=digits", "source=glyphs", rows, "backbone=tiny", *GRAPHS]
+    assert main([command, *given, f"results={results}"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "recipe.cuda_graphs=true: needs a GPU" in err
+    assert not results.exists()
 
 
 def test_features_outlive_the_next_pass(build, monkeypatch):

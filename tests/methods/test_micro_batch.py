@@ -8,6 +8,7 @@ from suited import TRANSFORMER
 from transferbench import InputError
 from transferbench.benchmarks.launch.plan import why_incompatible
 from transferbench.benchmarks.launch.probe import check_networks
+from transferbench.benchmarks.launch.start import without_effect
 from transferbench.methods import catalog
 from transferbench.methods.networks.network import Network
 from transferbench.methods.recipe import num_parts
@@ -74,6 +75,20 @@ def test_parts_of_one_image_are_refused_where_norms_need_two(config_of):
     config = config_of("finetune", "backbone=resnet10t", "recipe.micro_batch=1", "recipe.image_size=16")
     with pytest.raises(InputError, match=r"recipe.micro_batch=1 of \w+.batch_size=16: .*need two images"):
         check_networks([config])
+
+
+def test_a_rest_of_one_image_names_a_size_without_one(config_of):
+    given = ("backbone=resnet10t", "recipe.batch_size=3", "recipe.micro_batch=2", "recipe.image_size=16")
+    with pytest.raises(InputError, match=r"recipe.micro_batch=2 of \w+.batch_size=3: .*; expected 3 or more"):
+        check_networks([config_of("finetune", *given)])
+
+
+def test_it_is_said_where_norms_see_parts(config_of):
+    seen = "recipe.micro_batch=4: batch norms of tiny see at most 4 images at a time, and results differ"
+    (line,) = without_effect([config_of("finetune", "recipe.micro_batch=4")])
+    assert line == f"{seen}; bn=frozen keeps them out of it"
+    assert not without_effect([config_of("finetune", "recipe.micro_batch=16")])  # the whole batch
+    assert not without_effect([config_of("finetune", "recipe.micro_batch=4", "bn=frozen")])
 
 
 def test_a_digest_knows_parts_and_not_their_absence(config_of):
