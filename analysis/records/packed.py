@@ -2,15 +2,13 @@
 
 `python -m transferbench.analysis.records.packed RESULTS FILE.parquet`
 
-A row is a run. Its record is one column of JSON; the others are for readers of the file. Places and the name
-of the machine are left out.
+A row is a run. Its record is one column of JSON; the others are for readers of the file.
 """
 
 import json
-import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -20,7 +18,6 @@ from .load import Run, load, named_apart, parse_run
 from .schema import checked
 
 LEFT_OUT = ("class_weights", "predictions", "test_labels", "class_names", "overrides", "notes")
-IS_PLACE = re.compile(r"(/|[A-Za-z]:[\\/]|\\\\|\.\.?/).*")
 
 
 def pack(results: Path, file: Path) -> int:
@@ -61,29 +58,10 @@ def unpack(file: Path) -> list[Run]:
 
 
 def _shortened(record: dict[str, Any]) -> dict[str, Any]:
-    """Return a record without places, and without fields that only pages and curves read."""
+    """Return a record without fields that only pages and curves read, and without the name of the machine."""
     empty: dict[str, Any] = {"class_weights": None, "overrides": [], "notes": [], "curve": []}
     kept = {name: value for name, value in record.items() if name not in LEFT_OUT}
-    environment = record["environment"] | {"host": ""}
-    settings = [word.partition("=") for word in record["setting"].split(", ")]
-    return {
-        **kept,
-        **empty,
-        "environment": environment,
-        "setting": ", ".join(f"{name}{sign}{_without_places(value)}" for name, sign, value in settings),
-        **{name: _without_places(record.get(name)) for name in ("config", "data_sets", "source", "target")},
-    }
-
-
-def _without_places(value: Any) -> Any:
-    """Return a value in which each path is its last name alone."""
-    if isinstance(value, dict):
-        return {name: _without_places(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_without_places(item) for item in value]
-    if isinstance(value, str) and IS_PLACE.fullmatch(value):
-        return PurePath(value).name
-    return value
+    return {**kept, **empty, "environment": record["environment"] | {"host": ""}}
 
 
 def main(argv: Sequence[str]) -> int:
