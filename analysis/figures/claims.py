@@ -6,9 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from .. import wording
 from ..claims import OTHERS, Effect, Published
-from .style import DASHED, INK, PAPER, ROW, freeze_layout, new_figure, style_axes, styles
+from .style import DASHED, INK, PAPER, ROW, freeze_layout, new_figure, signed, style_axes, styles
 
 PANEL, NAMES = 2.6, 2.9  # inches of a panel, and of the names at the left
 
@@ -35,9 +34,7 @@ def claims_figure(found: Sequence[Effect], own: Sequence[Published]) -> Figure:
             for place, each in enumerate(own, len(keys)):
                 panel.plot(each.points, [place] * len(each.points), "d", color=INK, alpha=0.6, markersize=5)
         panel.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-        panel.xaxis.set_major_formatter(
-            FuncFormatter(lambda x, _: wording.number(x, 0 if x == int(x) else 1, sign=True))
-        )
+        panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: signed(x)))
     panels[0].set_yticks(range(len(names)), names)
     panels[0].set_ylim(len(names) - 0.5, -0.5)
     figure.supxlabel(

@@ -21,6 +21,7 @@ from .style import (
     mark_off_scale,
     new_figure,
     row_places,
+    signed,
     style_axes,
     wrap_label,
 )
@@ -58,7 +59,7 @@ def difference_figure(differences: pd.DataFrame, look: dict[str, Style], columns
         _draw_differences(axes, differences[differences["target"] == target], by_label, look)
         axes.set_yticks(places, names if number % columns == 0 else [""] * len(names))
         axes.xaxis.set_major_locator(MaxNLocator(6 if columns == 1 else 4, steps=[1, 2, 5, 10]))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _signed(x)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: signed(x)))
         axes.tick_params(axis="y", pad=8)
         axes.spines["left"].set_visible(False)
     figure.supxlabel("points from fine-tuning (filled: significant)", color=INK, size=10)
@@ -82,11 +83,6 @@ def _draw_differences(
         edge, toward = (left, "<") if points < left else (right, ">")
         value = wording.number(points, sign=True)
         mark_off_scale(axes, (edge, places[label]), toward, value, look[label].color)
-
-
-def _signed(points: float) -> str:
-    """Return points as a tick shows them."""
-    return wording.number(points, 0 if float(points).is_integer() else 1, sign=True)
 
 
 def _common_range(differences: pd.DataFrame) -> tuple[float, float]:

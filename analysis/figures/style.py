@@ -93,6 +93,11 @@ def step_axis(axes: Axes) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: wording.count(step)))
 
 
+def signed(points: float) -> str:
+    """Return points as a tick shows them."""
+    return wording.number(points, 0 if float(points).is_integer() else 1, sign=True)
+
+
 def legend_line(style: Style, marker: bool = False) -> Line2D:
     """Return the legend entry of a label."""
     return Line2D(

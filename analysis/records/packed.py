@@ -51,10 +51,11 @@ def unpack(file: Path) -> list[Run]:
     """
     try:
         texts = pd.read_parquet(file, columns=["record"])["record"]
-    except (OSError, ValueError, KeyError) as error:  # Arrow's errors are among them
+        records = [json.loads(text) for text in texts]
+    except (OSError, ValueError, KeyError, TypeError) as error:  # Arrow's errors are among them
         raise InputError(f"{file}: cannot be read as packed records ({error!r:.200})") from error
-    places = [(file / str(number), text) for number, text in enumerate(texts)]
-    return named_apart([parse_run(place, checked(place, json.loads(text))) for place, text in places])
+    places = [(file / str(number), record) for number, record in enumerate(records)]
+    return named_apart([parse_run(place, checked(place, record)) for place, record in places])
 
 
 def _shortened(record: dict[str, Any]) -> dict[str, Any]:

@@ -168,10 +168,14 @@ def by_row(configs: Sequence[RunConfig]) -> dict[str, Need]:
 def _ways(config: RunConfig) -> tuple[str, ...]:
     """Return the settings with which a run may need less memory, and which it does not have yet."""
     ways = [] if config.recipe.precision is Precision.bf16 else ["recipe.precision=bf16"]
-    counts_twice = config.bn is not Norms.frozen and has_batch_norms(config.backbone, config.backbone_options)
-    if not config.recipe.grad_checkpointing and not counts_twice:
+    if not config.recipe.grad_checkpointing and not norms_learn(config):  # they would count a batch twice
         ways.append("recipe.grad_checkpointing=true")
     return tuple(ways)
+
+
+def norms_learn(config: RunConfig) -> bool:
+    """Return whether the network has batch norms that take the statistics of training batches."""
+    return config.bn is not Norms.frozen and has_batch_norms(config.backbone, config.backbone_options)
 
 
 def memory_line(found: Mapping[str, Need]) -> str:

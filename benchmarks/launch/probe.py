@@ -219,9 +219,8 @@ def _changes(
         need = f"{backbone} has norms that need two images or more{each} at {recipe.image_size} px"
         least = 2 * processes
         if recipe.micro_batch:  # the last part of a batch has one image less than the others
-            sizes = range(1, recipe.batch_size + 1)
-            fits = (n for n in sizes if recipe.batch_size // processes // num_parts(recipe.batch_size, n) > 1)
-            least = next(fits, least)
+            own = recipe.batch_size // processes
+            least = next((n for n in range(1, own + 1) if own // num_parts(own, n) > 1), least)
         expected = f"expected {least} or more, or a backbone without batch norms"
         larger = [replace(p, batch=max(p.batch, 2)) for p in passes]
         yield config, larger, f"{shown}: {need}; {expected}"

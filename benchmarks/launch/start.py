@@ -114,20 +114,14 @@ def print_left_out(of: Sequence[Request | RunConfig], console: Console) -> None:
         console.print(line, markup=False)
 
 
-def _norms_see_parts(config: RunConfig) -> bool:
-    """Return whether a batch is trained in parts, and norms take the statistics of each."""
-    parts = num_parts(config.recipe.batch_size, config.recipe.micro_batch)
-    learn = has_batch_norms(config.backbone, config.backbone_options) and config.bn is not Norms.frozen
-    return parts > 1 and learn
-
-
 def without_effect(configs: Sequence[RunConfig]) -> list[str]:
     """Return a line for each setting that has no effect on a method, or another one on the network."""
     lines: dict[str, None] = {}
     for config in configs:
         if config.bn is not Norms.split and not has_batch_norms(config.backbone, config.backbone_options):
             lines[f"bn={config.bn}: no effect on {config.backbone}, which has no batch norms"] = None
-        if (size := config.recipe.micro_batch) and _norms_see_parts(config):
+        size = config.recipe.micro_batch
+        if num_parts(config.recipe.batch_size, size) > 1 and memory.norms_learn(config):
             sees = f"batch norms of {config.backbone} see at most {size} images at a time, and results differ"
             lines[f"recipe.micro_batch={size}: {sees}; bn=frozen keeps them out of it"] = None
         method = methods.load(config.method)
