@@ -320,8 +320,8 @@ def _write(folder: Path, parts: Sequence[Part], answers: dict[str, Any]) -> None
 def main() -> int:
     """Check the GPU of this machine; return the exit code."""
     ArgumentParser(description="Ask a GPU what only a real one can tell, in up to ten minutes.").parse_args()
-    for name in ("SIGTERM", "SIGHUP"):  # as Ctrl-C: a part ends with the check
-        if number := getattr(signal, name, None):
+    for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: a part ends with the check
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
             signal.signal(number, signal.default_int_handler)
     if not torch.cuda.is_available():
         build = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"

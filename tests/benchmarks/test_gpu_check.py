@@ -177,12 +177,18 @@ def test_a_signal_ends_the_part_too(tmp_path, number):
         "sys.argv = ['gpu_check']\n"
         "sys.exit(gpu_check.main())\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    while not alive.exists():
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(number)
-    _, said = process.communicate(timeout=20)
+    heard = lambda: signal.signal(number, signal.SIG_DFL)  # noqa: E731  (tests in the background ignore some)
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=heard
+    ) as process:
+        while not alive.exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(number)
+        try:
+            _, said = process.communicate(timeout=20)
+        finally:
+            process.kill()
     assert (process.returncode, said) == (130, "stopped; call again to go on\n")
     size = alive.stat().st_size
     time.sleep(0.3)
