@@ -105,9 +105,9 @@ def counted(number: int, name: str, plural: str = "") -> str:
     return f"{number} {name if number == 1 else plural or name + 's'}"
 
 
-def listing(items: Sequence[str]) -> str:
-    """Return "a", "a and b", "a, b and c"."""
-    return " and ".join(part for part in (", ".join(items[:-1]), *items[-1:]) if part)
+def listing(items: Sequence[str], word: str = "and") -> str:
+    """Return "a", "a and b", "a, b and c", or the same with another word."""
+    return f" {word} ".join(part for part in (", ".join(items[:-1]), *items[-1:]) if part)
 
 
 def signed_points(difference: Difference) -> str:

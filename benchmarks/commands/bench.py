@@ -28,7 +28,6 @@ from ..launch.plan import (
 )
 from ..launch.start import (
     check_data,
-    check_graphs,
     check_networks_of,
     check_place,
     check_records,
@@ -43,6 +42,7 @@ from ..launch.start import (
     show_runs,
     without_effect,
 )
+from ..training.problem import check_graphs, device_of
 from ..training.record import is_writable, open_results
 from ..training.tuning import not_used
 
@@ -163,8 +163,8 @@ def _before_runs(overrides: Sequence[str], console: Console, notes: Console, dry
 def _plan(overrides: Sequence[str], console: Console, fetch: bool) -> tuple[Request, list[RunConfig]]:
     """Return the request and its runs; print what is left out."""
     request = compose_request([o for o in overrides if not o.startswith("method.")])
-    check_place(request.on, request.cluster, request.device)
-    check_graphs(request)
+    if check_place(request.on, request.cluster, request.device) == "local":
+        check_graphs(request.recipe, device_of(request.device))
     check_data(request, console, fetch)
     print_left_out([request], console)
     configs, left_out = plan_runnable(request, overrides)

@@ -17,7 +17,6 @@ from ..launch.plan import data_sets_of, why_incompatible
 from ..launch.progress import Progress, end_line, refreshed
 from ..launch.start import (
     check_data,
-    check_graphs,
     check_networks_of,
     check_place,
     estimator_of,
@@ -28,6 +27,7 @@ from ..launch.start import (
     show_runs,
     without_effect,
 )
+from ..training.problem import check_graphs, device_of
 from ..training.record import open_results
 from ..training.tuning import not_used
 
@@ -111,8 +111,8 @@ def _request(overrides: Sequence[str]) -> tuple[Request, str]:
     if method not in methods.names() and method in {**suite_rows(), **named_rows()}:
         raise InputError(f"method={method}: a row of `bench`; expected methods={method} there")
     request = compose_request([o for o in overrides if not o.startswith("method.")])
-    check_place(request.on, request.cluster, request.device)
-    check_graphs(request)
+    if check_place(request.on, request.cluster, request.device) == "local":
+        check_graphs(request.recipe, device_of(request.device))
     if request.on != "local":
         raise InputError(
             f"on={request.on}: `run` uses this process; expected on=local, or `bench methods={method}`"

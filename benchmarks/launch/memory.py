@@ -120,11 +120,9 @@ def growth(config: RunConfig) -> Growth | None:
 
 def _upper(fixed: np.ndarray, each: np.ndarray, images: int) -> tuple[tuple[float, float], ...]:
     """Return the moments that need most with some number of images up to `images`."""
-    moments = dict.fromkeys(zip(fixed.tolist(), each.tolist(), strict=True))
     sizes = np.unique(np.geomspace(1, images, 64).round())
-    needs = [[f + n * e for f, e in moments] for n in sizes]
-    known = list(moments)
-    return tuple(dict.fromkeys(known[int(np.argmax(row))] for row in needs))
+    most = np.unique((fixed + sizes[:, None] * each).argmax(axis=1))
+    return tuple(zip(fixed[most].tolist(), each[most].tolist(), strict=True))
 
 
 def _course(config: RunConfig, batch_size: int, source_batch_size: int) -> np.ndarray:
@@ -207,7 +205,7 @@ def too_large(found: Mapping[str, Need], free: int, runs: int) -> str:
     those = "" if len(parts) == len(large) else " (which leaves out rows that need whole batches)"
     in_parts = [f"recipe.micro_batch={min(parts)}{those}"] if parts and min(parts) > 1 else []
     others = dict.fromkeys(way for need in large.values() for way in need.ways)
-    ways = wording.listing(["fewer images", *in_parts, *others]).replace(" and ", " or ")
+    ways = wording.listing(["fewer images", *in_parts, *others], "or")
     rows = "; ".join(f"{batch}: {', '.join(rows)} for a step" for batch, rows in by_batch.items())
     each = f", for {runs} runs each" if runs > 1 else ""
     return f"{rows}, and the GPU has {shown(free)} free{each}; expected {ways}"

@@ -60,12 +60,6 @@ def check_place(on: str, cluster: str | None, device: str) -> str:
     return on
 
 
-def check_graphs(request: Request) -> None:
-    """Check that runs here have a GPU if CUDA graphs are asked for. Raises InputError."""
-    if request.recipe.cuda_graphs and request.on == "local" and device_of(request.device).type == "cpu":
-        raise InputError("recipe.cuda_graphs=true: needs a GPU, and the device is a CPU; expected false")
-
-
 def check_data(request: Request, console: Console, fetch: bool = True) -> None:
     """Check that target and source are here, or download them; say which is used of two with one name."""
     locate.set_places(request.data.root, request.data.mirror)

@@ -78,6 +78,12 @@ def current_device(name: str) -> torch.device:
     return device
 
 
+def check_graphs(recipe: Recipe, device: torch.device) -> None:
+    """Check that there is a GPU if CUDA graphs are asked for. Raises InputError."""
+    if recipe.cuda_graphs and device.type == "cpu":
+        raise InputError("recipe.cuda_graphs=true: needs a GPU, and the device is a CPU; expected false")
+
+
 def load_nothing(net: Network, **wanted: Any) -> None:
     """Leave the network as it is; the default for `pretrain`, when no method is trained on the problem."""
 
@@ -313,8 +319,7 @@ def _network_maker(
             shared.load_into(net)
         if recipe.grad_checkpointing:
             net.checkpoint_activations()
-        if recipe.cuda_graphs and device.type != "cuda":
-            raise InputError("recipe.cuda_graphs=true: needs a GPU, and the device is a CPU; expected false")
+        check_graphs(recipe, device)
         if recipe.compile:
             net.compile_encoder(recipe.cuda_graphs)
         return net
