@@ -182,11 +182,11 @@ class Results:
             InputError: several comparisons, and no target named.
         """
         from .analysis.recommend import recommend, recommend_within
-        from .benchmarks.config.check_name import check_name
+        from .benchmarks.config.labeled_images import labeled_images
 
         if target is None:
             return recommend_within(self._chosen(), seconds)
-        return recommend(self.path, str(target), seconds, check_name)
+        return recommend(self.path, str(target), seconds, labeled_images)
 
     def figure(self, name: str = "accuracy", comparison_id: str | None = None) -> "Drawing":
         """Return a figure of a comparison, which a notebook shows.

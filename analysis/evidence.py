@@ -12,6 +12,7 @@ from ..terminal import configure_output
 from . import wording
 from .claims import KINDS, OTHERS, Effect, by_pair, effects, gains, papers_own, verdicts
 from .figures.claims import claims_figure
+from .prior import FILE, LEAST, Case, LeftOut, equal, gain, known_cases, left_out, likeness
 from .records.comparison import REFERENCE, in_order
 from .records.load import Run
 from .records.packed import unpack
@@ -20,8 +21,6 @@ from .statistics.difference import Difference
 from .statistics.paired import paired_difference, percent_interval
 from .tables.formats import to_markdown
 from .tables.table import Cell, Table
-
-FILE = Path(__file__).with_name("evidence.parquet")
 
 
 def claims_table(found: Sequence[Effect]) -> Table:
@@ -63,18 +62,48 @@ def _short(difference: Difference) -> str:
     return f"{wording.number(difference.points, sign=True)}{mark}"
 
 
-def report(runs: Sequence[Run]) -> str:
-    """Return the tables in Markdown, the gains with few labels, the verdicts, and what is not run yet."""
+def advice_table(found: Sequence[LeftOut]) -> Table:
+    """Return, for each case of a pair left out, the row that the others advise and what it gains there."""
+    columns = ["pair left out", "labels", "advice of the others", "gains", "best row", "gains"]
+    rows = [
+        [
+            Cell(text)
+            for text in (
+                " to ".join(each.case.pair),
+                f"{each.case.task.per_class:.0f}",
+                *(each.label, wording.number(each.points, sign=True)),
+                *(each.best, wording.number(each.best_points, sign=True)),
+            )
+        ]
+        for each in found
+    ]
+    return Table("Advice for a pair left out, points from fine-tuning", columns, rows)
+
+
+def advice_report(cases: Sequence[Case]) -> str:
+    """Return what the advice of other pairs gains, as a table and in sentences."""
+    found = left_out(cases)
+    if not found:
+        return f"Advice for a pair left out: it takes {LEAST} pairs."
+    means = [
+        f"{name}: {_text(gain(left_out(cases, weight)))} points from fine-tuning"
+        for name, weight in (("weighted by likeness", likeness), ("equal weights", equal))
+    ]
+    return f"Advice for a pair left out:\n\n{to_markdown(advice_table(found))}\n{'; '.join(means)}."
+
+
+def report(runs: Sequence[Run], cases: Sequence[Case] = ()) -> str:
+    """Return the tables in Markdown, the gains, the verdicts, what is not run yet, and what advice gains."""
     found = effects(runs)
     parts = [to_markdown(claims_table(found))]
-    for pair, gain in gains(found):
-        parts.append(f"Gain over fine-tuning on {pair}, 5 labels minus more: {_text(gain)} points.")
+    for pair, more in gains(found):
+        parts.append(f"Gain over fine-tuning on {pair}, 5 labels minus more: {_text(more)} points.")
     parts += [f"{claim}: {verdict}." for claim, verdict in verdicts(found)]
     missing = [f"{source} to {target}" for source, target in KINDS if not _has_both(found, source, target)]
     if missing:
         parts.append(f"Not run, or with one number of labels: {wording.listing(missing)}.")
     rows = f"Points from fine-tuning (*: significant):\n\n{to_markdown(rows_table(runs))}"
-    return "\n\n".join([*parts, rows]).rstrip()
+    return "\n\n".join([*parts, rows.rstrip(), advice_report(cases)])
 
 
 def _has_both(found: Sequence[Effect], source: str, target: str) -> bool:
@@ -85,11 +114,12 @@ def main(argv: Sequence[str]) -> int:
     """Print the tables of a packed file, and draw the figure where a second path is given."""
     configure_output()
     try:
-        runs = unpack(Path(argv[0]) if argv else FILE)
+        file = Path(argv[0]) if argv else FILE
+        runs, cases = unpack(file), known_cases(file)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
-    print(report(runs))
+    print(report(runs, cases))
     for picture in argv[1:]:
         figure = claims_figure(effects(runs), papers_own())
         figure.savefig(picture, dpi=110, metadata={"Software": None})

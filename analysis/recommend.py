@@ -1,6 +1,5 @@
 """Recommends a method for a target and a time budget, from the records, with the evidence for it."""
 
-import shlex
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -8,48 +7,69 @@ from pathlib import Path
 from .. import InputError
 from ..user_text import is_path, long_path_name, one_form, path_name
 from . import wording
-from .alarms import alarms, no_claim
-from .candidates import Candidate, over_targets
-from .choice import MARGIN, Choice, choose, within
+from .candidates import Candidate
+from .choice import MARGIN, Choice, choose
+from .new_target import COMMAND, Line, elsewhere, nothing_fits, some
 from .next_commands import next_commands
+from .prior import UNKNOWN, Task, known_cases, task_of
 from .records.comparison import REFERENCE, Comparison, comparisons
-from .records.load import METRICS, load, runs_frame
+from .records.load import METRICS, Run, load, load_any, runs_frame
+from .records.screens import Screen, accuracy_of, encoders_of
 from .statistics.difference import Difference
 from .sureness import capital, score_of, sureness
 from .tables.chosen import chosen_text
 from .tables.comparison_table import setting, title
 
-MOST_NAMES = 4
 WIDTH = 100  # characters of a line
 INDENT = 11
-COMMAND = "Next"  # in one line, to copy
-Line = tuple[str, str]  # what it is about, and the text
 
 
 def recommend(
-    results: Path, target: str, seconds: float | None = None, check: Callable[[str], object] | None = None
+    results: Path | None,
+    target: str,
+    seconds: float | None = None,
+    look: Callable[[str], tuple[int, int] | None] | None = None,
 ) -> str:
     """Return lines: which method to take for `target`, if a run may train for `seconds`, why, and its cost.
 
-    Runs on the target decide; without them, runs on other targets do, as weaker evidence.
+    Runs on the target decide; without them, runs on other targets do, as weaker evidence, and the suite's own
+    runs, by how like their images are.
 
     Args:
-        results: the results folder.
+        results: the results folder; None: there is none yet.
         target: the name of a data set, or the path of one.
         seconds: the longest that a run may train; None: any time.
-        check: is called with a target that has no runs, and raises if there is no such data set.
+        look: is called with a target that has no runs. It returns its labeled images and classes, or None if
+            they are not known, and raises if there is no such data set.
 
     Raises:
-        InputError: if `results` holds no run, or a record that cannot be read.
+        InputError: if `results` holds no run and no screening, or a record that cannot be read.
     """
-    known = comparisons(load(results))
+    screens = list(encoders_of(results)) if results else []
+    known = comparisons(_runs(results, bool(screens)))
     own = _of_target(target, known)
     if own:
         return _printed(_on_target(max(own, key=_evidence), len(own) - 1, seconds))
-    if check:
-        check(target)
+    size = look(target) if look else None
     best = {item.data_set: item for item in sorted(known, key=_evidence)}
-    return _printed(_elsewhere(target, list(best.values()), seconds))
+    task = _task(target, screens, size)
+    return _printed(elsewhere(target, list(best.values()), seconds, task, known_cases()))
+
+
+def _runs(results: Path | None, is_screened: bool) -> list[Run]:
+    if results is None:
+        return []
+    return load_any(results) if is_screened else load(results)
+
+
+def _task(target: str, screens: Sequence[Screen], size: tuple[int, int] | None) -> Task:
+    """Return what is known of a target: by its best screened encoder, or by its images alone."""
+    name = path_name(target) if is_path(target) else target
+    own = [screen for screen in screens if screen["target"] == name]
+    if not own:
+        return task_of(size[0] / size[1], size[1]) if size else UNKNOWN
+    best = max(own, key=accuracy_of)
+    return task_of(best["num_images"] / best["num_classes"], best["num_classes"], accuracy_of(best))
 
 
 def recommend_within(comparison: Comparison, seconds: float | None = None) -> str:
@@ -108,11 +128,11 @@ def _on_target(comparison: Comparison, num_others: int, budget: float | None) ->
     if choice.taken:
         yield from _advice(choice, choice.taken, METRICS[comparison.metric])
     elif choice.too_slow:
-        yield "Take", _nothing_fits(choice.too_slow)
+        yield "Take", nothing_fits(choice.too_slow)
     else:
         yield "Take", "No row can be recommended."
     if choice.taken and choice.too_slow:
-        names = _some([f"{item.label} ({wording.duration(item.seconds)})" for item in choice.too_slow])
+        names = some([f"{item.label} ({wording.duration(item.seconds)})" for item in choice.too_slow])
         yield "Left out", f"{names}: a run takes longer than {wording.duration(budget or 0)}."
     yield "Settings", setting(comparison)
     yield "Times", _where(comparison)
@@ -187,72 +207,6 @@ def _undecided(found: Sequence[tuple[Candidate, Difference]], taken: Candidate) 
     return f"{item.label} takes {price}; {doubt}: more seeds decide{more}."
 
 
-def _nothing_fits(found: Sequence[Candidate]) -> str:
-    """Return that the budget is too small for every method, and the fastest one."""
-    fastest = min(found, key=lambda item: item.seconds)
-    return (
-        f"no method fits into the budget: the fastest, {fastest.label}, takes"
-        f" {wording.duration(fastest.seconds)} per run."
-    )
-
-
-def _elsewhere(target: str, known: Sequence[Comparison], budget: float | None) -> Iterator[Line]:
-    """Yield the lines for a target without runs."""
-    doubts = {item.target: reason for item in known if (reason := no_claim(alarms(item)))}
-    known = [item for item in known if item.reference and item.target not in doubts]
-    ask = f"`transferbench bench {shlex.quote(f'target={target}')}` measures it."
-    found = [item for item in over_targets(known) if item.label == REFERENCE or item.difference is not None]
-    if len(found) < 2:
-        yield "Target", f"{target}: there are no runs on it."
-        yield (
-            "Take",
-            ("No advice is possible: no other target has runs of both fine-tuning and another method."),
-        )
-    else:
-        plural = f"{len(known)} other targets" if len(known) > 1 else "1 other target"
-        yield "Target", f"{target}: there are no runs on it."
-        yield from _advice_elsewhere(found, budget, len(known))
-        yield (
-            "Evidence",
-            (f"{plural} ({_some([item.target for item in known])}): weaker than runs on {target}."),
-        )
-    for other, reason in doubts.items():
-        yield "Not used", f"{other} ({reason})."
-    yield COMMAND, ask
-
-
-def _advice_elsewhere(found: Sequence[Candidate], budget: float | None, num_targets: int) -> Iterator[Line]:
-    """Yield the method to try first on a new target: fine-tuning unless one is above it."""
-    fitting, too_slow = within(found, budget)
-    others = sorted((c for c in fitting if c.label != REFERENCE), key=lambda item: -item.level)
-    base = next(item for item in found if item.label == REFERENCE)
-    if not fitting:
-        yield "Take", _nothing_fits(too_slow)
-        return
-    if not others:
-        yield "Take", "Fine-tuning: nothing else fits into the budget."
-        return
-    there = "on average over these targets" if num_targets > 1 else "there"
-    best = next((item for item in others if item.is_above), others[0])
-    evidence = f"{best.gap}, {best.conclusion}."
-    price = f"{wording.times(best.cost / base.cost)} times fine-tuning's time"
-    if best.is_above:
-        yield "Take", best.label
-        yield "Why", f"{there.capitalize()} it is {evidence}"
-        yield "Cost", f"{price}."
-    elif base in fitting:
-        yield "Take", "Fine-tuning"
-        yield "Why", f"No method is significantly above it {there}."
-        yield "Why", f"The highest, {best.label}, is {evidence} It takes {price}."
-    else:
-        yield "Take", best.label
-        yield (
-            "Why",
-            f"Fine-tuning does not fit into the budget. Of the others that fit, it is best: {evidence}",
-        )
-        yield "Cost", f"{price}."
-
-
 def _where(comparison: Comparison) -> str:
     """Return where the seconds were measured."""
     places = sorted({f"{row.device} on {row.host}" for row in runs_frame(comparison.runs).itertuples()})
@@ -262,10 +216,3 @@ def _where(comparison: Comparison) -> str:
     took = wording.duration(sum(shared.values()))
     without = f", without the pre-training that rows share ({number}, {took})" if shared else ""
     return f"measured on {wording.listing(places)}{without}."
-
-
-def _some(names: Sequence[str]) -> str:
-    """Return the names, or the first of them and how many others there are."""
-    if len(names) <= MOST_NAMES + 1:
-        return wording.listing(list(names))
-    return f"{', '.join(names[:MOST_NAMES])} and {len(names) - MOST_NAMES} others"

@@ -2,16 +2,16 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from . import wording
 from .records.schema import METRICS
+from .records.screens import Screen
 from .statistics.cross_validation import fold_interval
 from .tables.table import Cell, Table
 
-Screen = dict[str, Any]
 FITTED = {"logistic": "Logistic regression", "knn": "kNN", "ncm": "Class means"}
 SCORES = {  # name and decimals of the other scores of an encoder; higher is better
     "logme": ("LogME", 3),

@@ -11,13 +11,12 @@ from scipy.stats import weightedtau
 from . import wording
 from .records.comparison import REFERENCE
 from .records.load import Run
+from .records.screens import Screen, is_alike
 
 LEAST = 3  # candidates that a correlation needs
 MANY = 10  # candidates from which on drawing them again gives an interval
 RESAMPLED = 1000
 BEST = "the best row"
-SAME = ("backbone", "backbone_options", "pretrained", "shots", "labels", "draw")  # settings of a screening
-Screen = dict[str, Any]
 
 
 class Agreement(NamedTuple):
@@ -33,15 +32,9 @@ def measured(screen: Screen, runs: Sequence[Run]) -> dict[str, float]:
     """Return the mean test score of each row that a bench has measured for a candidate, and of the best one.
 
     Runs count if images, labels, network and weights are those of the screening; of several benches the
-    newest. A source has to be that of the candidate, unless an encoder comes with weights.
+    newest.
     """
-    needs_source = screen["kind"] == "source" or screen["learns_source"]
-    alike = [
-        run
-        for run in runs
-        if all(run.record["config"].get(name) == screen["config"].get(name) for name in SAME)
-        and _images(run.record, needs_source) == _images(screen, needs_source)
-    ]
+    alike = [run for run in runs if is_alike(screen, run)]
     if not alike:
         return {}
     newest = max(alike, key=lambda run: run.record["ended"]).comparison_id
@@ -51,12 +44,6 @@ def measured(screen: Screen, runs: Sequence[Run]) -> dict[str, float]:
             of_label[run.label].append(run.score)
     means = {label: float(np.mean(scores)) for label, scores in of_label.items()}
     return {**means, BEST: max(means.values())}
-
-
-def _images(of: Mapping[str, Any], needs_source: bool) -> tuple[Any, ...]:
-    """Return what tells images and weights of a record apart."""
-    names = ("target", "checkpoint", *(["source"] if needs_source else []))
-    return tuple((of.get("fingerprints") or {}).get(name) for name in names)
 
 
 def agreements(screens: Sequence[Screen], runs: Sequence[Run], names: Mapping[str, bool]) -> dict[str, Any]:

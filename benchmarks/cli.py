@@ -248,7 +248,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
 
 def _recommend(arguments: argparse.Namespace) -> int:
     from ..analysis.recommend import recommend
-    from .config.check_name import check_name
+    from .config.labeled_images import labeled_images
 
     given = _named(arguments.overrides, ("results", "target", "seconds"))
     if "target" not in given:
@@ -261,7 +261,9 @@ def _recommend(arguments: argparse.Namespace) -> int:
         raise InputError(f"seconds={given['seconds']}: expected a number") from None
     if seconds is not None and not seconds > 0:
         raise InputError(f"seconds={given['seconds']}: expected a number above 0")
-    print(recommend(Path(given.get("results", "results")), given["target"], seconds, check_name))
+    results = Path(given.get("results", "results"))
+    is_first = "results" not in given and not results.exists()
+    print(recommend(None if is_first else results, given["target"], seconds, labeled_images))
     return 0
 
 

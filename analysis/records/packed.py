@@ -2,10 +2,12 @@
 
 `python -m transferbench.analysis.records.packed RESULTS FILE.parquet`
 
-A row is a run. Its record is one column of JSON; the others are for readers of the file.
+A row is a run. Its record is one column of JSON. `frozen` is the cross-validated accuracy on frozen features
+by a screening in the same results folder. The other columns are for readers of the file.
 """
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ import pandas as pd
 from ... import InputError
 from .load import Run, load, named_apart, parse_run
 from .schema import checked
+from .screens import Screen, accuracy_of, encoders_of, is_alike
 
 LEFT_OUT = ("class_weights", "predictions", "test_labels", "class_names", "overrides", "notes")
 
@@ -26,6 +29,7 @@ def pack(results: Path, file: Path) -> int:
     Raises:
         InputError: there are none.
     """
+    screens = list(encoders_of(results))
     rows = [
         {
             "source": run.source,
@@ -34,6 +38,7 @@ def pack(results: Path, file: Path) -> int:
             "row": run.label,
             "seed": run.seed,
             "score": run.score,
+            "frozen": _frozen(run, screens),
             "record": json.dumps(_shortened(run.record), sort_keys=True),
         }
         for run in load(results)
@@ -41,6 +46,10 @@ def pack(results: Path, file: Path) -> int:
     table = pd.DataFrame(rows).sort_values(["source", "target", "shots", "row", "seed"])
     table.to_parquet(file, compression="zstd", compression_level=19, index=False)
     return len(table)
+
+
+def _frozen(run: Run, screens: Sequence[Screen]) -> float:
+    return next((accuracy_of(screen) for screen in screens if is_alike(screen, run)), math.nan)
 
 
 def unpack(file: Path) -> list[Run]:
@@ -53,9 +62,27 @@ def unpack(file: Path) -> list[Run]:
         texts = pd.read_parquet(file, columns=["record"])["record"]
         records = [json.loads(text) for text in texts]
     except (OSError, ValueError, KeyError, TypeError) as error:  # Arrow's errors are among them
-        raise InputError(f"{file}: cannot be read as packed records ({error!r:.200})") from error
+        raise _unreadable(file, error) from error
     places = [(file / str(number), record) for number, record in enumerate(records)]
     return named_apart([parse_run(place, checked(place, record)) for place, record in places])
+
+
+def accuracies(file: Path) -> dict[tuple[str, str, int], float]:
+    """Return the accuracy on frozen features by source, target and labels per class; nan if not screened.
+
+    Raises:
+        InputError: the file cannot be read, or holds something else.
+    """
+    columns = ["source", "target", "shots", "frozen"]
+    try:
+        rows = pd.read_parquet(file, columns=columns).drop_duplicates().to_dict("records")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _unreadable(file, error) from error
+    return {(row["source"], row["target"], row["shots"]): row["frozen"] for row in rows}
+
+
+def _unreadable(file: Path, error: Exception) -> InputError:
+    return InputError(f"{file}: cannot be read as packed records ({error!r:.200})")
 
 
 def _shortened(record: dict[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,12 @@
 """The files of `transferbench screen`: the scores of an encoder, or of a source, on one target."""
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any
+
+from .load import Run
 
 FORMAT = 1
 KINDS = ("encoder", "source")
@@ -12,6 +16,8 @@ READ = {  # fields that tables read
     **dict.fromkeys(("image_size", "num_images", "num_classes"), int),
     "learns_source": bool,
 }
+SAME = ("backbone", "backbone_options", "pretrained", "shots", "labels", "draw")  # settings of a screening
+Screen = dict[str, Any]
 
 
 def folder_of(results: Path) -> Path:
@@ -19,7 +25,7 @@ def folder_of(results: Path) -> Path:
     return results / "screen"
 
 
-def read_screen(path: Path) -> dict[str, Any] | None:
+def read_screen(path: Path) -> Screen | None:
     """Return the content of a file; None if it is missing, broken or of another format: it is made again."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -29,3 +35,33 @@ def read_screen(path: Path) -> dict[str, Any] | None:
         return None
     whole = all(isinstance(content.get(name), kind) for name, kind in READ.items())
     return content if whole else None
+
+
+def accuracy_of(screen: Screen) -> float:
+    """Return the cross-validated accuracy of logistic regression on an encoder's features, as a share."""
+    return fmean(screen["scores"]["logistic"])
+
+
+def encoders_of(results: Path) -> Iterator[Screen]:
+    """Yield the screened encoders of a results folder."""
+    for path in sorted(folder_of(results).glob("*/encoder-*.json")):
+        if (found := read_screen(path)) is not None:
+            yield found
+
+
+def is_alike(screen: Screen, run: Run) -> bool:
+    """Return whether a run has the images, labels, network and weights of a screening.
+
+    A source has to be that of the candidate, unless an encoder comes with weights.
+    """
+    own, other = screen["config"], run.record["config"]
+    needs_source = screen["kind"] == "source" or not (own.get("pretrained") or own.get("checkpoint"))
+    return all(own.get(name) == other.get(name) for name in SAME) and (
+        _images(screen, needs_source) == _images(run.record, needs_source)
+    )
+
+
+def _images(of: Mapping[str, Any], needs_source: bool) -> tuple[Any, ...]:
+    """Return what tells images and weights of a record apart."""
+    names = ("target", "checkpoint", *(["source"] if needs_source else []))
+    return tuple((of.get("fingerprints") or {}).get(name) for name in names)

@@ -1,6 +1,7 @@
 """The advice: it follows the evidence, keeps to the budget, and says its doubt."""
 
 import base64
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -188,10 +189,35 @@ def test_one_other_target_is_not_enough_to_advise_more_than_fine_tuning(tmp_path
 
 def test_where_nothing_is_beside_fine_tuning_nothing_is_said(tmp_path):
     text = recommend(write(tmp_path, skill={"Fine-tuning": 0.85}), "pets")
-    assert "No advice is possible: no other target has runs of both fine-tuning and another method." in text
+    assert (
+        "Target: pets: there are no runs on it. Take: Fine-tuning Why: The highest in the suite's own" in text
+    )
+    assert "Evidence:" not in text
     assert "Next: `transferbench bench target=pets` measures it." in text
     with pytest.raises(InputError, match="no results in"):
         recommend(tmp_path / "nowhere", "pets")
+
+
+def test_without_any_runs_the_suites_own_say_what_they_know(tmp_path):
+    text = recommend(None, "pets", 60, lambda name: (500, 5))
+    assert text.startswith("Target: pets: there are no runs on it. Take: Fine-tuning Why: ")
+    assert "by likeness to 100 labels in each of 5 classes, is " in text
+    assert "Not used: seconds=60: no run here tells how long training takes." in text
+    assert ", by likeness" not in recommend(None, "pets", None, lambda name: None)
+
+
+def test_a_screening_tells_more_of_a_target(tmp_path):
+    screen = {
+        **{"format": 1, "kind": "encoder", "label": "small", "source": "none", "target": "birds"},
+        **{"learns_source": False, "metric": "top1", "config": {}, "image_size": 64, "num_images": 50},
+        **{"num_classes": 5, "scores": {"logistic": [0.5, 0.7]}, "seconds": {}, "fingerprints": {}},
+    }
+    (tmp_path / "screen" / "none-birds").mkdir(parents=True)
+    for name, share in (("a", 0.2), ("b", 0.7)):
+        content = screen | {"scores": {"logistic": [share - 0.1, share + 0.1]}}
+        (tmp_path / "screen" / "none-birds" / f"encoder-{name}.json").write_text(json.dumps(content))
+    text = recommend(tmp_path, "../my/birds/", None, lambda name: (99, 9))
+    assert "10 labels in each of 5 classes with frozen features 62 % of the way from chance" in text
 
 
 def test_a_target_without_runs_is_checked_and_one_with_runs_is_not(tmp_path):

@@ -112,3 +112,16 @@ def test_a_broken_file_is_made_again(tmp_path):
     for text in ("{", "[]", '{"format": 99}', '{"format": 1, "kind": "encoder"}'):
         path.write_text(text)
         assert read_screen(path) is None
+
+
+def test_an_encoder_without_weights_is_no_match_for_runs_that_start_from_a_source():
+    plain = {"backbone": "small", "backbone_options": {}, "pretrained": False, "shots": 5, "labels": "all"}
+    random = encoder("small", [0.5], config=plain)
+    learned = encoder(
+        "small", [0.7], config=plain, learns_source=True, fingerprints={"target": "f", "source": "s"}
+    )
+    runs = [run("small", 0.8, pretrained=False)]
+    assert measured(random, runs) == {}
+    assert measured(learned, runs) == {"Fine-tuning": 0.8, BEST: 0.8}
+    runs[0].record["fingerprints"]["source"] = "t"
+    assert measured(learned, runs) == {}
