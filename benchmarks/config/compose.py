@@ -37,6 +37,7 @@ PATHS = ("target", "source", "results", "checkpoint", "data.root", "cluster")
 TEXTS = (*PATHS, "methods", "data.mirror", "draw", "groups")
 MOST_KNOWN = 30  # names in an error; the page of settings has all
 MOVED = dict.fromkeys((("method.preset", "first_order"), ("method.credit", "first_order")), "l2tl_gradients")
+NUMBER = r"[+-]?\d+"
 SUITE: dict[str, Callable[[Any], bool]] = {  # valid values of a suite file
     **dict.fromkeys(("element", "title", "view", "source", "stands_for"), lambda v: isinstance(v, str)),
     "targets": lambda v: isinstance(v, list) and all(isinstance(target, str) for target in v),
@@ -149,6 +150,8 @@ def _checked(override: str) -> str:
     key, value = split_override(override)
     if "${" in value:  # the grammar would interpolate it, even from the environment
         raise InputError(f"{key}={value}: expected a plain value, without ${{")
+    if _kind(key) is bool and re.fullmatch(NUMBER, value) and value not in ("0", "1"):  # OmegaConf takes any
+        raise InputError(f"{key}={value}: expected true or false")
     return f"{'++' if key.split('.')[0] in OPEN else ''}{key}={value}"
 
 

@@ -51,7 +51,7 @@ def run_config(request: Request, method: str, settings: Any, seed: int) -> RunCo
     if source != "none":
         data["source"] = datasets.load(source, as_source=True, draw=drawn, groups=request.groups).fingerprint
     if request.drop_overlap:
-        data["drop_overlap"] = datasets.load(request.target).fingerprint
+        data["drop_overlap"] = datasets.load(request.target, groups=request.groups).fingerprint
         if data.get("source") == data["drop_overlap"]:
             raise InputError("drop_overlap=true: source and target have the same images; expected two sets")
     if request.checkpoint and Path(request.checkpoint).is_file():

@@ -141,7 +141,7 @@ def without_target(config: RunConfig, **changes: Any) -> RunConfig:
         shots=None,
         holdout_shots=None,
         draw=config.draw if has_target else None,
-        groups=config.groups if has_target else None,
+        groups=config.groups if has_target or config.drop_overlap else None,
         protocol=Protocol.holdout,
         fold="",
         bn=Norms.split if config.bn is Norms.frozen else config.bn,

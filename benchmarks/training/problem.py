@@ -147,7 +147,8 @@ def _source_split(config: RunConfig, source: Dataset, device: torch.device) -> t
     if not config.drop_overlap:
         return split, source.notes
     keep = torch.ones(len(split), dtype=torch.bool)
-    rows = near_duplicates.overlapping_rows(source, catalog.load(config.drop_overlap))
+    target = catalog.load(config.drop_overlap, groups=config.groups)
+    rows = near_duplicates.overlapping_rows(source, target)
     keep[torch.from_numpy(rows)] = False
     note = f"{source.name}: {len(rows)} images left out that the target has, too"
     return split.subset(torch.nonzero(keep)[:, 0]), (*source.notes, note)

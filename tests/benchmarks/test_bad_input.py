@@ -224,6 +224,8 @@ def test_a_comparison_with_an_unknown_backbone_starts_nothing(says, monkeypatch)
         ("seeds=1,2", "seeds=1,2: not readable; expected one value"),
         ("recipe.lr={", "recipe.lr={: not readable; expected one value"),
         ("pretrained=maybe", "pretrained=maybe: expected true or false"),
+        ("recipe.compile=2", "recipe.compile=2: expected true or false"),
+        ("deterministic=-1", "deterministic=-1: expected true or false"),
         ("protocol=cheat", "protocol=cheat: expected one of holdout, trainval"),
         ("tune=grid", "tune=grid: expected one of off, paper_grid"),
         ("recipe.optimizer=adm", "recipe.optimizer=adm: expected one of sgd, adam"),

@@ -183,3 +183,19 @@ def test_drop_overlap_leaves_those_images_out_of_run_and_pretraining(shared_imag
         assert told == bool(record["config"]["drop_overlap"])
     splits = {r["fingerprints"]["splits"]["train"] for r in records if r["role"] == "pretraining"}
     assert len(splits) == 2
+
+
+def test_drop_overlap_knows_targets_in_groups(shared_images, tmp_path):
+    _, source = shared_images
+    for name in ("cat", "dog"):
+        for group in range(5):
+            for i in range(2):
+                own = 300 + 10 * group + i + 100 * (name == "dog")
+                seed = 200 + i if (name, group) == ("cat", 0) else own
+                texture(tmp_path / "animals" / name / f"animal{group}" / f"{i}.jpg", seed)
+    results = tmp_path / "results"
+    given = [f"target={tmp_path / 'animals'}", f"source={source}", "method=l2tl", f"results={results}"]
+    assert main(["run", *given, *QUICK, "groups=folder", "drop_overlap=true"]) == 0
+    records = [json.loads(p.read_text()) for p in results.rglob("record.json")]
+    assert {r["role"] for r in records} == {"run", "pretraining"}
+    assert all("source: 2 images left out that the target has, too" in r["notes"] for r in records)
