@@ -73,6 +73,11 @@ def effects(runs: Sequence[Run]) -> list[Effect]:
     return corrected
 
 
+def from_other(other: str) -> str:
+    """Return the title of differences from a row: "from fine-tuning"."""
+    return f"from {other[0].lower()}{other[1:]}"
+
+
 def by_pair(runs: Sequence[Run]) -> dict[tuple[str, str, int], Comparison]:
     """Return the comparison of each source, target and number of labels, in the order of the plan."""
     known = {(c.source, c.target, c.runs[0].record["config"]["shots"]): c for c in comparisons(list(runs))}

@@ -10,7 +10,7 @@ from pathlib import Path
 from .. import InputError
 from ..terminal import configure_output
 from . import wording
-from .claims import KINDS, OTHERS, Effect, by_pair, effects, gains, papers_own, verdicts
+from .claims import KINDS, OTHERS, Effect, by_pair, effects, from_other, gains, papers_own, verdicts
 from .figures.claims import claims_figure
 from .prior import FILE, LEAST, Case, LeftOut, equal, gain, known_cases, left_out, likeness
 from .records.comparison import REFERENCE, in_order
@@ -25,7 +25,7 @@ from .tables.table import Cell, Table
 
 def claims_table(found: Sequence[Effect]) -> Table:
     """Return the differences of L2TL on each pair, with the smallest effect that could be seen."""
-    columns = ["pair", "", "labels", "seeds", *(f"from {o[0].lower()}{o[1:]}" for o in OTHERS), "detectable"]
+    columns = ["pair", "", "labels", "seeds", *map(from_other, OTHERS), "detectable"]
     rows = []
     for pair, kind, shots in dict.fromkeys((e.pair, e.kind, e.shots) for e in found):
         own = {e.other: e.difference for e in found if (e.pair, e.shots) == (pair, shots)}

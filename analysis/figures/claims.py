@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from ..claims import OTHERS, Effect, Published
+from ..claims import OTHERS, Effect, Published, from_other
 from .style import DASHED, INK, PAPER, ROW, freeze_layout, new_figure, signed, style_axes, styles
 
 PANEL, NAMES = 2.6, 2.9  # inches of a panel, and of the names at the left
@@ -25,7 +25,7 @@ def claims_figure(found: Sequence[Effect], own: Sequence[Published]) -> Figure:
     color = styles(["L2TL"])["L2TL"].color
     panels = figure.subplots(1, len(OTHERS), sharex=True, sharey=True, squeeze=False)[0]
     for panel, other in zip(panels, OTHERS, strict=True):
-        style_axes(panel, f"from {other[0].lower()}{other[1:]}")
+        style_axes(panel, from_other(other))
         panel.axvline(0, zorder=1, **(DASHED | {"linestyle": "-"}))
         for effect in found:
             if effect.other == other:
