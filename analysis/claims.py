@@ -79,8 +79,12 @@ def from_other(other: str) -> str:
 
 
 def by_pair(runs: Sequence[Run]) -> dict[tuple[str, str, int], Comparison]:
-    """Return the comparison of each source, target and number of labels, in the order of the plan."""
-    known = {(c.source, c.target, c.runs[0].record["config"]["shots"]): c for c in comparisons(list(runs))}
+    """Return the comparison of each source, target and number of labels, in the order of the plan.
+
+    Of several the largest, and none without fine-tuning.
+    """
+    found = sorted(comparisons(list(runs)), key=lambda each: len(each.runs))
+    known = {(c.source, c.target, c.runs[0].record["config"]["shots"]): c for c in found if c.reference}
     planned = list(KINDS)
     order = sorted(
         (key for key in known if key[:2] in KINDS), key=lambda key: (planned.index(key[:2]), key[2])

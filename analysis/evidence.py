@@ -122,7 +122,11 @@ def main(argv: Sequence[str]) -> int:
     print(report(runs, cases))
     for picture in argv[1:]:
         figure = claims_figure(effects(runs), papers_own())
-        figure.savefig(picture, dpi=110, metadata={"Software": None})
+        try:
+            figure.savefig(picture, dpi=110, metadata={"Software": None})
+        except (OSError, ValueError) as error:
+            print(f"{picture}: not written ({error})", file=sys.stderr)
+            return 2
     return 0
 
 

@@ -1,13 +1,12 @@
 """What to take for a target without runs: the evidence is from other targets, and from packed comparisons."""
 
 import math
-import shlex
 from collections.abc import Iterator, Sequence
 
 from . import wording
 from .alarms import alarms, no_claim
 from .candidates import Candidate, over_targets
-from .choice import within
+from .choice import CHEAPER, MARGIN, within
 from .prior import LEAST, Case, Task, expected, gain, is_shown, left_out, to_try
 from .records.comparison import REFERENCE, Comparison
 
@@ -32,52 +31,67 @@ def elsewhere(
     known = [item for item in known if item.reference and item.target not in doubts]
     found = [item for item in over_targets(known) if item.label == REFERENCE or item.difference is not None]
     yield "Target", f"{target}: there are no runs on it."
-    if len(found) < 2:
+    if len(found) > 1:
+        plural = f"{len(known)} other targets" if len(known) > 1 else "1 other target"
+        yield from _advice(found, budget, len(known))
+        names = some([item.target for item in known])
+        yield "Evidence", f"{plural} ({names}): weaker than runs on {target}."
+        yield from _earlier(task, cases)
+    elif cases:
         yield "Take", to_try(task, cases) if is_shown(gain(left_out(cases))) else REFERENCE
-        for reason in _earlier(task, cases):
-            yield "Why", reason
+        yield from _earlier(task, cases)
         if budget is not None:
             yield "Not used", f"seconds={budget:g}: no run here tells how long training takes."
     else:
-        plural = f"{len(known)} other targets" if len(known) > 1 else "1 other target"
-        yield from _advice(found, budget, len(known))
         yield (
-            "Evidence",
-            (f"{plural} ({some([item.target for item in known])}): weaker than runs on {target}."),
+            "Take",
+            "No advice is possible: no other target has runs of both fine-tuning and another method.",
         )
-        for reason in _earlier(task, cases):
-            yield "Earlier", reason
     for other, reason in doubts.items():
         yield "Not used", f"{other} ({reason})."
-    yield COMMAND, f"`transferbench bench {shlex.quote(f'target={target}')}` measures it."
 
 
-def _earlier(task: Task, cases: Sequence[Case]) -> Iterator[str]:
-    """Yield what packed comparisons say of a task, and what such advice is worth."""
+def _earlier(task: Task, cases: Sequence[Case]) -> Iterator[Line]:
+    """Yield what the suite's own runs say of a task, and what such advice is worth."""
+    if not cases:
+        return
     pairs = [" to ".join(pair) for pair in dict.fromkeys(case.pair for case in cases)]
+    yield "Earlier", f"The suite's own runs, on {some(pairs)}{_by(task)}."
     best = expected(task, cases)[0]
-    which = f"{wording.counted(len(pairs), 'pair')} ({some(pairs)}){_by(task)}"
-    price = f"at {wording.times(best.times)} times its time"
-    said = f"{wording.signed_points(best.difference)} from fine-tuning, {price}"
-    yield f"The highest in the suite's own runs on {which} is {best.label}: {said}."
+    one = "" if best.difference.has_interval else f" ({wording.counted(len(pairs), 'pair')}: no interval)"
+    first = (
+        ""
+        if best.difference.points > 0
+        else "nothing else; no row is above fine-tuning there. The nearest is "
+    )
+    needs = " and source images" if best.needs_source else ""
+    yield (
+        "Try",
+        f"{first}{best.label}: {wording.signed_points(best.difference)}{one} from fine-tuning on average"
+        f" there. It takes {wording.times(best.times)} times fine-tuning's time{needs}.",
+    )
     found = left_out(cases)
     if not found:
-        yield f"Whether this is a guide to other images is not known: that takes {LEAST} pairs."
+        yield "Sure", f"Not known: to judge such advice takes runs on {LEAST} pairs of source and target."
         return
-    helps = "it helps" if is_shown(gain(found)) else "not shown to help"
+    helps = "it helps on average" if is_shown(gain(found)) else "not shown to help, hence fine-tuning"
     yield (
-        f"Followed on each pair, by what the other pairs say, such advice gains"
-        f" {wording.signed_points(gain(found))} over fine-tuning: {helps}."
+        "Sure",
+        f"For each pair in turn, the advice of the others gains {wording.signed_points(gain(found))} over"
+        f" fine-tuning: {helps}.",
     )
 
 
 def _by(task: Task) -> str:
-    """Return what decides how much a case counts: ", by likeness to 5 labels in each of 10 classes"."""
+    """Return which pairs count most: "; those count most that had about 5 labels in each of 10 classes"."""
     if math.isnan(task.per_class):
-        return ""
-    share = 100 * task.frozen
-    frozen = "" if math.isnan(share) else f" with frozen features {share:.0f} % of the way from chance to all"
-    return f", by likeness to {task.per_class:.0f} labels in each of {task.num_classes:.0f} classes{frozen},"
+        return ", which all count the same: labels and classes of the target are not known here"
+    labels, classes = wording.whole(task.per_class), wording.whole(task.num_classes)
+    had = f"about {labels} labels in each of {classes} classes"
+    if math.isnan(task.frozen):
+        return f"; those count most that had {had}"
+    share = f"{wording.number(100 * task.frozen, 0)} % of the way from chance to all right"
+    return f"; those count most that had {had}, and frozen features {share}"
 
 
 def _advice(found: Sequence[Candidate], budget: float | None, num_targets: int) -> Iterator[Line]:
@@ -95,13 +109,14 @@ def _advice(found: Sequence[Candidate], budget: float | None, num_targets: int) 
     best = next((item for item in others if item.is_above), others[0])
     evidence = f"{best.gap}, {best.conclusion}."
     price = f"{wording.times(best.cost / base.cost)} times fine-tuning's time"
-    if best.is_above:
+    if best.is_above and not (base in fitting and _loses_little(base, best)):
         yield "Take", best.label
         yield "Why", f"{there.capitalize()} it is {evidence}"
         yield "Cost", f"{price}."
     elif base in fitting:
+        much = f" by more than {MARGIN:g} point" if best.is_above else ""
         yield "Take", "Fine-tuning"
-        yield "Why", f"No method is significantly above it {there}."
+        yield "Why", f"No method is significantly above it{much} {there}."
         yield "Why", f"The highest, {best.label}, is {evidence} It takes {price}."
     else:
         yield "Take", best.label
@@ -112,11 +127,17 @@ def _advice(found: Sequence[Candidate], budget: float | None, num_targets: int) 
         yield "Cost", f"{price}."
 
 
+def _loses_little(base: Candidate, best: Candidate) -> bool:
+    """Return whether fine-tuning is cheaper than a row and surely loses no more than MARGIN against it."""
+    assert best.difference is not None
+    return base.cost < CHEAPER * best.cost and best.difference.high <= MARGIN
+
+
 def nothing_fits(found: Sequence[Candidate]) -> str:
     """Return that the budget is too small for every method, and the fastest one."""
     fastest = min(found, key=lambda item: item.seconds)
     return (
-        f"no method fits into the budget: the fastest, {fastest.label}, takes"
+        f"No method fits into the budget: the fastest, {fastest.label}, takes"
         f" {wording.duration(fastest.seconds)} per run."
     )
 

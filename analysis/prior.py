@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+from scipy.special import stdtrit
 
 from .alarms import checked, is_sound
 from .candidates import candidate
@@ -20,7 +20,6 @@ from .records.comparison import REFERENCE
 from .records.load import Run
 from .records.packed import accuracies, unpack
 from .statistics.difference import CONFIDENCE, Difference
-from .statistics.paired import mean_interval
 
 FILE = Path(__file__).with_name("evidence.parquet")
 TAIL = (1 - CONFIDENCE) / 2
@@ -46,6 +45,7 @@ class Found(NamedTuple):
 
     points: float  # from fine-tuning
     times: float  # its time by fine-tuning's, both with their tuning
+    needs_source: bool = False  # images of a source are trained on
 
 
 class Case(NamedTuple):
@@ -62,6 +62,7 @@ class Expected(NamedTuple):
     label: str
     difference: Difference  # over pairs
     times: float
+    needs_source: bool
 
 
 class LeftOut(NamedTuple):
@@ -110,15 +111,19 @@ def cases_of(runs: Sequence[Run], accuracies: Mapping[tuple[str, str, int], floa
         own = {label: candidate(comparison, label, gap) for label, gap in differences.items()}
         base = own[REFERENCE].cost
         rows = {
-            label: Found(item.difference.points, item.cost / base)
+            label: Found(item.difference.points, item.cost / base, _needs_source(item.runs))
             for label, item in own.items()
-            if item.difference is not None
+            if item.difference is not None and math.isfinite(item.difference.points)
         }
         source, target, shots = key
         num_classes = comparison.reference[0].record.get("num_classes", math.nan)
         task = task_of(shots, num_classes, accuracies.get(key, math.nan))
         found.append(Case((source, target), task, rows))
     return found
+
+
+def _needs_source(runs: Sequence[Run]) -> bool:
+    return any((run.record.get("images") or {}).get("source") for run in runs)
 
 
 def likeness(a: Task, b: Task) -> float:
@@ -158,7 +163,8 @@ def _expected(
     sums = [sum(w for w, _ in own) for own in of_pair.values()]
     means = [sum(w * p for w, p in own) / total for own, total in zip(of_pair.values(), sums, strict=True)]
     times = math.exp(float(np.average(log_times, weights=weights)))
-    return Expected(label, _over_pairs(np.array(means), np.array(sums)), times)
+    needs_source = any(case.rows[label].needs_source for case in cases if label in case.rows)
+    return Expected(label, _over_pairs(np.array(means), np.array(sums)), times, needs_source)
 
 
 def _over_pairs(means: np.ndarray, weights: np.ndarray) -> Difference:
@@ -170,8 +176,7 @@ def _over_pairs(means: np.ndarray, weights: np.ndarray) -> Difference:
         return Difference(mean, math.nan, math.nan, len(means))
     variance = float(shares @ (means - mean) ** 2) / (worth - 1)
     half = -float(stdtrit(worth - 1, TAIL)) * math.sqrt(variance)
-    p_value = 2 * float(stdtr(worth - 1, -abs(mean) / math.sqrt(variance)))
-    return Difference(mean, mean - half, mean + half, len(means), p_value=p_value)
+    return Difference(mean, mean - half, mean + half, len(means))
 
 
 def to_try(task: Task, cases: Sequence[Case], weight: Callable[[Task, Task], float] = likeness) -> str:
@@ -200,14 +205,13 @@ def _with_rows_of(case: Case, other: Case) -> Case:
 
 def gain(found: Sequence[LeftOut]) -> Difference:
     """Return the gain of the advice over fine-tuning: the mean over pairs, with a t-interval over them."""
+    if not found:
+        return Difference(math.nan, math.nan, math.nan, 0)
     of_pair: dict[Pair, list[float]] = defaultdict(list)
     for each in found:
         of_pair[each.case.pair].append(each.points)
-    means = [sum(own) / len(own) for own in of_pair.values()]
-    mean, low, high = mean_interval(means)
-    if high - low == 0:
-        low = high = math.nan
-    return Difference(mean, low, high, len(means))
+    means = np.array([sum(own) / len(own) for own in of_pair.values()])
+    return _over_pairs(means, np.ones(len(means)))
 
 
 def is_shown(difference: Difference) -> bool:

@@ -1,8 +1,11 @@
 """Recommends a method for a target and a time budget, from the records, with the evidence for it."""
 
+import math
+import shlex
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from .. import InputError
 from ..user_text import is_path, long_path_name, one_form, path_name
@@ -11,24 +14,33 @@ from .candidates import Candidate
 from .choice import MARGIN, Choice, choose
 from .new_target import COMMAND, Line, elsewhere, nothing_fits, some
 from .next_commands import next_commands
-from .prior import UNKNOWN, Task, known_cases, task_of
+from .prior import UNKNOWN, Case, Task, known_cases, task_of
 from .records.comparison import REFERENCE, Comparison, comparisons
 from .records.load import METRICS, Run, load, load_any, runs_frame
-from .records.screens import Screen, accuracy_of, encoders_of
+from .records.screens import accuracy_of, encoders_of, is_random
 from .statistics.difference import Difference
 from .sureness import capital, score_of, sureness
 from .tables.chosen import chosen_text
 from .tables.comparison_table import setting, title
 
+RESULTS = "results"  # the folder that commands take if none is named
 WIDTH = 100  # characters of a line
 INDENT = 11
+
+
+class Labeled(NamedTuple):
+    """The labeled images of a target besides its test part."""
+
+    num_images: int
+    num_classes: int
+    fingerprint: str = ""  # of the target; empty: not known
 
 
 def recommend(
     results: Path | None,
     target: str,
     seconds: float | None = None,
-    look: Callable[[str], tuple[int, int] | None] | None = None,
+    look: Callable[[str], Labeled | None] | None = None,
 ) -> str:
     """Return lines: which method to take for `target`, if a run may train for `seconds`, why, and its cost.
 
@@ -39,37 +51,58 @@ def recommend(
         results: the results folder; None: there is none yet.
         target: the name of a data set, or the path of one.
         seconds: the longest that a run may train; None: any time.
-        look: is called with a target that has no runs. It returns its labeled images and classes, or None if
-            they are not known, and raises if there is no such data set.
+        look: is called with a target that has no runs. It returns None if its images are not known, and
+            raises if there is no such data set.
 
     Raises:
-        InputError: if `results` holds no run and no screening, or a record that cannot be read.
+        InputError: there is no folder `results`, or `seconds` is not above zero.
     """
-    screens = list(encoders_of(results)) if results else []
-    known = comparisons(_runs(results, bool(screens)))
+    if seconds is not None and not seconds > 0:
+        raise InputError(f"seconds={seconds:g}: expected a number above 0")
+    known = comparisons(_runs(results))
     own = _of_target(target, known)
     if own:
         return _printed(_on_target(max(own, key=_evidence), len(own) - 1, seconds))
-    size = look(target) if look else None
+    task = _task(look(target) if look else None, results)
     best = {item.data_set: item for item in sorted(known, key=_evidence)}
-    task = _task(target, screens, size)
-    return _printed(elsewhere(target, list(best.values()), seconds, task, known_cases()))
+    lines = elsewhere(target, list(best.values()), seconds, task, _known_cases())
+    return _printed([*lines, (COMMAND, _bench(target, results))])
 
 
-def _runs(results: Path | None, is_screened: bool) -> list[Run]:
+def _runs(results: Path | None) -> list[Run]:
     if results is None:
         return []
-    return load_any(results) if is_screened else load(results)
+    return load_any(results) if results.is_dir() else load(results)
 
 
-def _task(target: str, screens: Sequence[Screen], size: tuple[int, int] | None) -> Task:
-    """Return what is known of a target: by its best screened encoder, or by its images alone."""
-    name = path_name(target) if is_path(target) else target
-    own = [screen for screen in screens if screen["target"] == name]
-    if not own:
-        return task_of(size[0] / size[1], size[1]) if size else UNKNOWN
-    best = max(own, key=accuracy_of)
-    return task_of(best["num_images"] / best["num_classes"], best["num_classes"], accuracy_of(best))
+def _bench(target: str, results: Path | None) -> str:
+    """Return the command that measures a target."""
+    words = [f"target={target}", *([f"results={results}"] if results and str(results) != RESULTS else [])]
+    return f"`transferbench bench {shlex.join(words)}` measures it."
+
+
+def _known_cases() -> list[Case]:
+    """Return the cases of the suite's own runs; none if their file is gone or broken."""
+    try:
+        return known_cases()
+    except InputError:
+        return []
+
+
+def _task(labeled: Labeled | None, results: Path | None) -> Task:
+    """Return what is known of a target: its labels, and how far features come if all labels are screened."""
+    if labeled is None:
+        return UNKNOWN
+    accuracies = [
+        accuracy_of(screen)
+        for screen in (encoders_of(results) if results else ())
+        if screen["fingerprints"].get("target") == labeled.fingerprint
+        and screen["config"].get("shots") is None
+        and not is_random(screen)
+    ]
+    return task_of(
+        labeled.num_images / labeled.num_classes, labeled.num_classes, max(accuracies, default=math.nan)
+    )
 
 
 def recommend_within(comparison: Comparison, seconds: float | None = None) -> str:
@@ -77,7 +110,7 @@ def recommend_within(comparison: Comparison, seconds: float | None = None) -> st
     return _printed(_on_target(comparison, 0, seconds))
 
 
-def _printed(lines: Iterator[Line]) -> str:
+def _printed(lines: Iterable[Line]) -> str:
     """Return the lines under each other, their texts aligned; a command is not broken."""
     fill = textwrap.TextWrapper(
         WIDTH, subsequent_indent=" " * INDENT, break_long_words=False, break_on_hyphens=False

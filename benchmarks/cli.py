@@ -259,8 +259,6 @@ def _recommend(arguments: argparse.Namespace) -> int:
         seconds = float(given["seconds"]) if "seconds" in given else None
     except ValueError:
         raise InputError(f"seconds={given['seconds']}: expected a number") from None
-    if seconds is not None and not seconds > 0:
-        raise InputError(f"seconds={given['seconds']}: expected a number above 0")
     results = Path(given.get("results", "results"))
     is_first = "results" not in given and not results.exists()
     print(recommend(None if is_first else results, given["target"], seconds, labeled_images))

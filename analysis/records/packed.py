@@ -29,7 +29,7 @@ def pack(results: Path, file: Path) -> int:
     Raises:
         InputError: there are none.
     """
-    screens = list(encoders_of(results))
+    screens = sorted(encoders_of(results), key=lambda screen: str(screen.get("ended")), reverse=True)
     rows = [
         {
             "source": run.source,
@@ -49,7 +49,10 @@ def pack(results: Path, file: Path) -> int:
 
 
 def _frozen(run: Run, screens: Sequence[Screen]) -> float:
-    return next((accuracy_of(screen) for screen in screens if is_alike(screen, run)), math.nan)
+    """Return the accuracy of the newest screening of what a run started from; nan without one."""
+    side = run.record["config"].get("recipe", {}).get("image_size")
+    found = (accuracy_of(s) for s in screens if is_alike(s, run) and s["image_size"] == side)
+    return next(found, math.nan)
 
 
 def unpack(file: Path) -> list[Run]:
@@ -60,7 +63,7 @@ def unpack(file: Path) -> list[Run]:
     """
     try:
         texts = pd.read_parquet(file, columns=["record"])["record"]
-        records = [json.loads(text) for text in texts]
+        records = [dict(json.loads(text)) for text in texts]
     except (OSError, ValueError, KeyError, TypeError) as error:  # Arrow's errors are among them
         raise _unreadable(file, error) from error
     places = [(file / str(number), record) for number, record in enumerate(records)]
@@ -68,14 +71,14 @@ def unpack(file: Path) -> list[Run]:
 
 
 def accuracies(file: Path) -> dict[tuple[str, str, int], float]:
-    """Return the accuracy on frozen features by source, target and labels per class; nan if not screened.
+    """Return the accuracy on frozen features by source, target and labels per class, where it is screened.
 
     Raises:
         InputError: the file cannot be read, or holds something else.
     """
     columns = ["source", "target", "shots", "frozen"]
     try:
-        rows = pd.read_parquet(file, columns=columns).drop_duplicates().to_dict("records")
+        rows = pd.read_parquet(file, columns=columns).dropna().drop_duplicates().to_dict("records")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _unreadable(file, error) from error
     return {(row["source"], row["target"], row["shots"]): row["frozen"] for row in rows}

@@ -34,7 +34,21 @@ def read_screen(path: Path) -> Screen | None:
     if not isinstance(content, dict) or content.get("format") != FORMAT or content.get("kind") not in KINDS:
         return None
     whole = all(isinstance(content.get(name), kind) for name, kind in READ.items())
-    return content if whole else None
+    return content if whole and _has_scores(content) else None
+
+
+def _has_scores(content: Screen) -> bool:
+    """Return whether an encoder has classes, images, and finite shares of logistic regression."""
+    if content["kind"] != "encoder":
+        return True
+    folds = content["scores"].get("logistic")
+    return (
+        content["num_classes"] > 1
+        and content["num_images"] > 0
+        and isinstance(folds, list)
+        and bool(folds)
+        and all(isinstance(share, float | int) and 0 <= share <= 1 for share in folds)
+    )
 
 
 def accuracy_of(screen: Screen) -> float:
@@ -49,13 +63,23 @@ def encoders_of(results: Path) -> Iterator[Screen]:
             yield found
 
 
+def is_random(screen: Screen) -> bool:
+    """Return whether an encoder has random weights that no source has trained."""
+    return not (has_weights(screen) or screen["learns_source"])
+
+
+def has_weights(screen: Screen) -> bool:
+    """Return whether a network comes with weights."""
+    return bool(screen["config"].get("pretrained") or screen["config"].get("checkpoint"))
+
+
 def is_alike(screen: Screen, run: Run) -> bool:
     """Return whether a run has the images, labels, network and weights of a screening.
 
     A source has to be that of the candidate, unless an encoder comes with weights.
     """
     own, other = screen["config"], run.record["config"]
-    needs_source = screen["kind"] == "source" or not (own.get("pretrained") or own.get("checkpoint"))
+    needs_source = screen["kind"] == "source" or not has_weights(screen)
     return all(own.get(name) == other.get(name) for name in SAME) and (
         _images(screen, needs_source) == _images(run.record, needs_source)
     )

@@ -1,28 +1,49 @@
-"""Look at a data set by its name; importing this imports no torch."""
+"""Look at a target before anything runs on it; importing this imports no torch and no pandas."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ... import InputError
+
+if TYPE_CHECKING:
+    from ...analysis.recommend import Labeled
+    from ...datasets.base import Dataset
 
 LABELED = ("train", "holdout")
 
 
-def labeled_images(name: str) -> tuple[int, int] | None:
-    """Return how many labeled images a data set has besides its test part, and in how many classes.
+def labeled_images(name: str) -> "Labeled | None":
+    """Return the labeled images of a target besides its test part, and its classes.
 
-    Of a known set, as published. None: it is not known without a download.
+    Of a known set that is not here, the published numbers. None: they are not known without a download, or
+    images have several labels.
 
     Raises:
-        InputError: it is no data set, and no path to images; names the nearest known data set.
+        InputError: it is no data set, and no path to images; names the nearest known data set. Or it has
+            one class.
     """
+    from ...analysis.recommend import Labeled  # imports pandas
     from ...datasets import catalog  # imports torch
+    from ...datasets.download import locate
     from ...datasets.loading import hub
+    from .resolve import is_multi_label
 
-    if about := catalog.about(name):
-        return sum(about.sizes.get(part, 0) for part in LABELED), about.num_classes
-    if not catalog.is_own(name) or hub.is_hub(name):
+    about = catalog.about(name)
+    if about and about.probes and locate.find(name, about) is None:
+        return Labeled(sum(about.sizes.get(part, 0) for part in LABELED), about.num_classes)
+    if not about and hub.is_hub(name):
         return None
-    if not Path(name).exists():
+    if not about and catalog.is_own(name) and not Path(name).exists():
         raise InputError(f"{name}: no such file or folder; expected a path to images, or a known data set")
     found = catalog.load(name)
-    return sum(len(found.parts[part].labels) for part in LABELED if part in found.parts), len(found.classes)
+    check_several(found)
+    if is_multi_label(found):
+        return None
+    number = sum(len(found.parts[part].labels) for part in LABELED if part in found.parts)
+    return Labeled(number, len(found.classes), found.fingerprint)
+
+
+def check_several(target: "Dataset") -> None:
+    """Check that a target has several classes. Raises InputError."""
+    if len(target.classes) < 2:
+        raise InputError(f"target={target.name}: only one class, '{target.classes[0]}'; expected two or more")

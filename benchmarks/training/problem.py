@@ -28,6 +28,7 @@ from ...methods.networks.encoders import (
 )
 from ...methods.networks.network import Network
 from ...methods.recipe import ClassWeights, MeanStd, Precision, Recipe
+from ..config.labeled_images import check_several
 from ..config.schema import Labels, Norms, Protocol, Role, RunConfig, load_target
 from .pretraining import SourceModel
 
@@ -186,8 +187,7 @@ def check_target(target: Dataset) -> None:
     Raises:
         InputError: it has one class, or a part is missing; the message has the setting that draws the part.
     """
-    if len(target.classes) < 2:
-        raise InputError(f"target={target.name}: only one class, '{target.classes[0]}'; expected two or more")
+    check_several(target)
     missing = [part for part in ("holdout", "test") if part not in target.parts]
     if missing:
         places = " and ".join(f"{target.name}/{part}/" for part in missing)

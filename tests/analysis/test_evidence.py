@@ -116,3 +116,21 @@ def test_a_file_that_is_none_is_named(tmp_path, content, capsys):
 def test_a_folder_without_records_is_named(tmp_path, capsys):
     assert main([str(tmp_path), str(tmp_path / "evidence.parquet")]) == 2
     assert "no results in" in capsys.readouterr().err
+
+
+def test_of_several_comparisons_the_largest_counts_and_none_without_fine_tuning(tmp_path):
+    pair = [("mnist", "usps")]
+    write(tmp_path, lambda kind, shots, other: 3.0, pairs=pair)
+    whole = effects(load(tmp_path))
+    record = make_record("L2TL", "usps", 0, share=0.5, source="mnist", comparison_id="other")
+    record |= {"config": {"shots": 5, "recipe": {}}, "digest": digest("one")}
+    save(tmp_path, record | {"fingerprints": {"target": "t-usps", "source": "s-mnist"}})
+    assert effects(load(tmp_path)) == whole
+
+
+def test_a_picture_that_cannot_be_written_is_named(tmp_path, capsys):
+    write(tmp_path / "results", lambda kind, shots, other: 1.0, pairs=[("mnist", "usps")])
+    pack(tmp_path / "results", tmp_path / "evidence.parquet")
+    for picture in ("nowhere/claims.png", "claims.xyz"):
+        assert evidence.main([str(tmp_path / "evidence.parquet"), str(tmp_path / picture)]) == 2
+        assert f"{picture}: not written" in capsys.readouterr().err

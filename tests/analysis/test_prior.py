@@ -1,5 +1,6 @@
 """What is expected of rows on a new target, and what such advice gains on pairs left out."""
 
+import json
 import math
 
 import numpy as np
@@ -22,7 +23,7 @@ from transferbench.analysis.prior import (
     to_try,
 )
 from transferbench.analysis.records.load import load
-from transferbench.analysis.records.packed import pack
+from transferbench.analysis.records.packed import accuracies, pack
 from transferbench.analysis.statistics.paired import mean_interval
 
 
@@ -103,7 +104,7 @@ def write(folder):
                     num_classes=10,
                     digest=digest(source, target, label, seed),
                     comparison_id=digest(source, target),
-                    config={"shots": 5, "recipe": {}},
+                    config={"shots": 5, "recipe": {"image_size": 16}},
                     fingerprints={"target": f"t-{target}", "source": f"s-{source}"},
                 )
                 save(folder, record)
@@ -133,3 +134,32 @@ def test_the_packed_evidence_of_the_suite_has_cases_with_screened_features():
     cases = known_cases()
     assert cases
     assert all(0 < each.task.frozen <= 1 and len(each.rows) > 8 for each in cases)
+
+
+def test_a_row_without_a_shared_seed_is_left_out(tmp_path):
+    write(tmp_path)
+    record = make_record("DATL", "usps", 99, share=0.9, source="mnist", comparison_id=digest("mnist", "usps"))
+    record |= {"config": {"shots": 5, "recipe": {}}, "digest": digest("alone"), "num_classes": 10}
+    save(tmp_path, record | {"fingerprints": {"target": "t-usps", "source": "s-mnist"}})
+    assert [set(each.rows) for each in cases_of(load(tmp_path), {})] == [{"L2TL"}] * 3
+
+
+def test_features_are_those_of_the_newest_screening_of_the_same_size_of_images(tmp_path):
+    write(tmp_path)
+    for name, side, share, ended in (
+        ("a", 32, 0.3, "2"),
+        ("b", 16, 0.5, "2"),
+        ("c", 16, 0.7, "3"),
+        ("d", 16, 0.9, "1"),
+    ):
+        screen = {
+            **{"format": 1, "kind": "encoder", "label": "small", "source": "glyphs", "target": "digits"},
+            **{"learns_source": True, "metric": "top1", "config": {"shots": 5}, "image_size": side},
+            **{"num_images": 50, "num_classes": 10, "scores": {"logistic": [share]}, "seconds": {}},
+            **{"fingerprints": {"target": "t-digits", "source": "s-glyphs"}, "ended": ended},
+        }
+        path = tmp_path / "screen" / "glyphs-digits" / f"encoder-{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(screen))
+    pack(tmp_path, tmp_path / "evidence.parquet")
+    assert accuracies(tmp_path / "evidence.parquet") == {("glyphs", "digits", 5): 0.7}

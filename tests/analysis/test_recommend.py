@@ -13,7 +13,8 @@ from transferbench import InputError
 from transferbench.analysis import wording
 from transferbench.analysis.candidates import Candidate, corrected
 from transferbench.analysis.choice import choose
-from transferbench.analysis.recommend import WIDTH
+from transferbench.analysis.prior import Case, Found, task_of
+from transferbench.analysis.recommend import WIDTH, Labeled
 from transferbench.analysis.recommend import recommend as printed
 from transferbench.analysis.records.comparison import compare, comparisons
 from transferbench.analysis.records.load import load, parse_run
@@ -77,7 +78,7 @@ def test_it_ends_with_the_commands_for_the_model_that_is_kept(tmp_path):
     assert export == f"Next:      `transferbench export {folders[2]} to=onnx`"
 
 
-def write_right(folder, num_right):
+def write_right(folder, num_right, target="digits"):
     """Write five seeds of each label, of which seed s has the first num_right + s images right."""
     for label, number in num_right.items():
         for seed in range(5):
@@ -89,7 +90,7 @@ def write_right(folder, num_right):
                 "num_images": NUM_IMAGES,
             }
             packed = base64.b64encode(np.packbits(correct)).decode()
-            save(folder, make_record(label, seed=seed, test=test, correct=packed))
+            save(folder, make_record(label, target, seed, test=test, correct=packed))
     return folder
 
 
@@ -124,7 +125,7 @@ def test_the_budget_leaves_out_what_takes_longer(tmp_path):
     text = recommend(tmp_path, "digits", seconds=5)
     assert "Fine-tuning (12." in text
     assert "Take: Linear probe" in text
-    assert "no method fits into the budget: the fastest, Linear probe, takes 3." in recommend(
+    assert "No method fits into the budget: the fastest, Linear probe, takes 3." in recommend(
         tmp_path, "digits", 1
     )
 
@@ -172,12 +173,12 @@ def test_other_targets_are_weaker_evidence_and_said_to_be(tmp_path):
     assert text.startswith("Target: aircraft; rm -rf /: there are no runs on it. Take: L2TL")
     assert "Why: On average over these targets it is +" in text
     assert "Evidence: 4 other targets (" in text
-    assert text.endswith("`transferbench bench 'target=aircraft; rm -rf /'` measures it.")
+    assert text.endswith(f"`transferbench bench 'target=aircraft; rm -rf /' results={tmp_path}` measures it.")
     assert "Take: Fine-tuning" in recommend(tmp_path, "aircraft", seconds=20)
     assert "Fine-tuning does not fit into the budget. Of the others that fit, it is best" in recommend(
         tmp_path, "aircraft", seconds=5
     )
-    assert "no method fits" in recommend(tmp_path, "aircraft", seconds=1)
+    assert "No method fits" in recommend(tmp_path, "aircraft", seconds=1)
 
 
 def test_one_other_target_is_not_enough_to_advise_more_than_fine_tuning(tmp_path):
@@ -189,35 +190,104 @@ def test_one_other_target_is_not_enough_to_advise_more_than_fine_tuning(tmp_path
 
 def test_where_nothing_is_beside_fine_tuning_nothing_is_said(tmp_path):
     text = recommend(write(tmp_path, skill={"Fine-tuning": 0.85}), "pets")
-    assert (
-        "Target: pets: there are no runs on it. Take: Fine-tuning Why: The highest in the suite's own" in text
-    )
+    assert "Target: pets: there are no runs on it. Take: Fine-tuning Earlier: The suite's own" in text
     assert "Evidence:" not in text
-    assert "Next: `transferbench bench target=pets` measures it." in text
+    assert f"Next: `transferbench bench target=pets results={tmp_path}` measures it." in text
     with pytest.raises(InputError, match="no results in"):
         recommend(tmp_path / "nowhere", "pets")
 
 
+def planted(monkeypatch, **points):
+    """Let the suite's own runs be of four pairs, on which rows are so many points above fine-tuning."""
+    cases = [
+        Case(
+            (pair, "t"),
+            task_of(5, 10),
+            {name: Found(own + 0.1 * i, 2.0, True) for name, own in points.items()},
+        )
+        for i, pair in enumerate("abcd")
+    ]
+    monkeypatch.setattr("transferbench.analysis.recommend.known_cases", lambda: cases)
+
+
 def test_without_any_runs_the_suites_own_say_what_they_know(tmp_path):
-    text = recommend(None, "pets", 60, lambda name: (500, 5))
-    assert text.startswith("Target: pets: there are no runs on it. Take: Fine-tuning Why: ")
-    assert "by likeness to 100 labels in each of 5 classes, is " in text
+    text = recommend(None, "pets", 60, lambda name: Labeled(500, 5))
+    assert text.startswith(
+        "Target: pets: there are no runs on it. Take: Fine-tuning Earlier: The suite's own"
+    )
+    assert "those count most that had about 100 labels in each of 5 classes. Try: " in text
     assert "Not used: seconds=60: no run here tells how long training takes." in text
-    assert ", by likeness" not in recommend(None, "pets", None, lambda name: None)
+    assert "labels and classes of the target are not known here" in recommend(
+        tmp_path, "pets", None, lambda name: None
+    )
+    with pytest.raises(InputError, match="seconds=nan: expected a number above 0"):
+        printed(None, "pets", float("nan"))
 
 
-def test_a_screening_tells_more_of_a_target(tmp_path):
+def test_what_helps_on_pairs_left_out_is_advised_and_nothing_else(monkeypatch):
+    planted(monkeypatch, L2TL=2.0, BitFit=-1.0)
+    text = recommend(None, "pets", None, lambda name: Labeled(50, 10))
+    assert "Take: L2TL Earlier: The suite's own runs, on a to t, b to t, c to t and d to t; those" in text
+    assert "Try: L2TL: +2.2 points (95 % CI +" in text
+    assert "It takes 2 times fine-tuning's time and source images." in text
+    assert "over fine-tuning: it helps on average." in text
+    planted(monkeypatch, L2TL=-2.0, BitFit=-1.0)
+    text = recommend(None, "pets", None, lambda name: Labeled(50, 10))
+    assert "Take: Fine-tuning" in text
+    assert "Try: nothing else; no row is above fine-tuning there. The nearest is BitFit: −0.9 points" in text
+    assert "not shown to help, hence fine-tuning." in text
+
+
+def test_without_the_suites_own_runs_other_targets_are_enough(tmp_path, monkeypatch):
+    def broken():
+        raise InputError("evidence.parquet: cannot be read")
+
+    monkeypatch.setattr("transferbench.analysis.recommend.known_cases", broken)
+    assert "Take: Fine-tuning Why: No method is" in recommend(write(tmp_path), "pets")
+    assert "No advice is possible: no other target has runs" in recommend(None, "pets")
+
+
+def screened(folder, name, shares, **changed):
+    """Write a screening of an encoder."""
     screen = {
         **{"format": 1, "kind": "encoder", "label": "small", "source": "none", "target": "birds"},
-        **{"learns_source": False, "metric": "top1", "config": {}, "image_size": 64, "num_images": 50},
-        **{"num_classes": 5, "scores": {"logistic": [0.5, 0.7]}, "seconds": {}, "fingerprints": {}},
+        **{"learns_source": False, "metric": "top1", "config": {"pretrained": True}, "image_size": 64},
+        **{"num_images": 50, "num_classes": 5, "scores": {"logistic": shares}, "seconds": {}},
+        **{"fingerprints": {"target": "f"}, **changed},
     }
-    (tmp_path / "screen" / "none-birds").mkdir(parents=True)
-    for name, share in (("a", 0.2), ("b", 0.7)):
-        content = screen | {"scores": {"logistic": [share - 0.1, share + 0.1]}}
-        (tmp_path / "screen" / "none-birds" / f"encoder-{name}.json").write_text(json.dumps(content))
-    text = recommend(tmp_path, "../my/birds/", None, lambda name: (99, 9))
-    assert "10 labels in each of 5 classes with frozen features 62 % of the way from chance" in text
+    path = folder / "screen" / "none-birds" / f"encoder-{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(screen))
+
+
+def test_a_screening_of_the_same_images_tells_more_of_a_target(tmp_path):
+    screened(tmp_path, "a", [0.2, 0.2])
+    screened(tmp_path, "b", [0.6, 0.8])
+    screened(tmp_path, "other", [0.9], fingerprints={"target": "g"})
+    screened(tmp_path, "few", [0.9], config={"pretrained": True, "shots": 5})
+    screened(tmp_path, "random", [0.9], config={"pretrained": False})
+    text = recommend(tmp_path, "../my/birds/", None, lambda name: Labeled(50, 5, "f"))
+    assert "10 labels in each of 5 classes, and frozen features 63 % of the way from chance to all" in text
+    assert text.endswith(f"`transferbench bench target=../my/birds/ results={tmp_path}` measures it.")
+
+
+@pytest.mark.parametrize("changed", [{"scores": {}}, {"num_classes": 1}, {"num_images": 0}])
+@pytest.mark.parametrize("shares", [[], "high", [None], [float("nan")]])
+def test_a_damaged_screening_is_not_used(tmp_path, shares, changed):
+    screened(tmp_path, "a", shares)
+    screened(tmp_path, "b", [0.5], **changed)
+    text = recommend(tmp_path, "birds", None, lambda name: Labeled(50, 5, "f"))
+    assert "10 labels in each of 5 classes. Try" in text
+
+
+def test_a_row_that_gains_less_than_the_margin_is_not_advised_for_a_new_target(tmp_path):
+    for i, target in enumerate(("digits", "pets", "cars", "food")):
+        write_right(tmp_path, {"Fine-tuning": 700, "L2TL": 703 + i % 2}, target)
+    text = recommend(tmp_path, "birds")
+    assert (
+        "Take: Fine-tuning Why: No method is significantly above it by more than 1 point on average" in text
+    )
+    assert "The highest, L2TL, is +0.4 points (95 % CI +0.3 to +0.6) from fine-tuning, p" in text
 
 
 def test_a_target_without_runs_is_checked_and_one_with_runs_is_not(tmp_path):
