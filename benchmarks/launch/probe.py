@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ... import InputError
 from ...methods import catalog as methods
@@ -144,10 +144,22 @@ def _step(config: RunConfig, passes: Sequence[Pass]) -> tuple[str, ...]:
         config.recipe.make_optimizer(net)
         for each in passes:
             _pass(config, net, each)
-    notes = net.notes
+    notes = (*net.notes, *_too_small(config, net.encoder))
     del net
     _free(device)
     return notes
+
+
+def _too_small(config: RunConfig, encoder: nn.Module) -> Iterator[str]:
+    """Yield a note if images are smaller than the stride of the last stage, by timm's `feature_info`."""
+    stages = getattr(encoder, "feature_info", None)
+    reductions = [stage.get("reduction", 1) for stage in stages] if isinstance(stages, list) else []
+    least, side = max(reductions, default=1), config.recipe.image_size
+    if side < least:
+        yield (
+            f"recipe.image_size={side}: {config.backbone} looks at fields of {least} x {least} pixels, so"
+            " most of what it sees is padding"
+        )
 
 
 def _not_compiled(config: RunConfig) -> RunConfig:

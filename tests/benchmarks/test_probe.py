@@ -68,7 +68,10 @@ def test_a_network_that_cannot_be_trained_names_the_setting_that_helps(config_of
         ("finetune", (RESNET, "recipe.batch_size=1", "recipe.image_size=96")),  # 3 x 3 values a channel
         ("finetune", ("recipe.precision=bf16", "recipe.channels_last=true")),
         ("finetune", ("recipe.batch_size=5000",)),  # more than there are images
-        ("linear_probe", (RESNET, "recipe.batch_size=1")),  # its encoder is not trained
+        (
+            "linear_probe",
+            (RESNET, "recipe.batch_size=1", "recipe.image_size=32"),
+        ),  # its encoder is not trained
         ("l2tl", ("bn=shared",)),
         ("finetune", (*VIT, "recipe.image_size=48", "recipe.drop_path=0.1", "recipe.layer_decay=0.7")),
         ("finetune", (*SWIN, "recipe.image_size=36", "recipe.optimizer=adamw")),
@@ -79,7 +82,8 @@ def test_networks_that_can_be_trained(config_of, method, given):
 
 
 def test_a_batch_of_each_process_counts(config_of):
-    config = config_of("finetune", RESNET, "recipe.batch_size=2", "source_recipe.batch_size=4")
+    given = ("recipe.batch_size=2", "source_recipe.batch_size=4", "recipe.image_size=32")
+    config = config_of("finetune", RESNET, *given)
     assert check_networks([config]) == []
     with pytest.raises(InputError, match=r"recipe.batch_size=2: .* for each of 2 processes .*expected 4 or"):
         check_networks([config], processes=2)
@@ -259,3 +263,11 @@ def test_source_batches_are_shared_only_where_they_are_drawn(config_of, results)
     ((config, reason),) = why_incompatible(rows, results, processes=2).values()
     assert config.method == "l2tl"
     assert "recipe.source_batch_size=3 is not a multiple of 2" in reason
+
+
+def test_images_smaller_than_the_stride_of_the_last_stage_are_said(config_of):
+    small = config_of("finetune", RESNET, "recipe.image_size=16")
+    (note,) = [n for n in check_networks([small]) if "recipe.image_size" in n]
+    assert note.startswith("recipe.image_size=16: resnet10t looks at fields of 32 x 32 pixels")
+    for given in ((RESNET, "recipe.image_size=32"), ("recipe.image_size=8",), (*VIT, "recipe.image_size=48")):
+        assert not [n for n in check_networks([config_of("finetune", *given)]) if "recipe.image_size" in n]
