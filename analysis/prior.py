@@ -97,7 +97,7 @@ def known_cases(file: Path = FILE) -> list[Case]:
 
 
 def cases_of(runs: Sequence[Run], accuracies: Mapping[tuple[str, str, int], float]) -> list[Case]:
-    """Return the cases of packed runs; without those whose fine-tuning is in doubt.
+    """Return the cases of packed runs; without those that have fine-tuning alone, or in doubt.
 
     Args:
         runs: the runs.
@@ -115,6 +115,8 @@ def cases_of(runs: Sequence[Run], accuracies: Mapping[tuple[str, str, int], floa
             for label, item in own.items()
             if item.difference is not None and math.isfinite(item.difference.points)
         }
+        if not rows:
+            continue
         source, target, shots = key
         num_classes = comparison.reference[0].record.get("num_classes", math.nan)
         task = task_of(shots, num_classes, accuracies.get(key, math.nan))

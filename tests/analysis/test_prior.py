@@ -141,7 +141,9 @@ def test_a_row_without_a_shared_seed_is_left_out(tmp_path):
     record = make_record("DATL", "usps", 99, share=0.9, source="mnist", comparison_id=digest("mnist", "usps"))
     record |= {"config": {"shots": 5, "recipe": {}}, "digest": digest("alone"), "num_classes": 10}
     save(tmp_path, record | {"fingerprints": {"target": "t-usps", "source": "s-mnist"}})
-    assert [set(each.rows) for each in cases_of(load(tmp_path), {})] == [{"L2TL"}] * 3
+    runs = load(tmp_path)
+    assert [set(each.rows) for each in cases_of(runs, {})] == [{"L2TL"}] * 3
+    assert cases_of([run for run in runs if run.label == "Fine-tuning"], {}) == []
 
 
 def test_features_are_those_of_the_newest_screening_of_the_same_size_of_images(tmp_path):
