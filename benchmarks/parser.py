@@ -222,6 +222,7 @@ COMMANDS = (
         (
             "transferbench recommend target=digits",
             "transferbench recommend target=digits seconds=60    at most 60 seconds of training",
+            "transferbench recommend target=../my/photos         before a run: what other targets say",
         ),
     ),
     Command(
