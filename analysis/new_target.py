@@ -9,6 +9,7 @@ from .candidates import Candidate, over_targets
 from .choice import CHEAPER, MARGIN, within
 from .prior import LEAST, Case, Task, expected, gain, is_shown, left_out, to_try
 from .records.comparison import REFERENCE, Comparison
+from .statistics.difference import Difference
 
 MOST_NAMES = 4
 COMMAND = "Next"  # in one line, to copy
@@ -30,16 +31,17 @@ def elsewhere(
     doubts = {item.target: reason for item in known if (reason := no_claim(alarms(item)))}
     known = [item for item in known if item.reference and item.target not in doubts]
     found = [item for item in over_targets(known) if item.label == REFERENCE or item.difference is not None]
+    gained = gain(left_out(cases))
     yield "Target", f"{target}: there are no runs on it."
     if len(found) > 1:
         plural = f"{len(known)} other targets" if len(known) > 1 else "1 other target"
         yield from _advice(found, budget, len(known))
         names = some([item.target for item in known])
         yield "Evidence", f"{plural} ({names}): weaker than runs on {target}."
-        yield from _earlier(task, cases)
+        yield from _earlier(task, cases, gained)
     elif cases:
-        yield "Take", to_try(task, cases) if is_shown(gain(left_out(cases))) else REFERENCE
-        yield from _earlier(task, cases)
+        yield "Take", to_try(task, cases) if is_shown(gained) else REFERENCE
+        yield from _earlier(task, cases, gained)
         if budget is not None:
             yield "Not used", f"seconds={budget:g}: no run here tells how long training takes."
     else:
@@ -51,7 +53,7 @@ def elsewhere(
         yield "Not used", f"{other} ({reason})."
 
 
-def _earlier(task: Task, cases: Sequence[Case]) -> Iterator[Line]:
+def _earlier(task: Task, cases: Sequence[Case], gained: Difference) -> Iterator[Line]:
     """Yield what the suite's own runs say of a task, and what such advice is worth."""
     if not cases:
         return
@@ -70,14 +72,13 @@ def _earlier(task: Task, cases: Sequence[Case]) -> Iterator[Line]:
         f"{first}{best.label}: {wording.signed_points(best.difference)}{one} from fine-tuning on average"
         f" there. It takes {wording.times(best.times)} times fine-tuning's time{needs}.",
     )
-    found = left_out(cases)
-    if not found:
+    if not gained.num_seeds:
         yield "Sure", f"Not known: to judge such advice takes runs on {LEAST} pairs of source and target."
         return
-    helps = "it helps on average" if is_shown(gain(found)) else "not shown to help, hence fine-tuning"
+    helps = "it helps on average" if is_shown(gained) else "not shown to help, hence fine-tuning"
     yield (
         "Sure",
-        f"For each pair in turn, the advice of the others gains {wording.signed_points(gain(found))} over"
+        f"For each pair in turn, the advice of the others gains {wording.signed_points(gained)} over"
         f" fine-tuning: {helps}.",
     )
 

@@ -206,7 +206,7 @@ def _with_rows_of(case: Case, other: Case) -> Case:
 
 
 def gain(found: Sequence[LeftOut]) -> Difference:
-    """Return the gain of the advice over fine-tuning: the mean over pairs, with a t-interval over them."""
+    """Return what the advice gains over fine-tuning: mean and t-interval over pairs; nan without pairs."""
     if not found:
         return Difference(math.nan, math.nan, math.nan, 0)
     of_pair: dict[Pair, list[float]] = defaultdict(list)
