@@ -45,7 +45,7 @@ class Found(NamedTuple):
 
     points: float  # from fine-tuning
     times: float  # its time by fine-tuning's, both with their tuning
-    needs_source: bool = False  # images of a source are trained on
+    needs_source: bool = False  # it trains on a source, beyond the pre-training that all rows share
 
 
 class Case(NamedTuple):
@@ -125,7 +125,12 @@ def cases_of(runs: Sequence[Run], accuracies: Mapping[tuple[str, str, int], floa
 
 
 def _needs_source(runs: Sequence[Run]) -> bool:
-    return any((run.record.get("images") or {}).get("source") for run in runs)
+    """Return whether runs train on source images, or have a pre-training of their own."""
+    return any(
+        (run.record.get("images") or {}).get("source")
+        or any(not item["shared"] for item in run.record["pretraining"])
+        for run in runs
+    )
 
 
 def likeness(a: Task, b: Task) -> float:

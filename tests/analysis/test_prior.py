@@ -134,6 +134,9 @@ def test_the_packed_evidence_of_the_suite_has_cases_with_screened_features():
     cases = known_cases()
     assert cases
     assert all(0 < each.task.frozen <= 1 and len(each.rows) > 8 for each in cases)
+    for each in cases:
+        without = {"Linear probe", "Logistic regression", "BitFit", "LoRA"}
+        assert {label for label, row in each.rows.items() if not row.needs_source} == without
 
 
 def test_a_row_without_a_shared_seed_is_left_out(tmp_path):
