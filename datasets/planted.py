@@ -3,7 +3,7 @@
 Its name is `source=planted:KIND:SHARE:SOURCE:TARGET[:SEED]`, for example
 `planted:conflicting:0.9:glyphs:digits`; the default seed is 0. The near classes are the target's, with its
 training images (a few-shot run trains on some of them). A fraction SHARE of all classes is harmful, drawn
-from SOURCE:
+from SOURCE. With a SHARE of 1 there are no near classes, and all classes of SOURCE are taken:
 
 - `shuffled`: their labels are shuffled among their images.
 - `conflicting`: their images are those of the near classes, with random harmful labels.
@@ -42,7 +42,7 @@ class Plan:
     """The parsed name of a planted source."""
 
     kind: Kind
-    share: float  # fraction of harmful classes
+    share: float  # fraction of harmful classes, up to 1
     source: str
     target: str
     seed: int
@@ -81,9 +81,9 @@ def parse(name: str) -> Plan | None:
         number = float(share)
     except ValueError:
         number = -1.0
-    if not 0 < number < 1:
+    if not 0 < number <= 1:
         raise InputError(
-            f"source={name}: share '{share}' of harmful classes; expected a number between 0 and 1"
+            f"source={name}: share '{share}' of harmful classes; expected a number above 0 and up to 1"
         )
     return Plan(Kind(kind), number, source, target, int(seed))
 
@@ -94,8 +94,8 @@ def plant(plan: Plan, source: Dataset, target: Dataset) -> Dataset:
     Raises:
         InputError: if the source has too few classes for the share, or images have several labels.
     """
-    num_near = len(target.classes)
-    num_bad = round(num_near * plan.share / (1 - plan.share))
+    num_near = len(target.classes) if plan.share < 1 else 0
+    num_bad = round(num_near * plan.share / (1 - plan.share)) if num_near else len(source.classes)
     if not 0 < num_bad <= len(source.classes):
         raise InputError(
             f"source={PREFIX}…: a share of {plan.share:g} with {num_near} classes of {target.name} needs "
@@ -108,7 +108,10 @@ def plant(plan: Plan, source: Dataset, target: Dataset) -> Dataset:
     text = f"{plan.name} {source.fingerprint} {target.fingerprint}"
     return Dataset(
         name=plan.name,
-        classes=(*(f"near {c}" for c in target.classes), *(f"harmful {source.classes[c]}" for c in bad)),
+        classes=(
+            *(f"near {c}" for c in target.classes[:num_near]),
+            *(f"harmful {source.classes[c]}" for c in bad),
+        ),
         parts={"train": part},
         fingerprint=hashlib.sha256(text.encode()).hexdigest()[:16],
         side=max(source.side, target.side),
@@ -136,8 +139,8 @@ def _join(plan: Plan, near: Part, far: Part, bad: np.ndarray, num_near: int) -> 
     images, image = far.images, rows
     if plan.kind in (Kind.conflicting, Kind.noisy, Kind.turned):
         images, image = near.images, random.integers(len(near.labels), size=len(rows))
-    near_labels = near.labels
-    if plan.kind is Kind.noisy:
+    near_labels = near.labels if num_near else near.labels[:0]
+    if plan.kind is Kind.noisy and num_near:
         noisy = random.random(len(near_labels)) < NOISE
         near_labels = np.where(noisy, random.integers(num_near, size=len(near_labels)), near_labels)
     kept, moved = plan.kind if plan.kind is Kind.turned else None, derive_seed(plan.seed, "order")

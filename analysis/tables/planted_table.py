@@ -48,12 +48,16 @@ class Finding:
 
 
 def auc(weights: Mapping[str, float], truth: Mapping[str, float]) -> float:
-    """Return the probability that a helpful class has a higher weight than a harmful one; ties count half."""
+    """Return the probability that a helpful class has a higher weight than a harmful one; ties count half.
+
+    It is nan if all classes are helpful, or all harmful.
+    """
     names = list(truth)
     rank_C = pd.Series([weights[name] for name in names]).rank().to_numpy()
     helps_C = np.array([truth[name] > 0 for name in names])
     num, others = int(helps_C.sum()), int((~helps_C).sum())
-    return float((rank_C[helps_C].sum() - num * (num + 1) / 2) / (num * others))
+    above = rank_C[helps_C].sum() - num * (num + 1) / 2
+    return float(above / (num * others)) if num and others else math.nan
 
 
 def fieller(above_S: Sequence[float], gap_S: Sequence[float]) -> tuple[float, float, float]:
@@ -93,6 +97,7 @@ def finding(suite: Suite, cell: SuiteCell) -> Finding:
     """Return the result of a cell's method, against uniform and oracle weights of its comparison."""
     weighed = [run for run in cell.runs if run.record["class_weights"] and run.record.get("source_truth")]
     aucs = [auc(run.record["class_weights"], run.record["source_truth"]) for run in weighed]
+    aucs = [value for value in aucs if not math.isnan(value)]
     reached = [step for run in weighed if not math.isnan(step := steps_until_found(run))]
     uniform, oracle = (scores_of(suite, cell, weights) for weights in ("uniform", "oracle"))
     own = {run.seed: 100 * run.score for run in cell.runs}

@@ -24,6 +24,8 @@ def test_auc_by_hand_and_by_scikit_learn():
     weights = dict(zip(names, np.random.default_rng(0).random(5), strict=True))
     expected = roc_auc_score(list(TRUTH.values()), [weights[n] for n in names])
     assert auc(dict(reversed(weights.items())), TRUTH) == pytest.approx(expected)
+    assert math.isnan(auc({"a": 1, "b": 2}, {"a": 0.0, "b": 0.0}))
+    assert math.isnan(auc({"a": 1, "b": 2}, {"a": 1.0, "b": 1.0}))
 
 
 def test_fiellers_ends_are_where_the_t_test_turns():

@@ -87,6 +87,20 @@ def test_no_image_of_a_turned_source_is_one_of_the_target(digits):
     assert all(np.ascontiguousarray(image[::-1, ::-1]).tobytes() in own for image in pixels)
 
 
+@pytest.mark.parametrize("kind", (*KINDS, "noisy", "turned"))
+def test_a_share_of_one_leaves_no_near_class(kind, digits):
+    found, glyphs = planted(kind, "1"), catalog.load("glyphs")
+    assert found.truth == (0.0,) * len(glyphs.classes)
+    assert found.classes == tuple(f"harmful {name}" for name in glyphs.classes)
+    pixels, labels = images(found)
+    assert len(pixels) == len(labels) == len(glyphs.part("train").labels)
+    assert np.array_equal(np.bincount(labels), np.bincount(glyphs.part("train").labels))
+    own = {image.tobytes() for image in digits[0]}
+    is_own = kind in ("conflicting", "noisy")
+    assert all((image.tobytes() in own) == is_own for image in pixels[::50])
+    assert found.name == f"digits+{kind}-1-glyphs"
+
+
 def test_the_seed_and_the_kind_make_another_source():
     first, second = planted("shuffled"), planted("shuffled", rest="glyphs:digits:1")
     assert len({first.fingerprint, second.fingerprint, planted("foreign").fingerprint}) == 3
@@ -112,6 +126,7 @@ def test_it_is_a_source_of_the_command_line(config_of):
         ("planted:shuffled:0.5:glyphs", "expected planted:KIND:SHARE:SOURCE:TARGET"),
         ("planted:upset:0.5:glyphs:digits", "no kind 'upset'; expected one of shuffled"),
         ("planted:shuffled:1.5:glyphs:digits", "share '1.5'"),
+        ("planted:shuffled:0:glyphs:digits", "expected a number above 0 and up to 1"),
         ("planted:shuffled:half:glyphs:digits", "share 'half'"),
         ("planted:shuffled:0.95:glyphs:digits", "needs 190 harmful ones; expected 1 to 94"),
         ("planted:shuffled:0.5:glyps:digits", "did you mean 'glyphs'"),
@@ -132,3 +147,13 @@ def test_a_run_records_the_truth_and_how_the_weights_went(config_of, results):
         True
     ] * 3
     assert done["source"] == "digits+shuffled-0.5-glyphs"
+
+
+def test_weights_of_a_source_without_a_near_class_are_learned_or_all_zero(config_of, results):
+    given = ("source=planted:conflicting:1:glyphs:digits", "recipe.steps=3", "shots=2", "backbone=tiny")
+    learned = run_one(config_of("l2tl_gradients", *given), results)
+    oracle = run_one(config_of("l2tl", *given, "method.weights=oracle"), results)
+    assert set(learned["source_truth"].values()) == set(oracle["class_weights"].values()) == {0.0}
+    losses = [[point["train"][name] for point in oracle["curve"]] for name in ("loss", "source_loss")]
+    assert np.isfinite(losses[0]).all()
+    assert losses[1] == [0.0] * 3
