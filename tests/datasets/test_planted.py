@@ -87,7 +87,7 @@ def test_no_image_of_a_turned_source_is_one_of_the_target(digits):
     assert all(np.ascontiguousarray(image[::-1, ::-1]).tobytes() in own for image in pixels)
 
 
-@pytest.mark.parametrize("kind", (*KINDS, "noisy", "turned"))
+@pytest.mark.parametrize("kind", [*KINDS, "noisy", "turned"])
 def test_a_share_of_one_leaves_no_near_class(kind, digits):
     found, glyphs = planted(kind, "1"), catalog.load("glyphs")
     assert found.truth == (0.0,) * len(glyphs.classes)
