@@ -84,7 +84,7 @@ def compose_request(overrides: Iterable[str], method: str | None = None) -> Requ
     if "methods" in given and "" in given["methods"].split(","):
         raise InputError(f"methods={given['methods']}: an empty name; expected names of rows between commas")
     texts = {key: given[key] for key in TEXTS if given.get(key) not in (None, "", "null")}
-    words = [_checked(o) for o in overrides if split_override(o)[0] not in texts]
+    words = [_checked(o, method) for o in overrides if split_override(o)[0] not in texts]
     preset = given.get("preset") or _preset_of(given.get("target", Request.target))
     if preset not in presets():
         raise InputError(
@@ -99,7 +99,7 @@ def compose_request(overrides: Iterable[str], method: str | None = None) -> Requ
             config = compose("request", [f"+presets={preset}", f"preset={preset}", *chosen, *words])
         request = OmegaConf.to_object(config)
     except (HydraException, OmegaConfBaseException) as error:
-        raise InputError(_one_line(error, words, _names(method))) from error
+        raise InputError(_one_line(error, words, method)) from error
     except ValueError as error:  # Hydra, on a line that begins with # @
         raise InputError(f"{HERE / 'presets' / preset}.yaml: not readable ({error!s:.100})") from error
     assert isinstance(request, Request)
@@ -145,12 +145,13 @@ def split_override(override: str) -> tuple[str, str]:
     return key, checked_path(key, value) if key in PATHS else value
 
 
-def _checked(override: str) -> str:
-    """Return an override for Hydra's grammar."""
+def _checked(override: str, method: str | None) -> str:
+    """Return an override of a request, with a method's settings or without, for Hydra's grammar."""
     key, value = split_override(override)
     if "${" in value:  # the grammar would interpolate it, even from the environment
         raise InputError(f"{key}={value}: expected a plain value, without ${{")
-    if _kind(key) is bool and re.fullmatch(NUMBER, value) and value not in ("0", "1"):  # OmegaConf takes any
+    is_bool = _kind(key, method) is bool
+    if is_bool and re.fullmatch(NUMBER, value) and value not in ("0", "1"):  # OmegaConf takes any
         raise InputError(f"{key}={value}: expected true or false")
     return f"{'++' if key.split('.')[0] in OPEN else ''}{key}={value}"
 
@@ -173,7 +174,7 @@ def about_given(role: str, name: str) -> About | None:
         raise InputError(f"{role}={name}: {error}") from error
 
 
-def _one_line(error: Exception, overrides: Iterable[str], names: list[str]) -> str:
+def _one_line(error: Exception, overrides: Iterable[str], method: str | None) -> str:
     """Turn an error of Hydra into one line: the setting, its value, and what is expected."""
     text = f"{error.__cause__ or ''}\n{error}".strip()
     given = dict(o.lstrip("+").partition("=")[::2] for o in overrides)
@@ -181,7 +182,7 @@ def _one_line(error: Exception, overrides: Iterable[str], names: list[str]) -> s
     where = next(filter(None, found.groups())) if found else ""
     name = next((n for n in given if n == where or n.startswith(f"{where}.") and where), where)
     if "Could not override" in text:
-        return _unknown(name, names)
+        return _unknown(name, _names(method))
     if not name or "mbiguous value" in text:  # Hydra's error does not name the override
         wrong = next((f"{n}={v}" for n, v in given.items() if n == name or not _readable(f"{n}={v}")), "")
         return f"{wrong}: not readable; expected one value, in quotes if it holds any of {{}}[],'"
@@ -189,15 +190,17 @@ def _one_line(error: Exception, overrides: Iterable[str], names: list[str]) -> s
         return (
             f"{name}={given[name]}: this is a method now; expected method={right}, in bench methods={right}"
         )
-    kind = _kind(name)
+    kind = _kind(name, method)
     null = ", or null for none" if NoneType in get_args(kind) else ""
     return f"{name}={given.get(name, '')}: expected {_expected(text, kind)}{null}"
 
 
-def _kind(name: str) -> Any:
-    """Return the type of a setting of the schema; None for a setting of a method."""
+def _kind(name: str, method: str | None) -> Any:
+    """Return the type of a setting of the schema, or of a method; None for an unknown one."""
     *groups, last = name.split(".")
     owner: Any = Request
+    if method and groups == ["method"]:
+        owner, groups = methods.load(method).Config, []
     for group in groups:
         owner = get_type_hints(owner).get(group) if is_dataclass(owner) else None
     return get_type_hints(owner).get(last) if is_dataclass(owner) else None

@@ -306,6 +306,11 @@ def test_a_setting_of_a_method_out_of_its_range(says, tmp_path, given):
     assert error.startswith(f"method.{given.split('=')[0]}=")
 
 
+@pytest.mark.parametrize("command", ["run method=l2tl_gradients", "bench methods=finetune,l2tl_gradients"])
+def test_a_number_for_a_true_or_false_of_a_method(says, command):
+    assert says(*command.split(), "method.layerwise=2") == "method.layerwise=2: expected true or false"
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 @pytest.mark.parametrize("command", ["bench", "run"])
 def test_a_device_that_is_not_here(says, command):
