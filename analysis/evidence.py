@@ -4,7 +4,7 @@
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .. import InputError
@@ -22,6 +22,12 @@ from .statistics.paired import paired_difference, percent_interval
 from .tables.formats import to_markdown
 from .tables.table import Cell, Table
 
+TITLE = "What the paper's claims come to"
+ABOUT = """Means over seeds with 95 % intervals; *detectable* is the effect from fine-tuning with 80 % power.
+`python -m transferbench.analysis.evidence` prints this page. Claims, pairs, rules and what follows:
+[evidence with power](../explanation/evidence.md)."""
+ADVICE = "Advice for a pair left out, in points from fine-tuning"
+
 
 def claims_table(found: Sequence[Effect]) -> Table:
     """Return the differences of L2TL on each pair, with the smallest effect that could be seen."""
@@ -33,7 +39,7 @@ def claims_table(found: Sequence[Effect]) -> Table:
         texts = [_text(own[other]) if other in own else wording.ABSENT for other in OTHERS]
         about = [pair, kind, str(shots), str(reference.num_seeds)]
         rows.append([Cell(text) for text in (*about, *texts, wording.number(reference.detectable))])
-    return Table("L2TL, points above other rows", columns, rows)
+    return Table("By how many points L2TL is above other rows", columns, rows)
 
 
 def _text(difference: Difference) -> str:
@@ -54,7 +60,7 @@ def rows_table(runs: Sequence[Run]) -> Table:
         of_label = dict(zip(own, holm_corrected(differences), strict=True))
         cells = [_short(of_label[label]) if label in of_label else wording.ABSENT for label in labels]
         rows.append([Cell(text) for text in (f"{source} to {target}, {shots}", score, *cells)])
-    return Table("All rows, points from fine-tuning", ["pair, labels", f"{REFERENCE}, %", *labels], rows)
+    return Table("All rows, in points from fine-tuning", ["pair, labels", f"{REFERENCE}, %", *labels], rows)
 
 
 def _short(difference: Difference) -> str:
@@ -77,33 +83,52 @@ def advice_table(found: Sequence[LeftOut]) -> Table:
         ]
         for each in found
     ]
-    return Table("Advice for a pair left out, points from fine-tuning", columns, rows)
+    return Table(ADVICE, columns, rows)
 
 
 def advice_report(cases: Sequence[Case]) -> str:
     """Return what the advice of other pairs gains, as a table and in sentences."""
     found = left_out(cases)
     if not found:
-        return f"Advice for a pair left out: it takes {LEAST} pairs."
+        return f"It takes {LEAST} pairs."
     means = [
-        f"{name}: {_text(gain(left_out(cases, weight)))} points from fine-tuning"
-        for name, weight in (("weighted by likeness", likeness), ("equal weights", equal))
+        f"- {name}: {_text(gain(left_out(cases, weight)))} points from fine-tuning"
+        for name, weight in (("Weighted by likeness", likeness), ("Equal weights", equal))
     ]
-    return f"Advice for a pair left out:\n\n{to_markdown(advice_table(found))}\n{'; '.join(means)}."
+    return "\n".join([to_markdown(advice_table(found)), *means])
 
 
 def report(runs: Sequence[Run], cases: Sequence[Case] = ()) -> str:
-    """Return the tables in Markdown, the gains, the verdicts, what is not run yet, and what advice gains."""
+    """Return a page in Markdown: tables, verdicts, what is not run yet, and what advice gains."""
     found = effects(runs)
-    parts = [to_markdown(claims_table(found))]
-    for pair, more in gains(found):
-        parts.append(f"Gain over fine-tuning on {pair}, 5 labels minus more: {_text(more)} points.")
-    parts += [f"{claim}: {verdict}." for claim, verdict in verdicts(found)]
-    missing = [f"{source} to {target}" for source, target in KINDS if not _has_both(found, source, target)]
-    if missing:
-        parts.append(f"Not run, or with one number of labels: {wording.listing(missing)}.")
-    rows = f"Points from fine-tuning (*: significant):\n\n{to_markdown(rows_table(runs))}"
-    return "\n\n".join([*parts, rows.rstrip(), advice_report(cases)])
+    claims, rows = claims_table(found), rows_table(runs)
+    verdict = "\n".join(f"- {line}." for line in _verdicts(found))
+    parts = [
+        f"# {TITLE}",
+        ABOUT,
+        f"## {claims.title}",
+        to_markdown(claims).rstrip(),
+        "## Verdicts",
+        verdict,
+        f"## {rows.title}",
+        "An asterisk: significant after Holm correction for the rows of a line.",
+        to_markdown(rows).rstrip(),
+        f"## {ADVICE}",
+        advice_report(cases),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _verdicts(found: Sequence[Effect]) -> Iterator[str]:
+    """Yield the gains with few labels, the verdicts on the claims, and what is not run yet."""
+    for pair, gain_there in gains(found):
+        yield f"Gain over fine-tuning on {pair}, 5 labels minus more: {_text(gain_there)} points"
+    for claim, verdict in verdicts(found):
+        yield f"{claim}: {verdict}"
+    if missing := [
+        f"{source} to {target}" for source, target in KINDS if not _has_both(found, source, target)
+    ]:
+        yield f"Not run, or with one number of labels: {wording.listing(missing)}"
 
 
 def _has_both(found: Sequence[Effect], source: str, target: str) -> bool:
@@ -119,7 +144,7 @@ def main(argv: Sequence[str]) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
-    print(report(runs, cases))
+    print(report(runs, cases), end="")
     for picture in argv[1:]:
         figure = claims_figure(effects(runs), papers_own())
         try:

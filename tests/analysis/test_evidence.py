@@ -1,6 +1,7 @@
 """The paper's claims by their rules, on planted effects; records packed in one file; tables and figure."""
 
 import json
+from pathlib import Path
 
 import pytest
 from simulated_results import digest, make_record, save
@@ -66,6 +67,12 @@ def test_what_is_not_run_is_said(tmp_path):
     assert "(iii) no harm on far targets, 5 labels per class: not run yet." in text
     assert "Not run, or with one number of labels: mnist to usps, usps to mnist" in text
     assert "(i) above fine-tuning on near targets, 5 labels per class: open on 1 pair" in text
+
+
+def test_the_page_of_the_docs_is_that_of_the_packed_records(capsys):
+    assert evidence.main([]) == 0
+    page = Path(__file__).parents[2] / "docs" / "results" / "evidence.md"
+    assert page.read_text(encoding="utf-8") == capsys.readouterr().out
 
 
 def test_a_gain_is_the_difference_of_two(tmp_path):
