@@ -5,15 +5,19 @@ Claims, pairs and rules stand in docs/explanation/evidence.md, and were written 
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
+
 from . import wording
+from .alarms import alarms, no_claim
 from .records.comparison import REFERENCE, Comparison, comparisons
 from .records.load import Run
 from .records.published import find, of_element
 from .statistics.aggregate import holm_corrected
 from .statistics.difference import Difference
-from .statistics.paired import paired_difference
+from .statistics.paired import paired_difference, pairs_of
 
 KINDS = {  # source and target: how far they are apart, by the images' looks
     ("glyphs", "digits"): "near",
@@ -25,8 +29,9 @@ KINDS = {  # source and target: how far they are apart, by the images' looks
     ("tiny-imagenet", "pneumonia-mnist"): "far",
 }
 FEW = 5  # labels per class; the other number is the largest that each set has, up to 20
-LEARNED = "L2TL"
-OTHERS = (REFERENCE, "Uniform weights", "Random search")
+LEARNED, GRADIENTS = "L2TL", "L2TL by gradients"
+UNIFORM, RANDOM = "Uniform weights", "Random search"
+OTHERS = (REFERENCE, UNIFORM, RANDOM)
 FEW_LABELS, MORE_LABELS = "5 labels per class", "15 or 20 labels per class"
 SUPPORTED, CONTRADICTED = "supported", "contradicted"
 TWO, FOUR = 2, 4  # pairs that the rules ask for
@@ -34,7 +39,7 @@ SMALL, HARM = 0.5, -1.0  # points: an interval below the one, or above the other
 
 
 class Effect(NamedTuple):
-    """By how much L2TL is above another row on a pair, with a number of labels per class."""
+    """By how much a row is above another on a pair, with a number of labels per class."""
 
     source: str
     target: str
@@ -42,6 +47,7 @@ class Effect(NamedTuple):
     shots: int
     other: str
     difference: Difference
+    alike: float  # share of test images on which both are right, or both wrong
 
     @property
     def pair(self) -> str:
@@ -56,21 +62,34 @@ class Published(NamedTuple):
     points: list[float]
 
 
-def effects(runs: Sequence[Run]) -> list[Effect]:
-    """Return the differences of L2TL from the other rows, corrected within each row and number of labels."""
+def effects(runs: Sequence[Run], row: str = LEARNED, others: Sequence[str] = OTHERS) -> list[Effect]:
+    """Return the differences of a row from others.
+
+    Holm correction is over the planned pairs, for each other row, few labels and more; pairs that have not
+    run count as p = 1. Nothing is claimed where fine-tuning has an alarm.
+    """
     found = [
-        Effect(source, target, KINDS[source, target], shots, other, _difference(comparison, other))
-        for (source, target, shots), comparison in by_pair(runs).items()
-        for other in OTHERS
-        if {LEARNED, other} <= comparison.by_label.keys()
+        _effect(key, comparison, row, other)
+        for key, comparison in by_pair(runs).items()
+        for other in others
+        if {row, other} <= comparison.by_label.keys()
     ]
     corrected = []
-    for other in OTHERS:
+    for other in others:
         for is_few in (True, False):
             own = [e for e in found if e.other == other and (e.shots == FEW) == is_few]
-            differences = holm_corrected([e.difference for e in own])
+            differences = holm_corrected([e.difference for e in own], num_planned=len(KINDS))
             corrected += [e._replace(difference=d) for e, d in zip(own, differences, strict=True)]
     return corrected
+
+
+def _effect(key: tuple[str, str, int], comparison: Comparison, row: str, other: str) -> Effect:
+    source, target, shots = key
+    ours, others = comparison.by_label[row], comparison.by_label[other]
+    difference = replace(paired_difference(ours, others), no_claim=no_claim(alarms(comparison)))
+    answers = [np.mean(a.correct == b.correct) for a, b in pairs_of(ours, others) if a.correct is not None]
+    alike = float(np.mean(answers)) if answers else math.nan
+    return Effect(source, target, KINDS[source, target], shots, other, difference, alike)
 
 
 def from_other(other: str) -> str:
@@ -90,10 +109,6 @@ def by_pair(runs: Sequence[Run]) -> dict[tuple[str, str, int], Comparison]:
         (key for key in known if key[:2] in KINDS), key=lambda key: (planned.index(key[:2]), key[2])
     )
     return {key: known[key] for key in order}
-
-
-def _difference(comparison: Comparison, other: str) -> Difference:
-    return paired_difference(comparison.by_label[LEARNED], comparison.by_label[other])
 
 
 def gains(found: Sequence[Effect]) -> list[tuple[str, Difference]]:
@@ -127,7 +142,11 @@ def _minus(a: Difference, b: Difference) -> Difference:
 
 
 def verdicts(found: Sequence[Effect]) -> Iterator[tuple[str, str]]:
-    """Yield each claim with what follows by the rules: supported, contradicted or open, and on what."""
+    """Yield each claim with what follows by the rules: supported, contradicted or open, and on what.
+
+    Pairs on which nothing may be claimed are left out.
+    """
+    found = [e for e in found if not e.difference.no_claim]
     for labels, is_few in ((FEW_LABELS, True), (MORE_LABELS, False)):
         own = [e for e in found if (e.shots == FEW) == is_few]
         yield f"(i) above fine-tuning on near targets, {labels}", _near(_of(own, REFERENCE, "near"))
@@ -166,29 +185,31 @@ def _far(own: Sequence[Difference]) -> str:
     return _open(own)
 
 
-def _policy(own: Sequence[Effect]) -> str:
-    uniform, random = (_of(own, other) for other in OTHERS[1:])
-    both = list(zip(uniform, random, strict=True))
+def _policy(found: Sequence[Effect]) -> str:
+    uniform, random = ({e.pair: e.difference for e in found if e.other == other} for other in OTHERS[1:])
+    both = [(uniform[pair], random[pair]) for pair in uniform if pair in random]
+    pairs = wording.counted(len(both), "pair")
     if (count := sum(a.outcome == b.outcome == "above" for a, b in both)) >= TWO:
-        return f"{SUPPORTED}: significantly above both on {count} of {_run(uniform)}"
+        return f"{SUPPORTED}: significantly above both on {count} of {pairs}"
     if (count := sum(max(a.high, b.high) < SMALL for a, b in both)) >= FOUR:
-        return f"{CONTRADICTED}: both intervals are below +{SMALL} on {count} of {_run(uniform)}"
-    return _open([*uniform, *random], len(uniform))
+        return f"{CONTRADICTED}: both intervals are below +{SMALL} on {count} of {pairs}"
+    return _open([difference for of_pair in both for difference in of_pair], len(both))
 
 
-def _open(own: Sequence[Difference], pairs: int | None = None) -> str:
+def _open(own: Sequence[Difference], num_pairs: int | None = None) -> str:
     if not own:
-        return "not run yet"
-    effect = max(d.detectable for d in own)
-    return f"open on {_run(own, pairs)}; effects of up to {wording.number(effect)} points could be missed"
+        return "not known: no pair has run, or none without an alarm"
+    effect = wording.number(max(d.detectable for d in own))
+    pairs = wording.counted(len(own) if num_pairs is None else num_pairs, "pair")
+    return f"open on {pairs}; on each, {effect} points would be seen with 80 % power, before correction"
 
 
 def _count(own: Sequence[Difference], holds: Callable[[Difference], bool]) -> int:
     return sum(map(holds, own))
 
 
-def _run(own: Sequence[Difference], pairs: int | None = None) -> str:
-    return wording.counted(len(own) if pairs is None else pairs, "pair")
+def _run(own: Sequence[Difference]) -> str:
+    return wording.counted(len(own), "pair")
 
 
 def papers_own() -> list[Published]:

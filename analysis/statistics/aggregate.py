@@ -33,16 +33,23 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     return adjusted
 
 
-def holm_corrected(differences: Sequence[MaybeDifference], min_seeds: int = 2) -> list[MaybeDifference]:
+def holm_corrected(
+    differences: Sequence[MaybeDifference], min_seeds: int = 2, num_planned: int = 0
+) -> list[MaybeDifference]:
     """Return the differences, with Holm-corrected p-values for those that are tested.
 
-    They form one family: the differences with an interval and at least `min_seeds` seeds.
+    They form one family: the differences with an interval and at least `min_seeds` seeds. If more tests are
+    planned, those without a result count as p = 1.
     """
     tested = [item is not None and item.has_interval and item.num_seeds >= min_seeds for item in differences]
+    missing = max(num_planned - sum(tested), 0)
     pairs = list(zip(differences, tested, strict=True))
-    adjusted = holm([item.p_value if item and known else math.nan for item, known in pairs])
+    p_values = [item.p_value if item and known else math.nan for item, known in pairs]
+    adjusted = holm(p_values + [1.0] * missing)[: len(pairs)]
     return [
-        replace(item, p_value_holm=float(value), num_compared=sum(tested)) if item and known else item
+        replace(item, p_value_holm=float(value), num_compared=sum(tested) + missing)
+        if item and known
+        else item
         for (item, known), value in zip(pairs, adjusted, strict=True)
     ]
 
