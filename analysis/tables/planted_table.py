@@ -157,8 +157,10 @@ def weights_setting(cell: SuiteCell) -> str:
 
 def _line(suite: Suite, cell: SuiteCell, score: Cell, runs: tuple[str, ...], found: Finding) -> list[Cell]:
     where = f"{cell.row}, {cell.column}" if len(suite.columns) > 1 else cell.row
-    is_end = weights_setting(cell) in ("uniform", "oracle")
-    weighed = not math.isnan(found.auc[0]) and weights_setting(cell) != "oracle"
+    weights = weights_setting(cell)
+    is_end = weights in ("uniform", "oracle")
+    weighed = not math.isnan(found.auc[0]) and weights != "oracle"
+    above = wording.estimate(*found.from_uniform, sign=True) if weights != "uniform" else "reference"
     reached = (
         f"{wording.whole(found.steps)} ({found.num_found} of {len(cell.runs)})"
         if found.num_found
@@ -167,7 +169,7 @@ def _line(suite: Suite, cell: SuiteCell, score: Cell, runs: tuple[str, ...], fou
     return [
         Cell(where),
         score,
-        Cell(wording.estimate(*found.from_uniform, sign=True), found.from_uniform[0], runs),
+        Cell(above, found.from_uniform[0], runs),
         Cell(wording.ABSENT if is_end else _two(found.gap), found.gap[0], runs),
         Cell(_two(found.auc) if weighed else wording.ABSENT, found.auc[0], runs),
         Cell(wording.ratio(found.correlation) if weighed else wording.ABSENT, found.correlation, runs),
