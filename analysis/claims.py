@@ -87,7 +87,11 @@ def _effect(key: tuple[str, str, int], comparison: Comparison, row: str, other: 
     source, target, shots = key
     ours, others = comparison.by_label[row], comparison.by_label[other]
     difference = replace(paired_difference(ours, others), no_claim=no_claim(alarms(comparison)))
-    answers = [np.mean(a.correct == b.correct) for a, b in pairs_of(ours, others) if a.correct is not None]
+    answers = [
+        np.mean(a.correct == b.correct)
+        for a, b in pairs_of(ours, others)
+        if a.correct is not None and b.correct is not None
+    ]
     alike = float(np.mean(answers)) if answers else math.nan
     return Effect(source, target, KINDS[source, target], shots, other, difference, alike)
 
