@@ -35,6 +35,7 @@ OTHERS = (REFERENCE, UNIFORM, RANDOM)
 FEW_LABELS, MORE_LABELS = "5 labels per class", "15 or 20 labels per class"
 SUPPORTED, CONTRADICTED = "supported", "contradicted"
 TWO, FOUR = 2, 4  # pairs that the rules ask for
+Key = tuple[str, str, int]  # source, target, labels per class
 SMALL, HARM = 0.5, -1.0  # points: an interval below the one, or above the other
 
 
@@ -69,10 +70,9 @@ def effects(runs: Sequence[Run], row: str = LEARNED, others: Sequence[str] = OTH
     run count as p = 1. Nothing is claimed where fine-tuning has an alarm.
     """
     found = [
-        _effect(key, comparison, row, other)
+        effect
         for key, comparison in by_pair(runs).items()
-        for other in others
-        if {row, other} <= comparison.by_label.keys()
+        for effect in _of_pair(key, comparison, row, others)
     ]
     corrected = []
     for other in others:
@@ -83,17 +83,25 @@ def effects(runs: Sequence[Run], row: str = LEARNED, others: Sequence[str] = OTH
     return corrected
 
 
-def _effect(key: tuple[str, str, int], comparison: Comparison, row: str, other: str) -> Effect:
+def _of_pair(key: Key, comparison: Comparison, row: str, others: Sequence[str]) -> Iterator[Effect]:
+    """Yield the differences of a row from the others that ran with it, not corrected."""
     source, target, shots = key
-    ours, others = comparison.by_label[row], comparison.by_label[other]
-    difference = replace(paired_difference(ours, others), no_claim=no_claim(alarms(comparison)))
-    answers = [
-        np.mean(a.correct == b.correct)
-        for a, b in pairs_of(ours, others)
-        if a.correct is not None and b.correct is not None
-    ]
-    alike = float(np.mean(answers)) if answers else math.nan
-    return Effect(source, target, KINDS[source, target], shots, other, difference, alike)
+    reason = no_claim(alarms(comparison))
+    for other in others:
+        if not {row, other} <= comparison.by_label.keys():
+            continue
+        pairs = pairs_of(comparison.by_label[row], comparison.by_label[other])
+        answers = [
+            np.mean(a.correct == b.correct)
+            for a, b in pairs
+            if a.correct is not None and b.correct is not None
+        ]
+        difference = paired_difference(comparison.by_label[row], comparison.by_label[other])
+        yield Effect(
+            *(source, target, KINDS[source, target], shots, other),
+            difference=replace(difference, no_claim=reason),
+            alike=float(np.mean(answers)) if answers else math.nan,
+        )
 
 
 def from_other(other: str) -> str:
@@ -101,7 +109,7 @@ def from_other(other: str) -> str:
     return f"from {other[0].lower()}{other[1:]}"
 
 
-def by_pair(runs: Sequence[Run]) -> dict[tuple[str, str, int], Comparison]:
+def by_pair(runs: Sequence[Run]) -> dict[Key, Comparison]:
     """Return the comparison of each source, target and number of labels, in the order of the plan.
 
     Of several the largest, and none without fine-tuning.

@@ -15,7 +15,7 @@ from scipy.special import stdtrit
 
 from .alarms import checked, is_sound
 from .candidates import candidate
-from .claims import by_pair
+from .claims import Key, by_pair
 from .records.comparison import REFERENCE
 from .records.load import Run
 from .records.packed import accuracies, unpack
@@ -96,7 +96,7 @@ def known_cases(file: Path = FILE) -> list[Case]:
     return cases_of(unpack(file), accuracies(file))
 
 
-def cases_of(runs: Sequence[Run], accuracies: Mapping[tuple[str, str, int], float]) -> list[Case]:
+def cases_of(runs: Sequence[Run], accuracies: Mapping[Key, float]) -> list[Case]:
     """Return the cases of packed runs; without those that have fine-tuning alone, or in doubt.
 
     Args:

@@ -3,17 +3,16 @@
 from collections.abc import Mapping, Sequence
 
 from .. import wording
-from ..claims import FEW, FEW_LABELS, OTHERS, Effect, by_pair, from_other
+from ..alarms import checked
+from ..claims import FEW, FEW_LABELS, OTHERS, Effect, Key, by_pair, from_other
 from ..prior import LeftOut
 from ..records.comparison import REFERENCE, Comparison, in_order
 from ..records.load import Run
 from ..statistics.aggregate import holm_corrected
 from ..statistics.difference import Difference
-from ..statistics.paired import paired_difference, percent_interval
+from ..statistics.paired import percent_interval
 from .chosen import chosen_text
 from .table import Cell, Table
-
-Key = tuple[str, str, int]  # source, target, labels per class
 
 
 def claims_table(found: Sequence[Effect], by_gradients: Sequence[Effect]) -> Table:
@@ -58,14 +57,13 @@ def rows_table(runs: Sequence[Run], labels: str) -> Table:
 
 
 def _differences(comparison: Comparison) -> dict[str, str]:
-    own = [label for label in comparison.by_label if label != REFERENCE]
-    found = [paired_difference(comparison.by_label[label], comparison.reference) for label in own]
+    found = checked(comparison).differences
     texts = {
         label: wording.estimate(each.points, each.low, each.high, sign=True) + "*" * each.is_significant
-        for label, each in zip(own, holm_corrected(found), strict=True)
+        for label, each in zip(found, holm_corrected(list(found.values())), strict=True)
     }
     score = percent_interval([run.score for run in comparison.reference])
-    return {REFERENCE: f"{wording.estimate(*score)} %", **texts}
+    return {**texts, REFERENCE: f"{wording.estimate(*score)} %"}
 
 
 def chosen_table(runs: Sequence[Run], labels: str) -> Table:
