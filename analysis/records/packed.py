@@ -1,9 +1,10 @@
 """The records of many runs in one Parquet file, without what no table of differences reads.
 
-`python -m transferbench.analysis.records.packed RESULTS FILE.parquet`
+`python -m transferbench.analysis.records.packed FROM... FILE.parquet`
 
-A row is a run. Its record is one column of JSON. `frozen` is the cross-validated accuracy on frozen features
-by a screening in the same results folder. The other columns are for readers of the file.
+Each `FROM` is a results folder or an earlier file. A row is a run. Its record is one column of JSON. `frozen`
+is the cross-validated accuracy on frozen features by a screening in the same results folder. The other
+columns are for readers of the file.
 """
 
 import json
@@ -20,15 +21,31 @@ from .load import Run, load, named_apart, parse_run
 from .schema import checked
 from .screens import Screen, accuracy_of, encoders_of, is_alike
 
+KEY = ["source", "target", "shots", "row", "seed"]
+COLUMNS = [*KEY, "score", "frozen", "record"]
 LEFT_OUT = ("class_weights", "predictions", "test_labels", "class_names", "overrides", "notes")
 
 
-def pack(results: Path, file: Path) -> int:
-    """Write the records of the runs of a results folder to a Parquet file; return their number.
+def pack(places: Sequence[Path], file: Path) -> int:
+    """Write the records of runs to a Parquet file; return their number.
+
+    Args:
+        places: results folders or packed files. A run that is in several is taken from the last.
+        file: where to write; may be one of the places.
 
     Raises:
-        InputError: there are none.
+        InputError: a place has no runs, or cannot be read.
     """
+    table, *later = [_read(place) if place.is_file() else _table_of(place) for place in places]
+    for newer in later:
+        is_replaced = pd.MultiIndex.from_frame(table[KEY]).isin(pd.MultiIndex.from_frame(newer[KEY]))
+        table = pd.concat([table[~is_replaced], newer])
+    table.sort_values(KEY).to_parquet(file, compression="zstd", compression_level=19, index=False)
+    return len(table)
+
+
+def _table_of(results: Path) -> pd.DataFrame:
+    """Return a row for each run of a results folder."""
     screens = sorted(encoders_of(results), key=lambda screen: str(screen.get("ended")), reverse=True)
     rows = [
         {
@@ -43,9 +60,7 @@ def pack(results: Path, file: Path) -> int:
         }
         for run in load(results)
     ]
-    table = pd.DataFrame(rows).sort_values(["source", "target", "shots", "row", "seed"])
-    table.to_parquet(file, compression="zstd", compression_level=19, index=False)
-    return len(table)
+    return pd.DataFrame(rows)
 
 
 def _frozen(run: Run, screens: Sequence[Screen]) -> float:
@@ -62,9 +77,8 @@ def unpack(file: Path) -> list[Run]:
         InputError: the file cannot be read, or holds something else.
     """
     try:
-        texts = pd.read_parquet(file, columns=["record"])["record"]
-        records = [dict(json.loads(text)) for text in texts]
-    except (OSError, ValueError, KeyError, TypeError) as error:  # Arrow's errors are among them
+        records = [dict(json.loads(text)) for text in _read(file)["record"]]
+    except (ValueError, TypeError) as error:
         raise _unreadable(file, error) from error
     places = [(file / str(number), record) for number, record in enumerate(records)]
     return named_apart([parse_run(place, checked(place, record)) for place, record in places])
@@ -76,12 +90,15 @@ def accuracies(file: Path) -> dict[tuple[str, str, int], float]:
     Raises:
         InputError: the file cannot be read, or holds something else.
     """
-    columns = ["source", "target", "shots", "frozen"]
-    try:
-        rows = pd.read_parquet(file, columns=columns).dropna().drop_duplicates().to_dict("records")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _unreadable(file, error) from error
+    rows = _read(file)[["source", "target", "shots", "frozen"]].dropna().drop_duplicates().to_dict("records")
     return {(row["source"], row["target"], row["shots"]): row["frozen"] for row in rows}
+
+
+def _read(file: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(file, columns=COLUMNS)
+    except (OSError, ValueError, KeyError, TypeError) as error:  # Arrow's errors are among them
+        raise _unreadable(file, error) from error
 
 
 def _unreadable(file: Path, error: Exception) -> InputError:
@@ -96,16 +113,17 @@ def _shortened(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Pack the records of a results folder; return the exit code."""
-    if len(argv) != 2:
-        print("expected RESULTS FILE.parquet", file=sys.stderr)
+    """Pack the records of results folders and packed files; return the exit code."""
+    if len(argv) < 2:
+        print("expected FROM... FILE.parquet; FROM is a results folder or a packed file", file=sys.stderr)
         return 2
+    *places, file = map(Path, argv)
     try:
-        count = pack(Path(argv[0]), Path(argv[1]))
+        count = pack(places, file)
     except (InputError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"{argv[1]}: {count} records, {Path(argv[1]).stat().st_size / 1e6:.1f} MB")
+    print(f"{file}: {count} records, {file.stat().st_size / 1e6:.1f} MB")
     return 0
 
 

@@ -132,7 +132,7 @@ def test_the_papers_own_are_those_of_its_tables():
 def test_packed_records_give_the_same_and_hide_the_machine(tmp_path, capsys):
     runs = write(tmp_path / "results", lambda kind, shots, other: 1.0, pairs=[("mnist", "usps")])
     file = tmp_path / "evidence.parquet"
-    assert pack(tmp_path / "results", file) == len(runs) == 40
+    assert pack([tmp_path / "results"], file) == len(runs) == 40
     again = unpack(file)
     assert effects(again) == effects(runs)
     assert evidence.report(again) == evidence.report(runs)
@@ -141,6 +141,24 @@ def test_packed_records_give_the_same_and_hide_the_machine(tmp_path, capsys):
     assert evidence.main([str(file), str(tmp_path / "claims.png")]) == 0
     assert re.search(r"\| mnist to usps +\| +near \|", capsys.readouterr().out)
     assert (tmp_path / "claims.png").stat().st_size > 10_000
+
+
+def test_runs_are_added_to_those_of_an_earlier_file_and_replace_their_like(tmp_path, capsys):
+    file = tmp_path / "evidence.parquet"
+    first = write(
+        tmp_path / "first", lambda kind, shots, other: 1.0, pairs=[("mnist", "usps"), ("usps", "mnist")]
+    )
+    later = write(
+        tmp_path / "later", lambda kind, shots, other: 3.0, pairs=[("mnist", "usps"), ("glyphs", "digits")]
+    )
+    assert main([str(tmp_path / "first"), str(file)]) == 0
+    assert main([str(file), str(tmp_path / "later"), str(file)]) == 0
+    assert "120 records" in capsys.readouterr().out
+    kept = [run for run in first if run.source == "usps"]
+    assert effects(unpack(file)) == effects([*kept, *later])
+    points = [each.difference.points for each in effects(unpack(file)) if each.pair == "mnist to usps"]
+    assert len(points) == 6
+    assert min(points) > 2.5
 
 
 @pytest.mark.parametrize("content", [None, b"", b"PAR1 and no more"])
@@ -171,7 +189,7 @@ def test_of_several_comparisons_the_largest_counts_and_none_without_fine_tuning(
 
 def test_a_picture_that_cannot_be_written_is_named(tmp_path, capsys):
     write(tmp_path / "results", lambda kind, shots, other: 1.0, pairs=[("mnist", "usps")])
-    pack(tmp_path / "results", tmp_path / "evidence.parquet")
+    pack([tmp_path / "results"], tmp_path / "evidence.parquet")
     for picture in ("nowhere/claims.png", "claims.xyz"):
         assert evidence.main([str(tmp_path / "evidence.parquet"), str(tmp_path / picture)]) == 2
         assert f"{picture}: not written" in capsys.readouterr().err

@@ -122,7 +122,7 @@ def test_cases_of_records_have_their_points_and_times(tmp_path):
 
 def test_the_report_says_what_advice_gains_on_a_pair_left_out(tmp_path):
     runs = write(tmp_path / "results")
-    pack(tmp_path / "results", tmp_path / "evidence.parquet")
+    pack([tmp_path / "results"], tmp_path / "evidence.parquet")
     text = evidence.report(runs, known_cases(tmp_path / "evidence.parquet"))
     advice = text.partition("## Advice for a pair left out")[2]
     assert advice.count("| mnist to usps ") == 1
@@ -167,5 +167,5 @@ def test_features_are_those_of_the_newest_screening_of_the_same_size_of_images(t
         path = tmp_path / "screen" / "glyphs-digits" / f"encoder-{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(screen))
-    pack(tmp_path, tmp_path / "evidence.parquet")
+    pack([tmp_path], tmp_path / "evidence.parquet")
     assert accuracies(tmp_path / "evidence.parquet") == {("glyphs", "digits", 5): 0.7}
