@@ -99,8 +99,8 @@ def test_nothing_is_asked_for_and_nothing_complains(visit, scheme):
 
 def test_no_other_script_could_run(visit):
     page = visit()
-    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"alert(1)\">')")
-    page.wait_for_timeout(50)
+    with page.expect_console_message():
+        page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"alert(1)\">')")
     assert len(page.heard) > 0  # the page's own policy refuses image and script, and says so
     assert all("Content Security Policy" in line for line in page.heard)
 

@@ -185,7 +185,7 @@ def in_a_terminal(call: Callable[[], object], monkeypatch) -> str:
         monkeypatch.setattr(sys, "stdout", file)
         call()
         monkeypatch.undo()
-    reader.join(10)
+    reader.join()  # it ends with the other side
     os.close(master)
     return output.decode()
 

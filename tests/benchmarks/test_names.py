@@ -50,7 +50,7 @@ def test_make_hands_it_over_as_it_is(name):
     show = f"RUN={sys.executable} -c 'import sys; print(ascii(sys.argv[2:]))'"
     words = [f"{key}={value}" for key, value in given.items()]
     done = subprocess.run(
-        ["make", "--no-print-directory", "-C", ROOT, "-o", ".venv/.stamp", "bench", show, *words],
+        ["make", "--no-print-directory", "-C", ROOT, "-o", ".venv/.ready", "bench", show, *words],
         capture_output=True,
         text=True,
         check=True,

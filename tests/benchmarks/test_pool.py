@@ -93,6 +93,7 @@ def _ended(config: SimpleNamespace, results: Path) -> None:
 )
 def test_the_end_of_a_worker_is_told_as_what_it_is(monkeypatch, tmp_path, capfd, name, reason):
     monkeypatch.setattr(pool, "_work", _ended)
+    monkeypatch.setattr(pool, "ECHO_SECONDS", 60)
     assert ends_of((name, "fine"), tmp_path, 1) in (
         [("fine", None), (name, reason)],  # repeated after all others
         [(name, reason), ("fine", None)],

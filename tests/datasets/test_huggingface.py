@@ -183,6 +183,8 @@ def test_files_that_have_come_are_not_fetched_again(server, tmp_path, monkeypatc
     first, second, third = sorted(name for name in server.files if name.startswith("data/"))
     server.cut.add(second)
     monkeypatch.setattr(time, "sleep", lambda seconds: None)  # the library waits before each new try
+    for limit in ("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"):
+        monkeypatch.setattr(constants, limit, 120)
     with pytest.raises(DownloadError, match="peer closed"):
         huggingface.fetch(HUB, tmp_path / "copy")
     assert not huggingface.is_copy(tmp_path / "copy")

@@ -178,7 +178,7 @@ def test_two_makers_at_once_do_not_fight(own_cache, tmp_path):
     barrier, got = threading.Barrier(2), []
 
     def make() -> tuple[tuple[str, ...], dict[str, list[Row]]]:
-        barrier.wait(timeout=10)  # both have seen that there is none
+        barrier.wait(timeout=120)  # both have seen that there is none
         return CLASSES, {"train": [Row(f"{i}.png", 0) for i in range(5)]}
 
     def keep() -> None:

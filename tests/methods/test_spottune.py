@@ -213,6 +213,7 @@ def with_logits(router: Router, logits_BN2: Tensor) -> Tensor:
 
 def test_the_gradient_of_a_choice_is_that_of_its_relaxed_form():
     """By hand: the loss's slope along tuned minus frozen, times s (1 - s) / temperature."""
+    torch.manual_seed(0)
     block, temperature = layers(3, 5, 3), 5.0
     router = Router([block], temperature)
     with torch.no_grad():
