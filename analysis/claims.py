@@ -150,6 +150,7 @@ def _minus(a: Difference, b: Difference) -> Difference:
         points + above,
         min(a.num_seeds, b.num_seeds),
         detectable=math.hypot(a.detectable, b.detectable),
+        no_claim=a.no_claim or b.no_claim,
     )
 
 

@@ -36,7 +36,8 @@ ABOUT = """Means over seeds with 95 % intervals; *detectable* is the effect from
 CLAIMS_NOTE = """*Above* and *below*: significant after Holm correction over the seven planned pairs, for each
 column, and for 5 labels and more apart; a pair that has not run counts as p = 1. *Alike*: both right, or both
 wrong, in percent of test images. Where rows answer alike, a small detectable effect says only that."""
-ROWS_NOTE = "An asterisk: significant after Holm correction for the rows of that pair alone."
+ROWS_NOTE = """An asterisk: significant after Holm correction for the rows of that pair alone. A dagger:
+nothing is claimed, whatever the interval."""
 ADVICE_NOTE = (
     "The best row in hindsight is the highest of twelve means on the same test images: too high by chance."
 )
@@ -71,9 +72,14 @@ def report(runs: Sequence[Run], cases: Sequence[Case] = ()) -> str:
 def _verdicts(found: Sequence[Effect]) -> Iterator[str]:
     """Yield the gains with few labels, the verdicts on the claims, and what is not run yet."""
     for pair, gain_there in gains(found):
-        yield f"Gain over fine-tuning on {pair}, 5 labels minus more: {difference_text(gain_there)} points"
+        said = wording.estimate(gain_there.points, gain_there.low, gain_there.high, sign=True)
+        note = ", no claim" if gain_there.no_claim else ""
+        yield f"Gain over fine-tuning on {pair}, 5 labels minus more: {said} points{note}"
     for claim, verdict in verdicts(found):
         yield f"{claim}: {verdict}"
+    for (pair, shots), reason in {(e.pair, e.shots): e.difference.no_claim for e in found}.items():
+        if reason:
+            yield f"No claim on {pair} with {shots} labels: {reason}"
     if missing := [
         f"{source} to {target}" for source, target in KINDS if not _has_both(found, source, target)
     ]:

@@ -44,10 +44,10 @@ def claims_table(found: Sequence[Effect], by_gradients: Sequence[Effect]) -> Tab
 
 
 def difference_text(difference: Difference) -> str:
-    """Return a difference with its interval, and whether it is significant."""
+    """Return a difference with its interval, and whether it is significant, or nothing is claimed of it."""
     outcome = difference.outcome
     said = wording.estimate(difference.points, difference.low, difference.high, sign=True)
-    return f"{said}, {outcome}" if outcome in ("above", "below") else said
+    return f"{said}, {outcome}" if outcome in ("above", "below", "no claim") else said
 
 
 def rows_table(runs: Sequence[Run], labels: str) -> Table:
@@ -59,7 +59,9 @@ def rows_table(runs: Sequence[Run], labels: str) -> Table:
 def _differences(comparison: Comparison) -> dict[str, str]:
     found = checked(comparison).differences
     texts = {
-        label: wording.estimate(each.points, each.low, each.high, sign=True) + "*" * each.is_significant
+        label: wording.estimate(each.points, each.low, each.high, sign=True)
+        + "*" * each.is_significant
+        + "†" * bool(each.no_claim)
         for label, each in zip(found, holm_corrected(list(found.values())), strict=True)
     }
     score = percent_interval([run.score for run in comparison.reference])

@@ -92,6 +92,12 @@ def test_nothing_is_claimed_where_fine_tuning_has_an_alarm(tmp_path):
         run.record["num_classes"] = 10
     assert {e.difference.outcome for e in effects(runs)} == {"no claim"}
     assert set(told(runs).values()) == {"not known"}
+    page = evidence.report(runs)
+    assert page.count("- No claim on mnist to usps with 5 labels: ") == 1
+    assert re.search(r"Gain over fine-tuning on mnist to usps, 5 labels .* points, no claim\.", page)
+    row = next(line for line in page.splitlines() if line.startswith("| Uniform weights "))
+    assert row.count("†") == len(KINDS)
+    assert "*" not in row
 
 
 def test_rows_that_answer_alike_are_seen(tmp_path):
