@@ -52,8 +52,8 @@ OWN = {
     "l2tl_gradients": {"alpha": Alpha.fixed, "multiplier": 1, "explored": 0},
 }
 # A credit is a difference of losses, divided by the distance of 1e-4 at which it is taken: rounding by 1e-7
-# makes 1e-3 of it, and grows with the steps: fast where weights are in proportion to credits.
-FEW_STEPS = {("l2tl_gradients",): 4, ("l2tl_gradients", "proportional", False): 10}
+# makes 1e-3 of it, and grows with the steps: how fast depends on the weights and on the CPU.
+FEW_STEPS = {("l2tl_gradients",): 4, ("l2tl_gradients", "proportional", False): 5}
 # What sums in another order change, of metrics (relative, absolute) and of weights
 ROUNDING = {"l2tl_gradients": (1e-4, 1e-3, 1e-3)}
 
