@@ -36,7 +36,7 @@ def pack(places: Sequence[Path], file: Path) -> int:
     Raises:
         InputError: a place has no runs, or cannot be read.
     """
-    table, *later = [_read(place) if place.is_file() else _table_of(place) for place in places]
+    table, *later = [_read(place, COLUMNS) if place.is_file() else _table_of(place) for place in places]
     for newer in later:
         is_replaced = pd.MultiIndex.from_frame(table[KEY]).isin(pd.MultiIndex.from_frame(newer[KEY]))
         table = pd.concat([table[~is_replaced], newer])
@@ -77,7 +77,7 @@ def unpack(file: Path) -> list[Run]:
         InputError: the file cannot be read, or holds something else.
     """
     try:
-        records = [dict(json.loads(text)) for text in _read(file)["record"]]
+        records = [dict(json.loads(text)) for text in _read(file, ["record"])["record"]]
     except (ValueError, TypeError) as error:
         raise _unreadable(file, error) from error
     places = [(file / str(number), record) for number, record in enumerate(records)]
@@ -90,13 +90,15 @@ def accuracies(file: Path) -> dict[tuple[str, str, int], float]:
     Raises:
         InputError: the file cannot be read, or holds something else.
     """
-    rows = _read(file)[["source", "target", "shots", "frozen"]].dropna().drop_duplicates().to_dict("records")
+    table = _read(file, ["source", "target", "shots", "frozen"])
+    rows = table.dropna().drop_duplicates().to_dict("records")
     return {(row["source"], row["target"], row["shots"]): row["frozen"] for row in rows}
 
 
-def _read(file: Path) -> pd.DataFrame:
+def _read(file: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Return some columns of a packed file."""
     try:
-        return pd.read_parquet(file, columns=COLUMNS)
+        return pd.read_parquet(file, columns=list(columns))
     except (OSError, ValueError, KeyError, TypeError) as error:  # Arrow's errors are among them
         raise _unreadable(file, error) from error
 

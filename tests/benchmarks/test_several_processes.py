@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -32,6 +33,7 @@ from transferbench.methods import catalog
 from transferbench.methods.base import Method
 from transferbench.methods.finetune import FineTune
 from transferbench.methods.l2tl_gradients import Alpha, Config, L2TLGradients
+from transferbench.methods.l2tl_policy import gradient_credit
 
 STEPS = 50
 SPLIT = [name for name in catalog.names() if catalog.load(name).data_parallel]
@@ -51,9 +53,10 @@ OWN = {
     # No draw and no choice by the weights: after rounding it may be another one.
     "l2tl_gradients": {"alpha": Alpha.fixed, "multiplier": 1, "explored": 0},
 }
-# A credit is a difference of losses, divided by the distance of 1e-4 at which it is taken: rounding by 1e-7
-# makes 1e-3 of it, and grows with the steps: how fast depends on the weights and on the CPU.
-FEW_STEPS = {("l2tl_gradients",): 4, ("l2tl_gradients", "proportional", False): 5}
+# A credit is a difference of losses, divided by the distance at which it is taken: at the 1e-4 of a run,
+# rounding by 1e-7 makes 1e-3 of it. At this one it makes 1e-5, which still grows with the steps.
+DISTANCE = 1e-2
+FEW_STEPS = {("l2tl_gradients",): 10, ("l2tl_gradients", "proportional", False): 20}
 # What sums in another order change, of metrics (relative, absolute) and of weights
 ROUNDING = {"l2tl_gradients": (1e-4, 1e-3, 1e-3)}
 
@@ -96,9 +99,10 @@ def trained(spec: tuple[str, ...]) -> dict:
     method = built(spec)
     method.prepare()
     curve = []
-    for t in range(FEW_STEPS.get(spec, STEPS)):
-        torch.manual_seed(t)
-        curve.append({k: distributed.mean(v).item() for k, v in method.step(t).items()})
+    with patch.object(gradient_credit, "DISTANCE", DISTANCE):
+        for t in range(FEW_STEPS.get(spec, STEPS)):
+            torch.manual_seed(t)
+            curve.append({k: distributed.mean(v).item() for k, v in method.step(t).items()})
     return {"curve": curve, "state": {k: v.tolist() for k, v in method.net.state_dict().items()}}
 
 
