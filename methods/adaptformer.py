@@ -102,9 +102,9 @@ class Parallel(nn.Module):
             nn.init.zeros_(zero)
         self.to(first.weight.device)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the sum for tokens [...,F]."""
-        return self.mlp(x) + self.scale * self.up(self.dropout(self.down(x).relu()))
+    def forward(self, x: Tensor, *shape: Any) -> Tensor:
+        """Return the sum for tokens [...,F]; some MLPs also take the sides of the image that they form."""
+        return self.mlp(x, *shape) + self.scale * self.up(self.dropout(self.down(x).relu()))
 
 
 def add_bottlenecks(encoder: nn.Module, width: int, scale: float, dropout: float = 0.0) -> None:

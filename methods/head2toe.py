@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .base import Method, Metrics, Problem, check_ranges, timed, train_step
+from .base import Method, Metrics, Problem, check_ranges, timed, train_step, training_restarts
 from .linear_probe import new_head
 from .networks.predictor import Predictor
 from .networks.taps import Taps, unit_vectors
@@ -142,6 +142,7 @@ class Head2Toe(Method[Config]):
         self.kept_F.zero_()[best] = 1
         self.head.weight.zero_()
         self.head.bias.zero_()
+        training_restarts()
 
     @classmethod
     def images_per_step(cls, config: Config, recipe: Recipe) -> tuple[int, int]:

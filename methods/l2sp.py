@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .base import Method, Metrics, Problem, check_ranges, timed, train_step
+from .networks.parameter_groups import decayed
 
 
 @dataclass
@@ -44,16 +45,17 @@ class L2SP(Method[Config]):
     def __init__(self, problem: Problem, config: Config) -> None:
         self.recipe, self.config = problem.recipe, config
         self.net = problem.network()
-        pulled = [p for p in self.net.encoder.parameters() if p.ndim > 1 or not config.kernels_only]
-        self.pulled = [(weight, weight.detach().clone()) for weight in pulled]
+        kernels = decayed(self.net, biases=False)
+        penalized = {p for p in self.net.parameters() if id(p) in kernels or not config.kernels_only}
+        self.pulled = [(p, p.detach().clone()) for p in self.net.encoder.parameters() if p in penalized]
+        self.shrunk = [p for p in self.net.target_head.parameters() if p in penalized]
         self.target = problem.target.stream(self.recipe.batch_size, problem.seed)
         self.optimizer = replace(self.recipe, weight_decay=0.0).make_optimizer(self.net)
 
     def penalty(self) -> Tensor:
         """Return alpha/2 |encoder - start|^2 + beta/2 |head|^2."""
         way = torch.stack([(weight - start).square().sum() for weight, start in self.pulled]).sum()
-        head = [p for p in self.net.target_head.parameters() if p.ndim > 1 or not self.config.kernels_only]
-        size = torch.stack([p.square().sum() for p in head]).sum()
+        size = torch.stack([p.square().sum() for p in self.shrunk]).sum()
         return (self.config.alpha * way + self.config.beta * size) / 2
 
     def step(self, t: int) -> Metrics:

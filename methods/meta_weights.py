@@ -94,7 +94,7 @@ class MetaWeights(Method[Config]):
         with timed("data"):
             x, y = next(self.holdout)
         with timed("policy"), twice_differentiable():
-            loss = loss_after_step(self.net, self.weighted(loss_B, y_S), rate, x, y)
+            loss = loss_after_step(self.net, self.weighted(loss_B, y_S), rate, x, y, self.optimizer)
             (self.logit_S.grad,) = torch.autograd.grad(loss, [self.logit_S])
             self.meta_optimizer.step()
             self.meta_optimizer.zero_grad()

@@ -5,8 +5,9 @@ Source: Lian, Zhou, Feng, Wang: Scaling & Shifting Your Features: A New Baseline
 (arXiv 2210.08823), section 3.2; first values as in the released code (`dongzelian/SSF`).
 Departs from: scale and shift are folded in training, too: scale (W x + b) + shift = (scale W) x + (scale b +
 shift), the same function with the arithmetic of fine-tuning in the backward pass. A layer without a bias has
-no shift; mostly a norm follows, whose shift does the same. Running statistics of batch norms follow `bn` as
-in fine-tuning.
+no shift; mostly a norm follows, whose shift does the same. A convolution that standardizes its kernel has its
+scale on the gain that multiplies it; without such a gain it has neither, as the norm that follows has both.
+Running statistics of batch norms follow `bn` as in fine-tuning.
 """
 
 from copy import deepcopy
@@ -21,6 +22,9 @@ from .base import Method, Metrics, Problem, check_ranges, train_step
 from .components.partial import train_only
 from .networks.parameter_groups import is_norm
 from .networks.predictor import Predictor, name_of
+
+# timm's convolutions that standardize their kernel; those named Scaled have a gain
+STANDARDIZING = ("StdConv2d", "StdConv2dSame", "ScaledStdConv2d", "ScaledStdConv2dSame")
 
 
 @dataclass
@@ -96,13 +100,19 @@ def _drawn(weight: Tensor, mean: float, std: float) -> nn.Parameter:
 def scale_and_shift(encoder: nn.Module, std: float) -> None:
     """Add scale and shift to all linear layers, convolutions and norms of an encoder that have weights."""
     for layer in list(encoder.modules()):
-        weight = getattr(layer, "weight", None)
+        name = scaled_parameter(layer)
+        weight, bias = getattr(layer, name, None), getattr(layer, "bias", None)
         if weight is None or not (isinstance(layer, nn.Linear | nn.Conv2d) or is_norm(layer)):
             continue
         scale = _drawn(weight, 1.0, std)
-        parametrize.register_parametrization(layer, "weight", Scaled(scale))
-        if layer.bias is not None:
+        parametrize.register_parametrization(layer, name, Scaled(scale))
+        if bias is not None:
             parametrize.register_parametrization(layer, "bias", Shifted(scale, _drawn(weight, 0.0, std)))
+
+
+def scaled_parameter(layer: nn.Module) -> str:
+    """Return the name of the parameter that scales a layer's output; it is missing if there is none."""
+    return "gain" if type(layer).__name__ in STANDARDIZING else "weight"
 
 
 def folded(encoder: nn.Module) -> nn.Module:

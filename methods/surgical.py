@@ -11,6 +11,7 @@ batch norms follow `bn`, in frozen parts too.
 
 from copy import deepcopy
 from dataclasses import dataclass
+from math import inf
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from .base import Method, Metrics, Problem, check_ranges, judging_stream, timed,
 from .components.partial import train_only
 from .components.stages import by_depth
 from .metrics import classification_loss
+from .networks.network import evaluation_mode
 
 
 @dataclass
@@ -61,7 +63,6 @@ class Surgical(Method[Config]):
             self.losses[config.part - 1] = -1.0
         else:
             self.holdout = judging_stream(problem, recipe.batch_size)
-            self.num_batches = -(-len(self.holdout.split) // recipe.batch_size)
         self.trial_recipe = recipe.shortened(self.num_trial_steps)
         self.recipe = recipe.shortened(recipe.steps - self.num_trial_steps * len(self.parts))
         self.target = problem.target.stream(recipe.batch_size, problem.seed)
@@ -86,13 +87,11 @@ class Surgical(Method[Config]):
         return {**metrics, "part": torch.full_like(self.losses[0], trial + 1)}
 
     def holdout_loss(self) -> Tensor:
-        """Return the mean loss [] of as many holdout batches as hold all its images."""
-        self.net.eval()
-        with timed("reward"), torch.no_grad():
-            batches = [next(self.holdout) for _ in range(self.num_batches)]
-            losses = [classification_loss(self.net.target(x), y) for x, y in batches]
-        self.net.train()
-        return torch.stack(losses).mean()
+        """Return the mean loss [] over all holdout images; infinity if it is not a number."""
+        with timed("reward"), torch.no_grad(), evaluation_mode(self.net):
+            answers = [(self.net.target(x), y) for x, y in self.holdout.whole(self.holdout.batch_size)]
+        z, y = (torch.cat(part) for part in zip(*answers, strict=True))
+        return classification_loss(z, y).nan_to_num(nan=inf)
 
     def chosen_values(self) -> dict[str, float | list[int]]:
         """Return the number of the part, unless it was given or there were no trials."""

@@ -311,7 +311,7 @@ class RunConfig:
     @cached_property
     def digest(self) -> str:
         """Return the hash that identifies the run."""
-        own = of_method(self.method, self.settings, self.recipe)
+        own = of_method(self.method, self.settings, self.recipe, self.backbone)
         return _digest(self._first_names() | corrected([*of_setting(self.backbone, self.recipe), *own]))
 
     @cached_property

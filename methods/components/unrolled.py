@@ -4,7 +4,7 @@ A step on a loss with gradient g, for weights w, momentum m and weight decay d: 
 w' = w - lr v', or with Nesterov's momentum w' = w - lr (g + d w + m v').
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -64,21 +64,23 @@ class Unrolled:
         gradients = torch.autograd.grad(
             self.at(loss), [w for _, w in before], create_graph=True, materialize_grads=True
         )
-        for (name, w), gradient in zip(before, self.clipped(gradients), strict=True):
+        groups = self.settings.values()
+        for (name, w), gradient in zip(before, clipped(gradients, groups), strict=True):
             group, old = self.settings[name], self.velocities[name]
             decayed = gradient + group["weight_decay"] * w
             velocity = decayed if old is None else group["momentum"] * old + decayed
             change = decayed + group["momentum"] * velocity if group["nesterov"] else velocity
             self.weights[name], self.velocities[name] = w - group["lr"] * change, velocity
 
-    def clipped(self, gradients: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Return gradients with the largest norm that the optimizer's steps have."""
-        largest = max((group.get("clip_grad", 0.0) for group in self.settings.values()), default=0.0)
-        if not largest:
-            return gradients
-        square = torch.stack([gradient.square().sum() for gradient in gradients]).sum()
-        share = (largest / (square + 1e-12).sqrt()).clamp(max=1)
-        return [share * gradient for gradient in gradients]
+
+def clipped(gradients: Sequence[Tensor], groups: Iterable[dict[str, Any]]) -> Sequence[Tensor]:
+    """Return gradients with the largest norm that an optimizer with these groups lets through."""
+    largest = max((group.get("clip_grad", 0.0) for group in groups), default=0.0)
+    if not largest:
+        return gradients
+    square = torch.stack([gradient.square().sum() for gradient in gradients]).sum()
+    share = (largest / (square + 1e-12).sqrt()).clamp(max=1)
+    return [share * gradient for gradient in gradients]
 
 
 class _Target(nn.Module):
@@ -92,7 +94,14 @@ class _Target(nn.Module):
         return self.net.target(x)
 
 
-def loss_after_step(net: Network, loss: Tensor, rate: float, x: Tensor, y: Tensor) -> Tensor:
+def loss_after_step(
+    net: Network,
+    loss: Tensor,
+    rate: float,
+    x: Tensor,
+    y: Tensor,
+    optimizer: torch.optim.Optimizer | None = None,
+) -> Tensor:
     """Return the target loss [] after one step of plain gradient descent; the network does not change.
 
     The step's gradient is that of `loss` plus the gradients already in `grad`. Norms use batch statistics;
@@ -104,16 +113,19 @@ def loss_after_step(net: Network, loss: Tensor, rate: float, x: Tensor, y: Tenso
         rate: learning rate of the step.
         x: target images [B,3,H,W].
         y: their labels [B], or [B,C] for several labels an image.
+        optimizer: what its groups multiply the rate with, and to what norm they clip. None: neither is done.
     """
+    groups = optimizer.param_groups if optimizer else []
+    scale = {p: group.get("lr_scale", 1.0) for group in groups for p in group["params"]}
+    now = [p for p in net.parameters() if p.requires_grad]
+    gradients = torch.autograd.grad(loss, now, create_graph=True, materialize_grads=True)
+    whole = [g if p.grad is None else p.grad + g for p, g in zip(now, gradients, strict=True)]
+    steps = zip(now, clipped(whole, groups), strict=True)
+    then = {p: p.detach() - rate * scale.get(p, 1.0) * gradient for p, gradient in steps}
     target = _Target(net)
-    now = {name: p for name, p in target.named_parameters() if p.requires_grad}
-    gradients = torch.autograd.grad(loss, list(now.values()), create_graph=True, allow_unused=True)
-    then = {}
-    for (name, p), gradient in zip(now.items(), gradients, strict=True):
-        known = [g for g in (p.grad, gradient) if g is not None]
-        then[name] = p.detach() - rate * sum(known, torch.zeros_like(p))
+    weights = {name: then[p] for name, p in target.named_parameters() if p in then}
     with frozen_statistics(net):
-        return classification_loss(functional_call(target, then, (x,)), y)
+        return classification_loss(functional_call(target, weights, (x,)), y)
 
 
 def twice_differentiable() -> AbstractContextManager[None]:

@@ -8,6 +8,8 @@ from torch import nn
 
 from ... import InputError
 
+TIMMS_NORMS = ("RmsNorm", "SimpleNorm")  # classes of timm that are of none of torch's
+
 
 def decayed(net: nn.Module, biases: bool) -> set[int]:
     """Return the ids of the parameters with weight decay: kernels, and biases on demand.
@@ -62,5 +64,6 @@ def _encoders(net: nn.Module) -> Iterator[Any]:
 
 
 def is_norm(module: nn.Module) -> bool:
-    """Return whether a module is a batch, layer or group norm."""
-    return isinstance(module, nn.modules.batchnorm._BatchNorm | nn.LayerNorm | nn.GroupNorm)
+    """Return whether a module is a batch, layer, group or RMS norm, torch's or timm's."""
+    known = nn.modules.batchnorm._BatchNorm | nn.LayerNorm | nn.GroupNorm | nn.RMSNorm
+    return isinstance(module, known) or any(c.__name__.startswith(TIMMS_NORMS) for c in type(module).__mro__)

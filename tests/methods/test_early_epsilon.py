@@ -58,3 +58,10 @@ def test_a_loaded_state_goes_on():
     second, weight = made(OptimizerName.adam_tf)
     second.load_state_dict(first.state_dict())
     assert begun + moves(second, weight, GRADIENTS[2:]) == pytest.approx(whole, rel=1e-9)
+
+
+def test_moments_that_start_anew_have_the_epsilon_of_a_start():
+    optimizer, weight = made(OptimizerName.adam_tf)
+    first = moves(optimizer, weight, GRADIENTS)
+    optimizer.state.clear()
+    assert moves(optimizer, weight, GRADIENTS) == pytest.approx(first, rel=1e-9)

@@ -6,6 +6,8 @@ import pytest
 import torch
 from planted_layer import TELLING, planted_problem
 from toy import toy_problem
+from transferbench.methods.base import restarted_by
+from transferbench.methods.components.moving_average import MovingAverage
 from transferbench.methods.head2toe import Head2Toe, group_norms
 from transferbench.methods.metrics import top1
 from transferbench.methods.networks.encoders import SmallEncoder, build_encoder
@@ -191,3 +193,15 @@ def test_it_keeps_the_layer_that_tells():
     assert by_layer[TELLING].sum() == method.kept_F.sum() > 0
     x, y = next(problem.target.batches(36))
     assert top1(method.predict(x), y) > 0.95
+
+
+def test_an_average_of_weights_begins_anew_with_the_selected_features():
+    method = Head2Toe(toy_problem(recipe={"steps": 6, "lr": 0.1}), Head2Toe.Config(selection_share=0.5))
+    average = MovingAverage(method.predicting(), 0.99)
+    for t in range(6):
+        with restarted_by(average.restart):
+            method.step(t)
+        average.update()
+    with average.swapped():
+        assert not (method.kept_F * (1 - method.kept_F)).any()
+        assert not method.head.weight[:, method.kept_F == 0].any()

@@ -11,7 +11,9 @@ from planted_labels import planted
 from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.nn import functional as F
+from transferbench.methods.base import update
 from transferbench.methods.meta_weights import MetaWeights
+from transferbench.methods.recipe import Recipe
 from transferbench.methods.reweight import Reweight
 
 
@@ -28,16 +30,20 @@ def exact(stage):
     return in_float64(stage[0], batch_size=8)
 
 
-def after_a_step(net, loss_of, rate, x, y):
+def after_a_step(net, loss_of, rate, x, y, recipe=Recipe()):  # noqa: B008
     """The loss on x, y of a copy that has taken a plain step."""
     net = copy.deepcopy(net)
-    optimizer = torch.optim.SGD(net.parameters(), lr=rate)
+    optimizer = replace(recipe, momentum=0.0, weight_decay=0.0).make_optimizer(net)
     loss_of(net).backward()
-    optimizer.step()
+    update(optimizer, rate)
     return F.cross_entropy(net.target(x), y).item()
 
 
-def test_meta_weights_follow_the_holdout_loss_after_the_step(exact):
+@pytest.mark.parametrize(
+    "given", [{}, {"layer_decay": 0.3}, {"head_lr_factor": 10.0}, {"clip_grad": 0.1}], ids=str
+)
+def test_meta_weights_follow_the_holdout_loss_after_the_step(exact, given):
+    exact = replace(exact, recipe=replace(exact.recipe, **given))
     method, twin = (MetaWeights(exact, MetaWeights.Config(scale=2.0)) for _ in range(2))
     start = torch.randn(94, generator=torch.Generator().manual_seed(0)).double()
     method.logit_S = start.clone().requires_grad_()
@@ -52,7 +58,7 @@ def test_meta_weights_follow_the_holdout_loss_after_the_step(exact):
             loss_B = F.cross_entropy(net.source(x_S), y_S, reduction="none")
             return F.cross_entropy(net.target(x_T), y_T) + 2 * (logit_S.sigmoid()[y_S] * loss_B).mean()
 
-        return after_a_step(twin.net, loss_of, exact.recipe.lr_at(50), *judged)
+        return after_a_step(twin.net, loss_of, exact.recipe.lr_at(50), *judged, exact.recipe)
 
     for s in range(5):
         nudge = 1e-6 * F.one_hot(torch.tensor(s), 94).double()

@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 import timm
 import torch
+from timm.layers.norm import RmsNorm, RmsNormFp32, SimpleNorm
 from timm.optim import param_groups_layer_decay
 from torch import nn
 from transferbench import InputError
 from transferbench.methods.networks.encoders import build_encoder
 from transferbench.methods.networks.network import Network
+from transferbench.methods.networks.parameter_groups import decayed
 from transferbench.methods.recipe import OptimizerName, Recipe
 
 MODELS: dict[str, dict[str, Any]] = {
@@ -106,3 +108,11 @@ def test_an_encoder_that_names_no_layers_is_refused():
         InputError, match=r"recipe.layer_decay=0.5: Linear does not name its layers; expected 1"
     ):
         Recipe(layer_decay=0.5).make_optimizer(Network(encoder, 3, 2))
+
+
+@pytest.mark.parametrize(
+    "norm", [nn.RMSNorm, RmsNorm, RmsNormFp32, SimpleNorm], ids=lambda norm: norm.__name__
+)
+def test_norms_by_the_root_of_the_mean_square_have_no_decay(norm):
+    net = nn.Sequential(nn.Linear(4, 4), norm(4))
+    assert decayed(net, biases=True) == {id(p) for p in net[0].parameters()}

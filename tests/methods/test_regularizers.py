@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from small_vit import SmallViT
 from toy import toy_problem, weights_of
 from transferbench.methods.bss import BSS, spectral_tail
 from transferbench.methods.finetune import FineTune
@@ -35,6 +36,14 @@ def test_l2sp_of_a_shift_is_worked_by_hand(kernels_only):
     assert shifted == 293_040 + (0 if kernels_only else 960)
     size = 4 * (128 * 3 + (0 if kernels_only else 3))
     assert method.penalty().item() == pytest.approx(0.1 * 0.25 * shifted + 0.3 * size, rel=1e-5)
+
+
+def test_embeddings_are_no_kernels():
+    method = L2SP(toy_problem(encoder=SmallViT), L2SP.Config())
+    names = {id(p): name for name, p in method.net.encoder.named_parameters()}
+    pulled = {names[id(p)] for p, _ in method.pulled}
+    assert {"cls_token", "pos_embed"} <= set(names.values()) - pulled
+    assert "blocks.0.attn.qkv.weight" in pulled
 
 
 def test_l2sp_takes_the_place_of_weight_decay():

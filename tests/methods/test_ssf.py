@@ -3,6 +3,8 @@
 import pytest
 import torch
 from small_vit import SmallViT
+from timm.layers.norm import RmsNorm
+from timm.layers.std_conv import ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame
 from torch import nn
 from torch.nn.utils import parametrize
 from toy import toy_problem, weights_of
@@ -55,3 +57,22 @@ def test_folding_is_exact_and_frozen_weights_stay(encoder):
     with torch.no_grad():
         assert torch.allclose(predictor(x), method.predict(x), atol=1e-5)
         assert torch.allclose(method.predict(x), method.predictor()(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("layer", [ScaledStdConv2d(6, 5, 3), ScaledStdConv2dSame(6, 5, 3)])
+def test_a_standardized_kernel_is_scaled_by_its_gain(layer):
+    torch.manual_seed(0)
+    x = torch.randn(4, 6, 7, 7)
+    plain = layer(x).detach()
+    net = nn.Sequential(layer)
+    scale_and_shift(net, 0.5)
+    bias = layer.parametrizations.bias[0]
+    expected = plain * bias.scale.view(-1, 1, 1) + bias.shift.view(-1, 1, 1)
+    assert torch.allclose(net(x), expected, atol=1e-5)
+    assert torch.allclose(folded(net)(x), expected, atol=1e-5)
+
+
+def test_what_would_have_no_effect_is_not_trained():
+    net = nn.Sequential(StdConv2d(6, 5, 3), StdConv2dSame(5, 5, 3), RmsNorm(5))
+    scale_and_shift(net, 0.5)
+    assert [parametrize.is_parametrized(layer) for layer in net] == [False, False, True]

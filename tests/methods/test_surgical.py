@@ -5,11 +5,13 @@ from dataclasses import replace
 import pytest
 import timm
 import torch
+from torch.nn import functional as F
 from toy import toy_problem, toy_split, weights_of
 from transferbench import InputError
 from transferbench.methods.components.stages import by_depth
 from transferbench.methods.gradual import Gradual
 from transferbench.methods.networks.encoders import DigitsCNN, SmallEncoder
+from transferbench.methods.networks.network import evaluation_mode
 from transferbench.methods.surgical import Surgical
 
 HEAD = {"target_head.weight", "target_head.bias"}
@@ -88,6 +90,18 @@ def test_trials_start_alike_and_the_best_is_trained_from_the_start_again():
     method.recipe = chosen.recipe
     for t in range(3):
         assert torch.equal(method.step(8 + t)["loss"], chosen.step(t)["loss"])
+
+
+def test_parts_are_judged_on_the_same_images():
+    """Batches of eight do not divide twelve images: each is judged once."""
+    method = Surgical(replace(holdout(), recipe=replace(toy_problem().recipe, steps=40)), Surgical.Config())
+    assert len({method.holdout_loss().item() for _ in range(3)}) == 1
+    x, y = next(method.holdout.split.batches(12))
+    with evaluation_mode(method.net), torch.no_grad():
+        assert method.holdout_loss().item() == pytest.approx(F.cross_entropy(method.net.target(x), y).item())
+    with torch.no_grad():
+        method.net.target_head.bias[0] = torch.nan
+    assert method.holdout_loss() == torch.inf
 
 
 def test_the_last_part_is_trained_if_there_is_no_step_for_trials():

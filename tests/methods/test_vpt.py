@@ -6,8 +6,7 @@ import torch
 from small_vit import SmallViT
 from toy import toy_problem, weights_of
 from transferbench import InputError
-from transferbench.benchmarks.config.corrections import of_method
-from transferbench.methods.adaptformer import AdaptFormer, Parallel
+from transferbench.methods.adaptformer import AdaptFormer, Parallel, add_bottlenecks
 from transferbench.methods.networks.parameter_groups import layer_scales
 from transferbench.methods.vpt import VPT, Prompted, add_prompts
 
@@ -111,19 +110,6 @@ def test_prompts_have_the_learning_rate_of_their_block(deep):
     assert [scales[id(p)] for p in prompts] == ([plain, 2 * plain, 4 * plain] if deep else [plain])
 
 
-@pytest.mark.parametrize(
-    ("method", "setting", "changed"),
-    [("vpt", "method.deep=false", "recipe.layer_decay=0.7"), ("surgical", "method.part=0", "recipe.ema=0.9")],
-)
-def test_only_the_runs_that_a_correction_changes_have_another_name(config_of, method, setting, changed):
-    corrections = [
-        of_method(method, config.settings, config.recipe)
-        for config in (config_of(method), config_of(method, setting), config_of(method, setting, changed))
-    ]
-    assert corrections[:2] == [[], []]
-    assert len(corrections[2]) == 1
-
-
 def test_the_bottleneck_is_parallel_to_the_mlp():
     torch.manual_seed(0)
     mlp = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 4))
@@ -132,6 +118,19 @@ def test_the_bottleneck_is_parallel_to_the_mlp():
     assert torch.equal(both(x), mlp(x))
     torch.nn.init.normal_(both.up.weight)
     assert torch.allclose(both(x), mlp(x) + 0.1 * both.up(both.down(x).clamp(min=0)), atol=1e-6)
+
+
+def test_mlps_that_take_the_sides_of_the_image_have_one_too():
+    narrow = {"depths": (1, 1, 1, 1), "embed_dims": (8, 8, 16, 16), "num_heads": (1, 1, 1, 1)}
+    encoder = timm.create_model("pvt_v2_b0", num_classes=0, **narrow).eval()
+    x = torch.randn(2, 3, 32, 32)
+    plain = encoder(x)
+    add_bottlenecks(encoder, 4, 1.0)
+    added = [m for m in encoder.modules() if isinstance(m, Parallel)]
+    assert len(added) == 4
+    assert torch.equal(encoder(x), plain)
+    torch.nn.init.normal_(added[0].up.bias)
+    assert not torch.allclose(encoder(x), plain, atol=1e-3)
 
 
 def test_ranges():
