@@ -104,8 +104,9 @@ def load_model(run: "Results | str | Path" = "best", results: str | Path = "resu
     from .benchmarks.model.load import load_model
     from .user_text import user_path
 
-    place = run.pair if isinstance(run, Results) else user_path(str(run))
-    return load_model(folder_of(str(place), Path(user_path(str(results)))))
+    if isinstance(run, Results):
+        return load_model(run._recommended())
+    return load_model(folder_of(user_path(str(run)), Path(user_path(str(results)))))
 
 
 class Results:
@@ -214,6 +215,25 @@ class Results:
         from .analysis.report import write_report
 
         return write_report(self.path, self.path / "report")
+
+    def _recommended(self) -> Path:
+        """Return the folder of the model of the row that is recommended.
+
+        Raises:
+            InputError: no row is, or none of its models is kept.
+        """
+        from .analysis.choice import choose
+        from .benchmarks.model.files import again
+        from .benchmarks.model.keep import chosen, ordered
+
+        comparison = self._chosen()
+        if (taken := choose(comparison).taken) is None:
+            raise InputError(
+                f"comparison {comparison.comparison_id}: no row is recommended, so none has the model"
+            )
+        if run := chosen(taken.runs):
+            return run.path.parent
+        raise InputError(f"no model of {taken.label} is here: {again(ordered(taken.runs)[0].path.parent)}")
 
     def _chosen(self, comparison_id: str | None = None) -> "Comparison":
         """Return a comparison, the one of this object by default."""

@@ -29,11 +29,12 @@ class Candidate:
     runs: Sequence[Run] = ()
     tuning_seconds: float = 0.0  # once, for any number of runs
     unit: str = "seed"  # what the difference is a mean over: seeds, or targets
+    times: float = 1.0  # over targets: its cost by fine-tuning's on the same ones
 
     @property
     def cost(self) -> float:
-        """The seconds of tuning it and of one run."""
-        return self.seconds + self.tuning_seconds
+        """The seconds of tuning it and of one run, above zero."""
+        return max(self.seconds + self.tuning_seconds, 1e-9)
 
     @property
     def time(self) -> str:
@@ -68,8 +69,10 @@ class Candidate:
     @property
     def conclusion(self) -> str:
         """The conclusion from its difference, with the p-value of one that excludes zero."""
-        if self.difference is None or not self.is_tested:
+        if self.difference is None or self.difference.num_seeds == 1:
             return f"no conclusion from one {self.unit}"
+        if not self.is_tested:
+            return self.difference.note
         if self.is_significant:
             return wording.holm(self.difference)
         if self.difference.excludes_zero:
@@ -97,26 +100,38 @@ def corrected(found: Sequence[Candidate]) -> list[Candidate]:
 
 
 def over_targets(known: Sequence[Comparison]) -> list[Candidate]:
-    """Return each method's mean difference over the targets that have it, with a t-interval over targets."""
+    """Return each method's mean difference over the targets that have it, with a t-interval over targets.
+
+    Args:
+        known: comparisons with fine-tuning, one for each target, all of one score.
+    """
     by_label: dict[str, list[Candidate]] = {}
     for comparison in known:
-        for label, difference in checked(comparison).differences.items():
-            by_label.setdefault(label, []).append(candidate(comparison, label, difference))
+        differences = checked(comparison).differences
+        own = {label: candidate(comparison, label, found) for label, found in differences.items()}
+        for label, item in own.items():
+            beside = replace(item, times=item.cost / own[REFERENCE].cost)
+            by_label.setdefault(label, []).append(beside)
     return corrected([_mean(label, items) for label, items in by_label.items()])
 
 
 def _mean(label: str, items: Sequence[Candidate]) -> Candidate:
     """Return one method over targets, with its mean difference as score: methods may differ in targets."""
+    times = statistics.geometric_mean(item.times for item in items)
     seconds = sum(item.seconds for item in items) / len(items)
     tuning = sum(item.tuning_seconds for item in items) / len(items)
     differences = [item.difference for item in items if item.difference is not None]
     points = [found.points for found in differences if not math.isnan(found.points)]
     if not points:
-        return Candidate(label, seconds, (0.0, math.nan, math.nan), 0.0, None, tuning_seconds=tuning)
+        return Candidate(
+            label, seconds, (0.0, math.nan, math.nan), 0.0, None, tuning_seconds=tuning, times=times
+        )
     mean, low, high = mean_interval(points)
     p_value = math.nan
     if not math.isnan(low):
         error = statistics.stdev(points) / math.sqrt(len(points))
         p_value = 2 * float(stdtr(len(points) - 1, -abs(mean) / error)) if error else float(mean == 0)
     found = Difference(mean, low, high, len(points), p_value=p_value)
-    return Candidate(label, seconds, (mean, low, high), mean, found, tuning_seconds=tuning, unit="target")
+    return Candidate(
+        label, seconds, (mean, low, high), mean, found, tuning_seconds=tuning, unit="target", times=times
+    )

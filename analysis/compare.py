@@ -17,7 +17,7 @@ from .records.data_sets import ROLES
 from .records.load import Run, load
 from .statistics.aggregate import holm_corrected
 from .statistics.difference import Difference
-from .statistics.paired import mean_interval, paired_difference
+from .statistics.paired import mean_interval, paired_difference, same_tests
 from .tables.formats import to_markdown
 from .tables.table import Cell, Table
 
@@ -218,7 +218,9 @@ def _differs(change: Change) -> str:
 
 def _share(some: Sequence[Change], changes: Sequence[Change]) -> str:
     """Return how many of the rows of the table."""
-    return f"All {len(changes)} rows" if len(some) == len(changes) else f"{len(some)} of {len(changes)} rows"
+    if len(some) == len(changes):
+        return f"All {len(changes)} rows" if len(changes) > 1 else "The only row"
+    return f"{len(some)} of {len(changes)} rows"
 
 
 def _versions(a: Sequence[Run], b: Sequence[Run]) -> list[str]:
@@ -270,7 +272,7 @@ def _holds(folder: Folder) -> str:
 
 def _alike(a: Run, b: Run) -> bool:
     """Return whether two runs were right on the same test images; without those, whether all scores agree."""
-    if a.record["fingerprints"]["target"] != b.record["fingerprints"]["target"]:
+    if not same_tests(a, b):
         return False
     if a.correct is None or b.correct is None:
         return bool(a.record["test"] == b.record["test"])

@@ -1,6 +1,7 @@
 """What to take for a target without runs: the evidence is from other targets, and from packed comparisons."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from . import wording
@@ -9,6 +10,7 @@ from .candidates import Candidate, over_targets
 from .choice import CHEAPER, MARGIN, within
 from .prior import LEAST, Case, Task, expected, gain, is_shown, left_out, to_try
 from .records.comparison import REFERENCE, Comparison
+from .records.load import METRICS
 from .statistics.difference import Difference
 
 MOST_NAMES = 4
@@ -30,6 +32,9 @@ def elsewhere(
     """
     doubts = {item.target: reason for item in known if (reason := no_claim(alarms(item)))}
     known = [item for item in known if item.reference and item.target not in doubts]
+    metric = Counter(item.metric for item in known).most_common(1)[0][0] if known else ""
+    others = [item for item in known if item.metric != metric]
+    known = [item for item in known if item.metric == metric]
     found = [item for item in over_targets(known) if item.label == REFERENCE or item.difference is not None]
     gained = gain(left_out(cases))
     yield "Target", f"{target}: there are no runs on it."
@@ -38,10 +43,10 @@ def elsewhere(
         yield from _advice(found, budget, len(known))
         names = some([item.target for item in known])
         yield "Evidence", f"{plural} ({names}): weaker than runs on {target}."
-        yield from _earlier(task, cases, gained)
+        yield from _earlier(task, cases, gained, "not shown to help")
     elif cases:
         yield "Take", to_try(task, cases) if is_shown(gained) else REFERENCE
-        yield from _earlier(task, cases, gained)
+        yield from _earlier(task, cases, gained, "not shown to help, hence fine-tuning")
         if budget is not None:
             yield "Not used", f"seconds={budget:g}: no run here tells how long training takes."
     else:
@@ -49,12 +54,13 @@ def elsewhere(
             "Take",
             "No advice is possible: no other target has runs of both fine-tuning and another method.",
         )
+    doubts |= {item.target: f"{METRICS[item.metric]}, the others {METRICS[metric]}" for item in others}
     for other, reason in doubts.items():
         yield "Not used", f"{other} ({reason})."
 
 
-def _earlier(task: Task, cases: Sequence[Case], gained: Difference) -> Iterator[Line]:
-    """Yield what the suite's own runs say of a task, and what such advice is worth."""
+def _earlier(task: Task, cases: Sequence[Case], gained: Difference, else_: str) -> Iterator[Line]:
+    """Yield what the suite's own runs say of a task, and what such advice is worth, or `else_`."""
     if not cases:
         return
     pairs = [" to ".join(pair) for pair in dict.fromkeys(case.pair for case in cases)]
@@ -75,7 +81,7 @@ def _earlier(task: Task, cases: Sequence[Case], gained: Difference) -> Iterator[
     if not gained.num_seeds:
         yield "Sure", f"Not known: to judge such advice takes runs on {LEAST} pairs of source and target."
         return
-    helps = "it helps on average" if is_shown(gained) else "not shown to help, hence fine-tuning"
+    helps = "it helps on average" if is_shown(gained) else else_
     yield (
         "Sure",
         f"For each pair in turn, the advice of the others gains {wording.signed_points(gained)} over"
@@ -87,8 +93,8 @@ def _by(task: Task) -> str:
     """Return which pairs count most: "; those count most that had about 5 labels in each of 10 classes"."""
     if math.isnan(task.per_class):
         return ", which all count the same: labels and classes of the target are not known here"
-    labels, classes = wording.whole(task.per_class), wording.whole(task.num_classes)
-    had = f"about {labels} labels in each of {classes} classes"
+    labels = wording.counted(max(1, round(task.per_class)), "label")
+    had = f"about {labels} in each of {wording.whole(task.num_classes)} classes"
     if math.isnan(task.frozen):
         return f"; those count most that had {had}"
     share = f"{wording.number(100 * task.frozen, 0)} % of the way from chance to all right"
@@ -108,8 +114,10 @@ def _advice(found: Sequence[Candidate], budget: float | None, num_targets: int) 
         return
     there = "on average over these targets" if num_targets > 1 else "there"
     best = next((item for item in others if item.is_above), others[0])
-    evidence = f"{best.gap}, {best.conclusion}."
-    price = f"{wording.times(best.cost / base.cost)} times fine-tuning's time"
+    has = best.difference.num_seeds if best.difference else 0
+    fewer = f" ({has} of these targets {'has' if has == 1 else 'have'} it)" if has < num_targets else ""
+    evidence = f"{best.gap}, {best.conclusion}{fewer}."
+    price = f"{wording.times(best.times)} times fine-tuning's time"
     if best.is_above and not (base in fitting and _loses_little(base, best)):
         yield "Take", best.label
         yield "Why", f"{there.capitalize()} it is {evidence}"
@@ -131,7 +139,7 @@ def _advice(found: Sequence[Candidate], budget: float | None, num_targets: int) 
 def _loses_little(base: Candidate, best: Candidate) -> bool:
     """Return whether fine-tuning is cheaper than a row and surely loses no more than MARGIN against it."""
     assert best.difference is not None
-    return base.cost < CHEAPER * best.cost and best.difference.high <= MARGIN
+    return base.times < CHEAPER * best.times and best.difference.high <= MARGIN
 
 
 def nothing_fits(found: Sequence[Candidate]) -> str:

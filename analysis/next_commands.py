@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .records.load import Run
 
+RESULTS = "results"  # the folder that commands take if none is named
 MODEL, BEST = "model.json", "best.json"  # of a run's folder, and of the folder of its comparison
 
 
@@ -20,6 +21,11 @@ def next_commands(runs: Sequence[Run]) -> list[str]:
         return [f"{again} makes its model again, elsewhere: none is kept here"] if folders[0].is_dir() else []
     folder = next((folder for folder in kept if _is_best(folder)), kept[0])
     return [_command("predict", str(folder), "PATH"), _command("export", str(folder), "to=onnx")]
+
+
+def in_results(results: Path) -> list[str]:
+    """Return the word that names a results folder; none for the one that commands take anyway."""
+    return [] if str(results) in (RESULTS, ".") else [f"results={results}"]
 
 
 def _places(run: Run) -> list[str]:

@@ -46,6 +46,7 @@ class Found(NamedTuple):
     points: float  # from fine-tuning
     times: float  # its time by fine-tuning's, both with their tuning
     needs_source: bool = False  # it trains on a source, beyond the pre-training that all rows share
+    method: str = ""
 
 
 class Case(NamedTuple):
@@ -63,6 +64,7 @@ class Expected(NamedTuple):
     difference: Difference  # over pairs
     times: float
     needs_source: bool
+    method: str
 
 
 class LeftOut(NamedTuple):
@@ -111,7 +113,9 @@ def cases_of(runs: Sequence[Run], accuracies: Mapping[Key, float]) -> list[Case]
         own = {label: candidate(comparison, label, gap) for label, gap in differences.items()}
         base = own[REFERENCE].cost
         rows = {
-            label: Found(item.difference.points, item.cost / base, _needs_source(item.runs))
+            label: Found(
+                item.difference.points, item.cost / base, _needs_source(item.runs), item.runs[0].method
+            )
             for label, item in own.items()
             if item.difference is not None and math.isfinite(item.difference.points)
         }
@@ -170,8 +174,10 @@ def _expected(
     sums = [sum(w for w, _ in own) for own in of_pair.values()]
     means = [sum(w * p for w, p in own) / total for own, total in zip(of_pair.values(), sums, strict=True)]
     times = math.exp(float(np.average(log_times, weights=weights)))
-    needs_source = any(case.rows[label].needs_source for case in cases if label in case.rows)
-    return Expected(label, _over_pairs(np.array(means), np.array(sums)), times, needs_source)
+    own_rows = [case.rows[label] for case in cases if label in case.rows]
+    needs_source = any(row.needs_source for row in own_rows)
+    over_pairs = _over_pairs(np.array(means), np.array(sums))
+    return Expected(label, over_pairs, times, needs_source, own_rows[0].method)
 
 
 def _over_pairs(means: np.ndarray, weights: np.ndarray) -> Difference:

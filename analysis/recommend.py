@@ -13,8 +13,8 @@ from . import wording
 from .candidates import Candidate
 from .choice import MARGIN, Choice, choose
 from .new_target import COMMAND, Line, elsewhere, nothing_fits, some
-from .next_commands import next_commands
-from .prior import UNKNOWN, Case, Task, known_cases, task_of
+from .next_commands import in_results, next_commands
+from .prior import UNKNOWN, Case, Expected, Task, expected, known_cases, task_of
 from .records.comparison import REFERENCE, Comparison, comparisons
 from .records.load import METRICS, Run, load, load_any, runs_frame
 from .records.screens import accuracy_of, encoders_of, is_random
@@ -23,7 +23,6 @@ from .sureness import capital, score_of, sureness
 from .tables.chosen import chosen_text
 from .tables.comparison_table import setting, title
 
-RESULTS = "results"  # the folder that commands take if none is named
 WIDTH = 100  # characters of a line
 INDENT = 11
 
@@ -65,8 +64,11 @@ def recommend(
         return _printed(_on_target(max(own, key=_evidence), len(own) - 1, seconds))
     task = _task(look(target) if look else None, results)
     best = {item.data_set: item for item in sorted(known, key=_evidence)}
-    lines = elsewhere(target, list(best.values()), seconds, task, _known_cases())
-    return _printed([*lines, (COMMAND, _bench(target, results))])
+    cases = _known_cases()
+    lines = elsewhere(target, list(best.values()), seconds, task, cases)
+    tried = [row for row in expected(task, cases)[:1] if row.difference.points > 0]
+    more = [(COMMAND, _bench_of(row, target, results)) for row in tried]
+    return _printed([*lines, (COMMAND, _bench(target, results)), *more])
 
 
 def _runs(results: Path | None) -> list[Run]:
@@ -77,8 +79,18 @@ def _runs(results: Path | None) -> list[Run]:
 
 def _bench(target: str, results: Path | None) -> str:
     """Return the command that measures a target."""
-    words = [f"target={target}", *([f"results={results}"] if results and str(results) != RESULTS else [])]
-    return f"`transferbench bench {shlex.join(words)}` measures it."
+    return f"`transferbench bench {shlex.join(_words(target, results))}` measures it."
+
+
+def _bench_of(row: Expected, target: str, results: Path | None) -> str:
+    """Return the command that measures one row of the suite's own runs beside fine-tuning."""
+    words = [*_words(target, results), f"methods=finetune,{row.method}", *["source=PATH"] * row.needs_source]
+    images = ", PATH being source images" if row.needs_source else ""
+    return f"`transferbench bench {shlex.join(words)}` measures {row.label} beside fine-tuning{images}."
+
+
+def _words(target: str, results: Path | None) -> list[str]:
+    return [f"target={target}", *(in_results(results) if results else [])]
 
 
 def _known_cases() -> list[Case]:

@@ -85,6 +85,8 @@ def capital(text: str) -> str:
 
 def _untested(item: Candidate, gap: Difference) -> str:
     few = f"one seed allows no conclusion: run seeds={FEW_SEEDS}" if gap.num_seeds == 1 else gap.note
+    if math.isnan(gap.points):
+        return f"not compared with {item.label}, the next: {few}"
     return f"{item.label}, the next, is {wording.number(gap.points)} points below; {few}"
 
 

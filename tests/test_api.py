@@ -117,6 +117,20 @@ def test_one_comparison_is_chosen_among_several(simulated):
         one.figure("pie")
 
 
+def test_the_model_of_a_comparison_is_of_its_own_runs(simulated, monkeypatch):
+    """Whatever `best.json` of that pair names: it is of the latest bench."""
+    monkeypatch.setattr("transferbench.benchmarks.model.load.load_model", lambda folder: folder)
+    known = tb.load(simulated).records.set_index("folder")
+    digits = known[known.target == "digits"].comparison_id.iloc[0]
+    found = tb.Results(simulated, digits)
+    with pytest.raises(tb.InputError, match="no model of L2TL is here: `transferbench reproduce"):
+        tb.load_model(found)
+    (found.pair / "best.json").write_text('{"run": "another"}')
+    monkeypatch.setattr("transferbench.benchmarks.model.keep.has_model", lambda folder: True)
+    run = known.loc[str(tb.load_model(found))]
+    assert (run.comparison_id, run.method) == (digits, "l2tl")
+
+
 def test_errors_are_those_of_the_command_line(tmp_path):
     with pytest.raises(tb.InputError, match="no results in"):
         tb.load(tmp_path)

@@ -105,7 +105,8 @@ def decided(found: Sequence[Finding]) -> list[str]:
         return []
     by_label = _by_label(found)
     sentences = [*_sides(by_label, "above"), *_sides(by_label, "below")]
-    if not any(item.outcome == "above" for item in found):
+    is_tested = any(item.outcome not in ("no claim", "untested") for item in found)
+    if is_tested and not any(item.outcome == "above" for item in found):
         sentences.insert(0, "No method is significantly above fine-tuning.")
     return sentences
 
@@ -208,7 +209,9 @@ def _not_significant(items: Sequence[Finding]) -> str:
 
 def _inconclusive(by_label: Mapping[str, Sequence[Finding]], num_places: int) -> str:
     """Return which methods are inconclusive everywhere, and the minimum detectable effect."""
-    where = f" in all of {num_places} comparisons" if num_places > 1 else ""
+    is_everywhere = all(len(items) == num_places for items in by_label.values())
+    where = f" in all of {num_places} comparisons" if is_everywhere else " wherever tried"
+    where = where if num_places > 1 else ""
     known = [item.difference.detectable for items in by_label.values() for item in items]
     least, most = min(known), max(known)
     effect = wording.number(most)

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,8 +12,9 @@ from urllib.parse import quote
 import pandas as pd
 
 from .. import wording
+from ..alarms import checked
 from ..records.comparison import REFERENCE, Comparison
-from ..records.load import Run
+from ..records.load import METRICS, Run
 from ..statistics.aggregate import iqm, probability_of_improvement
 from ..tables import comparison_table
 from ..tables.csv_text import csv_text
@@ -168,13 +170,18 @@ def _difference_cell(item: Finding | None) -> Cell:
 def across_grid(known: Sequence[Comparison]) -> Table | None:
     """Return each method over the targets where it has runs as fine-tuning has; None if no method has two.
 
-    Of a target with several comparisons the one with the most runs counts.
+    Of a target with several comparisons the one with the most runs counts, and of several scores the one of
+    most targets. A row about which a comparison claims nothing does not count there.
     """
     by_target = {
         item.data_set: item for item in sorted(known, key=lambda item: len(item.runs)) if item.reference
     }
-    labels = {label for item in by_target.values() for label in item.by_label} - {REFERENCE}
-    beside = {label: [item for item in by_target.values() if label in item.by_label] for label in labels}
+    metrics = Counter(item.metric for item in by_target.values())
+    beside: dict[str, list[Comparison]] = defaultdict(list)
+    for item in by_target.values():
+        for label, difference in checked(item).differences.items():
+            if label != REFERENCE and not difference.no_claim and item.metric == metrics.most_common(1)[0][0]:
+                beside[label].append(item)
     rows = [_across_row(label, items) for label, items in beside.items() if len(items) > 1]
     if not rows:
         return None
@@ -188,7 +195,8 @@ def across_grid(known: Sequence[Comparison]) -> Table | None:
     ]
     columns = ["method", "num_targets", "interquartile_mean", "of_fine_tuning", "probability_of_improvement"]
     frame = pd.DataFrame([[row[0].text, *(cell.value for cell in row[1:])] for row in rows], columns=columns)
-    return Table("Over targets", names, rows, frame, sorted_by=(4, "descending"))
+    scored = f" with {METRICS[metrics.most_common(1)[0][0]]}" if len(metrics) > 1 else ""
+    return Table(f"Over targets{scored}", names, rows, frame, sorted_by=(4, "descending"))
 
 
 def _across_row(label: str, items: Sequence[Comparison]) -> list[Cell]:

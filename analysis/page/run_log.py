@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from .. import wording
+from ..next_commands import in_results
 from ..records.comparison import Comparison
 from ..records.schema import is_done
 
@@ -138,7 +139,17 @@ def gaps(comparison: Comparison) -> list[Gap]:
 
 
 def command(comparison: Comparison, label: str, num_seeds: int) -> str:
-    """Return the command that runs one method of a comparison."""
-    record = comparison.by_label[label][0].record
-    names = [f"target={comparison.target}", f"source={comparison.source}", f"methods={record['method']}"]
-    return shlex.join(["transferbench", "bench", *names, f"seeds={num_seeds}", *record["overrides"]])
+    """Return the command that runs one method of a comparison; PATH stands for images of the user."""
+    first = comparison.by_label[label][0]
+    sets = first.record.get("data_sets") or {}
+    names = [
+        f"{role}={'PATH' if (sets.get(role) or {}).get('place') else first.record[role]}"
+        for role in ("target", "source")
+    ]
+    words = [
+        *names,
+        *in_results(Path(*first.path.parts[:-4])),
+        f"methods={first.method}",
+        f"seeds={num_seeds}",
+    ]
+    return shlex.join(["transferbench", "bench", *words, *first.record["overrides"]])

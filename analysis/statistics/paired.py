@@ -237,8 +237,15 @@ def _noncentrality(freedom: float) -> float:
 def _same_images(pairs: Sequence[tuple[Run, Run]]) -> bool:
     """Return whether both runs of each pair saw the same data, and all were tested on as many images."""
     numbers = {run.record["test"]["num_images"] for pair in pairs for run in pair}
-    equal = all(a.record["fingerprints"]["target"] == b.record["fingerprints"]["target"] for a, b in pairs)
+    equal = all(same_tests(a, b) for a, b in pairs)
     return equal and (len(numbers) == 1 or _tests_differ(pairs))
+
+
+def same_tests(a: Run, b: Run) -> bool:
+    """Return whether two runs had the same data, and the same test images if both records tell which."""
+    prints = a.record["fingerprints"], b.record["fingerprints"]
+    tests = {(of.get("splits") or {}).get("test") for of in prints} - {None}
+    return prints[0]["target"] == prints[1]["target"] and len(tests) < 2
 
 
 def _tests_differ(pairs: Sequence[tuple[Run, Run]]) -> bool:

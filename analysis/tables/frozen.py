@@ -27,7 +27,7 @@ def against_frozen(comparison: Comparison) -> list[str]:
     runs = comparison.by_label[best]
     found = paired_difference(comparison.reference, runs)
     times = _seconds(comparison.reference) / max(_seconds(runs), 1e-9)
-    verdict = "" if found.is_significant else ", inconclusive" if found.is_tested else ", not tested"
+    verdict = ", not tested" if not found.is_tested else "" if found.is_significant else ", inconclusive"
     tuning = " with tuning" if is_tuned(comparison) else ""
     return [
         f"{REFERENCE} is {wording.signed_points(found)} from {best}, the best row on frozen features"

@@ -197,8 +197,10 @@ def _numbers(found: Finding) -> dict[str, float]:
 def _sentence(suite: Suite, oracle: SuiteCell) -> str:
     """Return whether oracle weights help on this problem."""
     points, low, high = _difference(oracle.runs, runs_of(suite, oracle, "uniform"))
-    verdict = "matters" if points >= MATTERS and low > 0 else "is not shown to matter"
+    is_shown = len(oracle.runs) > 1 and points >= MATTERS and low > 0
+    verdict = "matters" if is_shown else "is not shown to matter"
     return (
         f"{oracle.column}: the truth {verdict}: oracle weights are"
-        f" {wording.estimate(points, low, high, True)} points from uniform ones on {len(oracle.runs)} seeds."
+        f" {wording.estimate(points, low, high, True)} points from uniform ones on"
+        f" {wording.counted(len(oracle.runs), 'seed')}."
     )

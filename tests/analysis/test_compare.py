@@ -51,7 +51,7 @@ def test_a_difference_that_is_not_found_says_what_could_have_been(tmp_path):
     b = write(tmp_path / "b", ["L2TL"], share=0.8755)
     found = compare_results(a, b)
     assert not found.differs
-    assert "All 1 rows: inconclusive; 80 % power to detect " in found.text
+    assert "The only row: inconclusive; 80 % power to detect " in found.text
 
 
 def test_what_is_in_one_folder_alone_is_listed(tmp_path):

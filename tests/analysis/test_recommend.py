@@ -137,6 +137,15 @@ def test_of_one_seed_nothing_is_claimed_and_no_mean_is_given_up(tmp_path):
     assert "from fine-tuning, no conclusion from one seed." in text
 
 
+def test_where_no_seed_is_shared_the_reason_is_that(tmp_path):
+    write(tmp_path, skill={"Fine-tuning": 0.85}, seeds=3)
+    for seed in range(3, 6):
+        save(tmp_path, make_record("L2TL", "digits", seed, share=0.91))
+    text = recommend(tmp_path, "digits")
+    assert "It is not compared with fine-tuning, no seed in common." in text
+    assert "Sure: Not compared with Fine-tuning, the next: no seed in common." in text
+
+
 def test_without_fine_tuning_the_highest_mean_is_named_and_the_next(tmp_path):
     text = recommend(write(tmp_path, skill={"L2TL": 0.91, "DATL": 0.85}), "digits")
     assert "There are no runs of fine-tuning here." in text
@@ -173,12 +182,41 @@ def test_other_targets_are_weaker_evidence_and_said_to_be(tmp_path):
     assert text.startswith("Target: aircraft; rm -rf /: there are no runs on it. Take: L2TL")
     assert "Why: On average over these targets it is +" in text
     assert "Evidence: 4 other targets (" in text
-    assert text.endswith(f"`transferbench bench 'target=aircraft; rm -rf /' results={tmp_path}` measures it.")
+    assert f"`transferbench bench 'target=aircraft; rm -rf /' results={tmp_path}` measures it. Next:" in text
     assert "Take: Fine-tuning" in recommend(tmp_path, "aircraft", seconds=20)
     assert "Fine-tuning does not fit into the budget. Of the others that fit, it is best" in recommend(
         tmp_path, "aircraft", seconds=5
     )
     assert "No method fits" in recommend(tmp_path, "aircraft", seconds=1)
+
+
+def test_costs_are_compared_on_the_same_targets(tmp_path):
+    for target in ("digits", "pets", "cars"):
+        write(tmp_path, target)
+    hours = {"prepare": 0.0, "step": 7200.0, "per_step_median": 9.0, "parts": {}}
+    write(tmp_path, "food", {"Fine-tuning": 0.85, "DATL": 0.85}, seconds=hours)
+    text = recommend(tmp_path, "aircraft")
+    assert "(3 of these targets have it). Cost: 3.5 times" in text
+    assert "Evidence: 4 other targets" in text
+
+
+def test_what_the_suites_own_runs_do_not_show_takes_nothing_back(tmp_path, monkeypatch):
+    planted(monkeypatch, L2TL=-2.0, BitFit=-1.0)
+    for i, target in enumerate(("digits", "pets", "cars", "food")):
+        write(tmp_path, target, {label: share - 0.02 * i for label, share in SKILL.items()})
+    text = recommend(tmp_path, "birds")
+    assert "Take: L2TL" in text
+    assert "not shown to help. Next:" in text
+
+
+def test_points_of_other_scores_are_not_averaged(tmp_path):
+    for target in ("digits", "pets"):
+        write(tmp_path, target)
+    areas = {"auroc": 0.8, "num_images": NUM_IMAGES}
+    write(tmp_path, "xray", metric="auroc", test=areas, holdout={"auroc": 0.8}, correct=None, curve=[])
+    text = recommend(tmp_path, "birds")
+    assert "Evidence: 2 other targets (digits and pets)" in text
+    assert "Not used: xray (AUROC, the others accuracy)." in text
 
 
 def test_one_other_target_is_not_enough_to_advise_more_than_fine_tuning(tmp_path):
@@ -203,7 +241,7 @@ def planted(monkeypatch, **points):
         Case(
             (pair, "t"),
             task_of(5, 10),
-            {name: Found(own + 0.1 * i, 2.0, True) for name, own in points.items()},
+            {name: Found(own + 0.1 * i, 2.0, True, name.lower()) for name, own in points.items()},
         )
         for i, pair in enumerate("abcd")
     ]
@@ -231,11 +269,14 @@ def test_what_helps_on_pairs_left_out_is_advised_and_nothing_else(monkeypatch):
     assert "Try: L2TL: +2.2 points (95 % CI +" in text
     assert "It takes 2 times fine-tuning's time and source images." in text
     assert "over fine-tuning: it helps on average." in text
+    measures = "measures L2TL beside fine-tuning, PATH being source images."
+    assert text.endswith(f"`transferbench bench target=pets methods=finetune,l2tl source=PATH` {measures}")
     planted(monkeypatch, L2TL=-2.0, BitFit=-1.0)
     text = recommend(None, "pets", None, lambda name: Labeled(50, 10))
     assert "Take: Fine-tuning" in text
     assert "Try: nothing else; no row is above fine-tuning there. The nearest is BitFit: −0.9 points" in text
     assert "not shown to help, hence fine-tuning." in text
+    assert text.endswith("`transferbench bench target=pets` measures it.")
 
 
 def test_without_the_suites_own_runs_other_targets_are_enough(tmp_path, monkeypatch):
@@ -268,7 +309,7 @@ def test_a_screening_of_the_same_images_tells_more_of_a_target(tmp_path):
     screened(tmp_path, "random", [0.9], config={"pretrained": False})
     text = recommend(tmp_path, "../my/birds/", None, lambda name: Labeled(50, 5, "f"))
     assert "10 labels in each of 5 classes, and frozen features 63 % of the way from chance to all" in text
-    assert text.endswith(f"`transferbench bench target=../my/birds/ results={tmp_path}` measures it.")
+    assert f"`transferbench bench target=../my/birds/ results={tmp_path}` measures it. Next: " in text
 
 
 @pytest.mark.parametrize("changed", [{"scores": {}}, {"num_classes": 1}, {"num_images": 0}])

@@ -5,6 +5,7 @@ import math
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -166,6 +167,11 @@ def test_the_headline_names_what_holm_correction_takes_back():
     assert "nconclusive" not in text
 
 
+def test_what_ran_everywhere_is_said_to_be_inconclusive_in_all():
+    found = [finding("DATL", 0.1, -0.2, 0.4, place=place) for place in ("digits", "pets")]
+    assert "Inconclusive in all of 2 comparisons: DATL; minimum" in " ".join(headline(found))
+
+
 def test_the_headline_says_who_is_above_where_and_at_what_cost():
     text = " ".join(
         headline(
@@ -182,10 +188,7 @@ def test_the_headline_says_who_is_above_where_and_at_what_cost():
         "L2TL is above fine-tuning in 1 of 2 comparisons, by 2.0 points (95 % CI 1.2 to 2.8) on digits,"
         " at 3.5 times the time per step. Scratch is below fine-tuning on digits by 20.0 points"
     )
-    assert (
-        "Inconclusive in all of 2 comparisons: DATL; minimum detectable effect at 80 % power: 0.8 points."
-        in text
-    )
+    assert "Inconclusive wherever tried: DATL; minimum detectable effect at 80 % power: 0.8 points." in text
     assert "No conclusion for LwF on digits: one seed, or no confidence interval." in text
     assert "LwF is above" not in text
 
@@ -206,7 +209,9 @@ def test_the_headline_says_who_is_above_where_and_at_what_cost():
 def test_a_verdict_claims_no_more_than_interval_and_correction(changed, verdict):
     item = finding(**changed)
     assert item.outcome == verdict
-    assert ("No method is significantly above" in " ".join(headline([item]))) == (verdict != "above")
+    assert ("No method is significantly above" in " ".join(headline([item]))) == (
+        verdict not in ("above", "untested")
+    )
 
 
 def test_claims_are_corrected_over_methods_and_targets(tmp_path):
@@ -272,7 +277,7 @@ def test_time_is_counted_once_a_record(tmp_path):
 def test_the_command_for_missing_seeds_has_all_that_the_record_was_asked_for():
     own = {"Uniform weights": ["method.weights=uniform", "source_recipe.steps=500"]}
     runs = [
-        parse_run(f"{label}{seed}", make_record(label, seed=seed, overrides=own.get(label, [])))
+        parse_run(Path(f"{label}{seed}"), make_record(label, seed=seed, overrides=own.get(label, [])))
         for label, seeds in (("Fine-tuning", 3), ("Uniform weights", 1))
         for seed in range(seeds)
     ]
@@ -282,6 +287,17 @@ def test_the_command_for_missing_seeds_has_all_that_the_record_was_asked_for():
         "transferbench bench target=digits source=glyphs methods=l2tl seeds=3 method.weights=uniform"
         " source_recipe.steps=500"
     )
+
+
+def test_the_command_for_missing_seeds_stands_for_own_images_and_names_the_results(tmp_path):
+    place = {"target": {"name": "my/birds", "place": "3f"}, "source": {"name": "glyphs", "place": ""}}
+    for label, seed in (("Fine-tuning", 0), ("Fine-tuning", 1), ("L2TL", 0)):
+        path = tmp_path / "glyphs-birds" / label / str(seed) / "record.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(make_record(label, "birds", seed, data_sets=place)))
+    (gap,) = run_log.gaps(*comparisons(load(tmp_path)))
+    wanted = f"bench target=PATH source=glyphs results={tmp_path} methods=l2tl seeds=2 recipe.lr=0.01"
+    assert gap.command == f"transferbench {wanted}"
 
 
 def test_a_comparison_without_shots_is_named_by_its_images():
@@ -324,6 +340,26 @@ def test_methods_over_targets_stand_beside_fine_tuning_on_the_same_ones(tmp_path
     assert grid.rows[0][4].value == pytest.approx(0.99, abs=0.005)
     assert len(grid.rows[0][4].digests) == 20
     assert across_grid([item for item in comparisons(load(tmp_path)) if item.target == "pets"]) is None
+
+
+def test_over_targets_one_score_counts_and_no_row_without_a_claim(tmp_path):
+    at_chance = {"num_classes": 10, "share": 0.1}
+    for target in ("digits", "pets"):
+        for seed in range(3):
+            simulated_results.save(tmp_path, make_record("Fine-tuning", target, seed))
+            simulated_results.save(tmp_path, make_record("L2TL", target, seed))
+            simulated_results.save(tmp_path, make_record("DATL", target, seed, **at_chance))
+            area = {
+                "metric": "auroc",
+                "test": {"auroc": 0.8, "num_images": 400},
+                "correct": None,
+                "curve": [],
+            }
+            for label in ("Fine-tuning", "L2TL"):
+                simulated_results.save(tmp_path, make_record(label, "xray", seed, **area))
+    grid = across_grid(comparisons(load(tmp_path)))
+    assert grid.title == "Over targets with accuracy"
+    assert [(row[0].text, row[1].text) for row in grid.rows] == [("L2TL", "2")]
 
 
 def test_places_of_runs_are_unlike_even_where_digests_are_not():

@@ -211,6 +211,13 @@ def test_what_cannot_be_paired_is_said():
     changed = paired_difference([make_run([1, 0], images="t2")], [make_run([1, 0])])
     assert math.isnan(changed.points)
     assert changed.note == "the test images are not the same"
+    first, second = (make_run([1, 0]) for _ in range(2))
+    first.record["fingerprints"]["splits"], second.record["fingerprints"]["splits"] = (
+        {"test": "a"},
+        {"test": "b"},
+    )
+    assert paired_difference([first], [second]).note == "the test images are not the same"
+    assert paired_difference([first], [make_run([1, 0])]).points == 0  # a record that does not tell
     partly = paired_difference([make_run([1, 0], 0), make_run([1, 0], 1)], [make_run([1, 0], 0)])
     assert partly.num_seeds == 1
     assert "1 run has no partner" in partly.note
