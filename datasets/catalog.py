@@ -20,6 +20,7 @@ from . import planted
 from .about import About
 from .base import Dataset
 from .download import locate
+from .files.folder_names import is_dropping, part_of
 from .loading import generated, hub, image_folder, image_list, official, packed
 from .loading.draw import FOLDS, check_folds, fold, parts_of
 from .loading.draw import draw as draw_parts
@@ -107,7 +108,7 @@ def _own(path: Path, as_source: bool, groups: str | None) -> Dataset:
             return _own(folder, as_source, groups)
         except InputError as error:
             raise InputError(str(error).replace(str(folder), str(path))) from error
-    lists = image_list.metadata_of(path) if path.is_dir() else []
+    lists = image_list.metadata_of(_inside(path)) if path.is_dir() else []
     if not lists:
         return image_folder.load(path, as_source, groups)
     try:
@@ -120,6 +121,13 @@ def _own(path: Path, as_source: bool, groups: str | None) -> Dataset:
         f"{found.name}: the folders are the classes; for the labels of {lists[0].name} give target={lists[0]}"
     )
     return replace(found, left_out=(*found.left_out, line))
+
+
+def _inside(folder: Path) -> Path:
+    """Return the folder in which the images are: archives often have one around everything."""
+    inner = [place for place in folder.iterdir() if not is_dropping(place.name)]
+    is_around = len(inner) == 1 and inner[0].is_dir() and not part_of(inner[0].name)
+    return _inside(inner[0]) if is_around else folder
 
 
 def require(wanted: Sequence[str], fetch: bool = True) -> None:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from ... import InputError
 from ...datasets.decoding.formats import is_image
-from ...datasets.download.archives import DAMAGE_ERRORS
-from ...datasets.files.folder_names import is_dropping
+from ...datasets.download.archives import DAMAGE_ERRORS, zip_name
+from ...datasets.files.folder_names import is_dropping, is_seen
 from ...datasets.loading import image_list
 from ...user_text import ENDING
 
@@ -64,9 +64,12 @@ def _images_of(path: Path, opened: ExitStack) -> Iterator[Found]:
 
 
 def _below(folder: Path) -> Iterator[Found]:
-    """Yield the images below a folder; links to folders are not followed."""
-    for place, folders, files in os.walk(folder):
-        folders[:] = sorted(f for f in folders if not is_dropping(f))
+    """Yield the images below a folder and below links to folders, each folder once."""
+    seen: set[tuple[int, int]] = set()
+    is_seen(folder, seen)
+    for place, folders, files in os.walk(folder, followlinks=True):
+        known = sorted(f for f in folders if not is_dropping(f))
+        folders[:] = [f for f in known if not is_seen(Path(place, f), seen)]
         for path in (Path(place, name) for name in sorted(files) if is_image(name)):
             yield Found(str(path), partial(_of_file, path))
 
@@ -79,7 +82,7 @@ def _in_zip(path: Path, opened: ExitStack) -> Iterator[Found]:
     for entry in archive.infolist():
         if is_image(entry.filename) and not entry.is_dir():
             read = partial(_of_size, entry.file_size, partial(archive.read, entry))
-            yield Found(f"{path}/{entry.filename}", read)
+            yield Found(f"{path}/{zip_name(entry)}", read)
 
 
 def _is_tar(path: Path) -> bool:
@@ -91,16 +94,28 @@ def _is_tar(path: Path) -> bool:
 def _in_tar(path: Path, opened: ExitStack) -> Iterator[Found]:
     try:
         archive = opened.enter_context(tarfile.open(path))  # noqa: SIM115
-        members = [m for m in archive if m.isfile() and is_image(m.name)]
+        members = [m for m in archive if (m.isfile() or m.islnk() or m.issym()) and is_image(m.name)]
+        _check_end(archive)
     except (*DAMAGE_ERRORS, OSError) as error:
         raise InputError(f"{path}: a cut or damaged tar ({error})") from error
 
     def content(member: tarfile.TarInfo) -> bytes:
-        file = archive.extractfile(member)
+        try:
+            file = archive.extractfile(member)
+        except KeyError as error:
+            raise ValueError(f"a link to {member.linkname!r:.80}, which is not in the tar") from error
         return file.read() if file else b""
 
     for member in members:
         yield Found(f"{path}/{member.name}", partial(_of_size, member.size, partial(content, member)))
+
+
+def _check_end(archive: tarfile.TarFile) -> None:
+    """Check that a listed tar has ended. Raises ReadError: to tarfile a damaged header is an end."""
+    assert archive.fileobj
+    archive.fileobj.seek(archive.offset)
+    if archive.fileobj.read(tarfile.BLOCKSIZE) not in (b"", bytes(tarfile.BLOCKSIZE)):
+        raise tarfile.ReadError("a damaged header")
 
 
 def _of_file(path: Path) -> bytes:

@@ -273,7 +273,7 @@ def _is_tar(stream: IO[bytes]) -> bool:
 def _zip_members(archive: Path, file: BinaryIO) -> Iterator[_Member]:
     with zipfile.ZipFile(file) as entries:
         for entry in entries.infolist():
-            kind, name = stat.S_IFMT(entry.external_attr >> 16), _zip_name(entry)
+            kind, name = stat.S_IFMT(entry.external_attr >> 16), zip_name(entry)
             if entry.flag_bits & 1:
                 raise NotImplementedError(f"{entry.filename} is encrypted; expected no password")
             if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -292,7 +292,7 @@ def _zip_members(archive: Path, file: BinaryIO) -> Iterator[_Member]:
                 raise _special(archive, entry.filename)
 
 
-def _zip_name(entry: zipfile.ZipInfo) -> str:
+def zip_name(entry: zipfile.ZipInfo) -> str:
     """Return the name of a member: UTF-8 if it can be, which macOS writes without saying so."""
     if entry.flag_bits & 0x800:
         return entry.filename

@@ -35,7 +35,13 @@ def groups_of(dataset: Dataset, groups: str) -> np.ndarray:
     if groups not in train.columns:
         known = ", ".join((FOLDER, NEAR, *train.columns))
         raise InputError(f"groups={groups}: {dataset.name} has no such column; expected one of {known}")
-    return _numbers(train.columns[groups].tolist())
+    names = train.columns[groups].tolist()
+    if missing := names.count(""):
+        raise InputError(
+            f"groups={groups}: {missing:,} of {len(names):,} images of {dataset.name} have nothing in that"
+            " column; expected a group for each"
+        )
+    return _numbers(names)
 
 
 def _numbers(names: Iterable[str]) -> np.ndarray:

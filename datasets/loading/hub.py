@@ -45,7 +45,7 @@ def load(name: str) -> Dataset:
     )
     short = name.rpartition("/")[2].removeprefix(PREFIX)
     notes = tuple(f"{short}: {note}" for note in listing.notes)
-    return Dataset(short, classes, parts, fingerprint(parts), typical_side(parts), notes=notes)
+    return Dataset(short, classes, parts, fingerprint(parts, classes), typical_side(parts), notes=notes)
 
 
 def _place(name: str) -> Path:

@@ -71,7 +71,7 @@ def load(path: Path, as_source: bool = False, groups: str | None = None) -> Data
     classes, parts = open_or_fill(name, key, root, fill, least=0 if tars else KEPT_FROM)
     left_out, drawn = map(tuple, told[0] if told else _told(parts))
     side = typical_side(parts)
-    return Dataset(name, classes, parts, fingerprint(parts), side, left_out=left_out, drawn=drawn)
+    return Dataset(name, classes, parts, fingerprint(parts, classes), side, left_out=left_out, drawn=drawn)
 
 
 def _told(parts: Mapping[str, Part]) -> Sequence[Sequence[str]]:
@@ -180,6 +180,8 @@ def _images_below(
         elif is_image(name):
             yield inner + name, _size(entry, place / name)
         else:
+            if entry.is_symlink():
+                _size(entry, place / name)
             left_out.add(inner[:-1], name)
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -75,7 +76,7 @@ def load(path: Path, files: Sequence[Path], as_source: bool = False, whole: bool
     """
     if not path.exists():
         raise InputError(f"{path}: no such list; {EXPECTED}")
-    name, given = path_name(str(path)), [entry for file in files for entry in _entries(file)]
+    name, given = path_name(str(path)), [e for file in files for e in _entries(file, path)]
     if not given:
         raise InputError(f"{path}: no images; {EXPECTED}, and a row for each image")
     entries = _once(given)
@@ -104,7 +105,7 @@ def load(path: Path, files: Sequence[Path], as_source: bool = False, whole: bool
         for part, own in rows.items()
     }
     side = typical_side(parts)
-    return Dataset(name, classes, parts, fingerprint(parts), side, left_out=tuple(said), drawn=drawn)
+    return Dataset(name, classes, parts, fingerprint(parts, classes), side, left_out=tuple(said), drawn=drawn)
 
 
 def _table(path: Path, entries: Sequence[_Entry]) -> Table:
@@ -119,7 +120,7 @@ def _table(path: Path, entries: Sequence[_Entry]) -> Table:
 def _further_columns(entries: Sequence[_Entry]) -> dict[str, np.ndarray]:
     """Return the columns without a meaning here, such as that of a patient, each [N]."""
     known = {name for names in COLUMNS.values() for name in names}
-    names = [name for name in entries[0].cells if name.lower() not in known]
+    names = dict.fromkeys(name for entry in entries for name in entry.cells if name.lower() not in known)
     return {name: np.array([entry.cells.get(name, "") for entry in entries], object) for name in names}
 
 
@@ -138,7 +139,7 @@ def _by_part(path: Path, entries: Sequence[_Entry]) -> dict[str, np.ndarray]:
 def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield the number of each row, that of the header being 1, and its cells by column."""
     try:
-        text = one_form(read_text(file)) if file.suffix.lower() == ".jsonl" else read_text(file)
+        text = read_text(file)
     except ValueError as error:
         raise InputError(f"{file}: not UTF-8 ({error}); save the list as UTF-8") from error
     except OSError as error:
@@ -156,14 +157,19 @@ def _json_rows(file: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
             content = None
         if not isinstance(content, dict):
             raise InputError(f"{file} row {number}: no JSON object; expected file_name and label")
+        for meaning, own in _columns_in(content).items():
+            if any(isinstance(content[name], dict) for name in own):
+                raise InputError(
+                    f"{file} row {number}: the {meaning} is an object; expected a text or a number"
+                )
         yield number, {name: _text(value) for name, value in content.items()}
 
 
 def _text(value: object) -> str:
-    """Return a JSON value as a cell: a list has its items joined."""
+    """Return a JSON value as a cell: a list has its items joined; null and NaN are empty."""
     if isinstance(value, list):
         return BETWEEN.join(map(_text, value))
-    return "" if value is None else str(value)
+    return "" if value is None or value != value else str(value)  # noqa: PLR0124  (NaN alone)
 
 
 def _csv_rows(file: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
@@ -230,9 +236,12 @@ def images_of(file: Path) -> Iterator[tuple[str, Path]]:
         yield text, _existing(file, text) or file.parent / text
 
 
-def _entries(file: Path) -> Iterator[_Entry]:
-    """Yield the rows of a list. Raises InputError that names the first row that is wrong."""
-    above = file.parent.name if file.name in METADATA else ""
+def _entries(file: Path, of: Path) -> Iterator[_Entry]:
+    """Yield the rows of a list, which is `of` itself, in that folder, or in the folder of a part below it.
+
+    Raises: InputError that names the first row that is wrong.
+    """
+    above = file.parent.name if of.is_dir() and file.parent != of else ""
     columns, seen = {}, None
     for number, cells in _rows(file):
         place = f"{file} row {number}"
@@ -259,8 +268,9 @@ def _path(file: Path, place: str, text: str) -> str:
 
 
 def _existing(file: Path, text: str) -> Path | None:
-    """Return the file that a row's path names, as written here or on Windows; None if there is none."""
-    for form in (text, text.replace("\\", "/")):
+    """Return the file that a row names, as paths are written here, on Windows or macOS; None without one."""
+    here = text.replace("\\", "/")
+    for form in (text, here, *(unicodedata.normalize(form, here) for form in ("NFC", "NFD"))):
         with suppress(OSError, ValueError):  # no file can have such a name
             if form and (found := file.parent / form).is_file():
                 return found

@@ -10,11 +10,12 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import compress, islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
+from ...user_text import one_form
 from ..base import Part
 from ..decoding.formats import SUFFIXES
 from ..files.atomic import atomic_write, draft_of
@@ -170,22 +171,27 @@ def open_or_fill(
     return _read(folder, root)
 
 
-def fingerprint(parts: Mapping[str, Part]) -> str:
+def fingerprint(parts: Mapping[str, Part], classes: Sequence[str] = ()) -> str:
     """Hash all paths, parts, labels and contents of an index: it changes whenever pixels may have changed.
 
-    It is the same for a copy in another folder or on another machine, and for a tar and its image tree, with
-    or without a folder around everything. Images outside the parts do not count. That of a stored index is
-    stored in its folder, with the hash of the contents.
+    The names of the classes count where no folder has them, as in a list. The hash is the same for a copy in
+    another folder or on another machine, and for a tar and its image tree, with or without a folder around
+    everything. Images outside the parts do not count. That of a stored index is stored in its folder, with
+    the hash of the contents.
     """
     table = _table_of(parts)
     used = np.sort(np.concatenate([np.asarray(_rows_of(part)) for part in parts.values()]))
     chosen = None if len(used) == len(table) else used
-    state = contents(table, _kept_contents(table), table.root.name, chosen).hex()
+    names = [] if _are_folders(classes, parts) else classes
+    state = contents(table, _kept_contents(table), table.root.name, chosen).hex() + " named" * bool(names)
     kept = table.folder and table.folder / "fingerprint"
-    if kept and kept.exists() and (found := kept.read_text(encoding="utf-8")).startswith(state):
-        return found.removeprefix(state).strip()
+    if kept and kept.exists():
+        of, _, found = kept.read_text(encoding="utf-8").rpartition(" ")
+        if of == state:
+            return found
     digest = hashlib.sha256(f"{DECODING} {state}".encode())
     _add_paths(digest, table, chosen)
+    digest.update("\0".join(names).encode())
     for name, part in parts.items():
         rows = _rows_of(part)
         digest.update(name.encode())
@@ -196,6 +202,19 @@ def fingerprint(parts: Mapping[str, Part]) -> str:
         with cache.disk_errors("a fingerprint"), atomic_write(kept) as draft:
             draft.write_text(f"{state} {result}", encoding="utf-8")
     return result
+
+
+def _are_folders(classes: Sequence[str], parts: Mapping[str, Part]) -> bool:
+    """Return whether an image of each class, the first in train, is in a folder with the class's name."""
+    train = parts.get("train")
+    if train is None or train.labels.ndim != 1:
+        return False
+    found, rows = np.unique(train.labels, return_index=True)
+    assert isinstance(train.images, IndexedImages)
+    folders = [PurePosixPath(one_form(train.images.path(row))).parent.parts for row in rows.tolist()]
+    return len(found) == len(classes) and all(
+        classes[c] in own for c, own in zip(found.tolist(), folders, strict=True)
+    )
 
 
 def _rows_of(part: Part) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Groups of images that a draw keeps together: of a folder, a column, or near-identical ones."""
 
+import json
 from collections import Counter
 
 import numpy as np
@@ -13,6 +14,7 @@ from transferbench.benchmarks.config.resolve import run_config
 from transferbench.datasets import catalog
 from transferbench.datasets.base import Dataset
 from transferbench.datasets.loading.draw import draw_groups
+from transferbench.datasets.loading.groups import groups_of
 from trees import TINY, texture
 
 PATIENTS = [f"{c}/p{p}/{i}.png" for c in ("ill", "well") for p in range(8) for i in range(1 + p % 3)]
@@ -132,3 +134,12 @@ def test_parts_have_about_their_share_and_each_class_where_it_can():
         for part in ("holdout", "test"):
             assert 90 <= len(drawn[part]) <= 150
             assert set(Counter(labels[drawn[part]].tolist())) == {0, 1, 2}
+
+
+def test_every_image_needs_a_group(tmp_path):
+    place = written(tmp_path, [f"{i}.png" for i in range(8)])
+    rows = [{"file_name": f"{i}.png", "label": "ab"[i % 2], "patient": f"p{i}"} for i in range(8)]
+    del rows[0]["patient"]
+    (place / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(InputError, match=r"groups=patient: 1 of 8 images of a have nothing in that column"):
+        groups_of(catalog.load(str(place / "a.jsonl"), groups="patient"), "patient")

@@ -212,6 +212,12 @@ def test_links_to_classes_are_followed(split, tmp_path):
     assert sizes(image_folder.load(linked)) == {"train": 8}
 
 
+def test_a_link_to_nothing_is_named(split):
+    (split / "train" / "elk").symlink_to("/nowhere/elk")
+    with pytest.raises(InputError, match="elk: a broken link"):
+        image_folder.load(split)
+
+
 @pytest.mark.parametrize(
     ("mode", "suffix"),
     [("L", "png"), ("RGBA", "png"), ("P", "png"), ("1", "png"), ("CMYK", "jpg"), ("LA", "png")],

@@ -1,6 +1,7 @@
 """Lists of images: what is read, that a list equals the tree it was made of, and what each wrong row says."""
 
 import json
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -199,3 +200,60 @@ def test_bench_and_doctor_take_a_list(tmp_path, capsys):
     given = [f"target={file}", "source=none", "methods=scratch", f"results={tmp_path / 'results'}", *TINY]
     assert main(["bench", *given]) == 0
     assert "2 holdout images are drawn from train" in capsys.readouterr().out
+
+
+def test_other_names_of_classes_are_other_labels(tmp_path):
+    """Only where no folder has the name: a tree, and a list of it, tell them by their paths."""
+    place = written(tmp_path, [f"flat/{i}.png" for i in range(9)])
+    prints = []
+    for names in (("cat", "dog", "elk"), ("bat", "cow", "dog")):
+        rows = [["image", "label"], *([f"flat/{i}.png", names[i % 3]] for i in range(9))]
+        catalog.load.cache_clear()
+        prints.append(catalog.load(str(listed(place / "pets.csv", rows))).fingerprint)
+    assert len(set(prints)) == 2
+    tree = written(tmp_path / "other", PLAIN)
+    rows = [["image", "label"], *([f, f.split("/")[0]] for f in PLAIN)]
+    as_list = catalog.load(str(listed(tree / "list.csv", rows))).fingerprint
+    (tree / "list.csv").unlink()
+    assert catalog.load(str(tree)).fingerprint == as_list
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC"), ("NFD", "NFD")])
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_names_of_files_may_be_composed_or_not(tmp_path, forms, ending):
+    on_disk, as_written = (
+        [unicodedata.normalize(form, f"K\u00e4tz{i}.png") for i in range(8)] for form in forms
+    )
+    place = written(tmp_path, on_disk)
+    rows = [{"image": name, "label": "ab"[i % 2]} for i, name in enumerate(as_written)]
+    if ending == "csv":
+        file = listed(place / "a.csv", [["image", "label"], *([*row.values()] for row in rows)])
+    else:
+        file = place / "a.jsonl"
+        file.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
+    assert sum(len(part.labels) for part in catalog.load(str(file)).parts.values()) == 8
+
+
+def test_labels_of_json_that_are_none(tmp_path):
+    place = written(tmp_path, [f"{i}.png" for i in range(6)])
+    lines = [f'{{"file_name": "{i}.png", "label": "{"ab"[i % 2]}"}}' for i in range(6)]
+    for last, message in (('{"x": 1}', "row 6: the label is an object"), ("NaN", "row 6: no label")):
+        lines[5] = f'{{"file_name": "5.png", "label": {last}}}'
+        (place / "a.jsonl").write_text("\n".join(lines))
+        with pytest.raises(InputError, match=message):
+            catalog.load(str(place / "a.jsonl"))
+
+
+@pytest.mark.parametrize("name", ["dev", "train", "pets"])
+def test_a_folder_that_is_given_is_no_part_of_its_metadata(tmp_path, name):
+    place = written(tmp_path, [f"images/{i}.png" for i in range(30)]).rename(tmp_path / name)
+    rows = [["file_name", "label"], *([f"images/{i}.png", "ab"[i % 2]] for i in range(30))]
+    listed(place / "metadata.csv", rows)
+    assert set(catalog.load(str(place)).parts) == {"train", "holdout", "test"}
+
+
+def test_metadata_in_a_folder_around_everything(tmp_path):
+    place = written(tmp_path / "around", [f"images/{i}.png" for i in range(30)])
+    rows = [["file_name", "label"], *([f"images/{i}.png", "abc"[i % 3]] for i in range(30))]
+    listed(place / "metadata.csv", rows)
+    assert catalog.load(str(tmp_path / "around")).classes == ("a", "b", "c")
