@@ -115,6 +115,8 @@ def before_runs(overrides: Sequence[str], console: Console, dry_run: bool = Fals
         raise InputError(
             f"{wrong}: one method is for `run`; expected methods={wrong.removeprefix('method=')}"
         )
+    if wrong := next((o for o in overrides if o.startswith("seed=")), ""):
+        raise InputError(f"{wrong}: a bench runs the seeds from 0 on; expected seeds=NUMBER of them")
     noted = StringIO()  # is printed after the first lines
     notes = Console(file=noted, highlight=False, soft_wrap=True, force_jupyter=False, force_terminal=False)
     try:

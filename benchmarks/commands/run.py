@@ -64,7 +64,7 @@ def _run(overrides: Sequence[str], dry_run: bool) -> int:
     config = run_config(request, method, settings_of(method, overrides), request.seed)
     results = Path(request.results)
     distributed.on_first(open_results, results, data_sets_of([config]), not dry_run)
-    for line in [*not_used(overrides, config.tune), *without_effect([config])]:
+    for line in [*_of_bench(overrides), *not_used(overrides, config.tune), *without_effect([config])]:
         console.print(line, markup=False)
     check_networks_of([config], results, console, distributed.size())
     prepare_missing([config], results, writes=not dry_run)
@@ -89,6 +89,12 @@ def _run(overrides: Sequence[str], dry_run: bool) -> int:
     console.print(end_line(config, results), markup=False)
     console.print(f"record: {record_path(config.folder(results))}", markup=False)
     return 0
+
+
+def _of_bench(overrides: Sequence[str]) -> list[str]:
+    """Return a line for each given setting that only `bench` uses."""
+    own = {"seeds": "a run has one, seed=NUMBER", "methods": "a run has one, method=NAME"}
+    return [f"{o}: not used, {own[name]}" for o in overrides if (name := o.partition("=")[0]) in own]
 
 
 def _request(overrides: Sequence[str]) -> tuple[Request, str]:

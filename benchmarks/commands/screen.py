@@ -73,7 +73,8 @@ def screen(overrides: Sequence[str]) -> int:
     screening_drawing(ranking, METRICS[ranking[0].screen["metric"]]).save(stem)
     console.print(f"figure: {stem}.png", markup=False)
     place = next(i for i, scores in enumerate(of_encoders) if scores is ranking[0].screen)
-    command = shlex.join(["transferbench", "bench", *asked.rest, *encoders[place].bench_settings])
+    rest = [word for word in asked.rest if not word.startswith("seed=")]
+    command = shlex.join(["transferbench", "bench", *rest, *encoders[place].bench_settings])
     console.print(f"measure the best: {command}", markup=False)
     return 0
 

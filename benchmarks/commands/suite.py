@@ -1,6 +1,6 @@
 """`suite`: do the missing runs of the paper's tables and figures, then print them."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,9 +8,9 @@ from rich.console import Console
 
 from ... import InputError
 from ...analysis.wording import counted
-from ..config.compose import read_suite, split_override
+from ..config.compose import compose_request, read_suite, split_override
 from ..config.compose import suites as suite_names
-from ..config.schema import Keep, RunConfig
+from ..config.schema import Keep, Request, RunConfig
 from ..launch.plan import data_sets_of
 from ..launch.start import (
     check_networks_of,
@@ -25,9 +25,11 @@ from ..launch.start import (
     say_namesakes,
     show_runs,
 )
-from ..launch.suite_plan import Cell, Suite, cells, load, write_plan
+from ..launch.suite_plan import Cell, Suite, cells, load, not_taken, write_plan
 from ..training import record
 from .class_images import write_class_images
+
+SHARED = ("results", "on", "cluster", "device", "workers", "keep")
 
 
 def suite(
@@ -49,24 +51,23 @@ def suite(
     """
     console = Console(highlight=False, soft_wrap=True)
     given = dict(map(split_override, overrides))
-    results = Path(given.get("results", "results"))
-    on = check_place(given.get("on", "local"), given.get("cluster"), given.get("device", "auto"))
+    request = _request(given)
+    results = Path(request.results)
+    on = check_place(request.on, request.cluster, request.device)
     planned = _planned(name, overrides, console, dry_run)
     configs = list({c.digest: c for _, of in planned for cell in of for c in cell.configs}.values())
     if not configs:
         return 0
     print_left_out(configs, console)
     record.open_results(results, data_sets_of(configs), writes=not dry_run)
-    processes = processes_of(on, given.get("cluster"))
-    configs = [replace(c, keep=Keep(given.get("keep", Keep.none))) for c in configs]
+    processes = processes_of(on, request.cluster)
+    configs = [replace(c, keep=request.keep if "keep" in given else Keep.none) for c in configs]
     if on == "slurm":
         configs = [replace(c, device="cpu") for c in configs]  # for the checks here; jobs use the given one
     check_networks_of(configs, results, console, processes)
     left, incompatible = drop_incompatible(configs, results, console, processes, writes=not dry_run)
     prepare_missing(left, results, writes=not dry_run)
-    estimate = (
-        estimator_of(left[0], int(given.get("workers", 0)), results).of(left) if on == "local" else None
-    )
+    estimate = estimator_of(left[0], request.workers, results).of(left) if on == "local" else None
     if dry_run:
         show_runs(left, results, console, estimate)
     if estimate:
@@ -79,9 +80,8 @@ def suite(
         from ..launch.on_slurm import queue_missing
 
         command = ["suite", name, *overrides]
-        return queue_missing(
-            left, results, given["cluster"], given.get("device", "auto"), command, console, only
-        )
+        assert request.cluster
+        return queue_missing(left, results, request.cluster, request.device, command, console, only)
     failed = run_missing(left, results, console, estimate)
     from ..model.keep import keep_models
 
@@ -92,6 +92,11 @@ def suite(
     for group in groups.values():
         keep_models(group, results, console)
     return 1 if failed else 0
+
+
+def _request(given: Mapping[str, str]) -> Request:
+    """Return a request with the settings that all runs of a suite share: where they run, what they keep."""
+    return compose_request([f"{key}={given[key]}" for key in SHARED if key in given])
 
 
 def _planned(
@@ -108,6 +113,8 @@ def _planned(
             f"minutes={given['minutes']}: fits a bench, not a suite; expected fewer recipe.steps"
         )
     suites = load(name, overrides)
+    for line in not_taken(suites, overrides):
+        console.print(line, markup=False)
     places = [("source", each.source) for each in suites]
     places += [("targets", target) for each in suites for target in each.targets]
     say_namesakes([(role, place) for role, place in places if place != "none"], console)

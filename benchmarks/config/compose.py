@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -107,7 +107,21 @@ def compose_request(overrides: Iterable[str], method: str | None = None) -> Requ
         group, _, name = key.rpartition(".")
         setattr(getattr(request, group) if group else request, name, value)
     check_numbers(request)
+    _check_defaults(request.method_defaults)
     return with_weights(request, given)
+
+
+def _check_defaults(defaults: Mapping[str, Any]) -> None:
+    """Check that `method_defaults` names methods and their settings. Raises InputError."""
+    for name, settings in defaults.items():
+        if name not in methods.names():
+            near = suggest(name, methods.names())
+            raise InputError(
+                f"method_defaults.{name}: no such method{near} Known: {', '.join(methods.names())}"
+            )
+        if not isinstance(settings, Mapping):
+            expected = f"expected a setting of it, as method_defaults.{name}.NAME=VALUE"
+            raise InputError(f"method_defaults.{name}={settings}: {expected}")
 
 
 def with_weights(request: Request, given: Container[str]) -> Request:

@@ -43,6 +43,11 @@ LIMITS = (  # minimum and maximum of each number
     *((f"recipe.{name}", 0, MOST) for name in ("head_init_std", "clip_grad")),
     ("recipe.micro_batch", 0, 10**6),
 )
+LISTS = (  # minimum and maximum of each number of a list; the first have one number or more
+    ("recipe.lr_grid", TINY, MOST, 1),
+    ("recipe.weight_decay_grid", 0, MOST, 1),
+    ("recipe.milestones", 0, 10**9, 0),
+)
 TUNING_SEED = 10_000  # trials have seeds from here on, which no reported run has
 SMALL_SIDE = 96  # pixels; images up to this side are not enlarged
 MOST_NAME_BYTES = 100  # of a data set's name in the name of a folder, which may have 255
@@ -389,14 +394,28 @@ def digested(settings: Any) -> dict[str, Any]:
 def check_numbers(request: Request) -> None:
     """Check that every number of a request is within `LIMITS`. Raises InputError with the range."""
     for key, low, high in LIMITS:
-        holder, _, name = key.rpartition(".")
-        value = getattr(getattr(request, holder) if holder else request, name)
-        if value is not None and not low <= value <= high:
-            kind = "a whole number" if isinstance(value, int) else "a number"
-            least = {TINY: "above 0", 0: "of 0 or more"}.get(low, f"of {low} or more")
-            is_whole = isinstance(value, int)
-            shown = str(value) if is_whole else f"{value:g}"
-            if is_whole and abs(value) >= 10**15:
-                shown = "a number of many digits"
-            most = "" if high == MOST else f", up to {high:,}"
-            raise InputError(f"{key}={shown}: expected {kind} {least}{most}")
+        _check_range(key, _value(request, key), low, high)
+    for key, low, high, least in LISTS:
+        values = _value(request, key)
+        if len(values) < least:
+            raise InputError(f"{key}=[]: expected one number or more, as {key}=[0.01,0.1]")
+        for value in values:
+            _check_range(key, value, low, high)
+
+
+def _value(request: Request, key: str) -> Any:
+    holder, _, name = key.rpartition(".")
+    return getattr(getattr(request, holder) if holder else request, name)
+
+
+def _check_range(key: str, value: Any, low: float, high: float) -> None:
+    if value is None or low <= value <= high:
+        return
+    kind = "a whole number" if isinstance(value, int) else "a number"
+    least = {TINY: "above 0", 0: "of 0 or more"}.get(low, f"of {low} or more")
+    is_whole = isinstance(value, int)
+    shown = str(value) if is_whole else f"{value:g}"
+    if is_whole and abs(value) >= 10**15:
+        shown = "a number of many digits"
+    most = "" if high == MOST else f", up to {high:,}"
+    raise InputError(f"{key}={shown}: expected {kind} {least}{most}")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ... import InputError
+from ... import InputError, suggest
 from ...analysis.records.schema import record_path
 from ...datasets import catalog as datasets
 from ...datasets import planted
@@ -20,7 +20,7 @@ from ...user_text import split_paths
 from ..config.compose import read_suite, request_for, split_override
 from ..config.labels import holdout_shots
 from ..config.resolve import run_config
-from ..config.schema import Request, RunConfig, load_target
+from ..config.schema import TUNING_SEED, Request, RunConfig, load_target
 from ..training.record import write_json
 from .plan import row_of
 
@@ -116,9 +116,34 @@ def _split_overrides(given: Sequence[str]) -> tuple[dict[str, Any], dict[str, st
             own[key] = split_paths(value) if key == "targets" else value
         else:
             asked[key] = value
-    if not str(own.get("seeds", 1)).isdigit() or int(own.get("seeds", 1)) < 1:
-        raise InputError(f"seeds={own['seeds']}: expected a whole number of 1 or more")
+    seeds = str(own.get("seeds", 1))
+    if not seeds.isdecimal() or not 1 <= int(seeds) <= TUNING_SEED:
+        raise InputError(f"seeds={seeds}: expected a whole number of 1 or more, up to {TUNING_SEED:,}")
+    if own.get("source") == "none":
+        raise InputError("source=none: a suite compares rows that train on a source; expected a data set")
     return own, asked
+
+
+def not_taken(suites: Sequence[Suite], given: Sequence[str]) -> list[str]:
+    """Return a line for each given setting that rows do not take, because the suite sets or varies it.
+
+    Args:
+        suites: the parts of a suite.
+        given: the overrides.
+
+    Raises:
+        InputError: no row has a setting of a method.
+    """
+    rows = [(row, own, suite) for suite in suites for row, own in suite.rows.items()]
+    known = {f"method.{f.name}" for _, own, _ in rows for f in fields(methods.load(own["method"]).Config)}
+    lines = []
+    for key, value in map(split_override, given):
+        if key.startswith("method.") and key not in known:
+            raise InputError(f"{key}={value}: no row of the suite has this setting{suggest(key, known)}")
+        fixed = list(dict.fromkeys(row for row, own, suite in rows if key in own or key in suite.vary))
+        if fixed:
+            lines.append(f"{key}={value}: not used by {', '.join(fixed)}: the suite sets it there")
+    return lines
 
 
 def _settings(*suites: Mapping[str, Any]) -> dict[str, str]:

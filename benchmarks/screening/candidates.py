@@ -15,6 +15,7 @@ from ..config.schema import Request, Role, RunConfig, load_target
 from ..training.problem import check_target
 
 RANDOM, NONE = "random", "none"
+FROM = ("hf-hub:", "local-dir:")  # begin a name of timm
 OWN_SETTINGS = ("backbones", "sources", "source_images")
 MOST_SOURCE = 5000  # source images that are compared, drawn evenly over the classes
 TAKEN = {  # settings of `bench` that have another name here, or no meaning
@@ -152,7 +153,9 @@ def _whole(name: str, text: str) -> int:
 
 def _backbone(word: str) -> Backbone:
     """Return the backbone of NAME or NAME:WEIGHTS. Raises InputError if there is no such file."""
-    name, colon, weights = word.partition(":")
+    prefix = next((own for own in FROM if word.startswith(own)), "")
+    name, colon, weights = word.removeprefix(prefix).partition(":")
+    name = prefix + name
     if colon and not weights:
         raise InputError(f"backbones={word}: expected {name}:FILE, {name}:random or {name}")
     if not name:

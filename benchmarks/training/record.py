@@ -39,12 +39,17 @@ def open_results(results: Path, images: Iterable[str] = (), writes: bool = True)
         writes: create the folder; otherwise only check that this would work.
 
     Raises:
-        InputError: another version wrote the folder, it contains images, or it cannot be written.
+        InputError: another version wrote the folder, it contains images or lies among them, or it cannot be
+            written.
     """
     for place in map(Path, images):
         if place.is_dir() and place.resolve().is_relative_to(results.resolve()):
             raise InputError(
                 f"results={results}: contains the images of {place}; expected a folder without images"
+            )
+        if place.is_dir() and results.resolve().is_relative_to(place.resolve()):
+            raise InputError(
+                f"results={results}: inside the images of {place}; expected results=PATH elsewhere"
             )
     marker = results / MARKER
     if marker.exists():

@@ -229,6 +229,12 @@ def test_a_comparison_with_an_unknown_backbone_starts_nothing(says, monkeypatch)
         ("protocol=cheat", "protocol=cheat: expected one of holdout, trainval"),
         ("tune=grid", "tune=grid: expected one of off, paper_grid"),
         ("recipe.optimizer=adm", "recipe.optimizer=adm: expected one of sgd, adam"),
+        ("recipe.milestones=[-5]", "recipe.milestones=-5: expected a whole number of 0 or more"),
+        ("recipe.lr_grid=[0,0.1]", "recipe.lr_grid=0: expected a number above 0"),
+        ("recipe.lr_grid=[]", "recipe.lr_grid=[]: expected one number or more, as recipe.lr_grid=[0.01,0.1]"),
+        ("recipe.weight_decay_grid=[-1]", "recipe.weight_decay_grid=-1: expected a number of 0 or more"),
+        ("method_defaults.l2lt.num_actions=3", "method_defaults.l2lt: no such method; did you mean 'l2tl'?"),
+        ("method_defaults.l2tl=3", "method_defaults.l2tl=3: expected a setting of it, as"),
         ("recipe.milestones=3", "recipe.milestones=3: expected a list, as [100,200]"),
         ("recipe=5", "recipe=5: expected its settings one by one, as recipe.steps=500"),
         (
@@ -346,6 +352,21 @@ def test_results_do_not_go_among_images(says, tmp_path):
         error = says(*given)
         assert error.startswith(f"results={link}: contains the images of {tmp_path / 'pets'}; "), error
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_results_among_the_images_of_a_data_set(says, tmp_path):
+    """The pictures of the report would be images of the data set."""
+    pets = tree(tmp_path / "pets", train=8, val=4, test=4)
+    error = says("bench", f"target={pets}", "methods=scratch", "source=none", f"results={pets / 'results'}")
+    assert (
+        error == f"results={pets / 'results'}: inside the images of {pets}; expected results=PATH elsewhere"
+    )
+    assert not (pets / "results").exists()
+
+
+def test_the_seed_of_a_run_is_not_for_a_bench(says):
+    error = says("bench", "seed=7")
+    assert error == "seed=7: a bench runs the seeds from 0 on; expected seeds=NUMBER of them"
 
 
 def test_a_results_folder_of_another_version(says, tmp_path):

@@ -154,6 +154,7 @@ def test_a_run_shows_what_it_rests_on_while_it_is_made(results, capsys, monkeypa
     said = capsys.readouterr().out
     assert re.search(r"running: Source pre-training, seed 0, step \d+/200", said)
     assert re.search(r"running: Fine-tuning, seed 0, step \d+/100", said)
+    assert "seeds=2: not used, a run has one, seed=NUMBER\n" in said
     assert main(["run", "method=finetune", f"results={results}", *given]) == 0
     assert "running" not in capsys.readouterr().out
 

@@ -10,6 +10,7 @@ import torch
 from toy import toy_problem, toy_split
 from transferbench.benchmarks.cli import main
 from transferbench.benchmarks.screening import candidates, record
+from transferbench.benchmarks.screening.candidates import _backbone
 from transferbench.benchmarks.screening.features import cross_validated, in_their_span
 from transferbench.benchmarks.screening.sources import closeness, drawn
 from transferbench.methods import logistic
@@ -172,3 +173,15 @@ def test_a_source_of_several_labels_is_refused_before_any_pass(tmp_path, capsys)
     words = (f"backbones=resnet10t:{tmp_path / 'weights.pth'}", f"sources={tmp_path / 'several.csv'}")
     assert screened(tmp_path / "results", *words) == 2
     assert "several.csv: images have several labels" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", ["hf-hub:timm/resnet18.a1_in1k", "local-dir:mine"])
+def test_names_with_a_colon_are_names(name, tmp_path):
+    (tmp_path / "w.pth").write_bytes(b"")
+    words = [name, f"{name}:random", f"{name}:{tmp_path / 'w.pth'}"]
+    found = [_backbone(word) for word in words]
+    assert [(each.name, each.weights) for each in found] == [
+        (name, ""),
+        (name, "random"),
+        (name, str(tmp_path / "w.pth")),
+    ]

@@ -12,7 +12,7 @@ from transferbench import InputError
 from transferbench.benchmarks.commands.class_images import NUM_CLASSES, PER_CLASS, write_class_images
 from transferbench.benchmarks.config.compose import suites
 from transferbench.benchmarks.launch.plan import row_of
-from transferbench.benchmarks.launch.suite_plan import cells, load, write_plan
+from transferbench.benchmarks.launch.suite_plan import cells, load, not_taken, write_plan
 from transferbench.datasets import catalog
 from transferbench.methods import catalog as methods
 
@@ -123,7 +123,10 @@ def test_a_plan_says_of_which_images_it_is():
             "methods=l2tl",
             "methods=l2tl: not a setting of a suite; expected seeds=NUMBER; the suite file names the methods",
         ),
-        ("seeds=none", "seeds=none: expected a whole number of 1 or more"),
+        ("seeds=none", "seeds=none: expected a whole number of 1 or more, up to 10,000"),
+        ("seeds=\u00b2", "seeds=\u00b2: expected a whole number of 1 or more, up to 10,000"),
+        ("seeds=10001", "seeds=10001: expected a whole number of 1 or more, up to 10,000"),
+        ("source=none", "source=none: a suite compares rows that train on a source; expected a data set"),
         ("seeds", "'seeds': expected name=value, as recipe.steps=500"),
     ],
 )
@@ -131,6 +134,21 @@ def test_what_a_suite_does_not_take(given, words):
     with pytest.raises(InputError) as caught:
         load("table2", [given])
     assert str(caught.value) == words
+
+
+def test_what_rows_do_not_take_is_said():
+    given = ["method.num_actions=7", "shots=3", "seeds=2"]
+    actions, shots = (
+        not_taken(load("figure5", given), given),
+        not_taken(load("figure3", given[1:]), given[1:]),
+    )
+    rows = "n = 6, n = 11, n = 21, n = 101"
+    assert actions == [f"method.num_actions=7: not used by {rows}: the suite sets it there"]
+    assert [line[:19] for line in shots] == ["shots=3: not used b"]
+    with pytest.raises(
+        InputError, match=r"method\.num_action=3: no row .*; did you mean 'method.num_actions'"
+    ):
+        not_taken(load("figure5", []), ["method.num_action=3"])
 
 
 def test_an_unknown_suite_is_met_with_the_nearest():
