@@ -59,8 +59,8 @@ def elsewhere(
         yield "Not used", f"{other} ({reason})."
 
 
-def _earlier(task: Task, cases: Sequence[Case], gained: Difference, else_: str) -> Iterator[Line]:
-    """Yield what the suite's own runs say of a task, and what such advice is worth, or `else_`."""
+def _earlier(task: Task, cases: Sequence[Case], gained: Difference, otherwise: str) -> Iterator[Line]:
+    """Yield what the suite's own runs say of a task, and what such advice is worth, or `otherwise`."""
     if not cases:
         return
     pairs = [" to ".join(pair) for pair in dict.fromkeys(case.pair for case in cases)]
@@ -81,7 +81,7 @@ def _earlier(task: Task, cases: Sequence[Case], gained: Difference, else_: str) 
     if not gained.num_seeds:
         yield "Sure", f"Not known: to judge such advice takes runs on {LEAST} pairs of source and target."
         return
-    helps = "it helps on average" if is_shown(gained) else else_
+    helps = "it helps on average" if is_shown(gained) else otherwise
     yield (
         "Sure",
         f"For each pair in turn, the advice of the others gains {wording.signed_points(gained)} over"

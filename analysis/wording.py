@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Decimal
 
-from .statistics.difference import POWER, Difference
+from .statistics.difference import CONFIDENCE, POWER, Difference
 
 MINUS = "\N{MINUS SIGN}"
 ABSENT = "\N{EN DASH}"
@@ -96,8 +96,10 @@ def times(value: float) -> str:
 
 
 def p_value(value: float) -> str:
-    """Return "p = 0.03" or "p < 0.001"."""
-    return "p < 0.001" if value < 0.001 else f"p = {float(f'{value:.2g}'):g}"
+    """Return "p = 0.03" or "p < 0.001"; with more digits where rounding would reach the level of 0.05."""
+    level = 1 - CONFIDENCE
+    digits = next(d for d in (2, 3, 17) if (float(f"{value:.{d}g}") <= level) == (value <= level))
+    return "p < 0.001" if value < 0.001 else f"p = {float(f'{value:.{digits}g}'):g}"
 
 
 def counted(number: int, name: str, plural: str = "") -> str:

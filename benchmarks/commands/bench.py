@@ -131,7 +131,7 @@ def _before_runs(overrides: Sequence[str], console: Console, notes: Console, dry
     open_results(results, data_sets_of(configs), writes=not dry_run)
     console.print(compared_line(request, configs), markup=False)
     console.print(page_line(results), markup=False)
-    said = [why_preset(request, overrides, configs[0]), *not_used(overrides, configs[0].tune)]
+    said = [why_preset(request, overrides, configs[0]), *not_used(overrides, configs)]
     for line in [*said, *without_effect(configs)]:
         notes.print(line, markup=False)
     estimator = None if request.on == "slurm" else estimator_of(configs[0], request.workers, results)

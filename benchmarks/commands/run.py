@@ -64,7 +64,7 @@ def _run(overrides: Sequence[str], dry_run: bool) -> int:
     config = run_config(request, method, settings_of(method, overrides), request.seed)
     results = Path(request.results)
     distributed.on_first(open_results, results, data_sets_of([config]), not dry_run)
-    for line in [*_of_bench(overrides), *not_used(overrides, config.tune), *without_effect([config])]:
+    for line in [*_of_bench(overrides), *not_used(overrides, [config]), *without_effect([config])]:
         console.print(line, markup=False)
     check_networks_of([config], results, console, distributed.size())
     prepare_missing([config], results, writes=not dry_run)

@@ -15,15 +15,21 @@ LABELED = ("train", "holdout")
 def labeled_images(name: str) -> "Labeled | None":
     """Return the labeled images of a target besides its test part, and its classes.
 
-    Of a known set that is not here, the published numbers. None: they are not known without a download, or
-    images have several labels.
+    Of a known set that is not here, the published numbers. None: they are not known without a download or
+    without torch, or images have several labels.
 
     Raises:
         InputError: it is no data set, and no path to images; names the nearest known data set. Or it has
             one class.
     """
     from ...analysis.recommend import Labeled  # imports pandas
-    from ...datasets import catalog  # imports torch
+
+    try:
+        from ...datasets import catalog  # imports torch
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        return None
     from ...datasets.download import locate
     from ...datasets.loading import hub
     from .resolve import is_multi_label

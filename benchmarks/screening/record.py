@@ -13,6 +13,7 @@ from ...analysis.records.screens import FORMAT, folder_of, read_screen
 from ...methods.base import Problem, classed_source
 from ...methods.networks.encoders import build_encoder
 from ...methods.networks.network import Network
+from ...methods.recipe import Interpolation
 from ..training.pretraining import SourceModel, shared_pretraining
 from ..training.problem import build_problem
 from ..training.record import environment, now, write_json
@@ -108,6 +109,8 @@ def _path(candidate: Candidate, problem: Problem, results: Path, kind: str) -> P
     words: list[Any] = [FORMAT, kind, split.images, split.fingerprint(), str(split.augment), problem.score]
     words += [config.backbone, sorted(config.backbone_options.items()), config.pretrained, config.seed]
     words += [config.data.get("checkpoint"), str(problem.recipe.precision), split.device.type]
+    words += [str(problem.recipe.interpolation)] * (problem.recipe.interpolation != Interpolation.bicubic)
+    words += [config.data["backbone"]] if "backbone" in config.data else []
     if problem.source is not None:
         words += [problem.source.images, problem.source.fingerprint()]
     if candidate.learns_source and (base := shared_pretraining(config)):

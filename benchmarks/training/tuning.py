@@ -102,9 +102,15 @@ def tuned_names(method: str) -> set[str]:
     return {f.name for f in fields(methods.load(method).Config) if "tuned" in f.metadata}
 
 
-def not_used(overrides: Sequence[str], tune: Tune) -> list[str]:
-    """Return a line for each given setting that tuning replaces."""
+def not_used(overrides: Sequence[str], configs: Sequence[RunConfig]) -> list[str]:
+    """Return a line for each given setting that the tuning of some runs replaces.
+
+    These are rates, and strengths with the value that they have anyway.
+    """
+    tune = configs[0].tune
     names = {f"recipe.{name}" for name in SEARCHED[tune]}
+    if tune is Tune.auto:
+        names |= {f"method.{name}" for config in configs for name in strengths(config.settings)}
     found = [o for o in overrides if o.partition("=")[0] in names]
     return [f"{o}: not used, because tune={tune} searches it; tune=off uses it" for o in found]
 

@@ -180,9 +180,19 @@ def _images_below(
         elif is_image(name):
             yield inner + name, _size(entry, place / name)
         else:
-            if entry.is_symlink():
-                _size(entry, place / name)
+            _check_link(entry, place / name)
             left_out.add(inner[:-1], name)
+
+
+def _check_link(entry: os.DirEntry[str], file: Path) -> None:
+    """Check that a link leads to something, as to the folder of a class, or to itself. Raises InputError."""
+    try:
+        if entry.is_symlink():
+            entry.stat()
+    except FileNotFoundError as error:
+        raise InputError(f"{file}: a broken link; restore its folder or remove the link") from error
+    except OSError:  # in a circle
+        return
 
 
 def _size(entry: os.DirEntry[str], file: Path) -> int:

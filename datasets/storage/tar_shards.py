@@ -28,7 +28,7 @@ from ..files.folder_names import PART_NAMES, is_dropping, is_folder, is_seen, li
 
 BESIDE = (".cls", ".json", ".txt")  # label and caption of a sample
 CLASS_FILES = ("classnames.txt", "classes.txt")
-ARCHIVE = re.compile(r"\.(tar(\.(gz|bz2|xz|zst|lz4|lzma|Z))?|tgz|tbz2?|txz|zip)$")
+ARCHIVE = re.compile(r"\.(tar(\.(gz|bz2|xz|zst|lz4|lzma|Z))?|tgz|tbz2?|txz|zip)$", re.IGNORECASE)
 MOST_CLASSES = 1_000_000  # each class gets a name
 MOST_METADATA_BYTES = 1 << 20  # of a label file or an extended header, read into memory
 NUM_THREADS = 16  # they mostly wait for disks or the network
@@ -82,8 +82,8 @@ def find_tars(path: Path) -> list[Path]:
             return []
         files = [folder / e.name for folder in (path, *parts) for e in listing(folder)]
         archives = sorted(file for file in files if ARCHIVE.search(file.name))
-        tars = [file for file in archives if file.suffix != ".zip"] or archives
-    if packed := [tar for tar in tars if tar.suffix != ".tar"]:
+        tars = [file for file in archives if file.suffix.lower() != ".zip"] or archives
+    if packed := [tar for tar in tars if tar.suffix.lower() != ".tar"]:
         alone = len(tars) == 1 and path.is_dir()
         hint = f"; give its own path: {packed[0]}" if alone else _unpack(packed[0])
         found = ", ".join(tar.name for tar in tars[:4]) + hint
@@ -93,7 +93,7 @@ def find_tars(path: Path) -> list[Path]:
 
 def _unpack(file: Path) -> str:
     """Return the command that unpacks an archive, after a semicolon; empty if the file is none."""
-    command = "unzip {} -d FOLDER" if file.suffix == ".zip" else "tar xf {} -C FOLDER"
+    command = "unzip {} -d FOLDER" if file.suffix.lower() == ".zip" else "tar xf {} -C FOLDER"
     return f"; unpack it: {command.format(shlex.quote(str(file)))}" if ARCHIVE.search(file.name) else ""
 
 

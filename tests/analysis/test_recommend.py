@@ -166,6 +166,14 @@ def test_a_small_ratio_keeps_two_digits():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0301, "0.03"), (0.05, "0.05"), (0.0502, "0.0502"), (0.04999, "0.05"), (0.0500001, "0.0500001")],
+)
+def test_a_p_value_is_not_rounded_to_the_other_side_of_the_level(value, text):
+    assert wording.p_value(value) == f"p = {text}"
+
+
 def test_the_comparison_with_the_most_evidence_is_used_and_others_are_mentioned(tmp_path):
     write(tmp_path)
     skill = {"Fine-tuning": 0.5, "DATL": 0.9}

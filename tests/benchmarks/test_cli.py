@@ -283,7 +283,7 @@ def test_the_first_help_lists_commands_and_exit_codes(capsys):
     assert re.findall(r"^  (\d+) ", text, re.M) == ["0", "1", "2", "130"]
 
 
-def test_the_command_line_answers_without_torch():
+def test_the_command_line_answers_without_torch(tmp_path):
     program = (
         "import sys\n"
         "class Absent:\n"
@@ -304,6 +304,10 @@ def test_the_command_line_answers_without_torch():
         assert done.returncode == 2
         assert word in done.stderr
         assert len(done.stderr.splitlines()) == 1
+    asked = [sys.executable, "-c", program, "recommend", "target=digits"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert "Take:      Fine-tuning" in done.stdout
+    assert "labels and classes of the target are not known here" in " ".join(done.stdout.split())
 
 
 def test_digest_ignores_where_and_on_what_a_run_goes():

@@ -111,6 +111,8 @@ def test_a_second_run_reads_what_the_first_has_written(tmp_path, capsys, monkeyp
     assert passes == [1]
     of_small = next(line for line in first.splitlines() if line.startswith(" small (random)"))
     assert of_small in capsys.readouterr().out.splitlines()
+    assert screened(tmp_path, *words, "recipe.interpolation=bilinear") == 0
+    assert len(list((tmp_path / "screen").rglob("encoder-*.json"))) == 4
 
 
 @pytest.mark.usefixtures("quick")

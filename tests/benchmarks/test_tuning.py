@@ -180,6 +180,15 @@ def test_a_strength_that_is_given_is_kept(config_of):
     assert (chosen.settings.alpha, choice["strengths"], choice["at_end"]) == (0.5, {}, [])
 
 
+def test_a_strength_with_the_value_that_it_has_anyway_is_said_to_be_searched(config_of):
+    def said(tune, value):
+        given = [f"method.alpha={value}"]
+        return tuning.not_used(given, [config_of("l2sp", f"tune={tune}", *given)])
+
+    line = "method.alpha=0.1: not used, because tune=auto searches it; tune=off uses it"
+    assert [said("auto", 0.1), said("auto", 0.2), said("off", 0.1)] == [[line], [], []]
+
+
 @pytest.mark.parametrize("bn", ["shared", "frozen"])
 def test_norms_that_are_given_are_kept(config_of, tmp_path, bn):
     """A source model with shared statistics fits no network with frozen ones."""

@@ -61,6 +61,19 @@ def test_a_compressed_tar_equals_its_folder(tmp_path, ending):
     assert loaded(file).name == "pets"
 
 
+@pytest.mark.parametrize("ending", ["TAR", "ZIP", "Tar.Gz"])
+def test_endings_in_any_case(tmp_path, ending):
+    tree = written(tmp_path, SPLIT)
+    file = tmp_path / f"pets.{ending}"
+    if ending == "ZIP":
+        zipped(tree, file)
+    else:
+        with tarfile.open(file, "w:gz" if ending == "Tar.Gz" else "w") as archive:
+            archive.add(tree, "pets")
+    found, plain = loaded(file), loaded(tree)
+    assert (found.name, found.fingerprint) == (plain.name, plain.fingerprint)
+
+
 def test_it_is_unpacked_once_and_again_if_it_changes(tmp_path, monkeypatch):
     tree = written(tmp_path, SPLIT)
     file = zipped(tree, tmp_path / "pets.zip")
