@@ -238,8 +238,10 @@ def test_a_bench_of_twelve_runs_is_disturbed_and_comes_to_its_report(tmp_path, t
     cluster = tmp_path / "mine.yaml"
     cluster.write_text(CLUSTER + "partition: low\n")
     twelve = [*LONG, SOME_STEPS, "seeds=3", "methods=scratch,finetune,l2sp,linear_probe"]
+    faults.said("scontrol", "update", "partitionname=low", "state=down")  # no run ends before it is watched
     command("bench", *twelve, "on=slurm", f"cluster={cluster}")
     method.write_text(right)  # a job runs what it was submitted with
+    faults.said("scontrol", "update", "partitionname=low", "state=up")
     lines = submit.latest(results)
     assert len(lines) == 13  # with the pre-training, which nine of them wait for
     of = {f"{x.folder.split('/')[-2]} {x.folder.split('/')[-1].split('-')[0]}": x for x in lines.values()}
