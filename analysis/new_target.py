@@ -1,7 +1,6 @@
 """What to take for a target without runs: the evidence is from other targets, and from packed comparisons."""
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from . import wording
@@ -9,7 +8,7 @@ from .alarms import alarms, no_claim
 from .candidates import Candidate, over_targets
 from .choice import CHEAPER, MARGIN, within
 from .prior import LEAST, Case, Task, expected, gain, is_shown, left_out, to_try
-from .records.comparison import REFERENCE, Comparison
+from .records.comparison import REFERENCE, Comparison, main_metric
 from .records.load import METRICS
 from .statistics.difference import Difference
 
@@ -32,7 +31,7 @@ def elsewhere(
     """
     doubts = {item.target: reason for item in known if (reason := no_claim(alarms(item)))}
     known = [item for item in known if item.reference and item.target not in doubts]
-    metric = Counter(item.metric for item in known).most_common(1)[0][0] if known else ""
+    metric = main_metric(known)
     others = [item for item in known if item.metric != metric]
     known = [item for item in known if item.metric == metric]
     found = [item for item in over_targets(known) if item.label == REFERENCE or item.difference is not None]

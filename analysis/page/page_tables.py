@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ import pandas as pd
 
 from .. import wording
 from ..alarms import checked
-from ..records.comparison import REFERENCE, Comparison
+from ..records.comparison import REFERENCE, Comparison, main_metric
 from ..records.load import METRICS, Run
 from ..statistics.aggregate import iqm, probability_of_improvement
 from ..tables import comparison_table
@@ -176,11 +176,11 @@ def across_grid(known: Sequence[Comparison]) -> Table | None:
     by_target = {
         item.data_set: item for item in sorted(known, key=lambda item: len(item.runs)) if item.reference
     }
-    metrics = Counter(item.metric for item in by_target.values())
+    metric = main_metric([*by_target.values()])
     beside: dict[str, list[Comparison]] = defaultdict(list)
     for item in by_target.values():
         for label, difference in checked(item).differences.items():
-            if label != REFERENCE and not difference.no_claim and item.metric == metrics.most_common(1)[0][0]:
+            if label != REFERENCE and not difference.no_claim and item.metric == metric:
                 beside[label].append(item)
     rows = [_across_row(label, items) for label, items in beside.items() if len(items) > 1]
     if not rows:
@@ -195,7 +195,7 @@ def across_grid(known: Sequence[Comparison]) -> Table | None:
     ]
     columns = ["method", "num_targets", "interquartile_mean", "of_fine_tuning", "probability_of_improvement"]
     frame = pd.DataFrame([[row[0].text, *(cell.value for cell in row[1:])] for row in rows], columns=columns)
-    scored = f" with {METRICS[metrics.most_common(1)[0][0]]}" if len(metrics) > 1 else ""
+    scored = f" with {METRICS[metric]}" if any(item.metric != metric for item in by_target.values()) else ""
     return Table(f"Over targets{scored}", names, rows, frame, sorted_by=(4, "descending"))
 
 

@@ -1,7 +1,7 @@
 """Groups runs into comparisons: sets of runs in which only the method and the seed differ."""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
@@ -213,3 +213,9 @@ def in_order(labels: Iterable[str]) -> list[str]:
         return label != REFERENCE, [(text, int(number or 0)) for text, number in parts]
 
     return sorted(set(labels), key=key)
+
+
+def main_metric(known: Sequence[Comparison]) -> str:
+    """Return the score that most comparisons have, the first of equals; empty without any."""
+    counted = Counter(item.metric for item in known).most_common(1)
+    return counted[0][0] if counted else ""
