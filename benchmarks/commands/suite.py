@@ -117,7 +117,7 @@ def _planned(
         console.print(line, markup=False)
     places = [("source", each.source) for each in suites]
     places += [("targets", target) for each in suites for target in each.targets]
-    say_namesakes([(role, place) for role, place in places if place != "none"], console)
+    say_namesakes(places, console)
     planned = [(each, cells(each, fetch=not dry_run)) for each in suites]
     for reason in dict.fromkeys(cell.reason for _, of in planned for cell in of if cell.reason):
         console.print(f"left out: {reason}", markup=False)
