@@ -9,6 +9,7 @@ import io
 import os
 import sys
 import unicodedata
+import warnings
 from typing import Any, TextIO
 
 ALIKE = {  # ASCII for the characters that the suite prints itself
@@ -40,6 +41,7 @@ class _Raw(io.FileIO):
 
 def configure_output() -> None:
     """Prepare stdin, stdout and stderr of this process. A second call changes nothing."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # on damaged metadata: the image itself is read
     _open_closed()
     codecs.register_error(HANDLER, _replace)
     if sys.stdout is None or sys.stdout is sys.__stdout__:  # otherwise a test has put its own there

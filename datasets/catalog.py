@@ -103,24 +103,34 @@ def _own(path: Path, as_source: bool, groups: str | None) -> Dataset:
     if image_list.is_list(path):
         return image_list.load(path, [path], as_source, bool(groups))
     if packed.is_packed(path):
-        folder = packed.unpacked(path)
-        try:
-            return _own(folder, as_source, groups)
-        except InputError as error:
-            raise InputError(str(error).replace(str(folder), str(path))) from error
+        return _packed(path, as_source, groups)
     lists = image_list.metadata_of(_inside(path)) if path.is_dir() else []
-    if not lists:
-        return image_folder.load(path, as_source, groups)
     try:
         found = image_folder.load(path, as_source, groups)
     except InputError:
-        return image_list.load(path, lists, as_source, bool(groups))
-    if len(found.classes) < 2:
-        return image_list.load(path, lists, as_source, bool(groups))
+        if not lists and not packed.holds_list(path):
+            raise
+        found = None
+    if found is None or len(found.classes) < 2:
+        if lists:
+            return image_list.load(path, lists, as_source, bool(groups))
+        if found is None or packed.holds_list(path):
+            return _packed(path, as_source, groups)
+    if not lists:
+        return found
     line = (
         f"{found.name}: the folders are the classes; for the labels of {lists[0].name} give target={lists[0]}"
     )
     return replace(found, left_out=(*found.left_out, line))
+
+
+def _packed(archive: Path, as_source: bool, groups: str | None) -> Dataset:
+    """Load the user's images from an archive that has to be unpacked; errors name the archive."""
+    folder = packed.unpacked(archive)
+    try:
+        return _own(folder, as_source, groups)
+    except InputError as error:
+        raise InputError(str(error).replace(str(folder), str(archive))) from error
 
 
 def _inside(folder: Path) -> Path:

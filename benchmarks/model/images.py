@@ -80,9 +80,8 @@ def _in_zip(path: Path, opened: ExitStack) -> Iterator[Found]:
     except (*DAMAGE_ERRORS, OSError) as error:
         raise InputError(f"{path}: a cut or damaged zip ({error})") from error
     for entry in archive.infolist():
-        if is_image(entry.filename) and not entry.is_dir():
-            read = partial(_of_size, entry.file_size, partial(archive.read, entry))
-            yield Found(f"{path}/{zip_name(entry)}", read)
+        if is_image(name := zip_name(entry)):
+            yield Found(f"{path}/{name}", partial(_of_size, entry.file_size, partial(archive.read, entry)))
 
 
 def _is_tar(path: Path) -> bool:

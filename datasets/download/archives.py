@@ -16,7 +16,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from os.path import relpath
 from pathlib import Path
@@ -280,7 +280,7 @@ def _zip_members(archive: Path, file: BinaryIO) -> Iterator[_Member]:
                 raise NotImplementedError(
                     f"{entry.filename} uses an unsupported compression; expected deflate"
                 )
-            if entry.is_dir() or kind == stat.S_IFDIR:
+            if name.endswith("/") or kind == stat.S_IFDIR:
                 yield _Member(name, "folder")
             elif kind == stat.S_IFLNK:
                 with entries.open(entry) as stream:
@@ -293,13 +293,15 @@ def _zip_members(archive: Path, file: BinaryIO) -> Iterator[_Member]:
 
 
 def zip_name(entry: zipfile.ZipInfo) -> str:
-    """Return the name of a member: UTF-8 if it can be, which macOS writes without saying so."""
-    if entry.flag_bits & 0x800:
-        return entry.filename
-    try:
-        return entry.filename.encode("cp437").decode()
-    except UnicodeError:
-        return entry.filename
+    """Return the name of a member, with slashes, for which old programs for Windows write backslashes.
+
+    It is UTF-8 if it can be, which macOS writes without saying so.
+    """
+    name = entry.filename
+    if not entry.flag_bits & 0x800:
+        with suppress(UnicodeError):
+            name = name.encode("cp437").decode()
+    return name.replace("\\", "/")
 
 
 def _tar_members(archive: Path, stream: IO[bytes]) -> Iterator[_Member]:

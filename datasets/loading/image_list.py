@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -28,6 +29,7 @@ COLUMNS = {  # names of the columns, in any case
 }
 METADATA = ("metadata.csv", "metadata.jsonl")  # as the Hugging Face hub names them in an image folder
 DELIMITERS = ",;\t"
+EXCEL_LINE = re.compile(rf"\A\"?sep=[{DELIMITERS}]\"?[,;]*(\n|\Z)", re.IGNORECASE)  # before the header
 BETWEEN = "|"  # labels of one image
 EXPECTED = "expected a header with the columns image and label, and optionally split"
 
@@ -173,6 +175,7 @@ def _text(value: object) -> str:
 
 
 def _csv_rows(file: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
+    text = EXCEL_LINE.sub("\n", text)
     first = next((line for line in text.split("\n") if line.strip()), "")
     header: list[str] | None = None
     number = 0

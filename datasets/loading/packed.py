@@ -1,9 +1,10 @@
-"""Load your own images from a zip or a compressed tar: it is unpacked once, into the cache."""
+"""Load your own images from a zip, a compressed tar, or a tar with a list: unpacked once, into the cache."""
 
 import hashlib
 import os
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from ... import InputError
@@ -11,6 +12,8 @@ from ...user_text import path_name
 from ..download.archives import draft, extract, most_unpacked
 from ..files.lock import locked
 from ..storage import cache
+from ..storage.tar_shards import members
+from .image_list import METADATA
 
 IS_PACKED = re.compile(r"\.(zip|tar\.(gz|bz2|xz)|tgz|tbz2?|txz)$", re.IGNORECASE)
 
@@ -18,6 +21,15 @@ IS_PACKED = re.compile(r"\.(zip|tar\.(gz|bz2|xz)|tgz|tbz2?|txz)$", re.IGNORECASE
 def is_packed(path: Path) -> bool:
     """Return whether a path is an archive that has to be unpacked."""
     return IS_PACKED.search(path.name) is not None and path.is_file()
+
+
+def holds_list(path: Path) -> bool:
+    """Return whether a path is a plain tar with a metadata file in it, which has to be unpacked, too."""
+    if path.suffix.lower() != ".tar" or not path.is_file():
+        return False
+    with path.open("rb") as file, suppress(ValueError):  # damaged
+        return any(member.path.rpartition("/")[2] in METADATA for member in members(file))
+    return False
 
 
 def unpacked(archive: Path) -> Path:

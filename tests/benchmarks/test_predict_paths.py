@@ -84,3 +84,10 @@ def test_names_of_a_zip_from_macos(tmp_path):
     raw = (tmp_path / "m.zip").read_bytes().replace(b"K?tz", "K\u00e4z".encode())  # as many bytes
     (tmp_path / "m.zip").write_bytes(raw)
     assert names(tmp_path / "m.zip") == ["pics/K\u00e4z.png"]
+
+
+def test_backslashes_in_the_names_of_a_zip_are_slashes(tmp_path):
+    with zipfile.ZipFile(tmp_path / "w.zip", "w") as archive:
+        archive.writestr("pics\\a.png", b"a")
+        archive.writestr("__MACOSX\\._a.png", b"a")
+    assert names(tmp_path / "w.zip") == ["pics/a.png"]

@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from transferbench.datasets.decoding.remarks import Remark
 from transferbench.datasets.decoding.rgb import Decoded, upright_rgb
 from transferbench.datasets.loading import image_folder
 from transferbench.datasets.pixels import Unreadable, open_image, resize_square
+from transferbench.terminal import configure_output
 
 TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # as the standard of EXIF words them
     2: np.fliplr,
@@ -283,6 +285,18 @@ def test_a_damaged_orientation_turns_nothing(exif):
     image, remarks = decoded(saved(COLOR, "PNG", exif=exif))
     assert np.array_equal(np.asarray(image), COLOR)
     assert set(remarks) <= {Remark.TAG_UNREAD}
+
+
+def test_what_pillow_says_of_damaged_metadata_is_not_shown():
+    data = saved(COLOR, "JPEG", exif=turned_tag(6)[:-6])
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        decoded(data)
+        assert shown
+        shown.clear()
+        configure_output()
+        decoded(data)
+    assert not shown
 
 
 @pytest.mark.parametrize("key", ["jpeg-orientation-6", "png-exif", "tiff-orientation", "webp-orientation"])

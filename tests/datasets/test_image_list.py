@@ -44,10 +44,10 @@ def content(found: Dataset) -> dict[str, list[tuple[str, str]]]:
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-@pytest.mark.parametrize("head", ["", "\ufeff"])
+@pytest.mark.parametrize("head", ["", "\ufeff", "sep={}\n", "\ufeffSEP={}\r\n"])
 def test_a_list_gives_what_its_tree_gives(tmp_path, delimiter, head):
     place = written(tmp_path, SPLIT)
-    found = catalog.load(str(listed(place / "list.csv", named(SPLIT), delimiter, head)))
+    found = catalog.load(str(listed(place / "list.csv", named(SPLIT), delimiter, head.format(delimiter))))
     (place / "list.csv").unlink()
     tree = catalog.load(str(place))
     assert (found.name, found.classes, found.side) == ("list", tree.classes, tree.side)

@@ -128,6 +128,41 @@ def test_names_of_any_zip_and_droppings_of_macos(tmp_path, kind):
     assert found.fingerprint == loaded(tree).fingerprint
 
 
+def test_backslashes_in_names_of_a_zip_are_slashes(tmp_path):
+    tree = written(tmp_path, SPLIT)
+    with zipfile.ZipFile(tmp_path / "pets.zip", "w") as out:
+        out.writestr("pets\\empty\\", b"")
+        for name in SPLIT:
+            out.writestr("pets\\" + name.replace("/", "\\"), (tree / name).read_bytes())
+    assert loaded(tmp_path / "pets.zip").fingerprint == loaded(tree).fingerprint
+
+
+@pytest.mark.parametrize("around", ["", "pets/"])
+def test_the_metadata_in_a_plain_tar(tmp_path, around):
+    tree = written(tmp_path, [f"{i}.png" for i in range(30)])
+    lines = ["file_name,label", *(f"{i}.png,{'ab'[i % 2]}" for i in range(30))]
+    (tree / "metadata.csv").write_text("\n".join(lines))
+    with tarfile.open(tmp_path / "pets.tar", "w") as out:
+        for file in sorted(tree.iterdir()):
+            out.add(file, around + file.name)
+    found = loaded(tmp_path / "pets.tar")
+    assert (found.name, found.classes) == ("pets", ("a", "b"))
+    assert (found.fingerprint == loaded(tree).fingerprint) == (not around)  # paths are in it
+    for part in found.parts.values():
+        names = [part.images.path(i).rpartition("/")[2] for i in range(len(part.labels))]
+        assert part.labels.tolist() == [int(name.removesuffix(".png")) % 2 for name in names]
+
+
+def test_a_plain_tar_without_classes_or_a_list_is_refused(tmp_path):
+    tree = written(tmp_path, [f"{i}.png" for i in range(30)])
+    (tree / "metadata.txt").write_text("")
+    with tarfile.open(tmp_path / "pets.tar", "w") as out:
+        for file in sorted(tree.iterdir()):
+            out.add(file, file.name)
+    with pytest.raises(InputError, match=r"pets.tar: expected split/class/image"):
+        loaded(tmp_path / "pets.tar")
+
+
 def written_zip(file: Path, **content: bytes) -> Path:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as out:
         for name, octets in content.items():
