@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from scipy.special import stdtr
+from scipy.special import stdtr, stdtrit
 
 from . import wording
 from .alarms import checked
@@ -13,7 +13,7 @@ from .records.comparison import REFERENCE, Comparison
 from .records.load import Run, runs_frame
 from .statistics.aggregate import holm_corrected
 from .statistics.difference import Difference
-from .statistics.paired import comparable_mean, mean_interval, percent_interval
+from .statistics.paired import TAIL, comparable_mean, mean_interval, percent_interval
 from .tables.chosen import chosen_numbers
 
 
@@ -102,13 +102,18 @@ def corrected(found: Sequence[Candidate]) -> list[Candidate]:
 def over_targets(known: Sequence[Comparison]) -> list[Candidate]:
     """Return each method's mean difference over the targets that have it, with a t-interval over targets.
 
+    A target on which the training of a row failed counts: that is what the row does there.
+
     Args:
-        known: comparisons with fine-tuning, one for each target, all of one score.
+        known: comparisons with a fine-tuning of which no alarm is, one for each target, all of one score.
     """
     by_label: dict[str, list[Candidate]] = {}
     for comparison in known:
         differences = checked(comparison).differences
-        own = {label: candidate(comparison, label, found) for label, found in differences.items()}
+        own = {
+            label: candidate(comparison, label, replace(found, no_claim=""))
+            for label, found in differences.items()
+        }
         for label, item in own.items():
             beside = replace(item, times=item.cost / own[REFERENCE].cost)
             by_label.setdefault(label, []).append(beside)
@@ -126,12 +131,26 @@ def _mean(label: str, items: Sequence[Candidate]) -> Candidate:
         return Candidate(
             label, seconds, (0.0, math.nan, math.nan), 0.0, None, tuning_seconds=tuning, times=times
         )
-    mean, low, high = mean_interval(points)
-    p_value = math.nan
-    if not math.isnan(low):
-        error = statistics.stdev(points) / math.sqrt(len(points))
-        p_value = 2 * float(stdtr(len(points) - 1, -abs(mean) / error)) if error else float(mean == 0)
-    found = Difference(mean, low, high, len(points), p_value=p_value)
+    found = _over_targets(points, [(each.high - each.low) / 2 for each in differences if each.has_interval])
+    score = (found.points, found.low, found.high)
     return Candidate(
-        label, seconds, (mean, low, high), mean, found, tuning_seconds=tuning, unit="target", times=times
+        label, seconds, score, found.points, found, tuning_seconds=tuning, unit="target", times=times
     )
+
+
+def _over_targets(points: Sequence[float], halves: Sequence[float]) -> Difference:
+    """Return the mean over targets with a t-interval, no narrower than those of the targets allow.
+
+    Two targets that are equal by luck would else prove anything.
+
+    Args:
+        points: the difference on each target.
+        halves: half the width of the interval of each target that has one.
+    """
+    mean, _, high = mean_interval(points)
+    half = max(high - mean, math.hypot(*halves) / len(points))
+    if not half > 0:  # one target, or several without any spread
+        return Difference(mean, math.nan, math.nan, len(points))
+    freedom = len(points) - 1
+    t = -abs(mean) / half * float(stdtrit(freedom, 1 - TAIL))
+    return Difference(mean, mean - half, mean + half, len(points), p_value=2 * float(stdtr(freedom, t)))

@@ -67,7 +67,8 @@ def effects(runs: Sequence[Run], row: str = LEARNED, others: Sequence[str] = OTH
     """Return the differences of a row from others.
 
     Holm correction is over the planned pairs, for each other row, few labels and more; pairs that have not
-    run count as p = 1. Nothing is claimed where fine-tuning has an alarm.
+    run count as p = 1. Nothing is claimed where fine-tuning has an alarm. A row whose training failed counts:
+    that is what it does, tuned like the others.
     """
     found = [
         effect
@@ -112,10 +113,15 @@ def from_other(other: str) -> str:
 def by_pair(runs: Sequence[Run]) -> dict[Key, Comparison]:
     """Return the comparison of each source, target and number of labels, in the order of the plan.
 
-    Of several the largest, and none without fine-tuning.
+    Of several the largest, and none without fine-tuning, or with all labels.
     """
     found = sorted(comparisons(list(runs)), key=lambda each: len(each.runs))
-    known = {(c.source, c.target, c.runs[0].record["config"]["shots"]): c for c in found if c.reference}
+    shots = [each.runs[0].record["config"].get("shots") for each in found]
+    known = {
+        (each.source, each.target, num): each
+        for each, num in zip(found, shots, strict=True)
+        if each.reference and num is not None
+    }
     planned = list(KINDS)
     order = sorted(
         (key for key in known if key[:2] in KINDS), key=lambda key: (planned.index(key[:2]), key[2])
@@ -157,9 +163,9 @@ def _minus(a: Difference, b: Difference) -> Difference:
 def verdicts(found: Sequence[Effect]) -> Iterator[tuple[str, str]]:
     """Yield each claim with what follows by the rules: supported, contradicted or open, and on what.
 
-    Pairs on which nothing may be claimed are left out.
+    Pairs on which nothing may be claimed are left out, and those with one seed.
     """
-    found = [e for e in found if not e.difference.no_claim]
+    found = [e for e in found if e.difference.is_tested and not e.difference.no_claim]
     for labels, is_few in ((FEW_LABELS, True), (MORE_LABELS, False)):
         own = [e for e in found if (e.shots == FEW) == is_few]
         yield f"(i) above fine-tuning on near targets, {labels}", _near(_of(own, REFERENCE, "near"))

@@ -35,9 +35,10 @@ ABOUT = """Means over seeds with 95 % intervals; *detectable* is the effect from
 [evidence with power](../explanation/evidence.md)."""
 CLAIMS_NOTE = """*Above* and *below*: significant after Holm correction over the seven planned pairs, for each
 column, and for 5 labels and more apart; a pair that has not run counts as p = 1. *Alike*: both right, or both
-wrong, in percent of test images. Where rows answer alike, a small detectable effect says only that."""
+wrong, in percent of test images, by the row named to its left. Where rows answer alike, a small difference or
+detectable effect says only that."""
 ROWS_NOTE = """An asterisk: significant after Holm correction for the rows of that pair alone. A dagger:
-nothing is claimed, whatever the interval."""
+nothing is claimed, whatever the interval, by an alarm of fine-tuning. A row whose training failed counts."""
 ADVICE_NOTE = (
     "The best row in hindsight is the highest of twelve means on the same test images: too high by chance."
 )

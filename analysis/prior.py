@@ -7,6 +7,7 @@ docs/explanation/evidence.md, and was written before most of the runs.
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -110,7 +111,10 @@ def cases_of(runs: Sequence[Run], accuracies: Mapping[Key, float]) -> list[Case]
         if not is_sound(comparison):
             continue
         differences = checked(comparison).differences
-        own = {label: candidate(comparison, label, gap) for label, gap in differences.items()}
+        own = {  # failed training counts, as what the row does there
+            label: candidate(comparison, label, replace(gap, no_claim=""))
+            for label, gap in differences.items()
+        }
         base = own[REFERENCE].cost
         rows = {
             label: Found(

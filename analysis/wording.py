@@ -8,6 +8,7 @@ from .statistics.difference import CONFIDENCE, POWER, Difference
 
 MINUS = "\N{MINUS SIGN}"
 ABSENT = "\N{EN DASH}"
+MOST_DECIMALS = 3
 SAME = "the same in all"  # of a score without spread, which has no interval over seeds
 
 
@@ -21,8 +22,15 @@ def number(value: float, decimals: int = 1, sign: bool = False) -> str:
 
 
 def interval(low: float, high: float, decimals: int = 1, sign: bool = False) -> str:
-    """Return "low to high"."""
-    return f"{number(low, decimals, sign)} to {number(high, decimals, sign)}"
+    """Return "low to high", with more digits of an end that would be rounded to zero but excludes it."""
+    excludes_zero = low > 0 or high < 0
+    texts = []
+    for end in (low, high):
+        digits = decimals
+        while excludes_zero and digits < MOST_DECIMALS and not round(end, digits):
+            digits += 1
+        texts.append(number(end, digits, sign))
+    return " to ".join(texts)
 
 
 def estimate(value: float, low: float, high: float, sign: bool = False) -> str:

@@ -108,10 +108,13 @@ def _unreadable(file: Path, error: Exception) -> InputError:
 
 
 def _shortened(record: dict[str, Any]) -> dict[str, Any]:
-    """Return a record without fields that only pages and curves read, and without the name of the machine."""
-    empty: dict[str, Any] = {"class_weights": None, "overrides": [], "notes": [], "curve": []}
+    """Return a record without fields that only pages and curves read, and without the name of the machine.
+
+    Of the curve the last point stays, whose training loss alarms read.
+    """
+    short = {"class_weights": None, "overrides": [], "notes": [], "curve": record["curve"][-1:]}
     kept = {name: value for name, value in record.items() if name not in LEFT_OUT}
-    return {**kept, **empty, "environment": record["environment"] | {"host": ""}}
+    return {**kept, **short, "environment": record["environment"] | {"host": ""}}
 
 
 def main(argv: Sequence[str]) -> int:

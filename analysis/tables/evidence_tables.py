@@ -1,9 +1,10 @@
 """Tables of the evidence on the paper's claims: what L2TL and all other rows gain on pairs of data sets."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from .. import wording
-from ..alarms import checked
+from ..alarms import checked, no_claim
 from ..claims import FEW, FEW_LABELS, OTHERS, Effect, Key, by_pair, from_other
 from ..prior import LeftOut
 from ..records.comparison import REFERENCE, Comparison, in_order
@@ -18,29 +19,28 @@ from .table import Cell, Table
 def claims_table(found: Sequence[Effect], by_gradients: Sequence[Effect]) -> Table:
     """Return the differences of L2TL on each pair, and those of L2TL by gradients from uniform weights.
 
-    Beside that from fine-tuning stand the smallest effect that could be seen, and on how many test images
-    both are right, or both wrong.
+    Beside that from fine-tuning stands the smallest effect that could be seen, and beside each of the three
+    on how many test images both are right, or both wrong.
     """
     columns = ["pair", "distance", "labels", "seeds", from_other(REFERENCE), "detectable", "alike, %"]
-    columns += [*map(from_other, OTHERS[1:]), "by gradients, from uniform weights"]
+    columns += [name for other in OTHERS[1:] for name in (from_other(other), "alike, %")]
+    columns += ["by gradients, from uniform weights"]
     rows = []
     for pair, kind, shots in dict.fromkeys((e.pair, e.kind, e.shots) for e in found):
         own = {e.other: e for e in found if (e.pair, e.shots) == (pair, shots)}
         last = [difference_text(e.difference) for e in by_gradients if (e.pair, e.shots) == (pair, shots)]
         reference = own[REFERENCE]
-        texts = [
-            pair,
-            kind,
-            str(shots),
-            str(reference.difference.num_seeds),
-            difference_text(reference.difference),
-        ]
-        texts += [wording.number(reference.difference.detectable), wording.number(100 * reference.alike)]
-        texts += [
-            difference_text(own[other].difference) if other in own else wording.ABSENT for other in OTHERS[1:]
-        ]
+        said, alike = _with_alike(reference)
+        texts = [pair, kind, str(shots), str(reference.difference.num_seeds), said]
+        texts += [wording.number(reference.difference.detectable), alike]
+        for other in OTHERS[1:]:
+            texts += _with_alike(own[other]) if other in own else [wording.ABSENT] * 2
         rows.append([Cell(text) for text in (*texts, *(last or [wording.ABSENT]))])
     return Table("By how many points L2TL is above other rows", columns, rows)
+
+
+def _with_alike(effect: Effect) -> list[str]:
+    return [difference_text(effect.difference), wording.number(100 * effect.alike)]
 
 
 def difference_text(difference: Difference) -> str:
@@ -57,7 +57,9 @@ def rows_table(runs: Sequence[Run], labels: str) -> Table:
 
 
 def _differences(comparison: Comparison) -> dict[str, str]:
-    found = checked(comparison).differences
+    """Return each row's difference as text. Where training failed, that is what the row does there."""
+    doubts, found = checked(comparison)
+    found = {label: replace(each, no_claim=no_claim(doubts)) for label, each in found.items()}
     texts = {
         label: wording.estimate(each.points, each.low, each.high, sign=True)
         + "*" * each.is_significant

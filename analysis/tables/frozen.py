@@ -1,21 +1,33 @@
 """Fine-tuning next to the best row on frozen features: what it gains, and what it costs."""
 
+from dataclasses import replace
 from statistics import fmean
 
 from .. import wording
-from ..alarms import FAILED, alarms
+from ..alarms import FAILED, checked
 from ..records.comparison import FROZEN, REFERENCE, Comparison
 from ..records.load import Run, runs_frame
-from ..statistics.paired import paired_difference
+from ..statistics.aggregate import holm_corrected
+from ..statistics.difference import Difference, Outcome
 from .chosen import chosen_numbers, is_tuned
+
+VERDICTS: dict[Outcome, str] = {
+    "above": "",
+    "below": "",
+    "not significant": ", not significant after Holm correction",
+    "inconclusive": ", inconclusive",
+    "untested": ", not tested",
+    "no claim": ", no claim",
+}
 
 
 def against_frozen(comparison: Comparison) -> list[str]:
     """Return a sentence on fine-tuning and the frozen row with the highest mean; none without both.
 
-    A row whose training failed is none of them.
+    A row whose training failed is none of them. What is significant is so among all rows of the comparison.
     """
-    failed = {alarm.label for alarm in alarms(comparison) if alarm.kind in FAILED}
+    doubts, differences = checked(comparison)
+    failed = {alarm.label for alarm in doubts if alarm.kind in FAILED}
     frozen = [
         label
         for label, runs in comparison.by_label.items()
@@ -25,14 +37,19 @@ def against_frozen(comparison: Comparison) -> list[str]:
         return []
     best = max(frozen, key=lambda label: fmean(run.score for run in comparison.by_label[label]))
     runs = comparison.by_label[best]
-    found = paired_difference(comparison.reference, runs)
+    of_best = dict(zip(differences, holm_corrected(list(differences.values())), strict=True))[best]
+    found = _turned(of_best)
     times = _seconds(comparison.reference) / max(_seconds(runs), 1e-9)
-    verdict = ", not tested" if not found.is_tested else "" if found.is_significant else ", inconclusive"
     tuning = " with tuning" if is_tuned(comparison) else ""
     return [
         f"{REFERENCE} is {wording.signed_points(found)} from {best}, the best row on frozen features"
-        f"{verdict}, at {wording.times(times)} times its time{tuning}."
+        f"{VERDICTS[found.outcome]}, at {wording.times(times)} times its time{tuning}."
     ]
+
+
+def _turned(of_row: Difference) -> Difference:
+    """Return by how much fine-tuning is above a row, of by how much the row is above it."""
+    return replace(of_row, points=-of_row.points, low=-of_row.high, high=-of_row.low)
 
 
 def _seconds(runs: list[Run]) -> float:

@@ -11,7 +11,7 @@ from ..records.load import Run
 from ..records.published import Published, find, of_element
 from ..records.suites import Suite, SuiteCell, unique
 from ..statistics.aggregate import holm_corrected, iqm, probability_of_improvement
-from ..statistics.paired import Difference, paired_difference, percent_interval
+from ..statistics.paired import Difference, paired_difference, pairs_of, percent_interval
 
 NO_REFERENCE = Difference(math.nan, math.nan, math.nan, 0, "no run of fine-tuning with the same settings")
 MEAN = "mean"  # over labels
@@ -165,9 +165,9 @@ def sentences(found: list[Result]) -> list[str]:
 
 
 def across_sentences(found: list[Result]) -> list[str]:
-    """Return one sentence per method about all its targets, if two or more have runs of fine-tuning too."""
+    """Return one sentence per method about all its targets, if two or more have seeds of fine-tuning too."""
     compared = [
-        r for r in found if r.cell and r.cell.reference and r.difference and not r.difference.no_claim
+        r for r in found if r.cell and r.difference and r.difference.num_seeds and not r.difference.no_claim
     ]
     by_row = [(row, [r for r in compared if r.row == row]) for row in unique(r.row for r in compared)]
     return [
@@ -176,9 +176,9 @@ def across_sentences(found: list[Result]) -> list[str]:
 
 
 def _across(row: str, found: list[Result]) -> str:
-    """Return the scores of a method and of fine-tuning over several targets."""
-    ours = [[100 * run.score for run in result.runs] for result in found]
-    base = [[100 * run.score for run in result.cell.reference] for result in found if result.cell]
+    """Return the scores of a method and of fine-tuning over several targets, on the seeds that both have."""
+    pairs = [pairs_of(result.runs, result.cell.reference) for result in found if result.cell]
+    ours, base = ([[100 * pair[i].score for pair in own] for own in pairs] for i in (0, 1))
     share, low, high = probability_of_improvement(ours, base)
     chance = f"{wording.ratio(share)} (95 % CI {wording.interval(low, high, 2)})"
     verdict = "; inconclusive over these targets" if low <= 0.5 <= high else ""

@@ -5,6 +5,7 @@ import math
 import pandas as pd
 import pytest
 from simulated_results import make_record, save
+from transferbench.analysis.alarms import checked
 from transferbench.analysis.records.comparison import compare
 from transferbench.analysis.records.load import parse_run
 from transferbench.analysis.report import write_report
@@ -165,6 +166,24 @@ def test_fine_tuning_is_set_beside_the_best_row_on_frozen_features():
     assert sentence in tables.markdown(found)
     without = [record for record in made if record["method"] != "knn"]
     assert against_frozen(compare([parse_run("record.json", record) for record in without])) == []
+
+
+def test_what_is_said_of_frozen_features_is_corrected_and_withheld_as_in_the_table():
+    made = records()
+    for record in made:
+        record["choice"] = (record["choice"] or {}) | {"at_end": ["lr high"]}
+    (sentence,) = against_frozen(compare([parse_run("record.json", record) for record in made]))
+    assert "from k-NN, the best row on frozen features, no claim, at" in sentence
+    two = {"k-NN": 0.78, "L2TL": 0.8, "DATL": 0.8}  # of three rows, with two seeds each
+    made = [r | ({"method": "knn"} if label == "k-NN" else {})
+            for label, share in {**two, "Fine-tuning": 0.8}.items() for seed in range(2)
+            for r in [make_record(label, seed=seed, share=share)]]  # fmt: skip
+    found = compare([parse_run("record.json", record) for record in made])
+    gap = checked(found).differences["k-NN"]
+    assert gap.excludes_zero
+    assert gap.p_value > 0.05 / 3
+    (sentence,) = against_frozen(found)
+    assert "features, not significant after Holm correction, at" in sentence
 
 
 def test_one_step_over_all_images_is_not_compared_with_a_training_step():

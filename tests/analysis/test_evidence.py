@@ -100,6 +100,32 @@ def test_nothing_is_claimed_where_fine_tuning_has_an_alarm(tmp_path):
     assert "*" not in row
 
 
+def test_one_seed_has_no_verdict(tmp_path):
+    runs = write(tmp_path, lambda kind, shots, other: -3.0, seeds=1)
+    assert set(told(runs).values()) == {"not known"}
+
+
+def test_a_row_whose_training_failed_counts(tmp_path):
+    runs = write(tmp_path, lambda kind, shots, other: 70.0 if other == "Random search" else 0.0)
+    for run in runs:
+        run.record["num_classes"] = 10
+    assert {e.difference.outcome for e in effects(runs) if e.other == "Random search"} == {"above"}
+    row = next(line for line in evidence.report(runs).splitlines() if line.startswith("| Random search "))
+    assert row.count("*") == len(KINDS)
+    assert "†" not in row
+
+
+def test_runs_with_all_labels_are_no_case(tmp_path):
+    pair = [("mnist", "usps")]
+    runs = write(tmp_path, lambda kind, shots, other: 1.0, pairs=pair)
+    whole = effects(runs)
+    record = make_record("L2TL", "usps", 0, source="mnist", comparison_id="all", digest=digest("all"))
+    record |= {"fingerprints": {"target": "t-usps", "source": "s-mnist"}}
+    save(tmp_path, record | {"config": {"shots": None, "recipe": {}}})
+    save(tmp_path, record | {"label": "Fine-tuning", "digest": digest("all", "too")})
+    assert effects(load(tmp_path)) == whole
+
+
 def test_rows_that_answer_alike_are_seen(tmp_path):
     runs = write(tmp_path, lambda kind, shots, other: 1.0, pairs=[("mnist", "usps")])
     by = {(run.label, run.record["config"]["shots"], run.seed): run.correct for run in runs}
@@ -144,6 +170,8 @@ def test_packed_records_give_the_same_and_hide_the_machine(tmp_path, capsys):
     assert evidence.report(again) == evidence.report(runs)
     text = json.dumps([run.record for run in again])
     assert "desk" not in text
+    losses = [run.record["curve"][-1]["train"]["loss"] for run in runs]
+    assert sorted(run.record["curve"][-1]["train"]["loss"] for run in again) == sorted(losses)
     assert evidence.main([str(file), str(tmp_path / "claims.png")]) == 0
     assert re.search(r"\| mnist to usps +\| +near \|", capsys.readouterr().out)
     assert (tmp_path / "claims.png").stat().st_size > 10_000

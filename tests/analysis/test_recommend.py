@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import simulated_results
+from scipy.stats import ttest_1samp
 from simulated_results import METHODS, NUM_IMAGES, make_record, save
 from transferbench import InputError
 from transferbench.analysis import wording
-from transferbench.analysis.candidates import Candidate, corrected
+from transferbench.analysis.alarms import checked
+from transferbench.analysis.candidates import Candidate, corrected, over_targets
 from transferbench.analysis.choice import choose
 from transferbench.analysis.prior import Case, Found, task_of
 from transferbench.analysis.recommend import WIDTH, Labeled
@@ -422,6 +424,47 @@ def test_rows_are_ranked_among_themselves_where_fine_tuning_is_in_doubt(tmp_path
     assert "Take: L2TL" in text
     assert "Sure: Above every other row; the nearest is Linear probe (+" in text
     assert "from fine-tuning" not in text
+
+
+def test_fine_tuning_at_an_end_of_its_range_is_taken_if_it_is_highest(tmp_path, monkeypatch):
+    monkeypatch.setitem(SKILL, "L2TL", 0.82)
+    text = recommend(write_tuned(tmp_path, at_end=["lr high"]), "digits")
+    assert "Alarm: Fine-tuning: the best value is at an end" in text
+    assert "Take: Fine-tuning: accuracy 8" in text
+    assert "Why: It has the highest mean. Sure: Above every other row; the nearest is L2TL" in text
+
+
+def test_two_targets_that_are_equal_by_luck_prove_nothing(tmp_path):
+    for target in ("digits", "pets"):
+        for label, number in {"Fine-tuning": 600, "L2TL": 620}.items():
+            correct = np.arange(NUM_IMAGES) < number
+            correct = correct[::-1] if label == "L2TL" else correct  # others are right
+            test = {"top1": float(correct.mean()), "num_images": NUM_IMAGES}
+            packed = base64.b64encode(np.packbits(correct)).decode()
+            save(tmp_path, make_record(label, target, test=test, correct=packed))
+    (row,) = (each for each in over_targets(comparisons(load(tmp_path))) if each.label == "L2TL")
+    assert row.difference.points > 1
+    assert not row.difference.excludes_zero
+    assert row.difference.p_value > 0.05
+
+
+def test_a_mean_over_targets_has_its_t_interval_where_that_is_wider(tmp_path):
+    for target, lead in (("digits", 0.02), ("pets", 0.06), ("cars", 0.1)):
+        write(tmp_path, target, {"Fine-tuning": 0.8, "L2TL": 0.8 + lead})
+    (row,) = (each for each in over_targets(comparisons(load(tmp_path))) if each.label == "L2TL")
+    own = [checked(each).differences["L2TL"].points for each in comparisons(load(tmp_path))]
+    expected = ttest_1samp(own, 0)
+    assert row.difference.p_value == pytest.approx(expected.pvalue)
+    assert (row.difference.low, row.difference.high) == pytest.approx(tuple(expected.confidence_interval()))
+
+
+def test_a_target_on_which_a_row_failed_counts(tmp_path):
+    for target in ("digits", "pets", "cars"):
+        write(tmp_path, target, {"Fine-tuning": 0.8, "L2TL": 0.9}, num_classes=10)
+    write(tmp_path, "food", {"Fine-tuning": 0.8, "L2TL": 0.1}, num_classes=10)
+    text = recommend(tmp_path, "birds")
+    assert "Take: Fine-tuning Why: No method is significantly above it" in text
+    assert "The highest, L2TL, is \N{MINUS SIGN}" in text, text
 
 
 def test_other_targets_where_fine_tuning_is_in_doubt_are_left_out(tmp_path):
