@@ -18,7 +18,7 @@ from . import distributed
 from .augment import Augment
 from .augmentation.mixing import Mixing
 from .device import moved
-from .pixels import Images, JoinedPixels, MemoryPixels, Pixels, Raw, batch_to_device
+from .pixels import BICUBIC, Images, JoinedPixels, MemoryPixels, Pixels, Raw, batch_to_device
 
 LARGE = 1_000_000  # for splits with more images, fewer epoch orders are cached
 Batch = tuple[Tensor, Tensor]  # network input [B,3,H,W] and labels [B], both on the device; see `Stream`
@@ -93,6 +93,7 @@ class Split:
     scored: tuple[int, ...] = ()  # the scored labels; (): all
     truth: tuple[float, ...] = ()  # of a planted source: the right weight of each class; only for an oracle
     images: str = ""  # fingerprint of the data set
+    interpolation: str = BICUBIC  # by which its pixels were decoded
     weight_C: Tensor | None = None  # weight of each class in a training loss [C]; None: all are equal
     mixing: Mixing | None = None  # how training batches are mixed; then `weight_C` is given
 

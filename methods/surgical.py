@@ -9,9 +9,11 @@ again in the other steps. The head is trained along, as the target has other cla
 batch norms follow `bn`, in frozen parts too.
 """
 
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from math import inf
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -85,6 +87,11 @@ class Surgical(Method[Config]):
         if is_trial and u == self.num_trial_steps - 1:
             self.losses[trial] = self.holdout_loss()
         return {**metrics, "part": torch.full_like(self.losses[0], trial + 1)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore the state, and which part is trained: after the last step no other step tells it."""
+        super().load_state_dict(state)
+        train_only(self.net, self.parts[int(self.losses.argmin())])
 
     def holdout_loss(self) -> Tensor:
         """Return the mean loss [] over all holdout images; infinity if it is not a number."""

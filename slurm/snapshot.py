@@ -9,6 +9,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from .. import InputError
 from .submit import exclusive
 
 ROOT = Path(__file__).parent.parent
@@ -22,11 +23,14 @@ def snapshot(results: Path, root: Path = ROOT) -> Path | None:
 
     Returns:
         The folder for PYTHONPATH; None outside a git repository, where jobs run the installed package.
+
+    Raises:
+        InputError: git is not installed, or refuses.
     """
     if not (root / ".git").exists():
         return None
-    commit, tree = _git(root, "rev-parse", "HEAD").strip(), _tree(root, results)
-    dirty = tree != _git(root, "rev-parse", "HEAD^{tree}").strip()
+    commit, tree = _line(root, "rev-parse", "HEAD"), _tree(root, results)
+    dirty = tree != _line(root, "rev-parse", "HEAD^{tree}")
     place = (results / "code" / (tree if dirty else commit)[:12]).resolve()
     with exclusive(results):
         for left in place.parent.glob("*.draft"):  # left by a killed process: the lock is held here
@@ -34,8 +38,7 @@ def snapshot(results: Path, root: Path = ROOT) -> Path | None:
         if place.exists():
             return place
         draft = place.with_name(f"{place.name}.draft")
-        command = ["git", "-C", str(root), "archive", tree]
-        packed = subprocess.run(command, capture_output=True, check=True).stdout
+        packed = _git(root, "archive", tree)
         with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
             tar.extractall(draft / "transferbench", filter="data")
         about = {"commit": commit, "dirty": dirty, "tree": tree}
@@ -54,12 +57,22 @@ def _tree(root: Path, results: Path) -> str:
         _git(root, "add", "--update", index=index)
         for kind in KINDS:
             _git(root, "add", "--ignore-errors", "--", f":(glob)**/{kind}", *but, check=False, index=index)
-        return _git(root, "write-tree", index=index).strip()
+        return _line(root, "write-tree", index=index)
 
 
-def _git(root: Path, *words: str, check: bool = True, index: Path | None = None) -> str:
-    command = ["git", "-C", str(root), *words]
+def _line(root: Path, *words: str, index: Path | None = None) -> str:
+    return _git(root, *words, index=index).decode().strip()
+
+
+def _git(root: Path, *words: str, check: bool = True, index: Path | None = None) -> bytes:
+    """Return what git prints. Raises InputError if it is not installed, or fails and that is checked."""
     own = {**os.environ, **({"GIT_INDEX_FILE": str(index)} if index else {})}
-    return subprocess.run(
-        command, capture_output=True, text=True, check=check, env=own, encoding="utf-8"
-    ).stdout
+    wanted = "jobs run a copy of the code that git makes"
+    try:
+        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, check=False, env=own)
+    except OSError as error:
+        raise InputError(f"git: {error.strerror}; {wanted}, so install it") from error
+    if check and done.returncode:
+        said = (done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"])[0]
+        raise InputError(f"{root}: git {words[0]} fails ({said}); {wanted}")
+    return done.stdout

@@ -151,7 +151,6 @@ def _before_runs(overrides: Sequence[str], console: Console, notes: Console, dry
     estimate = estimator.of(configs) if estimator else None
     if estimate:
         print_estimate(estimate, console, len(configs))
-        check_time(request, overrides, estimate.total)
     else:
         console.print(queue_line(configs, results), markup=False)
     if dry_run:
@@ -159,6 +158,8 @@ def _before_runs(overrides: Sequence[str], console: Console, notes: Console, dry
 
         show_runs(configs, results, notes, estimate)
         notes.print(power_line(first, results, request.seeds), markup=False)
+    if estimate:
+        check_time(request, overrides, estimate.total)
     return Planned(overrides, request, configs, results, estimate)
 
 

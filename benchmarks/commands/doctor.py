@@ -55,7 +55,7 @@ def doctor(
         wrong += examined.errors + examined.faults
     warned = [_print_duplicates(found, first, second) for first, second in combinations(parts, 2)]
     if any(warned):
-        print(f"  {_mend(name, draw, found)}")
+        print(f"  {_mend(name, draw, groups, found)}")
     for line in wrong:
         print(f"  fault: {line}")
     counts = [(len(wrong), "fault"), (sum(warned), "warning")]
@@ -91,8 +91,13 @@ def _print_draw(name: str, missing: str, why_not: str) -> None:
         print(f"  try: transferbench bench {shlex.quote(f'target={name}')} draw={missing} source=PATH")
 
 
-def _mend(name: str, draw: str | None, found: Dataset) -> str:
-    """Return how to keep near-identical images out of two parts: by groups, if the parts are drawn."""
+def _mend(name: str, draw: str | None, groups: str | None, found: Dataset) -> str:
+    """Return how to keep near-identical images out of two parts: by groups, if the parts are drawn.
+
+    There is one kind of groups at a time, and that which was given is not given up.
+    """
+    if groups:
+        return f"groups={groups} does not keep them in one part: give them one group, or remove all but one"
     setting = f" draw={draw}" if draw else ""
     try:
         catalog.load(name, draw=draw, groups=NEAR)

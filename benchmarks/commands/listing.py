@@ -60,7 +60,8 @@ def print_datasets() -> int:
             about.license,
         )
     _console().print(table)
-    print("or a path: a folder split/class/image or class/image, an uncompressed tar of one, or tar shards")
+    print("or a path: a folder split/class/image or class/image, a tar or zip of one, a list, or tar shards")
+    print("or hf:OWNER/NAME, a set of the Hugging Face hub")
     root = locate.user_folder() or "(not set)"
     print(f"looked for in TRANSFERBENCH_DATA={root}, then in {cache.folder()}/data")
     return 0

@@ -9,6 +9,7 @@ from ... import InputError, install_command
 from ...analysis.records.schema import is_done, read_record, record_path
 from ..training.curve_log import FOLDER, EventWriter, scalars
 
+LEVELS = 3  # pair, row and seed: the names that tell runs apart
 PROJECT = "transferbench"  # name of the experiment or project at the tracker
 PACKAGES = {
     "tensorboard": install_command("tensorboard"),
@@ -23,8 +24,8 @@ def log(folder: Path, to: str, uri: str | None = None) -> int:
     Args:
         folder: folder of the run.
         to: tensorboard, mlflow or wandb.
-        uri: folder of the event files, MLflow's tracking URI, or address of a W&B server; None: the folder
-            `events` of the run, or the tracker's own default.
+        uri: folder for the event files, in which each run has its own, MLflow's tracking URI, or address of a
+            W&B server; None: the folder `events` of the run, or the tracker's own default.
 
     Raises:
         InputError: the tracker is not known or not installed, or the run is not done.
@@ -45,7 +46,7 @@ def log(folder: Path, to: str, uri: str | None = None) -> int:
 
 def _to_tensorboard(record: Mapping[str, Any], folder: Path, uri: str | None) -> str:
     """Write event files; return their folder."""
-    place = Path(uri) if uri else folder / FOLDER
+    place = Path(uri).joinpath(*folder.resolve().parts[-LEVELS:]) if uri else folder / FOLDER
     writer = EventWriter(place)
     for point in record["curve"]:
         writer.write(point)

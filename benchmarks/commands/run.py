@@ -27,6 +27,7 @@ from ..launch.start import (
     show_runs,
     without_effect,
 )
+from ..training import interrupt
 from ..training.problem import check_graphs, device_of
 from ..training.record import open_results
 from ..training.tuning import not_used
@@ -82,7 +83,7 @@ def _run(overrides: Sequence[str], dry_run: bool) -> int:
     if dry_run:
         return 0
     torch.set_num_threads(pool.num_threads(config.threads, config.device, 1))
-    with shown:
+    with interrupt.stopping(), shown:
         run_one(config, results)
     if not distributed.is_first():
         return 0

@@ -156,7 +156,8 @@ class DataPlaces:
 class Request:
     """All settings that an override can change, with their defaults."""
 
-    target: str = "digits"  # target data set: a known name, a folder or an uncompressed tar
+    # Target data set: a known name, hf:OWNER/NAME, or the path of a folder, an archive or a list
+    target: str = "digits"
     # Source data set: as target, or none for no source images; null: the source that the target names
     source: str | None = None
     # Rows to compare, separated by commas: rows of suites/compare.yaml or names of methods; null: the default

@@ -103,7 +103,8 @@ def _cuts(
 ) -> Iterator[Cut]:
     """Yield what may be left of a bench with the fewest steps, from all seeds and rows to the fewest.
 
-    Rows that `methods` names are kept; of the default rows the most expensive one goes first.
+    Rows that `methods` names are kept, and those with a `method.NAME` that is given; of the other default
+    rows the most expensive one goes first.
     """
     rows = tuple(range(num_rows))
     seeds = len(configs) // num_rows
@@ -116,7 +117,12 @@ def _cuts(
         yield Cut(0.0, fewest, rows, tuning)
     if "methods" in given:
         return
-    others = [row for row in rows if configs[row].method != "finetune"]
+    named = [name.removeprefix("method.") for name in given if name.startswith("method.")]
+    others = [
+        row
+        for row in rows
+        if configs[row].method != "finetune" and not any(hasattr(configs[row].settings, n) for n in named)
+    ]
     cost = {row: total(_cut(configs, Cut(0.0, 1, (row,), tuning))) for row in others}
     while len(rows) > FEWEST_ROWS and cost:
         dearest = max(cost, key=lambda row: cost[row])

@@ -33,6 +33,7 @@ from ..training.run import requirements, run_one
 from ..training.tuning import KEPT, last_round
 from .hint import command_hint
 from .plan import run_order
+from .pool import num_threads
 from .stage_data import stage
 
 START_MINUTES = 10  # time of a job for loading, evaluation and writing
@@ -62,7 +63,7 @@ def queue_missing(
         only: digests of the runs that may be submitted; None: all.
 
     Raises:
-        InputError: the path of the results folder has characters that cannot be printed.
+        InputError: the path of the results folder has characters that cannot be printed, or git fails.
     """
     chosen = load_cluster(cluster)
     _check_folder(results)
@@ -70,9 +71,9 @@ def queue_missing(
     if not todo:
         console.print(f"all {len(configs)} runs are done" if only is None else "no run to resubmit")
         return 0
-    sweep = submit.new_sweep(results)
     tasks = _tasks([replace(c, device=device) for c in todo], results.resolve(), chosen)
     code = snapshot(results)
+    sweep = submit.new_sweep(results)
     write_json(sweep / "sweep.json", {"command": list(command), "cluster": cluster, "code": str(code)})
     new = submit.submit(tasks, results, chosen, sweep, code)
     before = len(tasks) - len(new)
@@ -141,7 +142,7 @@ def work(config: RunConfig, results: Path, environment: dict[str, str]) -> None:
     interrupt.on_signal(signal.SIGUSR2)
     if scratch := os.environ.get("TRANSFERBENCH_SCRATCH"):
         stage({config.source_name, config.target_name}, Path(scratch))
-    torch.set_num_threads(config.threads or int(os.environ.get("SLURM_CPUS_PER_TASK", "1")))
+    torch.set_num_threads(num_threads(config.threads, config.device, 1))
     try:
         with distributed.process_group():
             if not distributed.on_first(_failed_before, config.folder(results)):

@@ -9,6 +9,7 @@ from ... import printable
 from ...analysis.records.load import METRICS, Run
 from ...analysis.tables.chosen import chosen_text
 from ...analysis.wording import SAME, interval, number
+from .files import many_crops
 
 MOST_CLASSES = 50  # that the card lists
 HUB_METRICS = {"top1": "accuracy", "mean_per_class": "mean_per_class_accuracy", "auroc": "roc_auc"}
@@ -44,6 +45,7 @@ def card(about: Mapping[str, Any], run: Run) -> str:
     name = METRICS[score["metric"]]
     licenses = about["licenses"].items()
     given = about["preprocessing"]
+    crops = many_crops(given)
     body = [
         f"# {_plain(title)}",
         "",
@@ -63,6 +65,7 @@ def card(about: Mapping[str, Any], run: Run) -> str:
         f"({given['interpolation']}, without its aspect ratio); the central square of {given['crop_pct']:g} "
         f"of the original's shorter side cut from it (bilinear) at {given['image_size']} px; "
         f"mean {given['mean']}, deviation {given['std']}.",
+        *([f"- Scores and `predict` are of the mean logits of {crops}."] if crops else []),
         "- License of the images: "
         + (", ".join(f"{text} ({role})" for role, text in licenses) if licenses else "not known")
         + ".",

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ... import InputError
 from ...methods.networks.encoders import OWN
 from ...methods.networks.predictor import Predictor
+from .files import many_crops
 from .load import Model
 
 CLOSE = 1e-4  # largest difference of logits, relative to their size where that is above one
@@ -113,11 +114,17 @@ def facts(model: Model) -> dict[str, Any]:
     given = {k: v for k, v in about["preprocessing"].items() if k not in ("mean_std", "hflip")}
     return {
         "classes": about["classes"],
-        "preprocessing": {**given, "color": "RGB from 0 to 1, then (x - mean) / std", "steps": STEPS},
+        "preprocessing": {**given, "color": "RGB from 0 to 1, then (x - mean) / std", "steps": _steps(given)},
         "output": "logits; sigmoid of each" if about["multi_label"] else "logits; softmax over all",
         **{name: about[name] for name in ("backbone", "method", "label", "target", "digest")},
         "score": about.get("score"),
     }
+
+
+def _steps(given: Mapping[str, Any]) -> str:
+    """Return how an image becomes the network's input, and of which crops the score is."""
+    crops = many_crops(given)
+    return STEPS + (f"; the score is of the mean logits of {crops}" if crops else "")
 
 
 def _images(model: Model, count: int) -> Tensor:

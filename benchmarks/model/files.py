@@ -24,6 +24,7 @@ from ...methods.base import Method
 from ...methods.networks.encoders import build_encoder
 from ...methods.networks.predictor import Predictor
 from ...methods.networks.tensor_files import misfits, read_tensors, some
+from ...methods.recipe import TestCrops
 from ..config.schema import RunConfig
 from ..training.record import write_json
 
@@ -93,6 +94,13 @@ def preprocessing(config: RunConfig, target: Split, side: int) -> dict[str, Any]
         "test_crops": str(config.recipe.test_crops),
         "hflip": augment.hflip,
     }
+
+
+def many_crops(given: Mapping[str, Any]) -> str:
+    """Return the crops whose mean logits are scored and predicted, from `preprocessing`; "" for one crop."""
+    if given["test_crops"] != TestCrops.ten:
+        return ""
+    return f"the four corners and the center{', each also mirrored' if given['hflip'] else ''}"
 
 
 def licenses(config: RunConfig) -> dict[str, str]:

@@ -94,6 +94,8 @@ class Model:
         if isinstance(picture, Image.Image):
             return self._resized(picture)
         if isinstance(picture, np.ndarray):
+            if picture.dtype != np.uint8 or not (picture.ndim == 2 or picture.shape[2:] in ((3,), (4,))):
+                raise Unreadable(f"{picture.dtype} {list(picture.shape)}; expected uint8 [H,W,3] or [H,W]")
             return self._resized(Image.fromarray(picture))
         data = picture if isinstance(picture, bytes) else Path(picture).read_bytes()
         with open_image(data) as opened:

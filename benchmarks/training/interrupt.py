@@ -1,7 +1,11 @@
 """A request to stop: the loop saves a checkpoint after its next step and exits; the run can resume."""
 
 import signal
+import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 _requested = threading.Event()
 
@@ -18,6 +22,39 @@ def requested() -> bool:
 def request() -> None:
     """Ask this process to stop at its next step."""
     _requested.set()
+
+
+@contextmanager
+def stopping() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM request the stop in this block; a second one ends the process as usual.
+
+    Raises:
+        KeyboardInterrupt: the run has saved a checkpoint and stopped.
+    """
+    signals = (signal.SIGINT, signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread():  # it alone gets signals
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in signals}
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        request()
+        print("stopping after this step; once more: at once", file=sys.stderr, flush=True)
+        restore()
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    for number in signals:
+        signal.signal(number, stop)
+    try:
+        yield
+    except Interrupted as stopped:
+        raise KeyboardInterrupt(str(stopped)) from stopped
+    finally:
+        restore()
+        _requested.clear()
 
 
 def on_signal(number: signal.Signals) -> None:

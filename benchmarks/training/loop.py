@@ -22,6 +22,7 @@ from .curve_log import EventWriter
 from .evaluate import evaluate
 from .flops import counter_class
 from .memory import PeakMemory
+from .misfit import is_out_of_memory
 from .nan_guard import NanGuard
 from .record import append_line, write_tensors
 
@@ -237,6 +238,8 @@ class Training:
         try:
             is_prepared = self._load(state)
         except Exception as error:  # intact, but not a checkpoint of this run
+            if is_out_of_memory(error):
+                raise
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(
                 f"{self.folder / CHECKPOINTS[0]}: not a checkpoint of this run ({reason}); remove it, and "

@@ -256,7 +256,7 @@ def _split(config: RunConfig, dataset: Dataset, part: str, device: torch.device)
     labels = torch.from_numpy(dataset.part(part).labels).to(device)
     name = f"{dataset.name}/{part}"
     index = torch.arange(len(labels))
-    about = dataset.scored, dataset.truth, dataset.fingerprint
+    about = dataset.scored, dataset.truth, dataset.fingerprint, str(recipe.interpolation)
     return Split(name, dataset.classes, pixels, labels, index, augment, device, *about)
 
 

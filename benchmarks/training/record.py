@@ -150,18 +150,26 @@ def code_fingerprint(folders: tuple[str, ...] = ("benchmarks", "datasets", "meth
 
 
 def _code() -> tuple[str, bool]:
-    """Return the commit and whether the code differs from it, from a snapshot's note or from git."""
+    """Return the commit and whether the code differs from it, from a snapshot's note or from git.
+
+    The commit is "unknown" where there is neither, or git is not installed.
+    """
     if (ROOT / "COMMIT").exists():
         noted = json.loads((ROOT / "COMMIT").read_text(encoding="utf-8"))
         return noted["commit"], noted["dirty"]
-    git = ["git", "-C", str(ROOT)]
-    commit = subprocess.run(
-        [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False, encoding="utf-8"
-    ).stdout
-    changes = subprocess.run(
-        [*git, "status", "--porcelain"], capture_output=True, text=True, check=False, encoding="utf-8"
-    ).stdout
-    return commit.strip() or "unknown", bool(changes.strip())
+    if not (ROOT / ".git").exists():  # git would look in the folders above
+        return "unknown", False
+    return _git("rev-parse", "HEAD") or "unknown", bool(_git("status", "--porcelain"))
+
+
+def _git(*words: str) -> str:
+    """Return what git prints of the suite's folder; empty if it fails, or there is none."""
+    try:
+        return subprocess.run(
+            ["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False, encoding="utf-8"
+        ).stdout.strip()
+    except OSError:
+        return ""
 
 
 def append_line(path: Path, content: Mapping[str, Any]) -> None:

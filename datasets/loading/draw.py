@@ -51,7 +51,10 @@ def draw(dataset: Dataset, wanted: Sequence[str], groups: str | None = None) -> 
     """
     text = f"draw={','.join(wanted)}" + (f" groups={groups}" if groups else "")
     if there := [part for part in wanted if part in dataset.parts]:
-        raise InputError(f"{text}: {dataset.name} has {there[0]} images; only a missing part can be drawn")
+        how = "; a set without parts is split already" if there[0] in dataset.drawn else ""
+        raise InputError(
+            f"{text}: {dataset.name} has {there[0]} images{how}; only a missing part can be drawn"
+        )
     train = dataset.part("train")
     of_rest = {part: SHARE / (1 - n * SHARE) for n, part in enumerate(wanted)}
     shares = {"train": 1.0, **of_rest}

@@ -36,8 +36,8 @@ class Fold(NamedTuple):
 class FrozenFeatures:
     """The features of a split by the encoder of a network in evaluation mode.
 
-    They are stored by weights, images and crop, with the seconds that they took: a run that finds them
-    adds those seconds to its own.
+    They are stored by network, weights, images and crop, with the seconds that they took: a run that finds
+    them adds those seconds to its own.
 
     Args:
         net: the network, which stays as it is.
@@ -83,8 +83,10 @@ class FrozenFeatures:
         split = self.split
         if not split.images:
             return os.urandom(8).hex()
-        words = (split.images, split.name, split.fingerprint(), split.augment, self.net.autocast)
-        digest = hashlib.sha256(f"{words} {split.device.type} {self.batch_size}".encode())
+        words = (split.images, split.name, split.fingerprint(), split.interpolation, split.augment)
+        net = self.net
+        how = (net.backbone, sorted(net.backbone_options.items()), net.autocast)  # of equal weights
+        digest = hashlib.sha256(f"{words} {how} {split.device.type} {self.batch_size}".encode())
         for name, tensor in self.net.encoder.state_dict().items():
             digest.update(name.encode() + tensor.detach().cpu().numpy().tobytes())
         return digest.hexdigest()[:24]

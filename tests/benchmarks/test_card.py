@@ -10,7 +10,7 @@ from transferbench.benchmarks.model.card import card
 SCORE = {"metric": "top1", "test": 0.5, "holdout": 0.5, "mean": 0.5, "interval": [0.4, 0.6], "seeds": 3}
 PREPROCESSING = {
     **{"side": 32, "image_size": 28, "crop_pct": 0.875, "interpolation": "bicubic"},
-    **{"mean": [0.5], "std": [0.5]},
+    **{"mean": [0.5], "std": [0.5], "test_crops": "central", "hflip": True},
 }
 
 
@@ -37,3 +37,16 @@ def test_names_of_any_script_are_shown(target):
     title = next(line for line in body.splitlines() if line.startswith("# "))
     assert title.replace("\\", "") == f"# Fine-tuning on {shown}"
     assert "<" not in title.replace("\\<", "")
+
+
+@pytest.mark.parametrize(
+    ("crops", "hflip", "said"),
+    [("central", True, ""), ("ten", False, "and the center."), ("ten", True, "center, each also mirrored.")],
+)
+def test_the_crops_that_are_scored_are_said(crops, hflip, said):
+    given = about("pets", ["a", "b"])
+    given["preprocessing"] = PREPROCESSING | {"test_crops": crops, "hflip": hflip}
+    text = card(given, SimpleNamespace(setting="some steps", record={}))
+    lines = [line for line in text.splitlines() if "mean logits of the four corners" in line]
+    assert len(lines) == bool(said)
+    assert all(line.endswith(said) for line in lines)

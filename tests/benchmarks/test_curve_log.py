@@ -47,6 +47,21 @@ def test_a_new_start_replaces_the_events(tmp_path):
     assert events_of(tmp_path)["holdout/top1"] == [(2, 0.75)]
 
 
+def test_runs_share_a_folder_of_events_and_leave_others_alone(config_of, results, tmp_path):
+    place = tmp_path / "tb"
+    place.mkdir()
+    (place / "events.out.tfevents.mine").touch()
+    folders = []
+    for seed in (0, 1):
+        config = config_of("scratch", "recipe.steps=6", f"seed={seed}")
+        run_one(config, results)
+        folders.append(config.folder(results))
+        assert log(folders[-1], "tensorboard", str(place)) == 0
+    assert (place / "events.out.tfevents.mine").exists()
+    for folder in folders:
+        assert events_of(place / folder.relative_to(results))["holdout/top1"]
+
+
 def test_what_is_no_finite_number_is_left_out():
     point = {
         "step": 1,

@@ -160,6 +160,25 @@ def test_ctrl_c_twice_says_one_line_and_saves(tmp_path):
     assert list(tmp_path.glob("*/*/*/checkpoint.pt"))
 
 
+def test_a_single_run_saves_on_a_signal_and_goes_on(tmp_path, monkeypatch, capsys):
+    words = ["run", "target=digits", "source=none", "method=scratch", "backbone=tiny", f"results={tmp_path}"]
+    words += ["recipe.image_size=16", "recipe.steps=6"]
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    for number, last in ((signal.SIGINT, 2), (signal.SIGTERM, 4)):
+        taken = steps_of(monkeypatch, "scratch", last, lambda number=number: signal.raise_signal(number))
+        previous = signal.getsignal(signal.SIGINT)
+        assert cli.main(words) == 130
+        signal.signal(signal.SIGINT, previous)
+        assert taken == list(range(last - 2 and 3, last + 1))
+        assert "stopping after this step" in capsys.readouterr().err
+        monkeypatch.undo()
+    assert not interrupt.requested()
+    taken = steps_of(monkeypatch, "scratch")
+    assert cli.main(words) == 0
+    assert taken == [5]
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
 @pytest.mark.parametrize(
     ("words", "goes_on"),
     [(["bench"], True), (["suite", "small"], True), (["bench", "--dry-run"], False), (["status"], False)],

@@ -84,6 +84,15 @@ def test_every_form_of_an_image_is_the_same_image(kept, tmp_path):
         model.predict([tmp_path / "c.jpg"])
 
 
+@pytest.mark.parametrize(
+    ("dtype", "shape"), [(np.float64, (20, 30, 3)), (np.float32, (20, 30)), (np.uint8, (20, 30, 1))]
+)
+def test_pixels_of_another_kind_are_refused(kept, dtype, shape):
+    _, model = kept
+    with pytest.raises(InputError, match=rf"a ndarray: .*{np.dtype(dtype)} .*expected uint8 \[H,W,3\]"):
+        model.predict([np.zeros(shape, dtype)])
+
+
 def test_short_memory_takes_fewer_images_and_for_one_says_what_helps(kept, monkeypatch):
     _, model = kept
     images = list(np.random.default_rng(0).integers(0, 255, (7, 20, 30, 3)).astype(np.uint8))

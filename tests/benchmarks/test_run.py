@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 from processes import FORK, LONG, figures
+from transferbench import InputError
 from transferbench.analysis.records.answers import answers_of
 from transferbench.benchmarks.config.schema import RunConfig
-from transferbench.benchmarks.training import heartbeat, memory, record
+from transferbench.benchmarks.training import heartbeat, loop, memory, record
 from transferbench.benchmarks.training.evaluate import evaluate
 from transferbench.benchmarks.training.memory import PeakMemory
 from transferbench.benchmarks.training.pretraining import generalist
@@ -166,6 +168,39 @@ def fresh_marks():
 
 
 @pytest.mark.usefixtures("fresh_marks")
+def test_without_git_the_commit_is_unknown(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = record.environment(torch.device("cpu"))
+    assert (found["commit"], found["dirty"]) == ("unknown", False)
+
+
+def test_a_copy_without_its_own_repository_does_not_ask_the_one_above(monkeypatch, tmp_path):
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    (tmp_path / "inside").mkdir()
+    monkeypatch.setattr(record, "ROOT", tmp_path / "inside")
+    assert record.environment(torch.device("cpu"))["commit"] == "unknown"
+
+
+def test_short_memory_on_resuming_is_not_called_a_wrong_checkpoint(config_of, results, monkeypatch):
+    config = config_of("scratch", "recipe.steps=6")
+    step = catalog.load("scratch").step
+
+    def breaks(self: Any, t: int) -> Any:
+        if t == 4:
+            raise RuntimeError("planted")
+        return step(self, t)
+
+    def short(self: Any, state: Any) -> bool:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(catalog.load("scratch"), "step", breaks)
+    with pytest.raises(RuntimeError, match="planted"):
+        run_one(config, results)
+    monkeypatch.setattr(loop.Training, "_load", short)
+    with pytest.raises(InputError, match=r"^recipe\.batch_size=.*: out of memory"):
+        run_one(config, results)
+
+
 def test_the_peak_is_of_what_a_run_holds_at_a_time():
     """Memory of earlier objects and of a run inside this one does not count."""
     held = [np.ones(300 * MB, np.uint8)]

@@ -104,18 +104,23 @@ def test_steps_are_timed_together_and_leave_no_trace(config_of):
     assert torch.get_num_threads() == 1
 
 
+def without_method(words: list[str]) -> list[str]:
+    """Return the settings of a bench without those of its methods."""
+    return [word for word in words if not word.startswith("method.")]
+
+
 @pytest.fixture
 def fitted(speed, results):
     """Fit a bench to minutes; return the settings."""
 
     def to(minutes: float, *overrides: str) -> list[str]:
         words = [*BENCH, "source_recipe.steps=500", "source_recipe.batch_size=10", *overrides]
-        request = compose_request(words)
+        request = compose_request(without_method(words))
         estimator = Estimator(results, 1, 1)
         runs = plan(request, words)
         found = fit(minutes, words, row_names(request), runs, lambda some: estimator.of(some).total)
         changed = [*words, *found]
-        after = estimator.of(plan(compose_request(changed), changed)).total
+        after = estimator.of(plan(compose_request(without_method(changed)), changed)).total
         assert after <= 60 * minutes / SPARE
         return found
 
@@ -135,6 +140,13 @@ def test_steps_are_cut_first_then_seeds_then_rows(fitted):
     assert not [o for o in few if o.startswith("tune_budget")]  # nothing is tuned on digits
     named = fitted(30, "methods=l2tl,finetune", "seeds=2")
     assert not [o for o in named if o.startswith(("methods=", "seeds="))]
+
+
+def test_rows_with_a_setting_that_is_given_stay(fitted):
+    rows = {o.partition("=")[2] for o in fitted(10) if o.startswith("methods=")}
+    assert not any("l2tl" in each for each in rows)
+    (kept,) = (o for o in fitted(17, "method.num_actions=21") if o.startswith("methods="))
+    assert "l2tl" in kept.partition("=")[2].split(",")
 
 
 def test_trials_are_cut_before_rows(fitted):

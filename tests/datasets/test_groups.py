@@ -78,6 +78,14 @@ def test_near_identical_images_are_a_group(tmp_path, capsys):
     assert "no faults" not in said
     assert "warning: " in said
     assert f"to keep them in one part: transferbench bench target={place} groups=near" in said
+    names = [f"class{c}/{i}{again}.jpg" for c in range(2) for i in range(10) for again in ("", "-again")]
+    rows = "".join(f"{name},{name.split('/')[0]},{name}\n" for name in names)
+    (place / "list.csv").write_text(f"image,label,plant\n{rows}")
+    assert main(["data", "doctor", str(place / "list.csv"), "groups=plant"]) == 0
+    told = capsys.readouterr().out
+    assert "groups=plant does not keep them in one part: give them one group" in told
+    assert "groups=near" not in told
+    (place / "list.csv").unlink()
     assert main(["data", "doctor", str(place), "groups=near"]) == 0
     said = capsys.readouterr().out
     assert "  no faults" in said

@@ -158,10 +158,32 @@ def test_other_weights_images_or_crops_have_other_features(build):
 
     found = {
         key(build("ncm", *given))
-        for given in ((), ("seed=1",), ("shots=3",), ("recipe.image_size=20",), ("recipe.crop_pct=0.5",))
+        for given in (
+            (),
+            ("seed=1",),
+            ("shots=3",),
+            ("recipe.image_size=20",),
+            ("recipe.crop_pct=0.5",),
+            ("recipe.interpolation=bilinear",),
+        )
     }
-    assert len(found) == 5
+    assert len(found) == 6
     assert key(build("ncm")) in found
+
+
+def test_equal_weights_in_another_architecture_have_other_features(build, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRANSFERBENCH_CACHE", str(tmp_path / "cache"))
+    own = ("backbone=test_resnet", "recipe.image_size=64", "shots=3")
+    found = []
+    for options in ((), ("backbone_options.global_pool=max",), ()):
+        method = build("ncm", *own, *options)
+        features = method.target.all()
+        with torch.no_grad():
+            again = torch.cat([method.net.features(x) for x, _ in method.target.split.batches(16)])
+        assert torch.allclose(features, again, atol=1e-5)
+        found.append(features)
+    assert not torch.allclose(found[0], found[1])
+    assert torch.equal(found[0], found[2])
 
 
 def test_a_method_in_closed_form_has_one_step_and_no_trials(config_of):

@@ -92,6 +92,17 @@ def test_trials_start_alike_and_the_best_is_trained_from_the_start_again():
         assert torch.equal(method.step(8 + t)["loss"], chosen.step(t)["loss"])
 
 
+def test_a_method_that_is_restored_trains_the_part_that_was_chosen():
+    problem = replace(holdout(), recipe=replace(toy_problem().recipe, steps=40))
+    method, again = (Surgical(problem, Surgical.Config(trial_share=0.2)) for _ in range(2))
+    for t in range(9):
+        method.step(t)
+    again.load_state_dict(method.state_dict())
+    trained = [[name for name, p in m.net.named_parameters() if p.requires_grad] for m in (method, again)]
+    assert trained[0] == trained[1]
+    assert len(trained[0]) < len(list(method.net.parameters()))
+
+
 def test_parts_are_judged_on_the_same_images():
     """Batches of eight do not divide twelve images: each is judged once."""
     method = Surgical(replace(holdout(), recipe=replace(toy_problem().recipe, steps=40)), Surgical.Config())

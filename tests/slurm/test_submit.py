@@ -202,6 +202,16 @@ def test_a_snapshot_is_the_tree_as_it_is_and_leaves_the_index_alone(tmp_path):
     assert not list((results / "code").glob("*.draft"))
 
 
+def test_git_that_refuses_or_is_missing_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / ".git").mkdir()
+    with pytest.raises(InputError, match=r"git rev-parse|rev-parse fails \(.+\); jobs run a copy"):
+        snapshot(tmp_path / "results", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match=r"git: No such file or directory; jobs run .*, so install it"):
+        snapshot(tmp_path / "results", tmp_path)
+    assert not (tmp_path / "results").exists()
+
+
 def test_drafts_of_a_killed_process_are_swept(tmp_path):
     code = tmp_path / "results" / "code"
     (code / "0123.0123456789abcdef.draft" / "transferbench").mkdir(parents=True)
