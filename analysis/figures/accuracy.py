@@ -29,7 +29,8 @@ from .style import (
 def accuracy_figure(runs: pd.DataFrame, look: dict[str, Style], score_name: str) -> Figure:
     """Return the score of every seed, and each method's mean with its 95 % interval.
 
-    A score far below the others is an arrow at the edge, with its number and interval.
+    The dashed line is at the mean of fine-tuning. A score far below the others is an arrow at the edge, with
+    its number and interval; there is no line if it is fine-tuning's.
 
     Args:
         runs: one row per run, with label, seed and score (a share).
@@ -39,10 +40,9 @@ def accuracy_figure(runs: pd.DataFrame, look: dict[str, Style], score_name: str)
     means = accuracy_means(runs)
     figure = new_figure(WIDTH, 0.9 + 0.42 * len(means))
     axes = style_axes(figure.add_subplot())
-    if REFERENCE in set(means["label"]):
-        center = means.loc[means["label"] == REFERENCE, "score"].item()
-        axes.axvline(center, zorder=1, **DASHED)
     lowest = lowest_shown(means["score"])
+    for center in means.loc[(means["label"] == REFERENCE) & (means["score"] >= lowest), "score"]:
+        axes.axvline(center, zorder=1, **DASHED)
     for place, mean in enumerate(means.to_dict("records")):
         color, marker, _ = look[mean["label"]]
         if mean["score"] < lowest:

@@ -324,6 +324,17 @@ def test_a_score_far_below_is_an_arrow_with_its_number():
     assert arrow.get_xydata().tolist() == [[axes.get_xlim()[0], 8]]
 
 
+def test_the_line_of_fine_tuning_does_not_stretch_the_axis_to_a_score_far_below():
+    others = {f"method {i}": 0.77 + 0.001 * i for i in range(8)}
+    for score, is_drawn in ((0.31, False), (0.765, True)):
+        scores = others | {"Fine-tuning": score}
+        runs = costs_of(scores, dict.fromkeys(scores, 50.0))
+        axes = accuracy.accuracy_figure(runs, style.styles(scores), "Accuracy").axes[0]
+        assert axes.get_xlim()[0] > 70
+        drawn = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"]
+        assert drawn == ([pytest.approx(76.5, abs=0.2)] if is_drawn else [])
+
+
 def test_an_axis_of_seconds_has_two_ticks_at_least():
     for seconds in ({"A": 97.0}, {"A": 97.0, "B": 99.0}, {"A": 0.5, "B": 90000.0}):
         runs = costs_of(dict.fromkeys(seconds, 0.7), seconds)
