@@ -142,7 +142,8 @@ def work(config: RunConfig, results: Path, environment: dict[str, str]) -> None:
     interrupt.on_signal(signal.SIGUSR2)
     if scratch := os.environ.get("TRANSFERBENCH_SCRATCH"):
         stage({config.source_name, config.target_name}, Path(scratch))
-    torch.set_num_threads(num_threads(config.threads, config.device, 1))
+    cores = int(os.environ.get("SLURM_CPUS_PER_TASK", "1"))  # the node may show all that it has
+    torch.set_num_threads(config.threads or min(cores, num_threads(0, config.device, 1)))
     try:
         with distributed.process_group():
             if not distributed.on_first(_failed_before, config.folder(results)):

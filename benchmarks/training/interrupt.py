@@ -1,10 +1,10 @@
 """A request to stop: the loop saves a checkpoint after its next step and exits; the run can resume."""
 
+import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 _requested = threading.Event()
@@ -39,8 +39,9 @@ def stopping() -> Iterator[None]:
 
     def stop(number: int, frame: FrameType | None) -> None:
         request()
-        print("stopping after this step; once more: at once", file=sys.stderr, flush=True)
         restore()
+        with suppress(OSError):  # print would fail within another print
+            os.write(2, b"\nstopping after this step; once more: at once\n")
 
     def restore() -> None:
         for number, handler in before.items():

@@ -160,7 +160,7 @@ def test_ctrl_c_twice_says_one_line_and_saves(tmp_path):
     assert list(tmp_path.glob("*/*/*/checkpoint.pt"))
 
 
-def test_a_single_run_saves_on_a_signal_and_goes_on(tmp_path, monkeypatch, capsys):
+def test_a_single_run_saves_on_a_signal_and_goes_on(tmp_path, monkeypatch, capfd):
     words = ["run", "target=digits", "source=none", "method=scratch", "backbone=tiny", f"results={tmp_path}"]
     words += ["recipe.image_size=16", "recipe.steps=6"]
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
@@ -170,7 +170,7 @@ def test_a_single_run_saves_on_a_signal_and_goes_on(tmp_path, monkeypatch, capsy
         assert cli.main(words) == 130
         signal.signal(signal.SIGINT, previous)
         assert taken == list(range(last - 2 and 3, last + 1))
-        assert "stopping after this step" in capsys.readouterr().err
+        assert "stopping after this step" in capfd.readouterr().err
         monkeypatch.undo()
     assert not interrupt.requested()
     taken = steps_of(monkeypatch, "scratch")
