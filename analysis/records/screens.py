@@ -1,7 +1,8 @@
 """The files of `transferbench screen`: the scores of an encoder, or of a source, on one target."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -61,6 +62,19 @@ def encoders_of(results: Path) -> Iterator[Screen]:
     for path in sorted(folder_of(results).glob("*/encoder-*.json")):
         if (found := read_screen(path)) is not None:
             yield found
+
+
+def told_apart(screens: Sequence[Screen]) -> list[Screen]:
+    """Return screenings, with the path of the weights in a label that several files of weights share."""
+    files: dict[str, set[str | None]] = defaultdict(set)
+    for screen in screens:
+        files[screen["label"]].add(screen["config"].get("checkpoint"))
+    return [
+        {**screen, "label": f"{screen['config']['backbone']} ({screen['config']['checkpoint']})"}
+        if len(files[screen["label"]]) > 1
+        else screen
+        for screen in screens
+    ]
 
 
 def is_random(screen: Screen) -> bool:

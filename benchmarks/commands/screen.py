@@ -11,7 +11,7 @@ from rich.table import Table as Grid
 
 from ...analysis.figures.screening import screening_drawing
 from ...analysis.records.load import METRICS, load_any
-from ...analysis.records.screens import folder_of
+from ...analysis.records.screens import folder_of, told_apart
 from ...analysis.screening import CLOSE, FITTED, SCORES, encoder_table, ranked, source_table
 from ...analysis.screening_agreement import agreement_lines, agreements
 from ...analysis.tables.table import Table
@@ -88,7 +88,7 @@ def _each(
         found.append(score(candidate))
         of = f" with {candidate.config.source_name}" if found[-1]["kind"] == "source" else ""
         console.print(f"{candidate.label}{of}: {duration(found[-1]['seconds']['whole'])}", markup=False)
-    return found
+    return told_apart(found)
 
 
 def _show(table: Table, console: Console) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import weightedtau
 from transferbench.analysis.figures.screening import screening_drawing
-from transferbench.analysis.records.screens import FORMAT, read_screen
+from transferbench.analysis.records.screens import FORMAT, read_screen, told_apart
 from transferbench.analysis.screening import encoder_table, ranked, source_table
 from transferbench.analysis.screening_agreement import BEST, agreement_lines, agreements, measured
 from transferbench.analysis.statistics.cross_validation import fold_interval
@@ -22,6 +22,20 @@ def encoder(name: str, folds: list[float], **more) -> dict:
         **{"num_classes": 5, "scores": scores, "seconds": {"whole": 2.0}, "fingerprints": {"target": "f"}},
         **more,
     }
+
+
+def test_files_of_weights_with_one_name_are_told_apart():
+    config = encoder("vit", [0.5])["config"]
+    screens = [
+        encoder("vit (checkpoint)", [0.5], config={**config, "backbone": "vit", "checkpoint": path})
+        for path in ("moco/checkpoint.pth", "dino/checkpoint.pth")
+    ]
+    other = encoder("other (checkpoint)", [0.5], config={**config, "checkpoint": "moco/checkpoint.pth"})
+    assert [screen["label"] for screen in told_apart([*screens, other])] == [
+        "vit (moco/checkpoint.pth)",
+        "vit (dino/checkpoint.pth)",
+        "other (checkpoint)",
+    ]
 
 
 @dataclass
