@@ -1,6 +1,7 @@
 """`retry`, `cancel` and `logs`: for runs that were submitted to SLURM."""
 
 import json
+import shlex
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ TAIL_LINES = 40
 
 
 def retry(results: Path, words: Collection[str] = ("failed", "lost")) -> int:
-    """Resubmit failed or lost runs with the current code.
+    """Resubmit failed or lost runs with the current code; a submission that is refused stops no other.
 
     Args:
         results: the results folder.
@@ -44,17 +45,23 @@ def retry(results: Path, words: Collection[str] = ("failed", "lost")) -> int:
         done.append(command)
         kind, *given = map(with_present_name, command)
         overrides = [*(o for o in given if not o.startswith("results=")), f"results={results}"]
-        again = (
-            bench(overrides, only=wanted)
-            if kind == "bench"
-            else suite(overrides[0], overrides[1:], only=wanted)
-        )
+        try:
+            again = (
+                bench(overrides, only=wanted)
+                if kind == "bench"
+                else suite(overrides[0], overrides[1:], only=wanted)
+            )
+        except InputError as error:  # other submissions may be right
+            print(f"not resubmitted: {shlex.join(command)}: {error}", file=sys.stderr)
+            again = 2
         code = max(code, again)
     return code
 
 
 def cancel(results: Path, names: Sequence[str]) -> int:
     """Cancel the jobs of all runs, or of the named ones; return the exit code.
+
+    Runs that share a job with a named one are cancelled, too, and named.
 
     Raises:
         InputError: no run has that name, or SLURM does not answer.
@@ -65,6 +72,9 @@ def cancel(results: Path, names: Sequence[str]) -> int:
     if jobs is None:
         raise InputError("cancel: squeue does not answer; run this command where SLURM's commands work")
     ids = sorted({lines[d].job for d in chosen if d in lines and lines[d].job in jobs})
+    for digest, line in lines.items():
+        if line.job in ids and digest not in chosen:
+            print(f"cancelled too, in the same job: {line.folder}")
     queue.cancel(ids)
     print(f"{len(ids)} jobs cancelled; their checkpoints are kept")
     return 0

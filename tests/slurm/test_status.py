@@ -4,10 +4,12 @@ import json
 import os
 import socket
 import time
+from types import SimpleNamespace
 
 import pytest
 from simulated_results import make_record
 from transferbench import InputError
+from transferbench.benchmarks.commands import slurm_jobs
 from transferbench.benchmarks.commands.status import state_of, status, watch
 from transferbench.benchmarks.launch import stage_data as staging
 from transferbench.benchmarks.launch.on_slurm import _resources
@@ -70,6 +72,56 @@ def test_watch_ends_when_nothing_goes_on(tmp_path, capsys):
     assert watch(tmp_path, sleep) == 0
     assert len(slept) == 1
     assert capsys.readouterr().out.split() == ["1", "running", "1", "done"]
+
+
+def submitted(results, **jobs):
+    """Write the jobs of runs, by the folder of each; return their digests."""
+    lines = [
+        {"digest": f"{number}" * 10, "folder": f"a-b/{name}/seed0-{f'{number}' * 10}", "job": job, "time": "",
+         "cluster": "local", "sweep": "s", "minutes": 5, "memory_gb": 1.0}
+        for number, (name, job) in enumerate(jobs.items())
+    ]  # fmt: skip
+    (results / "slurm").mkdir(parents=True)
+    (results / "slurm" / "jobs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for line in lines:
+        (results / line["folder"]).mkdir(parents=True)
+        write(results / line["folder"], "config.json", {})
+    return [line["digest"] for line in lines]
+
+
+def test_runs_in_the_job_of_a_cancelled_one_are_named(tmp_path, capsys, monkeypatch):
+    submitted(tmp_path, l2tl="7_0", datl="7_0", uot="7_1")
+    cancelled = []
+    monkeypatch.setattr(slurm_jobs.queue, "queued", lambda: {"7_0": None, "7_1": None})
+    monkeypatch.setattr(slurm_jobs.queue, "cancel", cancelled.append)
+    monkeypatch.setattr(slurm_jobs, "matching", lambda results, name: [SimpleNamespace(digest="0" * 10)])
+    assert slurm_jobs.cancel(tmp_path, ["l2tl"]) == 0
+    said = capsys.readouterr().out
+    assert "cancelled too, in the same job: a-b/datl/seed0-1111111111" in said
+    assert "uot" not in said
+    assert cancelled == [["7_0"]]
+
+
+def test_a_submission_that_is_refused_stops_no_other(tmp_path, capsys, monkeypatch):
+    digests = submitted(tmp_path, l2tl="7_0")
+    for name, target in (("a", "gone"), ("b", "digits")):
+        (tmp_path / "slurm" / name).mkdir()
+        write(tmp_path / "slurm" / name, "sweep.json", {"command": ["bench", f"target={target}"]})
+    monkeypatch.setattr(
+        slurm_jobs, "states", lambda results: [SimpleNamespace(digest=digests[0], word="failed")]
+    )
+    done = []
+
+    def bench(overrides, only):
+        if "target=gone" in overrides:
+            raise InputError("gone: no such file or folder")
+        done.append((overrides, only))
+        return 0
+
+    monkeypatch.setattr("transferbench.benchmarks.commands.bench.bench", bench)
+    assert slurm_jobs.retry(tmp_path) == 2
+    assert capsys.readouterr().err == "not resubmitted: bench target=gone: gone: no such file or folder\n"
+    assert done == [(["target=digits", f"results={tmp_path}"], {digests[0]})]
 
 
 def test_time_and_memory_come_from_like_runs(config_of):
