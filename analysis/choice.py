@@ -64,7 +64,7 @@ def choose(comparison: Comparison, seconds: float | None = None) -> Choice:
     """Return the rows to choose from; `choose(comparison).taken.label` names the one to take.
 
     Rows whose training failed are left out. So is fine-tuning where an alarm is about it, unless it has the
-    highest mean: at an end of the range tried its score is real.
+    highest mean in that time: at an end of the range tried its score is real.
 
     Args:
         comparison: the runs.
@@ -75,7 +75,8 @@ def choose(comparison: Comparison, seconds: float | None = None) -> Choice:
     failed = {alarm.label for alarm in doubts if alarm.kind in FAILED}
     found = corrected([candidate(comparison, label, differences[label]) for label in comparison.by_label])
     usable = [item for item in found if item.label not in failed]
-    if reason and usable and usable[0].label != REFERENCE:
+    fitting = within(usable, seconds)[0] or usable
+    if reason and fitting and fitting[0].label != REFERENCE:
         usable = [item for item in usable if item.label != REFERENCE]
     return Choice(doubts, reason, *within(usable, seconds))
 

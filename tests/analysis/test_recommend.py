@@ -434,6 +434,11 @@ def test_fine_tuning_at_an_end_of_its_range_is_taken_if_it_is_highest(tmp_path, 
     assert "Why: It has the highest mean. Sure: Above every other row; the nearest is L2TL" in text
 
 
+def test_in_a_short_time_it_is_the_highest_of_those_that_fit(tmp_path):
+    text = recommend(write_tuned(tmp_path, at_end=["lr high"]), "digits", seconds=20)
+    assert "Take: Fine-tuning: accuracy 8" in text
+
+
 def test_two_targets_that_are_equal_by_luck_prove_nothing(tmp_path):
     for target in ("digits", "pets"):
         for label, number in {"Fine-tuning": 600, "L2TL": 620}.items():

@@ -167,7 +167,6 @@ def fresh_marks():
         pytest.skip("this system keeps one mark of the memory for good")
 
 
-@pytest.mark.usefixtures("fresh_marks")
 def test_without_git_the_commit_is_unknown(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     found = record.environment(torch.device("cpu"))
@@ -201,6 +200,7 @@ def test_short_memory_on_resuming_is_not_called_a_wrong_checkpoint(config_of, re
         run_one(config, results)
 
 
+@pytest.mark.usefixtures("fresh_marks")
 def test_the_peak_is_of_what_a_run_holds_at_a_time():
     """Memory of earlier objects and of a run inside this one does not count."""
     held = [np.ones(300 * MB, np.uint8)]

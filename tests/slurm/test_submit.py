@@ -204,7 +204,7 @@ def test_a_snapshot_is_the_tree_as_it_is_and_leaves_the_index_alone(tmp_path):
 
 def test_git_that_refuses_or_is_missing_is_one_line(tmp_path, monkeypatch):
     (tmp_path / ".git").mkdir()
-    with pytest.raises(InputError, match=r"git rev-parse|rev-parse fails \(.+\); jobs run a copy"):
+    with pytest.raises(InputError, match=r"rev-parse fails \(.+\); jobs run a copy"):
         snapshot(tmp_path / "results", tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match=r"git: No such file or directory; jobs run .*, so install it"):
