@@ -41,7 +41,8 @@ class _Raw(io.FileIO):
 
 def configure_output() -> None:
     """Prepare stdin, stdout and stderr of this process. A second call changes nothing."""
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # on damaged metadata: the image itself is read
+    # on damaged metadata: the image itself is read
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     _open_closed()
     codecs.register_error(HANDLER, _replace)
     if sys.stdout is None or sys.stdout is sys.__stdout__:  # otherwise a test has put its own there

@@ -62,7 +62,7 @@ def _differences(comparison: Comparison) -> dict[str, str]:
     found = {label: replace(each, no_claim=no_claim(doubts)) for label, each in found.items()}
     texts = {
         label: wording.estimate(each.points, each.low, each.high, sign=True)
-        + "*" * each.is_significant
+        + "*" * (each.outcome in ("above", "below"))
         + "†" * bool(each.no_claim)
         for label, each in zip(found, holm_corrected(list(found.values())), strict=True)
     }

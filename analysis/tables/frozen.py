@@ -4,7 +4,7 @@ from dataclasses import replace
 from statistics import fmean
 
 from .. import wording
-from ..alarms import FAILED, checked
+from ..alarms import FAILED, checked, no_claim
 from ..records.comparison import FROZEN, REFERENCE, Comparison
 from ..records.load import Run, runs_frame
 from ..statistics.aggregate import holm_corrected
@@ -38,7 +38,8 @@ def against_frozen(comparison: Comparison) -> list[str]:
     best = max(frozen, key=lambda label: fmean(run.score for run in comparison.by_label[label]))
     runs = comparison.by_label[best]
     of_best = dict(zip(differences, holm_corrected(list(differences.values())), strict=True))[best]
-    found = _turned(of_best)
+    others = [alarm for alarm in doubts if alarm.kind != "frozen wins"]  # that is what the sentence says
+    found = _turned(replace(of_best, no_claim=no_claim(others, best)))
     times = _seconds(comparison.reference) / max(_seconds(runs), 1e-9)
     tuning = " with tuning" if is_tuned(comparison) else ""
     return [

@@ -167,7 +167,9 @@ def sentences(found: list[Result]) -> list[str]:
 def across_sentences(found: list[Result]) -> list[str]:
     """Return one sentence per method about all its targets, if two or more have seeds of fine-tuning too."""
     compared = [
-        r for r in found if r.cell and r.difference and r.difference.num_seeds and not r.difference.no_claim
+        r
+        for r in found
+        if r.cell and r.difference and not math.isnan(r.difference.points) and not r.difference.no_claim
     ]
     by_row = [(row, [r for r in compared if r.row == row]) for row in unique(r.row for r in compared)]
     return [

@@ -35,7 +35,10 @@ def stopping() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # it alone gets signals
         yield
         return
-    before = {number: signal.getsignal(number) for number in signals}
+    handlers = {number: signal.getsignal(number) for number in signals}
+    before = {
+        n: own for n, own in handlers.items() if own not in (None, signal.SIG_IGN)
+    }  # as nohup and & ignore
 
     def stop(number: int, frame: FrameType | None) -> None:
         request()
@@ -47,7 +50,7 @@ def stopping() -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    for number in signals:
+    for number in before:
         signal.signal(number, stop)
     try:
         yield

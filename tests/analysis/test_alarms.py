@@ -14,6 +14,7 @@ from transferbench.analysis.records.load import parse_run
 from transferbench.analysis.records.schema import read_record
 from transferbench.analysis.report import differences_frame, write_report
 from transferbench.analysis.tables.comparison_table import comparison_table, markdown, sentences
+from transferbench.analysis.tables.frozen import against_frozen
 from transferbench.methods import catalog
 
 HEALTHY = {"Fine-tuning": 0.80, "L2TL": 0.86, "DATL": 0.81, "Linear probe": 0.70}
@@ -130,6 +131,12 @@ def test_frozen_features_that_win_come_first_with_their_gap():
         "frozen features are above fine-tuning and fine-tuning overfits"
         in sentences(comparison_table(found))[0]
     )
+
+
+def test_the_sentence_on_frozen_features_that_win_agrees_with_the_alarm():
+    (sentence,) = against_frozen(comparison(HEALTHY | {"Linear probe": 0.93}))
+    assert sentence.startswith("Fine-tuning is \N{MINUS SIGN}1")
+    assert "the best row on frozen features, at " in sentence
 
 
 def test_frozen_features_do_not_win_by_a_difference_that_is_not_significant():

@@ -103,6 +103,8 @@ def test_nothing_is_claimed_where_fine_tuning_has_an_alarm(tmp_path):
 def test_one_seed_has_no_verdict(tmp_path):
     runs = write(tmp_path, lambda kind, shots, other: -3.0, seeds=1)
     assert set(told(runs).values()) == {"not known"}
+    row = next(line for line in evidence.report(runs).splitlines() if line.startswith("| L2TL "))
+    assert "*" not in row
 
 
 def test_a_row_whose_training_failed_counts(tmp_path):

@@ -179,6 +179,17 @@ def test_a_single_run_saves_on_a_signal_and_goes_on(tmp_path, monkeypatch, capfd
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
+def test_a_signal_that_the_shell_ignores_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interrupt.stopping():
+            signal.raise_signal(signal.SIGINT)
+            assert not interrupt.requested()
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(
     ("words", "goes_on"),
     [(["bench"], True), (["suite", "small"], True), (["bench", "--dry-run"], False), (["status"], False)],
